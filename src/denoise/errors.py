@@ -1,0 +1,41 @@
+"""The one exception a user is meant to read.
+
+Every mistake a user can make (a wrong setting, an unreadable file, a bad archive) is raised
+as :class:`UserError`, whose text names the thing, what was wrong and what would be right.
+Commands and scripts print that one line instead of a traceback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import sys
+from collections.abc import Iterable, Iterator
+
+
+class UserError(Exception):
+    """A problem the user can mend; its text is one line that says how."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return `` (did you mean 'x'?)`` for the nearest of `known`, or an empty string."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def unknown(what: str, word: str, known: Iterable[str]) -> UserError:
+    """The error for a name that is not in a list: it names the nearest and lists them all."""
+    names = sorted(known)
+    return UserError(
+        f"unknown {what} '{word}'{did_you_mean(word, names)}: there are {', '.join(names)}"
+    )
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """End the process with status 1 and one ``error:`` line when a `UserError` comes up."""
+    try:
+        yield
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None

@@ -1,0 +1,124 @@
+"""Writing files so that none is ever seen half-written, and packing arrays.
+
+Everything goes to a temporary name in the target's folder and is renamed when complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path (a file or a folder) that becomes `path` if the block succeeds."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp{target.suffix}")
+    try:
+        yield temporary
+        if temporary.is_dir() and target.is_dir():
+            shutil.rmtree(target)
+        temporary.replace(target)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` as UTF-8, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, default=_plain) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """The value in a JSON file."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def write_table(path: str | Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV without its index, atomically."""
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """Read a CSV table; columns of names stay text even where they look like numbers."""
+    names = ("id", "speaker", "sex", "kind", "group", "recording", "status", "split", "corpus")
+    header = pd.read_csv(path, nrows=0).columns
+    table = pd.read_csv(path, dtype={name: str for name in names if name in header})
+    for name in names:
+        if name in table:
+            table[name] = table[name].fillna("")
+    return table
+
+
+def save_array(path: str | Path, array: np.ndarray) -> None:
+    """Write one array as ``.npy``, atomically."""
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        np.save(stream, array, allow_pickle=False)
+
+
+def load_array(path: str | Path) -> np.ndarray:
+    """Memory-map a ``.npy`` file for reading; pickled content is refused."""
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def file_digest(path: str | Path, algorithm: str = "sha256") -> str:
+    """The hex digest of a file's content."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, algorithm).hexdigest()
+
+
+class PackWriter:
+    """Appends 1-D float32 arrays to one ``.npy`` file without holding them in memory."""
+
+    def __init__(self, path: Path) -> None:
+        self._stream = path.open("wb")
+        self._write_header(0)
+        self.samples = 0
+
+    def _write_header(self, samples: int) -> None:
+        # NumPy pads the header so that the first axis can grow without moving the data.
+        header = {"descr": "<f4", "fortran_order": False, "shape": (samples,)}
+        np.lib.format.write_array_header_1_0(self._stream, header)
+
+    def append(self, audio: np.ndarray) -> int:
+        """Append `audio` [shape=(samples,)] and return the offset of its first sample."""
+        offset = self.samples
+        self._stream.write(np.ascontiguousarray(audio, dtype="<f4").tobytes())
+        self.samples += len(audio)
+        return offset
+
+    def close(self) -> None:
+        """Write the final length into the header and make the file durable."""
+        self._stream.seek(0)
+        self._write_header(self.samples)
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+        self._stream.close()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
