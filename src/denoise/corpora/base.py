@@ -1,0 +1,51 @@
+"""What a corpus is: archives, a licence, and a function from a folder to a table of recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from denoise.fetch import Archive
+
+INDEX_COLUMNS = {
+    "id": "unique name of the recording",
+    "path": "audio file, relative to the corpus folder",
+    "speaker": "speaker, empty for noise",
+    "sex": "F, M or empty where unknown",
+    "kind": "noise category, empty for speech",
+    "group": "recordings of one group are never divided among the splits",
+    "noisy_path": "the published noisy version of a paired recording, else empty",
+    "snr": "published SNR in dB of a paired recording, else NaN",
+}
+"""The columns of every index table; ``duration`` in seconds is added when it is written."""
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A data set the workflow knows how to obtain and index."""
+
+    name: str
+    licence: str
+    homepage: str
+    subsets: Mapping[str, tuple[Archive, ...]]
+    """Archives of each subset; a corpus made or found on this machine has none."""
+    build: Callable[[Path, str], pd.DataFrame]
+    """From the extracted folder and the subset's name to a table of `INDEX_COLUMNS`."""
+    default_subset: str | None = None
+    """Taken when a source names no subset."""
+    wanted: Callable[[str], bool] = field(default=lambda name: True)
+    """Which members of its archives are extracted."""
+
+
+def index_table(rows: list[dict[str, object]]) -> pd.DataFrame:
+    """A table of `INDEX_COLUMNS` from rows that may leave columns out, sorted by ``id``."""
+    table = pd.DataFrame(rows, columns=list(INDEX_COLUMNS))
+    table["snr"] = table["snr"].astype(float)
+    text = [column for column in INDEX_COLUMNS if column != "snr"]
+    table[text] = table[text].fillna("").astype(str)
+    return table.sort_values("id", ignore_index=True)

@@ -1,0 +1,82 @@
+"""The user's own recordings: any folder of wav, flac, ogg or mp3 files, used where it lies.
+
+A file name without its trailing number gives the noise kind (``vacuum_2.wav`` → ``vacuum``), or
+the folder it lies in does where there are sub-folders.  Each file is a group of its own, unless
+the speaker is a folder level.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from denoise.corpora.base import AUDIO_SUFFIXES, Corpus, index_table
+from denoise.errors import UserError
+from denoise.settings import digest
+
+
+def audio_files(folder: Path) -> list[Path]:
+    """The audio files below `folder`, sorted; an error if it does not exist or has none."""
+    if not folder.is_dir():
+        raise UserError(f"folder '{folder}' does not exist: give the path of a folder of audio")
+    found = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file() and path.name[0] != "."
+    )
+    if not found:
+        raise UserError(f"folder '{folder}' holds no {', '.join(AUDIO_SUFFIXES)} files")
+    return found
+
+
+def listing_digest(folder: Path) -> str:
+    """Identifies a folder's content by names and sizes, so that a touched file changes nothing."""
+    rows = [
+        [path.relative_to(folder).as_posix(), path.stat().st_size] for path in audio_files(folder)
+    ]
+    return digest(rows, 12)
+
+
+def build_folder(folder: Path, speaker_level: int | None) -> pd.DataFrame:
+    """Index `folder`; with ``speaker_level=1`` its sub-folders are the speakers, with 2 theirs."""
+    rows: list[dict[str, object]] = []
+    for path in audio_files(folder):
+        relative = path.relative_to(folder)
+        name = relative.with_suffix("").as_posix()
+        parents = relative.parts[:-1]
+        if speaker_level is None:
+            speaker = group = name
+        elif len(parents) >= speaker_level:
+            speaker = group = parents[speaker_level - 1]
+        else:
+            raise UserError(
+                f"folder '{folder}': {relative} lies above speaker_level {speaker_level}; "
+                "put it into its speaker's folder or leave speaker_level out"
+            )
+        kind = parents[0] if parents else re.sub(r"[-_ ]*\d+$", "", path.stem) or path.stem
+        rows.append(
+            {
+                "id": relative.as_posix(),
+                "path": str(path),
+                "speaker": speaker,
+                "group": group,
+                "kind": kind,
+            }
+        )
+    return index_table(rows)
+
+
+def build(folder: Path, subset: str) -> pd.DataFrame:
+    """Index `folder` without speaker folders."""
+    return build_folder(folder, None)
+
+
+CORPUS = Corpus(
+    name="folder",
+    licence="the user's own",
+    homepage="",
+    subsets={},
+    build=build,
+)
