@@ -59,14 +59,18 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
         table.to_csv(temporary, index=False)
 
 
+_TEXT_COLUMNS = frozenset(
+    "id path noisy_path speaker sex kind group recording noise_id status split corpus source "
+    "speech_source noise_source".split()
+)
+
+
 def read_table(path: str | Path) -> pd.DataFrame:
     """Read a CSV table; columns of names stay text even where they look like numbers."""
-    names = ("id", "speaker", "sex", "kind", "group", "recording", "status", "split", "corpus")
     header = pd.read_csv(path, nrows=0).columns
-    table = pd.read_csv(path, dtype={name: str for name in names if name in header})
-    for name in names:
-        if name in table:
-            table[name] = table[name].fillna("")
+    text = [name for name in header if name in _TEXT_COLUMNS]
+    table = pd.read_csv(path, dtype=dict.fromkeys(text, str))
+    table[text] = table[text].fillna("")
     return table
 
 

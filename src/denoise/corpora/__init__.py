@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Literal
-
 import pandas as pd
 import soundfile
-from pydantic import Field, model_validator
 
 from denoise import files
 from denoise.corpora import esc50, folder, librispeech, synthetic, voicebank_demand
 from denoise.corpora.base import INDEX_COLUMNS, Corpus
 from denoise.errors import UserError, unknown
 from denoise.fetch import Archive, DownloadSettings, extract, fetch
-from denoise.settings import Settings, digest
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +23,7 @@ CORPORA: dict[str, Corpus] = {
     for module in (synthetic, librispeech, esc50, voicebank_demand, folder)
 }
 
-__all__ = ["CORPORA", "INDEX_COLUMNS", "Corpus", "SourceSettings", "get", "index_subset"]
+__all__ = ["CORPORA", "INDEX_COLUMNS", "Corpus", "get", "index_folder", "index_subset"]
 
 
 def get(name: str) -> Corpus:
@@ -35,63 +31,6 @@ def get(name: str) -> Corpus:
     if name not in CORPORA:
         raise unknown("corpus", name, CORPORA)
     return CORPORA[name]
-
-
-class SourceSettings(Settings):
-    """Recordings taken from one corpus, and which of the splits they may go to."""
-
-    corpus: str
-    """`synthetic`, `librispeech`, `esc50`, `voicebank_demand` or `folder`."""
-    subsets: tuple[str, ...] = ()
-    """Subsets of the corpus, e.g. `[train-clean-100]`; empty takes the corpus's default."""
-    path: str | None = None
-    """The folder of recordings; for `folder` only."""
-    speaker_level: int | None = Field(None, ge=1, le=9)
-    """Which folder level below `path` names the speaker; for `folder` only."""
-    use: Literal["all", "train", "test"] = "all"
-    """`train` is divided into training and validation, `test` is for test only, `all` for all."""
-    categories: tuple[str, ...] = ()
-    """Noise kinds to take; empty takes all."""
-    folds: tuple[int, ...] = ()
-    """Folds to take (ESC-50); empty takes all."""
-    speakers: tuple[str, ...] = ()
-    """Speakers to take; empty takes all."""
-    sex: Literal["F", "M"] | None = None
-    """Take speakers of this sex only."""
-    hours: float | None = Field(None, gt=0)
-    """At most this many hours, spread over the speakers or kinds; default all."""
-
-    @model_validator(mode="after")
-    def _check(self) -> SourceSettings:
-        corpus = get(self.corpus)
-        if self.corpus == "folder":
-            if not self.path:
-                raise ValueError("corpus folder needs path: the folder of recordings")
-            if self.subsets:
-                raise ValueError("corpus folder has no subsets")
-            return self
-        if self.path or self.speaker_level:
-            raise ValueError(f"path and speaker_level are for corpus folder, not {self.corpus}")
-        for subset in self.resolved_subsets():
-            if subset not in corpus.subsets:
-                raise unknown(f"subset of {self.corpus}", subset, corpus.subsets)
-        return self
-
-    def resolved_subsets(self) -> tuple[str, ...]:
-        """The subsets, or the corpus's default; for `folder` a name made from its path."""
-        if self.corpus == "folder":
-            assert self.path is not None
-            level = f"-level{self.speaker_level}" if self.speaker_level else ""
-            return (f"{Path(self.path).name or 'root'}-{digest(self.path, 6)}{level}",)
-        if self.subsets:
-            return self.subsets
-        default = get(self.corpus).default_subset
-        if default is None:
-            raise ValueError(
-                f"corpus {self.corpus} needs subsets: "
-                f"some of {', '.join(get(self.corpus).subsets)}"
-            )
-        return (default,)
 
 
 def index_subset(

@@ -1,0 +1,133 @@
+"""Reading, resampling and writing audio, and measuring its level.
+
+Audio arrays are float32, shape ``(samples,)``, nominal range [-1, 1], unless said otherwise.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from scipy import signal
+
+from denoise.errors import UserError
+
+_P56_MARGIN_DB = 15.9
+_P56_HANGOVER_S = 0.2
+_P56_TIME_CONSTANT_S = 0.03
+
+
+class UnusableAudio(UserError):
+    """A recording that cannot be used; its text is the reason alone."""
+
+
+def read(path: str | Path) -> tuple[np.ndarray, int]:
+    """Decode a file of any format that libsndfile reads.
+
+    Returns
+    -------
+    audio : np.ndarray [shape=(samples, channels)], float32
+    rate : int
+        Samples per second.
+
+    Raises
+    ------
+    UnusableAudio
+        If the file cannot be decoded, is empty, or holds NaN or infinite samples.
+    """
+    try:
+        with soundfile.SoundFile(str(path)) as stream:
+            expected, rate = stream.frames, stream.samplerate
+            audio = stream.read(dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
+        reason = str(error).replace(f"Error opening {str(path)!r}: ", "").strip()
+        raise UnusableAudio(f"cannot be decoded ({reason})") from None
+    if len(audio) == 0:
+        raise UnusableAudio("is empty")
+    if len(audio) < expected and str(path).lower().endswith((".flac", ".wav")):
+        raise UnusableAudio(f"is truncated ({len(audio)} of {expected} samples)")
+    if not np.isfinite(audio).all():
+        raise UnusableAudio("holds NaN or infinite samples")
+    return audio, rate
+
+
+def read_mono(path: str | Path, rate: int) -> np.ndarray:
+    """Decode, average the channels and resample to `rate`; shape ``(samples,)``."""
+    audio, own_rate = read(path)
+    return resample(audio.mean(axis=1), own_rate, rate)
+
+
+def resample(audio: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
+    """Resample along the first axis with soxr at its high quality; float32."""
+    if rate == new_rate:
+        return np.ascontiguousarray(audio, dtype=np.float32)
+    return soxr.resample(audio, rate, new_rate, quality="HQ").astype(np.float32, copy=False)
+
+
+def write(path: str | Path, audio: np.ndarray, rate: int, subtype: str | None = None) -> None:
+    """Write audio [shape=(samples,) or (samples, channels)]; the format is the name's suffix.
+
+    Samples beyond full scale are clipped by fixed-point formats, never wrapped.
+    """
+    soundfile.write(str(path), np.clip(audio, -1.0, 1.0), rate, subtype=subtype)
+
+
+def rms(audio: np.ndarray) -> float:
+    """Root mean square of ``audio`` [shape=(samples,)] in full-scale units; 0 if empty."""
+    if len(audio) == 0:
+        return 0.0
+    return float(np.sqrt(np.mean(np.square(audio, dtype=np.float64))))
+
+
+def active_speech(audio: np.ndarray, rate: int) -> tuple[float, np.ndarray]:
+    """Active speech level by ITU-T P.56, method B, and where the speech is active.
+
+    The envelope is two exponential smoothings of 0.03 s of the magnitude.  Speech is active where
+    the envelope, or its value up to 0.2 s (the hangover) earlier, reaches a threshold that lies
+    15.9 dB below the RMS over the active samples.
+
+    Parameters
+    ----------
+    audio : np.ndarray [shape=(samples,)]
+    rate : int
+        Samples per second.
+
+    Returns
+    -------
+    level : float
+        RMS over the active samples, in full-scale units; 0 for silence.
+    active : np.ndarray [shape=(samples,)], bool
+    """
+    power = np.square(audio, dtype=np.float64)
+    total = power.sum()
+    if total <= 0:
+        return 0.0, np.zeros(len(audio), bool)
+    pole = np.exp(-1.0 / (rate * _P56_TIME_CONSTANT_S))
+    envelope = np.abs(audio).astype(np.float64)
+    for _ in range(2):
+        envelope = signal.lfilter([1.0 - pole], [1.0, -pole], envelope)
+    held = _running_maximum(envelope, int(_P56_HANGOVER_S * rate))
+    ordered = np.sort(held)
+    # From low to high thresholds the active level rises more slowly than the threshold: their
+    # distance falls through the margin once.
+    low, high = -200.0, 20.0 * np.log10(ordered[-1] + 1e-300)
+    for _ in range(40):
+        middle = (low + high) / 2
+        count = len(ordered) - np.searchsorted(ordered, 10 ** (middle / 20))
+        level_db = 10 * np.log10(total / max(count, 1))
+        if level_db - middle > _P56_MARGIN_DB:
+            low = middle
+        else:
+            high = middle
+    active = held >= 10 ** (low / 20)
+    return float(np.sqrt(total / active.sum())), active
+
+
+def _running_maximum(values: np.ndarray, length: int) -> np.ndarray:
+    """The largest of each value and the `length` values before it."""
+    from scipy.ndimage import maximum_filter1d
+
+    size = length + 1
+    return maximum_filter1d(values, size, mode="constant", cval=0.0, origin=(size - 1) // 2)

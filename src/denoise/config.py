@@ -1,0 +1,441 @@
+"""The configuration: from ``config.yaml`` and a preset to the list of stages to run.
+
+A preset is a complete recipe.  ``set`` overrides it, ``variants`` and ``sweep`` make several of
+it, ``seeds`` repeats each.  Everything is checked and expanded here, before any job starts.
+
+A *stage* (prepared audio, a split, mixtures, spectrograms, a test set) is named by a digest of
+exactly the settings that shape it and of the stages it is made from.  So variants that agree on
+these settings share its files, and a change re-runs that stage and what comes after it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from denoise import corpora
+from denoise.baselines import BASELINES
+from denoise.corpora.folder import listing_digest
+from denoise.enhancement import EnhancementSettings
+from denoise.errors import UserError, did_you_mean, unknown
+from denoise.fetch import DownloadSettings
+from denoise.mixing import MixingSettings, TestSetSettings
+from denoise.models.unet import UNetSettings
+from denoise.selection import AudioSettings, SelectionSettings
+from denoise.settings import Settings, canonical_json, digest
+from denoise.sources import SourceSettings
+from denoise.spectrogram import FeatureSettings
+from denoise.splits import SplitSettings
+from denoise.training import TrainingSettings
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]*")
+PAIRED = {"voicebank_demand"}
+
+
+class DataSettings(Settings):
+    """The recordings. Changing them prepares, mixes and trains again."""
+
+    speech: tuple[SourceSettings, ...] = Field(min_length=1)
+    """Sources of speech, or of clean/noisy pairs."""
+    noise: tuple[SourceSettings, ...] = ()
+    """Sources of noise; none for paired corpora."""
+    splits: SplitSettings = SplitSettings()
+    """Shares of validation and test."""
+    seed: int = Field(0, ge=0)
+    """Decides splits and mixtures."""
+
+    @model_validator(mode="after")
+    def _check(self) -> DataSettings:
+        paired = [source.corpus in PAIRED for source in self.speech]
+        if not self.noise and not all(paired):
+            raise ValueError("noise must name at least one source (only paired corpora need none)")
+        if self.noise and all(paired):
+            raise ValueError("noise must be empty: the pairs of voicebank_demand are mixed already")
+        return self
+
+
+class Recipe(Settings):
+    """Everything that shapes one variant: a preset with its overrides."""
+
+    description: str = ""
+    """What the recipe is and where it comes from."""
+    data: DataSettings
+    """The recordings."""
+    audio: AudioSettings = AudioSettings()
+    """Decoding and selection."""
+    mixing: MixingSettings = MixingSettings()
+    """Training and validation windows."""
+    features: FeatureSettings = FeatureSettings()
+    """What the network sees and predicts."""
+    network: UNetSettings = UNetSettings()
+    """The network."""
+    training: TrainingSettings = TrainingSettings()
+    """The training."""
+    enhancement: EnhancementSettings = EnhancementSettings()
+    """Application to whole recordings."""
+    test_sets: dict[str, TestSetSettings] = {"test": TestSetSettings()}
+    """Test sets by name."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Recipe:
+        if not self.test_sets:
+            raise ValueError("test_sets must name at least one test set")
+        for name in self.test_sets:
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"test set name '{name}' must be letters, digits and . _ + -")
+        if self.mixing.window < self.features.stft.n_fft:
+            raise ValueError(
+                f"mixing.window {self.mixing.window} must be at least features.stft.n_fft "
+                f"{self.features.stft.n_fft}"
+            )
+        return self
+
+
+class VariantSettings(Settings):
+    """A named variant of the preset."""
+
+    name: str
+    """Its name in paths, leaderboard and report."""
+    set: dict[str, Any] = {}
+    """Overrides: config path to value, e.g. `training.loss: mse`."""
+
+
+class Experiment(Settings):
+    """The keys of ``config.yaml``."""
+
+    preset: str
+    """Name of a file in `presets/`, or a path to one."""
+    experiment: str | None = None
+    """Name of the reports folder and the MLflow experiment; default the preset's name."""
+    set: dict[str, Any] = {}
+    """Overrides of the preset for all variants: config path to value."""
+    variants: tuple[VariantSettings, ...] = ()
+    """Named variants; default the preset alone."""
+    sweep: dict[str, list[Any]] = {}
+    """A grid: config path to the values it takes; applied to every variant."""
+    seeds: tuple[int, ...] = (0,)
+    """Each variant is trained once for every seed."""
+    baselines: tuple[str, ...] = tuple(BASELINES)
+    """Methods to compare with, some of those in `denoise.baselines`."""
+    download: DownloadSettings = DownloadSettings()
+    """How archives are obtained."""
+    examples: int = Field(3, ge=1, le=20)
+    """Utterances to hear in the report for each variant: best, median and worst at least."""
+
+    @field_validator("seeds")
+    @classmethod
+    def _check_seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
+            raise ValueError(f"seeds {list(seeds)} must be different numbers from 0, at least one")
+        return seeds
+
+    @field_validator("baselines")
+    @classmethod
+    def _check_baselines(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in BASELINES:
+                raise unknown("baseline", name, BASELINES)
+        return names if "noisy" in names else ("noisy", *names)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One unit of shared work: its name on disk and the settings that shape it."""
+
+    name: str
+    settings: dict[str, Any]
+    upstream: tuple[str, ...] = ()
+
+    @property
+    def params(self) -> str:
+        """The settings as canonical JSON, as they reach the rule."""
+        return canonical_json(self.settings)
+
+
+@dataclass
+class Variant:
+    """One recipe to train, with the names of its stages."""
+
+    name: str
+    recipe: Recipe
+    differs: dict[str, Any]
+    spectrograms: str = ""
+    test_sets: dict[str, str] = field(default_factory=dict)
+
+    def training_params(self, seed: int) -> dict[str, Any]:
+        """What identifies its training with one seed."""
+        recipe = self.recipe
+        return {
+            "variant": self.name,
+            "seed": seed,
+            "spectrograms": self.spectrograms,
+            "rate": recipe.audio.sample_rate,
+            "window": recipe.mixing.window,
+            "features": recipe.features.model_dump(mode="json"),
+            "network": recipe.network.model_dump(mode="json"),
+            "training": recipe.training.model_dump(mode="json"),
+        }
+
+
+@dataclass
+class Plan:
+    """All stages and variants of an experiment."""
+
+    experiment: Experiment
+    name: str
+    variants: dict[str, Variant]
+    indexes: dict[str, Stage] = field(default_factory=dict)
+    audio: dict[str, Stage] = field(default_factory=dict)
+    splits: dict[str, Stage] = field(default_factory=dict)
+    mixtures: dict[str, Stage] = field(default_factory=dict)
+    spectrograms: dict[str, Stage] = field(default_factory=dict)
+    test_sets: dict[str, Stage] = field(default_factory=dict)
+    test_set_names: dict[str, str] = field(default_factory=dict)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping; one clear line if it is not one."""
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path} must hold keys with values, not {type(value).__name__}")
+    return value
+
+
+def read_preset(name: str, folder: Path) -> dict[str, Any]:
+    """The content of a preset by name (in `folder`) or path."""
+    path = Path(name)
+    if path.suffix not in {".yaml", ".yml"}:
+        path = folder / f"{name}.yaml"
+        if not path.exists():
+            raise unknown("preset", name, [known.stem for known in folder.glob("*.yaml")])
+    return read_yaml(path)
+
+
+def validated(model: type[Settings], value: Any, where: str) -> Any:
+    """`value` as `model`, or a `UserError` that names the key, the value and what is allowed."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise UserError("; ".join(_explain(model, item, where) for item in error.errors())) from None
+
+
+def _explain(model: type[Settings], item: Any, where: str) -> str:
+    path = ".".join(str(part) for part in item["loc"])
+    name = f"{where}: {path}" if path else where
+    if item["type"] == "extra_forbidden":
+        known = _keys_at(model, item["loc"][:-1])
+        last = str(item["loc"][-1])
+        return f"{name} is not a known key{did_you_mean(last, known)}: known are {', '.join(known)}"
+    message = item["msg"].removeprefix("Value error, ")
+    value = item.get("input")
+    shown = "" if isinstance(value, dict) or item["type"] == "missing" else f" is {value!r}:"
+    return f"{name}{shown} {message}"
+
+
+def _keys_at(model: type[Settings], loc: tuple[Any, ...]) -> list[str]:
+    """The known keys of the nested model at `loc`."""
+    current: Any = model
+    for part in loc:
+        fields = getattr(current, "model_fields", {})
+        if part in fields:
+            current = fields[part].annotation
+        for _ in range(3):
+            arguments = [
+                a for a in getattr(current, "__args__", ()) if a is not type(None) and a is not ...
+            ]
+            if arguments and not hasattr(current, "model_fields"):
+                current = arguments[-1]
+    return list(getattr(current, "model_fields", {}))
+
+
+def override(recipe: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the nested `recipe` with ``{"a.b": value}`` set; list items go by number."""
+    import copy
+
+    result = copy.deepcopy(recipe)
+    for path, value in changes.items():
+        parts = path.split(".")
+        place: Any = result
+        for part in parts[:-1]:
+            if isinstance(place, list):
+                if not part.isdigit() or int(part) >= len(place):
+                    raise UserError(f"{path}: '{part}' must be a number below {len(place)}")
+                place = place[int(part)]
+            else:
+                place = place.setdefault(part, {})
+            if not isinstance(place, dict | list):
+                raise UserError(f"{path}: {part} is a value, not a group of settings")
+        if isinstance(place, list):
+            if not parts[-1].isdigit() or int(parts[-1]) >= len(place):
+                raise UserError(f"{path}: '{parts[-1]}' must be a number below {len(place)}")
+            place[int(parts[-1])] = value
+        else:
+            place[parts[-1]] = value
+    return result
+
+
+def slug(value: Any) -> str:
+    """A short name of a swept value, usable in paths."""
+    if isinstance(value, dict):
+        return "+".join(f"{key}-{slug(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return "-".join(slug(item) for item in value)
+    if isinstance(value, float):
+        value = f"{value:g}"
+    return re.sub(r"[^A-Za-z0-9.]+", "-", str(value)).strip("-").lower() if not (
+        isinstance(value, int | float) or re.fullmatch(r"-?[\d.e]+", str(value))
+    ) else str(value).replace("-", "m")
+
+
+def load(config: Mapping[str, Any], preset_folder: Path) -> tuple[Experiment, dict[str, Any]]:
+    """The experiment and the preset it names, from the content of ``config.yaml``."""
+    config = dict(config)
+    if "preset" not in config:
+        raise UserError("config.yaml: preset is missing: name a file of presets/")
+    preset = read_preset(str(config["preset"]), preset_folder)
+    # A preset may bring a sweep of its own, which config.yaml replaces.
+    for key in ("sweep", "seeds"):
+        if key in preset:
+            value = preset.pop(key)
+            config.setdefault(key, value)
+    config = {key: value for key, value in config.items() if value is not None}
+    return validated(Experiment, config, "config.yaml"), preset
+
+
+def expand(experiment: Experiment, preset: dict[str, Any], name: str) -> dict[str, Variant]:
+    """Every variant of the experiment: named variants times the grid of the sweep."""
+    base = override(preset, experiment.set)
+    # Checked first by itself, so that an error in the preset is not blamed on a variant.
+    validated(Recipe, preset, f"preset {experiment.preset}")
+    validated(Recipe, base, "config.yaml: set")
+    named = experiment.variants or (VariantSettings(name=name),)
+    variants: dict[str, Variant] = {}
+    for variant in named:
+        for values in itertools.product(*experiment.sweep.values()):
+            swept = dict(zip(experiment.sweep, values, strict=True))
+            full_name = "_".join(
+                [variant.name, *(f"{path.split('.')[-1]}-{slug(v)}" for path, v in swept.items())]
+            )
+            differs = {**variant.set, **swept}
+            recipe = validated(Recipe, override(base, differs), f"variant {full_name}")
+            if not _NAME.fullmatch(full_name):
+                raise UserError(f"variant '{full_name}': names are letters, digits and . _ + -")
+            if full_name in variants or full_name in BASELINES:
+                raise UserError(f"variant '{full_name}' exists already: give it another name")
+            variants[full_name] = Variant(full_name, recipe, differs)
+    return variants
+
+
+def make_plan(config: Mapping[str, Any], preset_folder: Path) -> Plan:
+    """Check and expand the configuration into everything that is to be run.
+
+    Parameters
+    ----------
+    config
+        The content of ``config.yaml``, with what the command line changed.
+    preset_folder
+        Where presets are looked up by name.
+
+    Raises
+    ------
+    UserError
+        In one line, for anything that is wrong with the configuration.
+    """
+    experiment, preset = load(config, preset_folder)
+    name = experiment.experiment or Path(experiment.preset).stem
+    if not _NAME.fullmatch(name):
+        raise UserError(f"experiment '{name}': names are letters, digits and . _ + -")
+    plan = Plan(experiment, name, expand(experiment, preset, name))
+    for variant in plan.variants.values():
+        _plan_variant(plan, variant)
+    return plan
+
+
+def _plan_variant(plan: Plan, variant: Variant) -> None:
+    recipe = variant.recipe
+    seed = recipe.data.seed
+    speech = _plan_split(plan, recipe, recipe.data.speech)
+    noise = _plan_split(plan, recipe, recipe.data.noise) if recipe.data.noise else None
+    sides = (speech, noise) if noise else (speech,)
+    common = {"rate": recipe.audio.sample_rate, "seed": seed}
+    mixing = {"mixing": recipe.mixing.model_dump(mode="json"), **common}
+    level = slug(recipe.mixing.level.model_dump(exclude_none=True))
+    mixtures = _add(plan.mixtures, level, mixing, sides)
+    features = {"features": recipe.features.model_dump(mode="json"), **common}
+    stft = recipe.features.stft
+    variant.spectrograms = _add(
+        plan.spectrograms, f"stft-{stft.n_fft}-{stft.hop}", features, (mixtures,)
+    )
+    for test_name, test_set in recipe.test_sets.items():
+        settings = {"test_set": test_set.model_dump(mode="json"), "name": test_name, **common}
+        stage = _add(plan.test_sets, test_name, settings, sides)
+        if plan.test_set_names.setdefault(test_name, stage) != stage:
+            raise UserError(
+                f"variant {variant.name}: its test set '{test_name}' differs from that of the "
+                "variants before; what shapes the test (test_sets, data, audio) must be the same "
+                "for all variants of an experiment, so that they can be compared"
+            )
+        variant.test_sets[test_name] = stage
+
+
+def _plan_split(plan: Plan, recipe: Recipe, sources: tuple[SourceSettings, ...]) -> str:
+    uses, names = [], []
+    for source in sources:
+        subsets = source.resolved_subsets()
+        for subset in subsets:
+            settings: dict[str, Any] = {"corpus": source.corpus, "subset": subset}
+            if source.corpus == "folder":
+                assert source.path is not None
+                settings |= {
+                    "path": source.path,
+                    "speaker_level": source.speaker_level,
+                    "listing": listing_digest(Path(source.path)),
+                }
+            plan.indexes[f"{source.corpus}/{subset}"] = Stage(subset, settings)
+        settings = {
+            "corpus": source.corpus,
+            "selection": source.model_dump(mode="json", include=set(SelectionSettings.model_fields)),
+            "audio": recipe.audio.model_dump(mode="json"),
+            "seed": recipe.data.seed,
+        }
+        upstream = tuple(f"{source.corpus}/{subset}" for subset in subsets)
+        if source.corpus == "folder":
+            settings["listing"] = plan.indexes[upstream[0]].settings["listing"]
+        label = source.corpus if len(subsets) > 1 else f"{source.corpus}-{subsets[0]}"
+        names.append(_add(plan.audio, label, settings, upstream))
+        uses.append(source.use)
+    split_settings = {
+        "uses": uses,
+        "splits": recipe.data.splits.model_dump(mode="json"),
+        "seed": recipe.data.seed,
+    }
+    label = "speech" if sources is recipe.data.speech else "noise"
+    return _add(plan.splits, label, split_settings, tuple(names))
+
+
+def _add(
+    stages: dict[str, Stage], label: str, settings: dict[str, Any], upstream: tuple[str, ...]
+) -> str:
+    name = f"{slug(label)}-{digest([settings, list(upstream)])}"
+    stages[name] = Stage(name, settings, upstream)
+    return name
+
+
+def archives_of(corpus: str, subset: str) -> list[str]:
+    """The names of the archives that a subset cannot do without."""
+    found = corpora.get(corpus)
+    if corpus == "folder":
+        return []
+    return [archive.name for archive in found.subsets[subset] if not archive.optional]

@@ -1,0 +1,164 @@
+"""Applying a trained network to recordings of any length, rate and number of channels.
+
+A recording is cut into overlapping windows of the length the network was trained on, each is
+enhanced with the noisy phase, and the windows are cross-faded.  The ends are padded, so that no
+sample is lost, and levels are those of the input.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from denoise import audio, files
+from denoise.errors import UserError
+from denoise.parallel import progress
+from denoise.settings import Settings
+from denoise.spectrogram import FeatureSettings, decode, encode_input, encode_target, istft, stft
+
+_BATCH = 32
+
+
+class EnhancementSettings(Settings):
+    """How a network is applied to whole recordings. Changing it scores again, no more."""
+
+    overlap: float = Field(0.5, ge=0, le=0.9)
+    """Share of a window that overlaps with the next."""
+
+
+class Enhancer:
+    """A trained model and what is needed to apply it."""
+
+    def __init__(self, model: Any, card: dict[str, Any], overlap: float = 0.5) -> None:
+        self.model, self.card = model, card
+        self.rate: int = card["rate"]
+        self.window: int = card["window"]
+        self.features = FeatureSettings.model_validate(card["features"])
+        self.hop = max(1, round(self.window * (1 - overlap)))
+
+    @classmethod
+    def load(cls, folder: Path, overlap: float = 0.5) -> Enhancer:
+        """Load ``model.keras`` and ``card.json`` of a model folder.
+
+        Raises
+        ------
+        UserError
+            If either is missing or cannot be read.
+        """
+        for name in ("model.keras", "card.json"):
+            if not (folder / name).is_file():
+                raise UserError(
+                    f"{folder} is not a model: it has no {name} (see `denoise models` for those "
+                    "that are trained here)"
+                )
+        import keras
+
+        try:
+            card = files.read_json(folder / "card.json")
+            model = keras.saving.load_model(folder / "model.keras", compile=False, safe_mode=True)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise UserError(f"{folder / 'model.keras'} cannot be loaded: {error}") from None
+        return cls(model, card, overlap)
+
+    def enhance(self, noisy: np.ndarray) -> np.ndarray:
+        """Enhance mono audio [shape=(samples,)] at `rate`; the result has the same shape."""
+        return self._run(noisy, None)[0]
+
+    def enhance_any(self, noisy: np.ndarray, rate: int) -> np.ndarray:
+        """Enhance audio [shape=(samples, channels)] of any rate, each channel by itself.
+
+        Above half the model's rate nothing is known about the noise, so nothing of the input is
+        kept there: the result has the model's bandwidth at the input's rate and length.
+        """
+        result = np.empty_like(noisy)
+        for channel in range(noisy.shape[1]):
+            mono = audio.resample(noisy[:, channel], rate, self.rate)
+            restored = audio.resample(self.enhance(mono), self.rate, rate)[: len(noisy)]
+            result[: len(restored), channel] = restored
+            result[len(restored) :, channel] = 0
+        return result
+
+    def enhance_known(self, noisy: np.ndarray, clean: np.ndarray) -> tuple[np.ndarray, float]:
+        """`enhance`, and the mean squared error of the scaled spectrogram the recipe predicts."""
+        return self._run(noisy, clean)
+
+    def _run(self, noisy: np.ndarray, clean: np.ndarray | None) -> tuple[np.ndarray, float]:
+        if len(noisy) == 0:
+            return np.zeros(0, np.float32), float("nan")
+        windows, fade = self._cut(noisy)
+        references = None if clean is None else self._cut(clean)[0]
+        parts, errors = [], []
+        for start in range(0, len(windows), _BATCH):
+            part = windows[start : start + _BATCH]
+            spectra = stft(part, self.features.stft)
+            magnitude = np.abs(spectra)
+            output = self._predict(encode_input(magnitude, self.features))
+            if references is not None:
+                wanted = np.abs(stft(references[start : start + _BATCH], self.features.stft))
+                target = encode_target(magnitude, wanted, self.features)
+                errors.extend(np.mean(np.square(output - target), axis=(1, 2, 3)))
+            estimate = decode(output, magnitude, self.features)
+            # Scaling the spectrum keeps its phase, without computing an angle.
+            spectra *= estimate / np.maximum(magnitude, 1e-10)
+            parts.append(istft(spectra, self.features.stft, self.window))
+        joined = self._join(np.concatenate(parts), fade, len(noisy))
+        return joined, float(np.mean(errors)) if errors else float("nan")
+
+    def _predict(self, inputs: np.ndarray) -> np.ndarray:
+        """Outputs of a batch, padded to a fixed size so that the network is compiled once."""
+        padded = np.zeros((_BATCH, *inputs.shape[1:]), np.float32)
+        padded[: len(inputs)] = inputs
+        return np.asarray(self.model.predict_on_batch(padded))[: len(inputs)]
+
+    def _cut(self, wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Overlapping windows [shape=(windows, window)] and the fade [shape=(window,)]."""
+        overlap = self.window - self.hop
+        count = max(1, math.ceil((len(wave) + overlap) / self.hop))
+        padded = np.zeros(overlap + (count - 1) * self.hop + self.window, np.float32)
+        padded[overlap : overlap + len(wave)] = wave
+        windows = np.lib.stride_tricks.sliding_window_view(padded, self.window)[:: self.hop][:count]
+        # Sums to one over the overlap after `_join` divides; the ends keep a little weight.
+        fade = np.hanning(self.window + 2)[1:-1] if overlap else np.ones(self.window)
+        return windows, fade.astype(np.float32)
+
+    def _join(self, windows: np.ndarray, fade: np.ndarray, samples: int) -> np.ndarray:
+        overlap = self.window - self.hop
+        length = (len(windows) - 1) * self.hop + self.window
+        wave, weight = np.zeros(length, np.float32), np.zeros(length, np.float32)
+        for number, window in enumerate(windows):
+            part = slice(number * self.hop, number * self.hop + self.window)
+            wave[part] += fade * window
+            weight[part] += fade
+        return (wave / weight)[overlap : overlap + samples]
+
+
+def enhance_test_set(
+    model_folder: Path, test_set: Path, settings: EnhancementSettings, out_path: Path
+) -> None:
+    """Write a model's output for a test set, packed like its ``noisy.npy``.
+
+    Beside it, ``<name>.csv`` has the utterances with ``mse_spec``, the mean squared error of the
+    recipe's own scaled spectrogram.
+    """
+    enhancer = Enhancer.load(model_folder, settings.overlap)
+    table = files.read_table(test_set / "mixtures.csv")
+    noisy, clean = (files.load_array(test_set / f"{side}.npy") for side in ("noisy", "clean"))
+    errors = []
+    with files.replacing(out_path) as temporary:
+        pack = files.PackWriter(temporary)
+        for start, length in progress(
+            list(zip(table["offset"], table["samples"], strict=True)), "enhance"
+        ):
+            part = slice(start, start + length)
+            enhanced, error = enhancer.enhance_known(noisy[part], clean[part])
+            pack.append(enhanced)
+            errors.append(error)
+        pack.close()
+    files.write_table(
+        out_path.with_suffix(".csv"), pd.DataFrame({"id": table["id"], "mse_spec": errors})
+    )

@@ -1,0 +1,409 @@
+"""Drawing mixtures of speech and noise as a table, and rendering audio from the table.
+
+The table is the record of what was mixed: sources, offsets, gain, asked and realised SNR, and
+the scale that avoids clipping.  Everything random about a row comes from the row's own seed.
+
+The SNR is the active level of the speech recording (ITU-T P.56) over the RMS of the noise in the
+mixture, so that pauses and silent windows do not distort it.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import Field, model_validator
+
+from denoise import audio, files
+from denoise.errors import UserError
+from denoise.parallel import ordered_map
+from denoise.settings import Settings, digest, item_seed
+
+log = logging.getLogger(__name__)
+
+_PEAK = 0.99
+_CROSS_FADE_S = 0.02
+_FAINT_NOISE = 10 ** (-30 / 20)
+_NOISE_DRAWS = 16
+_CHUNK = 256
+
+
+class LevelSettings(Settings):
+    """How loud the noise is: exactly one of the three."""
+
+    gain: tuple[float, float] | None = None
+    """Uniform range of the factor on the noise, as in the original recipes, e.g. `[0.2, 0.8]`."""
+    snr_db: tuple[float, ...] | None = None
+    """SNRs in dB dealt out in turn, e.g. `[0, 5, 10]`."""
+    snr_range_db: tuple[float, float] | None = None
+    """Uniform range of SNR in dB, e.g. `[-5, 15]`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> LevelSettings:
+        given = [name for name, value in self if value is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"give exactly one of gain, snr_db and snr_range_db, not {' and '.join(given) or 0}"
+            )
+        for name in ("gain", "snr_range_db"):
+            pair = getattr(self, name)
+            if pair is not None and pair[0] > pair[1]:
+                raise ValueError(f"{name} {list(pair)} must go from low to high")
+        if self.gain is not None and self.gain[0] < 0:
+            raise ValueError(f"gain {list(self.gain)} must not be negative")
+        for snr in (self.snr_db or ()) + (self.snr_range_db or ()):
+            if not -60 <= snr <= 100:
+                raise ValueError(f"SNR {snr:g} dB must be between -60 and 100")
+        if self.snr_db == ():
+            raise ValueError("snr_db must hold at least one value")
+        return self
+
+
+class MixingSettings(Settings):
+    """The training and validation windows. Changing these mixes and trains again."""
+
+    window: int = Field(8064, ge=256, le=1 << 20)
+    """Samples of a training window."""
+    speech_hop: int = Field(8064, ge=1)
+    """Samples between the starts of two speech windows of a recording."""
+    noise_hop: int = Field(5000, ge=1)
+    """Samples between the starts of two noise windows of a recording."""
+    level: LevelSettings = LevelSettings(gain=(0.2, 0.8))
+    """How loud the noise is."""
+    hours: float | None = Field(None, gt=0)
+    """Hours of training mixtures; default one mixture for each speech window."""
+    validation_hours: float | None = Field(None, gt=0)
+    """Hours of validation mixtures; default one mixture for each speech window."""
+
+
+class TestSetSettings(Settings):
+    """A test set of whole utterances. Changing it scores again and trains nothing."""
+
+    __test__ = False  # not a test class, whatever pytest thinks of its name
+
+    level: LevelSettings = LevelSettings(snr_db=(0.0, 5.0, 10.0, 15.0))
+    """How loud the noise is; has no effect on paired corpora."""
+    utterances: int | None = Field(None, ge=1)
+    """At most this many utterances, dealt out over the speakers; default all."""
+    copies: int = Field(1, ge=1, le=100)
+    """Mixtures of each utterance, with different noise and SNR."""
+
+
+def load_packs(sources: list[str]) -> dict[str, np.ndarray]:
+    """Memory-map the packed audio of each source folder."""
+    return {source: files.load_array(Path(source) / "audio.npy") for source in set(sources)}
+
+
+def loop(noise: np.ndarray, offset: int, length: int, fade: int) -> np.ndarray:
+    """`length` samples of `noise` from `offset`, repeated with cross-fades where it ends.
+
+    Parameters
+    ----------
+    noise : np.ndarray [shape=(samples,)]
+    offset, length, fade : int
+        In samples. The cross-fade has equal power (the ends are uncorrelated) and is shortened to
+        a quarter of a shorter noise.
+    """
+    if offset + length <= len(noise):
+        return np.asarray(noise[offset : offset + length])
+    fade = min(fade, len(noise) // 4)
+    period = np.array(noise[: len(noise) - fade], dtype=np.float32)
+    angle = (np.arange(fade, dtype=np.float32) + 0.5) / max(fade, 1) * (np.pi / 2)
+    tail = noise[len(noise) - fade :]
+    period[:fade] = np.sin(angle) * period[:fade] + np.cos(angle) * tail
+    return np.take(period, np.arange(offset, offset + length), mode="wrap")
+
+
+def render(
+    row: dict[str, object], packs: dict[str, np.ndarray], rate: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The noisy and the clean audio [shape=(samples,)] of one row of a mixture table."""
+    scale = np.float32(row["clip_scale"])  # type: ignore[arg-type]
+    clean, noise = _sources(row, packs, rate)
+    noisy = clean + np.float32(row["gain"]) * noise  # type: ignore[arg-type]
+    return scale * noisy, scale * clean
+
+
+def _sources(
+    row: dict[str, object], packs: dict[str, np.ndarray], rate: int
+) -> tuple[np.ndarray, np.ndarray]:
+    length, start = int(row["samples"]), int(row["speech_start"])  # type: ignore[call-overload]
+    noise_start = int(row["noise_start"])  # type: ignore[call-overload]
+    clean = packs[str(row["speech_source"])][start : start + length]
+    pack = packs[str(row["noise_source"])]
+    if row["paired"]:
+        return clean, pack[noise_start : noise_start + length] - clean
+    whole = pack[noise_start : noise_start + int(row["noise_samples"])]  # type: ignore[call-overload]
+    offset = int(row["noise_offset"])  # type: ignore[call-overload]
+    return clean, loop(whole, offset, length, int(_CROSS_FADE_S * rate))
+
+
+def draw_windows(
+    speech: pd.DataFrame,
+    noise: pd.DataFrame,
+    settings: MixingSettings,
+    split: Literal["train", "validation"],
+    rate: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Choose the sources of every training window of a split; gains are still to be set.
+
+    Speech windows are taken in random rounds, each window once a round, until the asked hours are
+    filled; each meets another noise window.
+
+    Raises
+    ------
+    UserError
+        If no speech recording is as long as a window.
+    """
+    speech = speech[speech["split"] == split]
+    starts = [
+        (row, start)
+        for row in range(len(speech))
+        for start in range(0, speech["samples"].iloc[row] - settings.window + 1, settings.speech_hop)
+    ]
+    if not starts:
+        raise UserError(
+            f"no {split} recording is as long as mixing.window ({settings.window} samples, "
+            f"{settings.window / rate:.2f} s): give longer speech or a shorter window"
+        )
+    hours = settings.hours if split == "train" else settings.validation_hours
+    count = len(starts) if hours is None else max(1, round(hours * 3600 * rate / settings.window))
+    rounds = -(-count // len(starts))
+    order = np.concatenate(
+        [
+            np.random.default_rng(item_seed(seed, split, "round", turn)).permutation(len(starts))
+            for turn in range(rounds)
+        ]
+    )[:count]
+    rows = [
+        {
+            **_speech_row(speech.iloc[starts[window][0]], starts[window][1], settings.window),
+            "id": f"{split}-{number:07d}",
+        }
+        for number, window in enumerate(order)
+    ]
+    return _draw_noise(
+        pd.DataFrame(rows), _of_split(noise, split), settings.level, seed, settings.noise_hop
+    )
+
+
+def draw_utterances(
+    speech: pd.DataFrame, noise: pd.DataFrame, settings: TestSetSettings, seed: int
+) -> pd.DataFrame:
+    """Choose the sources of a test set of whole utterances; gains are still to be set."""
+    speech = speech[speech["split"] == "test"].copy()
+    speech["order"] = [item_seed(seed, "test", name) for name in speech["id"]]
+    speech["turn"] = speech.groupby("speaker")["order"].rank()
+    speech = speech.sort_values(["turn", "order"])[: settings.utterances]
+    rows = [
+        {**_speech_row(row, 0, int(row["samples"])), "id": f"{row['id']}-{copy}"}
+        for copy in range(settings.copies)
+        for _, row in speech.iterrows()
+    ]
+    return _draw_noise(
+        pd.DataFrame(rows), _of_split(noise, "test"), settings.level, seed, hop=1
+    )
+
+
+def _of_split(noise: pd.DataFrame, split: str) -> pd.DataFrame:
+    """The noise of a split; kinds too few for a validation split are absent from it."""
+    return noise[noise["split"] == split] if len(noise) else noise
+
+
+def _speech_row(row: pd.Series, start: int, length: int) -> dict[str, object]:
+    paired = row["noisy_offset"] >= 0
+    return {
+        "speech_source": row["source"],
+        "recording": row["id"],
+        "speaker": row["speaker"],
+        "sex": row["sex"],
+        "speech_level": row["level"],
+        "speech_offset": start,
+        "speech_start": row["offset"] + start,
+        "samples": length,
+        "paired": paired,
+        "noise_source": row["source"] if paired else "",
+        "noise_start": row["noisy_offset"] + start if paired else -1,
+        "kind": row["kind"] if paired else "",
+        "snr_asked": row["snr"] if paired else np.nan,
+    }
+
+
+def _draw_noise(
+    table: pd.DataFrame, noise: pd.DataFrame, level: LevelSettings, seed: int, hop: int
+) -> pd.DataFrame:
+    """Add to each row that is not paired a noise recording, an offset and the asked level."""
+    if table["paired"].all():
+        return table.assign(noise_id="", noise_offset=0, noise_samples=0, gain_asked=1.0)
+    by_kind = {kind: list(group.to_dict("records")) for kind, group in noise.groupby("kind")}
+    kinds = sorted(by_kind)
+    deal = np.random.default_rng(item_seed(seed, "deal", len(table))).permutation(len(table))
+    rows = []
+    for number, row in enumerate(table.to_dict("records")):
+        rng = np.random.default_rng(item_seed(seed, "mixture", row["id"]))
+        if row["paired"]:
+            rows.append({**row, "noise_id": "", "noise_offset": 0, "noise_samples": 0})
+            continue
+        # Kinds and SNRs are dealt out evenly, but in an order that ties neither to the other.
+        kind = kinds[deal[number] % len(kinds)]
+        recording = by_kind[kind][rng.integers(len(by_kind[kind]))]
+        asked, gain = np.nan, np.nan
+        if level.gain is not None:
+            gain = rng.uniform(*level.gain)
+        elif level.snr_range_db is not None:
+            asked = rng.uniform(*level.snr_range_db)
+        else:
+            assert level.snr_db is not None
+            asked = level.snr_db[(deal[number] // len(kinds)) % len(level.snr_db)]
+        offsets = max(1, -(-max(recording["samples"] - row["samples"], 0) // hop))
+        if recording["samples"] < row["samples"]:
+            offsets = -(-recording["samples"] // hop)
+        rows.append(
+            {
+                **row,
+                "noise_source": recording["source"],
+                "noise_id": recording["id"],
+                "kind": kind,
+                "noise_start": recording["offset"],
+                "noise_samples": recording["samples"],
+                "noise_level": recording["level"],
+                "noise_offset": int(rng.integers(offsets)) * hop,
+                "noise_hop": hop,
+                "noise_offsets": offsets,
+                "snr_asked": asked,
+                "gain_asked": gain,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def set_levels(table: pd.DataFrame, rate: int, seed: int, *, processes: int = 1) -> pd.DataFrame:
+    """Set gain, clip scale and realised SNR of each drawn row, by measuring its audio.
+
+    A noise window much fainter than its recording (a gap between two barks) is drawn again where
+    an SNR is asked for, since it would be amplified beyond sense.
+    """
+    parts = [table[start : start + _CHUNK] for start in range(0, len(table), _CHUNK)]
+    work = functools.partial(_set_levels_of_chunk, rate=rate, seed=seed)
+    done = ordered_map(work, parts, processes=processes, label="mix")
+    merged = pd.concat(list(done), ignore_index=True)
+    order = [
+        "id", "recording", "speaker", "sex", "speech_offset", "noise_id", "kind", "noise_offset",
+        "snr_asked", "snr", "gain", "clip_scale", "samples", "paired",
+        "speech_source", "speech_start", "noise_source", "noise_start", "noise_samples",
+    ]  # fmt: skip
+    return merged[order]
+
+
+def _set_levels_of_chunk(chunk: pd.DataFrame, rate: int, seed: int) -> pd.DataFrame:
+    packs = load_packs([*chunk["speech_source"], *chunk["noise_source"]])
+    rows = [_set_level(row, packs, rate, seed) for row in chunk.to_dict("records")]
+    return pd.DataFrame(rows)
+
+
+def _set_level(
+    row: dict, packs: dict[str, np.ndarray], rate: int, seed: int
+) -> dict[str, object]:
+    clean, noise = _sources(row, packs, rate)
+    level = row["speech_level"]
+    if row["paired"]:
+        gain = 1.0
+    elif not np.isnan(row["snr_asked"]):
+        rng = np.random.default_rng(item_seed(seed, "redraw", row["id"]))
+        for _ in range(_NOISE_DRAWS):
+            if audio.rms(noise) > _FAINT_NOISE * row["noise_level"]:
+                break
+            row["noise_offset"] = int(rng.integers(row["noise_offsets"])) * row["noise_hop"]
+            clean, noise = _sources(row, packs, rate)
+        loudness = max(audio.rms(noise), 1e-9)
+        gain = level / loudness * 10 ** (-row["snr_asked"] / 20)
+    else:
+        gain = row["gain_asked"]
+    noise_rms = gain * audio.rms(noise)
+    peak = float(np.abs(clean + np.float32(gain) * noise).max())
+    row["gain"] = gain
+    row["clip_scale"] = min(1.0, _PEAK / peak) if peak > 0 else 1.0
+    row["snr"] = 20 * np.log10(level / noise_rms) if noise_rms > 0 else np.inf
+    return row
+
+
+def mix_windows(
+    splits: Path,
+    noise_splits: Path | None,
+    settings: MixingSettings,
+    rate: int,
+    seed: int,
+    out_paths: dict[Literal["train", "validation"], Path],
+    *,
+    processes: int = 1,
+) -> None:
+    """Write the mixture tables of training and validation windows.
+
+    Parameters
+    ----------
+    splits, noise_splits
+        Tables of `splits.split`; no noise for paired corpora.
+    out_paths
+        The CSV to write for each split.
+    """
+    speech, noise = _read_splits(splits, noise_splits)
+    for split, path in out_paths.items():
+        table = draw_windows(speech, noise, settings, split, rate, seed)
+        table = set_levels(table, rate, seed, processes=processes)
+        files.write_table(path, table)
+        log.info("%s: %d windows, median SNR %.1f dB", split, len(table), table["snr"].median())
+
+
+def mix_test_set(
+    splits: Path,
+    noise_splits: Path | None,
+    settings: TestSetSettings,
+    rate: int,
+    seed: int,
+    out_folder: Path,
+    *,
+    processes: int = 1,
+) -> None:
+    """Write ``mixtures.csv`` and the packed ``noisy.npy`` and ``clean.npy`` of a test set.
+
+    The table's ``offset`` and ``samples`` say where each utterance lies in both.
+    """
+    speech, noise = _read_splits(splits, noise_splits)
+    table = draw_utterances(speech, noise, settings, seed)
+    table = set_levels(table, rate, seed, processes=processes)
+    packs = load_packs([*table["speech_source"], *table["noise_source"]])
+    out_folder.mkdir(parents=True, exist_ok=True)
+    with (
+        files.replacing(out_folder / "noisy.npy") as noisy_path,
+        files.replacing(out_folder / "clean.npy") as clean_path,
+    ):
+        noisy_pack, clean_pack = files.PackWriter(noisy_path), files.PackWriter(clean_path)
+        offsets = []
+        for row in table.to_dict("records"):
+            noisy, clean = render(row, packs, rate)
+            offsets.append(noisy_pack.append(noisy))
+            clean_pack.append(clean)
+        noisy_pack.close()
+        clean_pack.close()
+    files.write_table(out_folder / "mixtures.csv", table.assign(offset=offsets))
+    files.write_json(
+        out_folder / "manifest.json",
+        {
+            "rate": rate,
+            "utterances": len(table),
+            "hours": round(table["samples"].sum() / rate / 3600, 4),
+            "speakers": table["speaker"].nunique(),
+            "kinds": sorted(table["kind"].unique()),
+            "sha256": digest([files.file_digest(out_folder / f"{n}.npy") for n in ("noisy", "clean")]),
+        },
+    )
+
+
+def _read_splits(splits: Path, noise_splits: Path | None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    speech = files.read_table(splits)
+    return speech, files.read_table(noise_splits) if noise_splits else speech.iloc[:0]

@@ -1,0 +1,102 @@
+"""What code made a result: a digest of the modules a script uses, and facts for the record.
+
+The digest is over the syntax tree without docstrings and comments, of the script and of every
+``denoise`` module it imports, directly or not.  So touching a file, or improving a comment,
+re-runs nothing; a change of behaviour re-runs exactly what uses the module.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parent
+
+
+@functools.cache
+def _tree(path: Path) -> ast.Module:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            kept = [
+                item
+                for item in body
+                if not (isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant))
+            ]
+            node.body = kept or [ast.Pass()]  # type: ignore[attr-defined]
+    return tree
+
+
+@functools.cache
+def _imports(path: Path) -> frozenset[Path]:
+    """Files of the ``denoise`` modules that a file imports."""
+    found = set()
+    for node in ast.walk(_tree(path)):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            module = _module_file(name)
+            if module is not None:
+                found.add(module)
+    return frozenset(found)
+
+
+def _module_file(name: str) -> Path | None:
+    parts = name.split(".")
+    if parts[0] != "denoise" or len(parts) == 1:
+        return None
+    base = _PACKAGE.joinpath(*parts[1:])
+    for candidate in (base.with_suffix(".py"), base / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+@functools.cache
+def modules_used(script: Path) -> frozenset[Path]:
+    """The script and every module of this package that it imports, directly or not."""
+    seen: set[Path] = set()
+    waiting = [script]
+    while waiting:
+        path = waiting.pop()
+        if path not in seen:
+            seen.add(path)
+            waiting.extend(_imports(path))
+    return frozenset(seen)
+
+
+@functools.cache
+def code_digest(script: Path) -> str:
+    """Identifies the behaviour of a script: 12 hex digits."""
+    parts = [(path.name, ast.unparse(_tree(path))) for path in sorted(modules_used(script))]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+
+
+def code_version(folder: Path) -> str:
+    """The version and, in a git checkout, the commit and whether it was changed."""
+    version = metadata.version("denoise")
+    try:
+        run = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return version
+    return f"{version} ({run.stdout.strip()})" if run.returncode == 0 else version
+
+
+def lock_digest(folder: Path) -> str:
+    """The first 12 hex digits of the SHA-256 of the lock file, or ``none``."""
+    lock = folder / "locks" / "cpu.txt"
+    return hashlib.sha256(lock.read_bytes()).hexdigest()[:12] if lock.exists() else "none"

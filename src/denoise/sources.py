@@ -1,0 +1,59 @@
+"""The settings that name where recordings come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from denoise import corpora
+from denoise.errors import unknown
+from denoise.selection import SelectionSettings
+from denoise.settings import digest
+
+
+class SourceSettings(SelectionSettings):
+    """Recordings taken from one corpus, and which of the splits they may go to."""
+
+    corpus: str
+    """`synthetic`, `librispeech`, `esc50`, `voicebank_demand` or `folder`."""
+    subsets: tuple[str, ...] = ()
+    """Subsets of the corpus, e.g. `[train-clean-100]`; empty takes the corpus's default."""
+    path: str | None = None
+    """The folder of recordings; for `folder` only."""
+    speaker_level: int | None = Field(None, ge=1, le=9)
+    """Which folder level below `path` names the speaker; for `folder` only."""
+    use: Literal["all", "train", "test"] = "all"
+    """`train` is divided into training and validation, `test` is for test only, `all` for all."""
+    @model_validator(mode="after")
+    def _check(self) -> SourceSettings:
+        corpus = corpora.get(self.corpus)
+        if self.corpus == "folder":
+            if not self.path:
+                raise ValueError("corpus folder needs path: the folder of recordings")
+            if self.subsets:
+                raise ValueError("corpus folder has no subsets")
+            return self
+        if self.path or self.speaker_level:
+            raise ValueError(f"path and speaker_level are for corpus folder, not {self.corpus}")
+        for subset in self.resolved_subsets():
+            if subset not in corpus.subsets:
+                raise unknown(f"subset of {self.corpus}", subset, corpus.subsets)
+        return self
+
+    def resolved_subsets(self) -> tuple[str, ...]:
+        """The subsets, or the corpus's default; for `folder` a name made from its path."""
+        if self.corpus == "folder":
+            assert self.path is not None
+            level = f"-level{self.speaker_level}" if self.speaker_level else ""
+            return (f"{Path(self.path).name or 'root'}-{digest(self.path, 6)}{level}",)
+        if self.subsets:
+            return self.subsets
+        default = corpora.get(self.corpus).default_subset
+        if default is None:
+            raise ValueError(
+                f"corpus {self.corpus} needs subsets: "
+                f"some of {', '.join(corpora.get(self.corpus).subsets)}"
+            )
+        return (default,)

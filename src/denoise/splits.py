@@ -1,0 +1,123 @@
+"""Dividing speakers and noise recordings among training, validation and test.
+
+Splits are decided before anything is mixed, by group (a speaker, an ESC-50 fold, a noise
+recording), so that nothing heard in training is heard again in the test.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from pydantic import Field
+
+from denoise import files
+from denoise.errors import UserError
+from denoise.settings import Settings, item_seed
+
+SPLITS = ("train", "validation", "test")
+
+
+class SplitSettings(Settings):
+    """Shares of the groups that go to each split. Changing these mixes and trains again."""
+
+    validation: float = Field(0.1, gt=0, lt=1)
+    """Share of the groups of each sex or noise kind for validation."""
+    test: float = Field(0.2, gt=0, lt=1)
+    """Share for test, taken from sources with `use: all`."""
+    validation_speakers: tuple[str, ...] = ()
+    """These speakers form the validation split, instead of a random share."""
+
+
+def assign(table: pd.DataFrame, use: str, settings: SplitSettings, seed: int) -> pd.Series:
+    """The split of each row of a prepared index.
+
+    Groups are ranked by a seeded digest and dealt out within each stratum (sex for speech, kind
+    for noise), so that every stratum with enough groups stands in every split.  A stratum of one
+    group goes to training, of two to training and test (or validation if `use` is ``train``).
+
+    Parameters
+    ----------
+    table
+        With the columns ``group``, ``sex`` and ``kind``.
+    use
+        ``all``, ``train`` (training and validation) or ``test``.
+    seed
+        The data seed.
+    """
+    if use == "test":
+        return pd.Series("test", index=table.index)
+    if settings.validation_speakers:
+        chosen = table["speaker"].isin(settings.validation_speakers)
+        if chosen.any():
+            return chosen.map({True: "validation", False: "train"})
+    strata = table["sex"].where(table["sex"] != "", table["kind"])
+    if (table["speaker"] != "").all() and (table["sex"] == "").all():
+        strata = pd.Series("", index=table.index)
+    split_of: dict[str, str] = {}
+    for _, groups in table.groupby(strata, sort=True)["group"]:
+        names = sorted(groups.unique(), key=lambda name: item_seed(seed, "split", name))
+        counts = _counts(len(names), use, settings)
+        taken = {split: sum(split_of.get(n) == split for n in names) for split in SPLITS}
+        for name in names:
+            if name not in split_of:
+                split = next((s for s in ("test", "validation") if taken[s] < counts[s]), "train")
+                split_of[name] = split
+                taken[split] += 1
+    return table["group"].map(split_of)
+
+
+def _counts(groups: int, use: str, settings: SplitSettings) -> dict[str, int]:
+    test = 0
+    if use == "all" and groups >= 2:
+        test = max(1, round(settings.test * groups))
+    validation = 0
+    if groups - test >= 2:
+        validation = max(1, round(settings.validation * groups))
+    return {"test": test, "validation": validation}
+
+
+def split(
+    prepared: list[tuple[Path, str]], settings: SplitSettings, seed: int, out_path: Path
+) -> None:
+    """Write one table of all `prepared` recordings with their split.
+
+    Parameters
+    ----------
+    prepared
+        Folder of each source, as `preparation.prepare` wrote it, and the source's ``use``.
+    out_path
+        The CSV to write: the prepared indexes with columns ``source`` (the folder) and ``split``.
+
+    Raises
+    ------
+    UserError
+        If a split is empty or a group stands in two splits.
+    """
+    tables = []
+    for folder, use in prepared:
+        table = files.read_table(folder / "index.csv")
+        table["split"] = assign(table, use, settings, seed)
+        table.insert(0, "source", str(folder))
+        tables.append(table)
+    merged = pd.concat(tables, ignore_index=True)
+    check_disjoint(merged)
+    files.write_table(out_path, merged)
+
+
+def check_disjoint(table: pd.DataFrame) -> None:
+    """Raise `UserError` if a group of a corpus stands in two splits or a split is empty."""
+    for name in SPLITS:
+        if name not in set(table["split"]):
+            raise UserError(
+                f"the {name} split is empty: add recordings, or a source with "
+                f"use: {'test' if name == 'test' else 'all'}"
+            )
+    counts = table.groupby(["corpus", "group"])["split"].nunique()
+    shared = counts[counts > 1]
+    if len(shared):
+        corpus, group = shared.index[0]
+        raise UserError(
+            f"{len(shared)} groups of {corpus} (first '{group}') stand in two splits: give the "
+            "sources different speakers, folds or recordings"
+        )

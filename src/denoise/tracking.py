@@ -1,0 +1,275 @@
+"""Recording every run in MLflow, live and again when it is complete.
+
+``history.csv`` and the score tables are the truth.  Live logging may fail at any time without
+harm; `record` afterwards adds whatever is missing.  A run is found by its fingerprint, so that
+repeating it updates the run instead of adding another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from denoise import files
+from denoise.settings import digest
+
+log = logging.getLogger(__name__)
+
+STORE = Path("results/mlflow")
+_FINGERPRINT = "denoise.fingerprint"
+_PARENT_TAG = "mlflow.parentRunId"
+_NOTE = "mlflow.note.content"
+
+
+def tracking_uri() -> str:
+    """``MLFLOW_TRACKING_URI``, or the SQLite store of this folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{STORE / 'mlflow.db'}"
+
+
+def _client() -> Any:
+    import mlflow
+
+    # A tracking server that does not answer must not hold a training up for minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    mlflow.set_tracking_uri(tracking_uri())
+    return mlflow.MlflowClient(tracking_uri())
+
+
+@contextlib.contextmanager
+def _never_failing(what: str) -> Iterator[None]:
+    """Turn any failure of MLflow into a warning: tracking never costs a result."""
+    try:
+        yield
+    except Exception as error:  # MLflow raises whatever its store raises
+        reason = str(error).strip().splitlines()
+        log.warning("MLflow: %s failed: %s", what, reason[0] if reason else repr(error))
+
+
+def initialise(experiment: str, marker: Path) -> None:
+    """Create the store, the experiment and its parent run, before any training opens them.
+
+    Processes that open a fresh SQLite store at once break it, so one job does it alone.
+    """
+    STORE.mkdir(parents=True, exist_ok=True)
+    parent = None
+    with _never_failing("opening the store"):
+        client = _client()
+        parent = _parent_run(client, _experiment_id(client, experiment), experiment)
+    files.write_json(marker, {"tracking_uri": tracking_uri(), "parent_run": parent})
+
+
+def _experiment_id(client: Any, name: str) -> str:
+    import mlflow
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        place = None
+        if "MLFLOW_TRACKING_URI" not in os.environ:
+            place = str((STORE / "artifacts").absolute().as_uri())
+        try:
+            return str(client.create_experiment(name, artifact_location=place))
+        except mlflow.exceptions.MlflowException:
+            found = client.get_experiment_by_name(name)  # another process was faster
+    return str(found.experiment_id)
+
+
+def _find_run(client: Any, experiment_id: str, fingerprint: str) -> str | None:
+    runs = client.search_runs(
+        [experiment_id], f"tags.`{_FINGERPRINT}` = '{fingerprint}'", max_results=1
+    )
+    return str(runs[0].info.run_id) if runs else None
+
+
+def _parent_run(client: Any, experiment_id: str, experiment: str) -> str:
+    fingerprint = f"parent-{experiment}"
+    found = _find_run(client, experiment_id, fingerprint)
+    if found is None:
+        tags = {_FINGERPRINT: fingerprint}
+        run = client.create_run(experiment_id, run_name=experiment, tags=tags)
+        found = str(run.info.run_id)
+        client.set_terminated(found, "FINISHED")
+    return found
+
+
+def _child_run(client: Any, experiment: str, card: dict[str, Any]) -> str:
+    experiment_id = _experiment_id(client, experiment)
+    fingerprint = digest({key: card[key] for key in sorted(_IDENTITY) if key in card}, 16)
+    found = _find_run(client, experiment_id, fingerprint)
+    if found is not None:
+        return found
+    tags = {
+        _FINGERPRINT: fingerprint,
+        _PARENT_TAG: _parent_run(client, experiment_id, experiment),
+        "variant": card["variant"],
+        "seed": str(card["seed"]),
+    }
+    name = f"{card['variant']}-seed{card['seed']}"
+    run = client.create_run(experiment_id, run_name=name, tags=tags)
+    return str(run.info.run_id)
+
+
+_IDENTITY = ("variant", "seed", "data", "features", "network", "training", "window", "rate")
+
+
+def live(experiment: str, card: dict[str, Any]) -> Callable[[dict[str, float]], None]:
+    """A function that logs each epoch as it comes; after a failure it does nothing more."""
+    state: dict[str, Any] = {}
+    with _never_failing("starting the run"):
+        state["client"] = client = _client()
+        run_id = _child_run(client, experiment, card)
+        client.update_run(run_id, status="RUNNING")
+        state["known"] = _logged_steps(client, run_id)
+        _log_params(client, run_id, card)
+        state["run"] = run_id
+
+    def on_epoch(row: dict[str, float]) -> None:
+        if "run" not in state:
+            return
+        run = state.pop("run")
+        with _never_failing(f"logging epoch {row['epoch']}"):
+            _log_history(state["client"], run, pd.DataFrame([row]), state["known"])
+            state["run"] = run
+
+    return on_epoch
+
+
+def _logged_steps(client: Any, run_id: str) -> set[int]:
+    return {metric.step for metric in client.get_metric_history(run_id, "val_loss")}
+
+
+def _log_history(client: Any, run_id: str, history: pd.DataFrame, known: set[int]) -> None:
+    """Log the rows of `history` whose epoch is not in `known`, in one batch."""
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    metrics = [
+        Metric(name, float(value), now, int(row["epoch"]))
+        for row in history.to_dict("records")
+        if int(row["epoch"]) not in known
+        for name, value in row.items()
+        if name != "epoch" and math.isfinite(value)
+    ]
+    for start in range(0, len(metrics), 900):
+        client.log_batch(run_id, metrics=metrics[start : start + 900])
+    known.update(int(epoch) for epoch in history["epoch"])
+
+
+def _log_params(client: Any, run_id: str, card: dict[str, Any]) -> None:
+    from mlflow.entities import Param
+
+    flat = {"rate": card["rate"], "window": card["window"], "seed": card["seed"]}
+    for group in ("network", "training"):
+        for key, value in card[group].items():
+            flat[f"{group}.{key}"] = json.dumps(value) if isinstance(value, dict | list) else value
+    flat["features"] = digest(card["features"])
+    existing = client.get_run(run_id).data.params
+    params = [Param(key, str(value)) for key, value in flat.items() if key not in existing]
+    client.log_batch(run_id, params=params)
+
+
+def record(
+    experiment: str,
+    model_folder: Path,
+    scores: dict[str, Path],
+    manifests: dict[str, Path],
+    figures: list[Path],
+    out_path: Path,
+) -> None:
+    """Bring the MLflow run of a trained model up to date, and write its id to `out_path`.
+
+    Logs what live logging missed of the history, the mean scores with the number of failures, the
+    data sets by digest, the model with its signature, and `figures` (pictures and audio).
+    """
+    card = files.read_json(model_folder / "card.json")
+    run_id = None
+    with _never_failing("recording the run"):
+        client = _client()
+        run_id = _child_run(client, experiment, card)
+        _log_params(client, run_id, card)
+        history = files.read_table(model_folder / "history.csv")
+        _log_history(client, run_id, history, _logged_steps(client, run_id))
+        _log_scores(client, run_id, card, scores)
+        _log_datasets(client, run_id, manifests)
+        for path in figures:
+            client.log_artifact(run_id, str(path), "examples")
+        for name in ("card.json", "history.csv"):
+            client.log_artifact(run_id, str(model_folder / name))
+        _log_model(client, run_id, model_folder, card["rate"])
+        client.set_tag(run_id, "code_version", card["code_version"])
+        client.set_terminated(run_id, "FINISHED")
+    files.write_json(out_path, {"tracking_uri": tracking_uri(), "run": run_id})
+
+
+def _log_scores(client: Any, run_id: str, card: dict[str, Any], scores: dict[str, Path]) -> None:
+    known = client.get_run(run_id).data.metrics
+    final = {"parameters": card["parameters"], "best_val_loss": card["best_val_loss"]}
+    for test_set, path in scores.items():
+        table = files.read_table(path)
+        numeric = table.select_dtypes("number").drop(columns=["snr_asked", "snr_in"], errors="ignore")
+        for name, value in numeric.mean().items():
+            final[f"{test_set}.{name}"] = value
+    for name, value in final.items():
+        if math.isfinite(value) and known.get(name) != value:
+            client.log_metric(run_id, name, float(value))
+
+
+def _log_datasets(client: Any, run_id: str, manifests: dict[str, Path]) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    logged = {item.dataset.digest for item in client.get_run(run_id).inputs.dataset_inputs}
+    inputs = []
+    for context, path in manifests.items():
+        fingerprint = files.file_digest(path)[:12]
+        if fingerprint not in logged:
+            source = json.dumps({"uri": str(path)})
+            data = Dataset(path.parent.name, fingerprint, "local", source)
+            inputs.append(DatasetInput(data, [InputTag("mlflow.data.context", context)]))
+    if inputs:
+        client.log_inputs(run_id, datasets=inputs)
+
+
+def _log_model(client: Any, run_id: str, folder: Path, rate: int) -> None:
+    import mlflow
+    import numpy as np
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    content = files.file_digest(folder / "model.keras")[:16]
+    if client.get_run(run_id).data.tags.get("denoise.model") == content:
+        return
+    audio = Schema([TensorSpec(np.dtype(np.float32), (-1,), "audio")])
+    with mlflow.start_run(run_id=run_id, log_system_metrics=False):
+        mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(Path(__file__).with_name("mlflow_model.py")),
+            artifacts={"model": str(folder)},
+            signature=ModelSignature(inputs=audio, outputs=audio),
+            pip_requirements=["denoise"],
+            metadata={"sample_rate": rate},
+        )
+    client.set_tag(run_id, "denoise.model", content)
+
+
+def record_experiment(experiment: str, report: Path, leaderboard: Path, out_path: Path) -> None:
+    """Put the leaderboard and the report into the parent run of the experiment."""
+    run_id = None
+    with _never_failing("recording the experiment"):
+        client = _client()
+        run_id = _parent_run(client, _experiment_id(client, experiment), experiment)
+        for path in (report, leaderboard):
+            client.log_artifact(run_id, str(path))
+        table = files.read_table(leaderboard)
+        client.set_tag(run_id, _NOTE, f"Report: {report}\n\n{len(table)} methods compared.")
+        client.set_terminated(run_id, "FINISHED")
+    files.write_json(out_path, {"tracking_uri": tracking_uri(), "parent_run": run_id})

@@ -1,0 +1,221 @@
+# The plan of the experiment, and the named functions through which rules read it.
+import sys
+from pathlib import Path
+
+from denoise import baselines, corpora
+from denoise.config import archives_of, make_plan
+from denoise.errors import UserError
+from denoise.provenance import code_digest, code_version, lock_digest
+from denoise.settings import canonical_json
+
+ROOT = Path(workflow.basedir)
+if ROOT.name == "workflow":
+    ROOT = ROOT.parent
+
+try:
+    PLAN = make_plan(config, ROOT / "presets")
+except UserError as error:
+    sys.exit(f"error: {error}")
+
+EXPERIMENT = PLAN.name
+SEEDS = PLAN.experiment.seeds
+REPORT = f"reports/{EXPERIMENT}"
+
+
+wildcard_constraints:
+    corpus="|".join(corpora.CORPORA),
+    subset=r"[^/]+",
+    archive=r"[^/]+",
+    audio=r"[^/]+",
+    split=r"[^/]+",
+    mixture=r"[^/]+",
+    spectrogram=r"[^/]+",
+    part="train|validation",
+    test_id=r"[^/]+",
+    test_set=r"[^/]+",
+    variant="|".join(sorted(map(re.escape, PLAN.variants))),
+    baseline="|".join(baselines.BASELINES),
+    seed=r"\d+",
+
+
+def script_path(name):
+    """A script, as its rule names it, by absolute path."""
+    return ROOT / "workflow" / "scripts" / f"{name}.py"
+
+
+def code_of(name):
+    """What identifies the behaviour of a script and of the library modules it uses."""
+    return code_digest(script_path(name))
+
+
+def final_outputs():
+    """Everything that `all` makes."""
+    return [
+        f"{REPORT}/report.html",
+        f"{REPORT}/leaderboard.csv",
+        f"results/tracking/{EXPERIMENT}/experiment.json",
+    ]
+
+
+def index_params(wildcards):
+    return PLAN.indexes[f"{wildcards.corpus}/{wildcards.subset}"].params
+
+
+def archives(wildcards):
+    return [
+        f"resources/archives/{wildcards.corpus}/{name}"
+        for name in archives_of(wildcards.corpus, wildcards.subset)
+    ]
+
+
+def audio_params(wildcards):
+    return PLAN.audio[wildcards.audio].params
+
+
+def indexes_of_audio(wildcards):
+    return [f"resources/corpora/{name}.csv" for name in PLAN.audio[wildcards.audio].upstream]
+
+
+def split_params(wildcards):
+    return PLAN.splits[wildcards.split].params
+
+
+def audio_of_split(wildcards):
+    return [
+        f"results/audio/{name}/manifest.json" for name in PLAN.splits[wildcards.split].upstream
+    ]
+
+
+def mixture_params(wildcards):
+    return PLAN.mixtures[wildcards.mixture].params
+
+
+def splits_of_mixture(wildcards):
+    return [f"results/splits/{name}.csv" for name in PLAN.mixtures[wildcards.mixture].upstream]
+
+
+def test_set_params(wildcards):
+    return PLAN.test_sets[wildcards.test_id].params
+
+
+def splits_of_test_set(wildcards):
+    return [f"results/splits/{name}.csv" for name in PLAN.test_sets[wildcards.test_id].upstream]
+
+
+def spectrogram_params(wildcards):
+    return PLAN.spectrograms[wildcards.spectrogram].params
+
+
+def mixtures_of_spectrogram(wildcards):
+    (name,) = PLAN.spectrograms[wildcards.spectrogram].upstream
+    return f"results/mixtures/{name}/{wildcards.part}.csv"
+
+
+def training_settings(wildcards):
+    return PLAN.variants[wildcards.variant].training_params(int(wildcards.seed))
+
+
+def training_params(wildcards):
+    return canonical_json(training_settings(wildcards))
+
+
+def training_threads(wildcards):
+    return PLAN.variants[wildcards.variant].recipe.training.threads
+
+
+def spectrograms_of(wildcards):
+    name = PLAN.variants[wildcards.variant].spectrograms
+    return {
+        part: f"results/spectrograms/{name}/{part}/manifest.json"
+        for part in ("train", "validation")
+    }
+
+
+def enhancement_params(wildcards):
+    return PLAN.variants[wildcards.variant].recipe.enhancement.canonical()
+
+
+def test_set_of(wildcards):
+    return f"results/test_sets/{PLAN.test_set_names[wildcards.test_set]}/manifest.json"
+
+
+def enhanced_of(wildcards):
+    stem = f"results/enhanced/{wildcards.method}/seed{wildcards.seed}/{wildcards.test_set}"
+    return {"enhanced": f"{stem}.npy", "test_set": test_set_of(wildcards)}
+
+
+def score_files(variant=None):
+    """The score tables of a variant, or of all variants and baselines."""
+    methods = [variant] if variant else list(PLAN.variants)
+    found = [
+        f"results/scores/{name}/seed{seed}/{test_set}.csv"
+        for name in methods
+        for seed in SEEDS
+        for test_set in PLAN.test_set_names
+    ]
+    if variant is None:
+        found += [
+            f"results/scores/{name}/seed0/{test_set}.csv"
+            for name in PLAN.experiment.baselines
+            for test_set in PLAN.test_set_names
+        ]
+    return found
+
+
+def scores_of_run(wildcards):
+    return [
+        f"results/scores/{wildcards.variant}/seed{wildcards.seed}/{test_set}.csv"
+        for test_set in PLAN.test_set_names
+    ]
+
+
+def model_files():
+    """The model card of every variant and seed."""
+    return [
+        f"results/models/{name}/seed{seed}/card.json" for name in PLAN.variants for seed in SEEDS
+    ]
+
+
+def tracking_files():
+    return [
+        f"results/tracking/{EXPERIMENT}/{name}-seed{seed}.json"
+        for name in PLAN.variants
+        for seed in SEEDS
+    ]
+
+
+def manifest_files():
+    """The manifests of all prepared audio, mixtures and test sets, for the data card."""
+    return {
+        "audio": [f"results/audio/{name}/manifest.json" for name in PLAN.audio],
+        "test_sets": [f"results/test_sets/{name}/manifest.json" for name in PLAN.test_sets],
+        "spectrograms": [
+            f"results/spectrograms/{name}/{part}/manifest.json"
+            for name in PLAN.spectrograms
+            for part in ("train", "validation")
+        ],
+        "splits": [f"results/splits/{name}.csv" for name in PLAN.splits],
+    }
+
+
+def report_params():
+    """What the report says of the experiment itself."""
+    return canonical_json(
+        {
+            "experiment": EXPERIMENT,
+            "preset": PLAN.experiment.preset,
+            "seeds": SEEDS,
+            "baselines": PLAN.experiment.baselines,
+            "examples": PLAN.experiment.examples,
+            "test_sets": PLAN.test_set_names,
+            "variants": {
+                name: {
+                    "differs": variant.differs,
+                    "recipe": variant.recipe.model_dump(mode="json"),
+                    "mixtures": PLAN.spectrograms[variant.spectrograms].upstream[0],
+                    "spectrograms": variant.spectrograms,
+                }
+                for name, variant in PLAN.variants.items()
+            },
+        }
+    )

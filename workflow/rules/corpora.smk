@@ -1,0 +1,75 @@
+# From archives to prepared, packed audio and its splits.
+
+
+rule fetch:
+    output:
+        "resources/archives/{corpus}/{archive}",
+    log:
+        "results/logs/fetch/{corpus}/{archive}.log",
+    params:
+        download=PLAN.experiment.download.canonical(),
+    threads: 1
+    resources:
+        downloads=1,
+    message:
+        "Fetching {wildcards.archive} of {wildcards.corpus}"
+    script:
+        "../scripts/fetch.py"
+
+
+rule index:
+    input:
+        archives=ancient(archives),
+    output:
+        "resources/corpora/{corpus}/{subset}.csv",
+    log:
+        "results/logs/index/{corpus}/{subset}.log",
+    benchmark:
+        "results/benchmarks/index/{corpus}/{subset}.tsv"
+    params:
+        settings=index_params,
+        download=PLAN.experiment.download.canonical(),
+        code=code_of("index"),
+    threads: 1
+    message:
+        "Extracting and indexing {wildcards.corpus}/{wildcards.subset}"
+    script:
+        "../scripts/index.py"
+
+
+rule prepare:
+    input:
+        indexes=indexes_of_audio,
+    output:
+        audio="results/audio/{audio}/audio.npy",
+        index="results/audio/{audio}/index.csv",
+        manifest="results/audio/{audio}/manifest.json",
+    log:
+        "results/logs/prepare/{audio}.log",
+    benchmark:
+        "results/benchmarks/prepare/{audio}.tsv"
+    params:
+        settings=audio_params,
+        code=code_of("prepare"),
+    threads: 8
+    message:
+        "Decoding, resampling and packing {wildcards.audio}"
+    script:
+        "../scripts/prepare.py"
+
+
+rule split:
+    input:
+        manifests=audio_of_split,
+    output:
+        "results/splits/{split}.csv",
+    log:
+        "results/logs/split/{split}.log",
+    params:
+        settings=split_params,
+        code=code_of("split"),
+    threads: 1
+    message:
+        "Dividing {wildcards.split} into training, validation and test"
+    script:
+        "../scripts/split.py"

@@ -1,0 +1,62 @@
+# Mixtures of speech and noise, their spectrograms, and the test sets.
+
+
+rule mix:
+    input:
+        splits=splits_of_mixture,
+    output:
+        train="results/mixtures/{mixture}/train.csv",
+        validation="results/mixtures/{mixture}/validation.csv",
+    log:
+        "results/logs/mix/{mixture}.log",
+    benchmark:
+        "results/benchmarks/mix/{mixture}.tsv"
+    params:
+        settings=mixture_params,
+        code=code_of("mix"),
+    threads: 8
+    message:
+        "Mixing training and validation windows {wildcards.mixture}"
+    script:
+        "../scripts/mix.py"
+
+
+rule test_set:
+    input:
+        splits=splits_of_test_set,
+    output:
+        mixtures="results/test_sets/{test_id}/mixtures.csv",
+        noisy="results/test_sets/{test_id}/noisy.npy",
+        clean="results/test_sets/{test_id}/clean.npy",
+        manifest="results/test_sets/{test_id}/manifest.json",
+    log:
+        "results/logs/test_set/{test_id}.log",
+    benchmark:
+        "results/benchmarks/test_set/{test_id}.tsv"
+    params:
+        settings=test_set_params,
+        code=code_of("test_set"),
+    threads: 8
+    message:
+        "Mixing test set {wildcards.test_id}"
+    script:
+        "../scripts/test_set.py"
+
+
+rule spectrograms:
+    input:
+        mixtures=mixtures_of_spectrogram,
+    output:
+        "results/spectrograms/{spectrogram}/{part}/manifest.json",
+    log:
+        "results/logs/spectrograms/{spectrogram}/{part}.log",
+    benchmark:
+        "results/benchmarks/spectrograms/{spectrogram}-{part}.tsv"
+    params:
+        settings=spectrogram_params,
+        code=code_of("spectrograms"),
+    threads: 8
+    message:
+        "Caching spectrograms {wildcards.spectrogram} ({wildcards.part})"
+    script:
+        "../scripts/spectrograms.py"

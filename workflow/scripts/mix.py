@@ -1,0 +1,20 @@
+"""Draw the training and validation mixtures."""
+
+import json
+from pathlib import Path
+
+from denoise.jobs import job
+from denoise.mixing import MixingSettings, mix_windows
+
+with job(snakemake):
+    settings = json.loads(snakemake.params.settings)
+    speech, *noise = (Path(path) for path in snakemake.input.splits)
+    mix_windows(
+        speech,
+        noise[0] if noise else None,
+        MixingSettings.model_validate(settings["mixing"]),
+        settings["rate"],
+        settings["seed"],
+        {part: Path(snakemake.output[part]) for part in ("train", "validation")},
+        processes=snakemake.threads,
+    )

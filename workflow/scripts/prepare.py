@@ -1,0 +1,20 @@
+"""Decode, select, resample and pack the recordings of one source."""
+
+import json
+from pathlib import Path
+
+from denoise.jobs import job
+from denoise.preparation import prepare
+from denoise.selection import AudioSettings, SelectionSettings
+
+with job(snakemake):
+    settings = json.loads(snakemake.params.settings)
+    prepare(
+        [Path(path) for path in snakemake.input.indexes],
+        settings["corpus"],
+        SelectionSettings.model_validate(settings["selection"]),
+        AudioSettings.model_validate(settings["audio"]),
+        settings["seed"],
+        Path(snakemake.output.manifest).parent,
+        processes=snakemake.threads,
+    )

@@ -1,0 +1,17 @@
+"""Divide speakers or noise recordings among the splits."""
+
+import json
+from pathlib import Path
+
+from denoise.jobs import job
+from denoise.splits import SplitSettings, split
+
+with job(snakemake):
+    settings = json.loads(snakemake.params.settings)
+    folders = [Path(path).parent for path in snakemake.input.manifests]
+    split(
+        list(zip(folders, settings["uses"], strict=True)),
+        SplitSettings.model_validate(settings["splits"]),
+        settings["seed"],
+        Path(snakemake.output[0]),
+    )

@@ -1,0 +1,20 @@
+"""Draw and render the mixtures of one test set."""
+
+import json
+from pathlib import Path
+
+from denoise.jobs import job
+from denoise.mixing import TestSetSettings, mix_test_set
+
+with job(snakemake):
+    settings = json.loads(snakemake.params.settings)
+    speech, *noise = (Path(path) for path in snakemake.input.splits)
+    mix_test_set(
+        speech,
+        noise[0] if noise else None,
+        TestSetSettings.model_validate(settings["test_set"]),
+        settings["rate"],
+        settings["seed"],
+        Path(snakemake.output.manifest).parent,
+        processes=snakemake.threads,
+    )

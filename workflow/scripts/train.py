@@ -1,0 +1,25 @@
+"""Train one variant with one seed."""
+
+import json
+from pathlib import Path
+
+from denoise import models, tracking
+from denoise.devices import one_gpu
+from denoise.jobs import job
+from denoise.settings import digest
+from denoise.training import TrainingSettings, train
+
+with job(snakemake), one_gpu(Path("results/locks")):
+    card = json.loads(snakemake.params.settings)
+    network = models.settings_class(card["network"]["name"]).model_validate(card["network"])
+    caches = {part: Path(snakemake.input[part]).parent for part in ("train", "validation")}
+    card["data"] = {part: digest(Path(snakemake.input[part]).read_text(), 16) for part in caches}
+    train(
+        caches,
+        network,
+        TrainingSettings.model_validate(card["training"]),
+        card["seed"],
+        Path(snakemake.output.model).parent,
+        card,
+        on_epoch=tracking.live(snakemake.params.experiment, card),
+    )
