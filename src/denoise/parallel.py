@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TypeVar
 
+import joblib
 from tqdm import tqdm
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def progress(items: Iterable[Item], label: str, total: int | None = None) -> Iterable[Item]:
@@ -48,16 +45,9 @@ def ordered_map(
     if processes <= 1 or len(items) <= 1:
         yield from progress(map(function, items), label, len(items))
         return
-    saved = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
-    try:
-        # A forked child would inherit the locks of whatever threads run here; spawn does not.
-        context = multiprocessing.get_context("spawn")
-        with context.Pool(min(processes, len(items))) as pool:
-            yield from progress(pool.imap(function, items, chunksize=chunk), label, len(items))
-    finally:
-        for name, value in saved.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+        pool = joblib.Parallel(
+            min(processes, len(items)), return_as="generator", batch_size=chunk, max_nbytes=None
+        )
+        results = pool(joblib.delayed(function)(item) for item in items)
+        yield from progress(results, label, len(items))
