@@ -23,6 +23,8 @@ REPORT = f"reports/{EXPERIMENT}"
 
 
 wildcard_constraints:
+    experiment=r"[^/]+",
+    method=r"[^/]+",
     corpus="|".join(corpora.CORPORA),
     subset=r"[^/]+",
     archive=r"[^/]+",

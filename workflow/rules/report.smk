@@ -1,0 +1,92 @@
+# The leaderboard, the tracking of every run, and the report.
+
+
+rule leaderboard:
+    input:
+        scores=score_files(),
+    output:
+        leaderboard=report(
+            f"{REPORT}/leaderboard.csv",
+            caption="../report/leaderboard.rst",
+            category="Comparison",
+        ),
+        pairwise=report(
+            f"{REPORT}/pairwise.csv",
+            caption="../report/pairwise.rst",
+            category="Comparison",
+        ),
+    log:
+        f"results/logs/leaderboard/{EXPERIMENT}.log",
+    params:
+        code=code_of("leaderboard"),
+    threads: 1
+    message:
+        "Comparing all variants and baselines"
+    script:
+        "../scripts/leaderboard.py"
+
+
+rule report:
+    input:
+        unpack(manifest_files),
+        scores=score_files(),
+        cards=model_files(),
+        leaderboard=f"{REPORT}/leaderboard.csv",
+        pairwise=f"{REPORT}/pairwise.csv",
+    output:
+        report(
+            f"{REPORT}/report.html",
+            caption="../report/report.rst",
+            category="Report",
+        ),
+    log:
+        f"results/logs/report/{EXPERIMENT}.log",
+    params:
+        settings=report_params(),
+        code=code_of("report"),
+        lock=lock_digest(ROOT),
+    threads: 1
+    message:
+        "Writing {output}"
+    script:
+        "../scripts/report.py"
+
+
+rule track:
+    input:
+        unpack(spectrograms_of),
+        scores=scores_of_run,
+        card="results/models/{variant}/seed{seed}/card.json",
+        store=ancient(f"results/mlflow/{EXPERIMENT}.json"),
+    output:
+        f"results/tracking/{EXPERIMENT}/{{variant}}-seed{{seed}}.json",
+    log:
+        f"results/logs/track/{EXPERIMENT}/{{variant}}-seed{{seed}}.log",
+    params:
+        experiment=EXPERIMENT,
+        test_sets=canonical_json(PLAN.test_set_names),
+        code=code_of("track"),
+    threads: 1
+    message:
+        "Recording {wildcards.variant}, seed {wildcards.seed}, in MLflow"
+    script:
+        "../scripts/track.py"
+
+
+rule track_experiment:
+    input:
+        runs=tracking_files(),
+        report=f"{REPORT}/report.html",
+        leaderboard=f"{REPORT}/leaderboard.csv",
+    output:
+        f"results/tracking/{EXPERIMENT}/experiment.json",
+    log:
+        f"results/logs/track/{EXPERIMENT}/experiment.log",
+    params:
+        experiment=EXPERIMENT,
+        code=code_of("track_experiment"),
+    threads: 1
+    message:
+        "Report: {input.report} — runs: type `make ui`"
+    script:
+        "../scripts/track_experiment.py"

@@ -1,0 +1,60 @@
+# Enhancement of the test sets by every model and baseline, and their scores.
+
+
+rule enhance:
+    input:
+        model="results/models/{variant}/seed{seed}/model.keras",
+        card="results/models/{variant}/seed{seed}/card.json",
+        test_set=test_set_of,
+    output:
+        enhanced="results/enhanced/{variant}/seed{seed}/{test_set}.npy",
+        spectral="results/enhanced/{variant}/seed{seed}/{test_set}.csv",
+    log:
+        "results/logs/enhance/{variant}/seed{seed}/{test_set}.log",
+    benchmark:
+        "results/benchmarks/enhance/{variant}-seed{seed}-{test_set}.tsv"
+    params:
+        settings=enhancement_params,
+        training=training_params,
+        code=code_of("enhance"),
+    threads: 2
+    message:
+        "Enhancing {wildcards.test_set} with {wildcards.variant}, seed {wildcards.seed}"
+    script:
+        "../scripts/enhance.py"
+
+
+rule baseline:
+    input:
+        test_set=test_set_of,
+    output:
+        "results/enhanced/{baseline}/seed0/{test_set}.npy",
+    log:
+        "results/logs/baseline/{baseline}/{test_set}.log",
+    benchmark:
+        "results/benchmarks/baseline/{baseline}-{test_set}.tsv"
+    params:
+        code=code_of("baseline"),
+    threads: 1
+    message:
+        "Processing {wildcards.test_set} with baseline {wildcards.baseline}"
+    script:
+        "../scripts/baseline.py"
+
+
+rule score:
+    input:
+        unpack(enhanced_of),
+    output:
+        "results/scores/{method}/seed{seed}/{test_set}.csv",
+    log:
+        "results/logs/score/{method}/seed{seed}/{test_set}.log",
+    benchmark:
+        "results/benchmarks/score/{method}-seed{seed}-{test_set}.tsv"
+    params:
+        code=code_of("score"),
+    threads: 8
+    message:
+        "Scoring {wildcards.method}, seed {wildcards.seed}, on {wildcards.test_set}"
+    script:
+        "../scripts/score.py"

@@ -1,0 +1,73 @@
+# The two commands: `make run` and `make test`. `make help` lists the others.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Which hardware or backend to install for: cpu, gpu, jax or torch (lock files in locks/).
+EXTRA ?= cpu
+LOCK := locks/$(EXTRA).txt
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+
+.PHONY: help install run test lint format ui lock docs clean
+
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.uv/bin/uv:
+	@echo "Installing uv into .uv (it is not on the PATH)"
+	@$(PYTHON) -m venv .uv
+	@.uv/bin/pip install --quiet --disable-pip-version-check "uv>=0.5"
+
+$(VENV)/installed-$(EXTRA): $(LOCK) pyproject.toml | $(filter .uv/bin/uv,$(UV))
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; name one with make PYTHON=/path/to/python3.12")'
+	@echo "Installing the environment of $(LOCK) into $(VENV)"
+	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
+	@$(UV) pip sync --quiet --require-hashes $(LOCK)
+	@$(UV) pip install --quiet --no-deps --editable .
+	@rm -f $(VENV)/installed-*
+	@touch $@
+
+install: $(VENV)/installed-$(EXTRA) ## Create the environment from the lock file (EXTRA=gpu|jax|torch)
+
+run: install ## Install, then run the whole study of config.yaml
+	@snakemake --cores all all
+	@$(BIN)/python -m denoise.cli where
+
+test: install ## Check style and types, and run all tests
+	@$(MAKE) --no-print-directory lint
+	@$(BIN)/python -m pytest
+
+lint: install ## Formatting, lint and types
+	@ruff format --check --quiet .
+	@ruff check --quiet .
+	@snakefmt --check --quiet Snakefile workflow
+	@mypy
+	@snakemake --lint
+
+format: install ## Format all code
+	@ruff format .
+	@ruff check --fix .
+	@snakefmt Snakefile workflow
+
+ui: install ## Open the MLflow UI on http://127.0.0.1:5000
+	@mlflow ui --host 127.0.0.1 --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///results/mlflow/mlflow.db}"
+
+docs: install ## Generate the JSON schema and the configuration table
+	@$(BIN)/python -m denoise.schema
+
+lock: | $(filter .uv/bin/uv,$(UV)) ## Resolve the dependencies anew into locks/
+	@for extra in dev gpu jax torch; do \
+	  $(UV) pip compile pyproject.toml --extra $$extra --universal --fork-strategy fewest \
+	    --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --quiet \
+	    --custom-compile-command "make lock" \
+	    $$([ $$extra = dev ] || echo "--constraint locks/cpu.txt") \
+	    -o locks/$$([ $$extra = dev ] && echo cpu || echo $$extra).txt; \
+	done
+
+clean: ## Delete what the workflow made (not the downloads)
+	rm -rf results/* reports/*

@@ -1,0 +1,114 @@
+"""The leaderboard and the pairwise comparisons of an experiment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from denoise import files
+from denoise.baselines import kind_of
+from denoise.metrics import METRICS
+from denoise.statistics import cluster_bootstrap, compare, holm
+
+SCORED = (*METRICS, "mse_spec")
+
+
+def read_scores(paths: list[Path]) -> pd.DataFrame:
+    """All score tables ``<method>/seed<k>/<test_set>.csv`` as one, with those three as columns."""
+    tables = []
+    for path in paths:
+        seed = int(path.parent.name.removeprefix("seed"))
+        method = path.parent.parent.name
+        table = files.read_table(path)
+        tables.append(table.assign(method=method, seed=seed, test_set=path.stem))
+    return pd.concat(tables, ignore_index=True)
+
+
+def by_utterance(scores: pd.DataFrame) -> pd.DataFrame:
+    """One row for each method, test set and utterance: the mean over the seeds."""
+    keys = ["test_set", "method", "id"]
+    about = ["recording", "speaker", "sex", "kind", "snr_asked", "snr_in"]
+    values = scores.groupby(keys, sort=False)[list(SCORED)].mean()
+    return values.join(scores.groupby(keys, sort=False)[about].first()).reset_index()
+
+
+def leaderboard(scores: pd.DataFrame) -> pd.DataFrame:
+    """A row for each test set and method: means over utterances with 95 % intervals.
+
+    Seeds are averaged for each utterance first; ``<metric>_seed_std`` is the standard deviation of
+    the seeds' means.  ``n_failed`` counts utterances for which a metric is missing for a reason;
+    missing values are left out of the means, never replaced.
+    """
+    merged = by_utterance(scores)
+    rows = []
+    for (test_set, method), table in merged.groupby(["test_set", "method"], sort=False):
+        own = scores[(scores["method"] == method) & (scores["test_set"] == test_set)]
+        failed = own.loc[own["status"] != "ok", "id"].nunique()
+        row: dict[str, object] = {
+            "variant": method,
+            "kind": kind_of(str(method)),
+            "test_set": test_set,
+            "n": len(table),
+            "n_failed": failed,
+            "seeds": own["seed"].nunique(),
+        }
+        speakers = table["speaker"].to_numpy()
+        for metric in SCORED:
+            estimate = cluster_bootstrap(table[metric].to_numpy(float), speakers)
+            row[metric] = estimate.mean
+            row[f"{metric}_ci_low"], row[f"{metric}_ci_high"] = estimate.low, estimate.high
+            seed_means = own.groupby("seed")[metric].mean()
+            row[f"{metric}_seed_std"] = seed_means.std() if len(seed_means) > 1 else np.nan
+        rows.append(row)
+    order = {"oracle": 0, "variant": 1, "baseline": 2}
+    board = pd.DataFrame(rows)
+    board["order"] = board["kind"].map(order)
+    board = board.sort_values(
+        ["test_set", "order", "si_sdr"], ascending=[True, True, False], ignore_index=True
+    )
+    return board.drop(columns="order")
+
+
+def pairwise(scores: pd.DataFrame, metrics: tuple[str, ...]) -> pd.DataFrame:
+    """Every pair of methods: mean difference, interval and corrected Wilcoxon p-value.
+
+    P-values are corrected by Holm's method within each test set and metric.
+    """
+    merged = by_utterance(scores)
+    rows: list[dict[str, object]] = []
+    for test_set, table in merged.groupby("test_set", sort=False):
+        speakers = table.groupby("id", sort=True)["speaker"].first().to_numpy()
+        for metric in metrics:
+            wide = table.pivot_table(index="id", columns="method", values=metric, sort=True)
+            wide = wide.reindex(sorted(table["id"].unique()))
+            methods = list(wide.columns)
+            part: list[dict[str, object]] = []
+            for number, first in enumerate(methods):
+                for second in methods[number + 1 :]:
+                    result = compare(wide[first].to_numpy(), wide[second].to_numpy(), speakers)
+                    part.append(
+                        {
+                            "test_set": test_set,
+                            "metric": metric,
+                            "first": first,
+                            "second": second,
+                            "difference": result.difference.mean,
+                            "ci_low": result.difference.low,
+                            "ci_high": result.difference.high,
+                            "p_wilcoxon": result.p_wilcoxon,
+                            "n": result.n,
+                        }
+                    )
+            corrected = holm([float(row["p_wilcoxon"]) for row in part])  # type: ignore[arg-type]
+            rows += [{**row, "p_holm": p} for row, p in zip(part, corrected, strict=True)]
+    return pd.DataFrame(rows)
+
+
+def write(score_paths: list[Path], leaderboard_path: Path, pairwise_path: Path) -> None:
+    """Write ``leaderboard.csv`` and ``pairwise.csv`` from score tables."""
+    scores = read_scores(score_paths)
+    files.write_table(leaderboard_path, leaderboard(scores).round(6))
+    compared = tuple(m for m in ("si_sdr", "pesq_nb", "pesq_wb", "stoi") if scores[m].notna().any())
+    files.write_table(pairwise_path, pairwise(scores, compared).round(8))

@@ -1,0 +1,130 @@
+"""The figures of the report, each a Matplotlib figure made from tables or audio."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from denoise.metrics import UNITS
+from denoise.spectrogram import StftSettings, stft
+
+TITLES = {
+    "snr": "SNR", "si_sdr": "SI-SDR", "seg_snr": "segmental SNR", "pesq_nb": "PESQ-NB",
+    "pesq_wb": "PESQ-WB", "stoi": "STOI", "estoi": "ESTOI", "csig": "CSIG", "cbak": "CBAK",
+    "covl": "COVL", "mse": "MSE", "mse_spec": "MSE of the scaled spectrogram",
+}  # fmt: skip
+
+mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "denoise", "font.size": 9})
+sns.set_theme(style="whitegrid", context="paper", palette="colorblind")
+
+
+def title(metric: str) -> str:
+    """A metric's name with its unit."""
+    return f"{TITLES[metric]} ({UNITS[metric]})" if metric in UNITS else TITLES[metric]
+
+
+def methods_palette(methods: list[str]) -> dict[str, tuple[float, float, float]]:
+    """A colour for each method, the same in every figure."""
+    return dict(zip(methods, sns.color_palette("husl", len(methods)), strict=True))
+
+
+def metric_by_snr(
+    scores: pd.DataFrame, metrics: list[str], palette: dict[str, tuple[float, float, float]]
+) -> Figure:
+    """Mean of each metric over the input SNR, with 95 % intervals."""
+    table = scores.copy()
+    x, label = "snr_asked", "input SNR (dB)"
+    if table[x].nunique() > 12 or table[x].isna().any():
+        # A range of SNRs, or mixing by gain: bins of the realised SNR.
+        edges = np.arange(-10, 31, 5)
+        table = table[np.isfinite(table["snr_in"])]
+        table[x] = edges[np.clip(np.digitize(table["snr_in"], edges) - 1, 0, len(edges) - 2)] + 2.5
+        label = "input SNR (dB, bins of 5)"
+    figure = Figure(figsize=(3.4 * len(metrics), 3.0), layout="constrained")
+    for axis, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
+        sns.lineplot(
+            table, x=x, y=metric, hue="method", palette=palette, marker="o", seed=0, n_boot=300,
+            ax=axis, legend=axis is figure.axes[0],
+        )  # fmt: skip
+        axis.set(xlabel=label, ylabel=title(metric))
+    _move_legend(figure)
+    return figure
+
+
+def _move_legend(figure: Figure) -> None:
+    axis = figure.axes[0]
+    handles, labels = axis.get_legend_handles_labels()
+    if axis.get_legend() is not None:
+        axis.get_legend().remove()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+
+
+def improvement_by_kind(scores: pd.DataFrame, metric: str) -> Figure:
+    """A heat map of the mean improvement over the noisy input by noise kind and method."""
+    wide = scores.pivot_table(index="id", columns="method", values=metric)
+    kinds = scores.groupby("id")["kind"].first().replace("", "unknown")
+    gain = wide.drop(columns="noisy").sub(wide["noisy"], axis=0).groupby(kinds).mean()
+    figure = Figure(figsize=(1.2 + 0.42 * len(gain), 1.6 + 0.34 * gain.shape[1]), layout="constrained")
+    axis = figure.subplots()
+    sns.heatmap(gain.T, annot=True, fmt=".1f" if metric in UNITS else ".2f", center=0, cmap="vlag",
+                cbar=False, ax=axis, annot_kws={"size": 7})  # fmt: skip
+    axis.set(xlabel="", ylabel="", title=f"improvement in {title(metric)} over the noisy input")
+    axis.tick_params(axis="x", rotation=45)
+    return figure
+
+
+def intervals(board: pd.DataFrame, metrics: list[str]) -> Figure:
+    """Mean and 95 % interval of each metric for every method."""
+    figure = Figure(figsize=(3.2 * len(metrics) + 1, 0.9 + 0.28 * len(board)), layout="constrained")
+    axes = figure.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
+    for axis, metric in zip(axes, metrics, strict=True):
+        low, high = board[metric] - board[f"{metric}_ci_low"], board[f"{metric}_ci_high"] - board[metric]
+        rows = np.arange(len(board))
+        axis.errorbar(board[metric], rows, xerr=[low.clip(0), high.clip(0)], fmt="o", capsize=3)
+        axis.set(xlabel=title(metric), yticks=rows, yticklabels=board["variant"])
+    axes[0].invert_yaxis()
+    return figure
+
+
+def learning_curves(histories: pd.DataFrame) -> Figure:
+    """Training and validation loss by epoch; the band spans the seeds."""
+    figure = Figure(figsize=(8.5, 3.2), layout="constrained")
+    names = list(dict.fromkeys(histories["variant"]))
+    palette = methods_palette(names)
+    panels = [("loss", "training loss"), ("val_loss", "validation loss"), ("val_mae", "validation MAE")]
+    for axis, (column, label) in zip(figure.subplots(1, 3), panels, strict=True):
+        sns.lineplot(
+            histories, x="epoch", y=column, hue="variant", palette=palette, ax=axis,
+            errorbar=("pi", 100), legend=axis is figure.axes[0],
+        )  # fmt: skip
+        axis.set(xlabel="epoch", ylabel=label)
+    _move_legend(figure)
+    return figure
+
+
+def signals(waves: dict[str, np.ndarray], rate: int) -> Figure:
+    """Waveforms above spectrograms of named signals [shape=(samples,)], on common scales."""
+    figure = Figure(figsize=(3.0 * len(waves), 3.2), layout="constrained")
+    axes = figure.subplots(2, len(waves), squeeze=False, height_ratios=[1, 2.2], sharex="col")
+    peak = max(float(np.abs(wave).max(initial=1e-6)) for wave in waves.values())
+    n_fft = int(0.032 * rate)
+    settings = StftSettings(n_fft=n_fft, hop=max(1, n_fft // 4))
+    levels = {
+        name: 20 * np.log10(np.abs(stft(wave[None], settings)[0]) + 1e-7)
+        for name, wave in waves.items()
+    }
+    top = max(float(level.max()) for level in levels.values())
+    for column, (name, wave) in enumerate(waves.items()):
+        seconds = len(wave) / rate
+        axes[0, column].plot(np.arange(len(wave)) / rate, wave, linewidth=0.3, color="#345")
+        axes[0, column].set(title=name, ylim=(-peak, peak), xlim=(0, seconds))
+        axes[1, column].imshow(
+            levels[name], origin="lower", aspect="auto", cmap="magma", vmin=top - 80, vmax=top,
+            extent=(0, seconds, 0, rate / 2000),
+        )  # fmt: skip
+        axes[1, column].set(xlabel="time (s)", ylabel="frequency (kHz)" if column == 0 else "")
+        axes[1, column].grid(False)
+    return figure

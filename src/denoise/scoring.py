@@ -1,0 +1,113 @@
+"""Scoring every utterance of a test set, or of anyone's folders of files."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from denoise import audio, files, metrics
+from denoise.corpora.folder import audio_files
+from denoise.errors import UserError
+from denoise.parallel import ordered_map
+
+_CHUNK = 4
+
+
+def score_test_set(
+    enhanced: Path, test_set: Path, out_path: Path, *, processes: int = 1
+) -> None:
+    """Write a row for each utterance: what it is, every metric, and ``status``.
+
+    Parameters
+    ----------
+    enhanced
+        Output packed like the test set's ``noisy.npy``; a table of the same name with ``mse_spec``
+        may lie beside it.
+    test_set
+        Folder that `mixing.mix_test_set` wrote.
+    """
+    rate = files.read_json(test_set / "manifest.json")["rate"]
+    table = files.read_table(test_set / "mixtures.csv")
+    work = functools.partial(_score_slice, enhanced=enhanced, clean=test_set / "clean.npy", rate=rate)
+    places = list(zip(table["offset"], table["samples"], strict=True))
+    scores = pd.DataFrame(
+        ordered_map(work, places, processes=processes, label="score", chunk=_CHUNK)
+    )
+    about = table[["id", "recording", "speaker", "sex", "kind", "noise_id", "snr_asked"]]
+    result = pd.concat([about, table["snr"].rename("snr_in"), scores], axis=1)
+    spectral = enhanced.with_suffix(".csv")
+    if spectral.exists():
+        result = result.merge(files.read_table(spectral), on="id", how="left")
+    else:
+        result["mse_spec"] = np.nan
+    columns = [name for name in result if name != "status"] + ["status"]
+    files.write_table(out_path, result[columns])
+
+
+def _score_slice(
+    place: tuple[int, int], enhanced: Path, clean: Path, rate: int
+) -> dict[str, float | str]:
+    start, length = place
+    part = slice(start, start + length)
+    return metrics.score(files.load_array(clean)[part], files.load_array(enhanced)[part], rate)
+
+
+def score_folders(
+    clean: Path, enhanced: Path, noisy: Path | None = None, *, processes: int = 1
+) -> pd.DataFrame:
+    """Score the files of `enhanced` against those of the same name in `clean`.
+
+    Files are compared by their path without suffix, at 16 kHz if the clean file's rate is at least
+    that, else at 8 kHz.  With `noisy`, its files are scored too.
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns ``file``, ``method`` (``enhanced`` or ``noisy``), the metrics and ``status``.
+
+    Raises
+    ------
+    UserError
+        If a folder is missing or empty, or no name stands in both.
+    """
+    names = {path.relative_to(clean).with_suffix("").as_posix(): path for path in audio_files(clean)}
+    jobs = []
+    for method, folder in (("enhanced", enhanced), ("noisy", noisy)):
+        if folder is None:
+            continue
+        found = {
+            path.relative_to(folder).with_suffix("").as_posix(): path for path in audio_files(folder)
+        }
+        common = sorted(names.keys() & found.keys())
+        if not common:
+            raise UserError(
+                f"no file of '{folder}' has the name of one in '{clean}': the clean and the "
+                "processed version of an utterance must have the same name"
+            )
+        jobs += [(name, method, names[name], found[name]) for name in common]
+    rows = ordered_map(_score_files, jobs, processes=processes, label="score", chunk=_CHUNK)
+    return pd.DataFrame(rows)
+
+
+def _score_files(item: tuple[str, str, Path, Path]) -> dict[str, float | str]:
+    name, method, clean_path, other_path = item
+    about: dict[str, float | str] = {"file": name, "method": method}
+    try:
+        clean, rate = audio.read(clean_path)
+        other, other_rate = audio.read(other_path)
+    except audio.UnusableAudio as error:
+        empty: dict[str, float | str] = dict.fromkeys(metrics.METRICS, float("nan"))
+        return {**about, **empty, "status": str(error)}
+    working = 16000 if rate >= 16000 else 8000
+    first = audio.resample(clean.mean(axis=1), rate, working)
+    second = audio.resample(other.mean(axis=1), other_rate, working)
+    # Codecs and resamplers may add or drop a few samples; more is another recording.
+    if abs(len(first) - len(second)) > 0.05 * working:
+        empty = dict.fromkeys(metrics.METRICS, float("nan"))
+        lengths = f"{len(first) / working:.2f} s and {len(second) / working:.2f} s"
+        return {**about, **empty, "status": f"lengths differ: {lengths}"}
+    length = min(len(first), len(second))
+    return {**about, **metrics.score(first[:length], second[:length], working)}

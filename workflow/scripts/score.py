@@ -1,0 +1,14 @@
+"""Score every utterance of one method's output for a test set."""
+
+from pathlib import Path
+
+from denoise.jobs import job
+from denoise.scoring import score_test_set
+
+with job(snakemake):
+    score_test_set(
+        Path(snakemake.input.enhanced),
+        Path(snakemake.input.test_set).parent,
+        Path(snakemake.output[0]),
+        processes=snakemake.threads,
+    )

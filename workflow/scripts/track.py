@@ -1,0 +1,27 @@
+"""Bring the MLflow run of one trained model up to date."""
+
+import json
+from pathlib import Path
+
+from denoise import report, tracking
+from denoise.jobs import job
+
+with job(snakemake):
+    wanted = snakemake.wildcards
+    scores = {Path(path).stem: Path(path) for path in snakemake.input.scores}
+    examples = Path(snakemake.output[0]).with_suffix("")
+    figures = [
+        path
+        for test_set, stage in json.loads(snakemake.params.test_sets).items()
+        for path in report.tracked_examples(
+            test_set, stage, wanted.variant, int(wanted.seed), [scores[test_set]], examples
+        )
+    ]
+    tracking.record(
+        snakemake.params.experiment,
+        Path(snakemake.input.card).parent,
+        scores,
+        {part: Path(snakemake.input[part]) for part in ("train", "validation")},
+        figures,
+        Path(snakemake.output[0]),
+    )
