@@ -256,36 +256,53 @@ class _Epoch:
         self.training.shuffle(item_seed(seed, "shuffle", epoch))
         last = time.monotonic()
         steps = len(self.training)
-        model.reset_metrics()
-        results: dict[str, float] = {}
+        mean = _Mean()
         for step in range(steps):
-            results = model.train_on_batch(*self.training.batch(step), return_dict=True)
-            now = time.monotonic()
-            # The running mean is not finite from the first batch whose loss is not.
-            if not math.isfinite(float(results["loss"])):
+            batch = self.training.batch(step)
+            loss = mean.add(model.train_on_batch(*batch, return_dict=True), len(batch[0]))
+            if not math.isfinite(loss):
                 raise TrainingFailed(
-                    f"the loss is {float(results['loss'])} at batch {step + 1} of epoch "
-                    f"{epoch + 1}: lower training.learning_rate, or use precision: float32. "
-                    "The weights of the epochs before are kept"
+                    f"the loss is {loss} at batch {step + 1} of epoch {epoch + 1}: lower "
+                    "training.learning_rate, or use precision: float32. The weights of the "
+                    "epochs before are kept"
                 )
+            now = time.monotonic()
             if now - last > 15 or step == steps - 1:
                 last = now
                 done = epoch + (step + 1) / steps
                 pace = (now - started) / (step + 1) * steps
                 log.info(
                     "epoch %d/%d batch %d/%d loss %.5f, at most %s left",
-                    epoch + 1, settings.epochs, step + 1, steps, float(results["loss"]),
+                    epoch + 1, settings.epochs, step + 1, steps, mean.values()["loss"],
                     _clock(pace * (settings.epochs - done)),
                 )  # fmt: skip
-        row = {name: float(value) for name, value in results.items()}
-        model.reset_metrics()
+        row = mean.values()
+        mean = _Mean()
         for step in range(len(self.validation)):
-            results = model.test_on_batch(*self.validation.batch(step), return_dict=True)
-        row |= {f"val_{name}": float(value) for name, value in results.items()}
-        model.reset_metrics()
+            batch = self.validation.batch(step)
+            mean.add(model.test_on_batch(*batch, return_dict=True), len(batch[0]))
+        row |= {f"val_{name}": value for name, value in mean.values().items()}
         seconds = time.monotonic() - started
         log.info("epoch %d: loss %.5f val_loss %.5f", epoch + 1, row["loss"], row["val_loss"])
         return {**row, "seconds": round(seconds, 2)}
+
+
+class _Mean:
+    """Means over an epoch; Keras gives the values of each batch by itself."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.items = 0
+
+    def add(self, values: dict[str, Any], items: int) -> float:
+        """Add the mean values of a batch of `items`; returns its loss."""
+        self.items += items
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + items * float(value)
+        return float(values["loss"])
+
+    def values(self) -> dict[str, float]:
+        return {name: total / self.items for name, total in self.sums.items()}
 
 
 def _clock(seconds: float) -> str:

@@ -186,7 +186,7 @@ def tracking_files():
     ]
 
 
-def manifest_files():
+def manifest_files(wildcards):
     """The manifests of all prepared audio, mixtures and test sets, for the data card."""
     return {
         "audio": [f"results/audio/{name}/manifest.json" for name in PLAN.audio],

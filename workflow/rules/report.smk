@@ -26,7 +26,7 @@ rule leaderboard:
         "../scripts/leaderboard.py"
 
 
-rule report:
+rule write_report:
     input:
         unpack(manifest_files),
         scores=score_files(),
