@@ -45,7 +45,7 @@ test: install ## Check style and types, and run all tests
 lint: install ## Formatting, lint and types
 	@ruff format --check --quiet .
 	@ruff check --quiet .
-	@snakefmt --check --quiet Snakefile workflow
+	@snakefmt --check Snakefile workflow
 	@mypy
 	@snakemake --lint
 

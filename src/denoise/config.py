@@ -228,7 +228,9 @@ def validated(model: type[Settings], value: Any, where: str) -> Any:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise UserError("; ".join(_explain(model, item, where) for item in error.errors())) from None
+        raise UserError(
+            "; ".join(_explain(model, item, where) for item in error.errors())
+        ) from None
 
 
 def _explain(model: type[Settings], item: Any, where: str) -> str:
@@ -294,9 +296,11 @@ def slug(value: Any) -> str:
         return "-".join(slug(item) for item in value)
     if isinstance(value, float):
         value = f"{value:g}"
-    return re.sub(r"[^A-Za-z0-9.]+", "-", str(value)).strip("-").lower() if not (
-        isinstance(value, int | float) or re.fullmatch(r"-?[\d.e]+", str(value))
-    ) else str(value).replace("-", "m")
+    return (
+        re.sub(r"[^A-Za-z0-9.]+", "-", str(value)).strip("-").lower()
+        if not (isinstance(value, int | float) or re.fullmatch(r"-?[\d.e]+", str(value)))
+        else str(value).replace("-", "m")
+    )
 
 
 def load(config: Mapping[str, Any], preset_folder: Path) -> tuple[Experiment, dict[str, Any]]:
@@ -406,7 +410,9 @@ def _plan_split(plan: Plan, recipe: Recipe, sources: tuple[SourceSettings, ...])
             plan.indexes[f"{source.corpus}/{subset}"] = Stage(subset, settings)
         settings = {
             "corpus": source.corpus,
-            "selection": source.model_dump(mode="json", include=set(SelectionSettings.model_fields)),
+            "selection": source.model_dump(
+                mode="json", include=set(SelectionSettings.model_fields)
+            ),
             "audio": recipe.audio.model_dump(mode="json"),
             "seed": recipe.data.seed,
         }

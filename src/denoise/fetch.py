@@ -7,6 +7,7 @@ out ``<corpus>/<archive>`` beside a ``SHA256SUMS`` file, is tried before the pub
 
 from __future__ import annotations
 
+import functools
 import logging
 import shutil
 import tarfile
@@ -284,12 +285,12 @@ def _members(
             for info in package.infolist():
                 kind = info.external_attr >> 28  # 0o12: a symbolic link
                 if not info.is_dir() and kind != 0o12 and wanted(info.filename):
-                    yield info.filename, info.file_size, lambda info=info: package.open(info)
+                    yield info.filename, info.file_size, functools.partial(package.open, info)
     else:
         with tarfile.open(archive, "r:*") as bundle:
             for member in bundle:
                 if member.isfile() and wanted(member.name):
-                    yield member.name, member.size, lambda member=member: _tar_file(bundle, member)
+                    yield member.name, member.size, functools.partial(_tar_file, bundle, member)
 
 
 def _tar_file(bundle: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:

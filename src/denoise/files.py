@@ -60,8 +60,23 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
 
 
 _TEXT_COLUMNS = frozenset(
-    "id path noisy_path speaker sex kind group recording noise_id status split corpus source "
-    "speech_source noise_source".split()
+    [
+        "id",
+        "path",
+        "noisy_path",
+        "speaker",
+        "sex",
+        "kind",
+        "group",
+        "recording",
+        "noise_id",
+        "status",
+        "split",
+        "corpus",
+        "source",
+        "speech_source",
+        "noise_source",
+    ]
 )
 
 

@@ -252,7 +252,8 @@ def composite(
 
 
 METRICS = (
-    "snr", "si_sdr", "seg_snr", "pesq_nb", "pesq_wb", "stoi", "estoi", "csig", "cbak", "covl", "mse",
+    "snr", "si_sdr", "seg_snr", "pesq_nb", "pesq_wb", "stoi", "estoi", "csig", "cbak", "covl",
+    "mse",
 )  # fmt: skip
 """The measures of `score`, in the order of the tables."""
 HIGHER_IS_BETTER = {name: name != "mse" for name in METRICS} | {"mse_spec": False}

@@ -164,7 +164,9 @@ def draw_windows(
     starts = [
         (row, start)
         for row in range(len(speech))
-        for start in range(0, speech["samples"].iloc[row] - settings.window + 1, settings.speech_hop)
+        for start in range(
+            0, speech["samples"].iloc[row] - settings.window + 1, settings.speech_hop
+        )
     ]
     if not starts:
         raise UserError(
@@ -205,9 +207,7 @@ def draw_utterances(
         for copy in range(settings.copies)
         for _, row in speech.iterrows()
     ]
-    return _draw_noise(
-        pd.DataFrame(rows), _of_split(noise, "test"), settings.level, seed, hop=1
-    )
+    return _draw_noise(pd.DataFrame(rows), _of_split(noise, "test"), settings.level, seed, hop=1)
 
 
 def _of_split(noise: pd.DataFrame, split: str) -> pd.DataFrame:
@@ -306,9 +306,7 @@ def _set_levels_of_chunk(chunk: pd.DataFrame, rate: int, seed: int) -> pd.DataFr
     return pd.DataFrame(rows)
 
 
-def _set_level(
-    row: dict, packs: dict[str, np.ndarray], rate: int, seed: int
-) -> dict[str, object]:
+def _set_level(row: dict, packs: dict[str, np.ndarray], rate: int, seed: int) -> dict[str, object]:
     clean, noise = _sources(row, packs, rate)
     level = row["speech_level"]
     if row["paired"]:
@@ -399,7 +397,9 @@ def mix_test_set(
             "hours": round(table["samples"].sum() / rate / 3600, 4),
             "speakers": table["speaker"].nunique(),
             "kinds": sorted(table["kind"].unique()),
-            "sha256": digest([files.file_digest(out_folder / f"{n}.npy") for n in ("noisy", "clean")]),
+            "sha256": digest(
+                [files.file_digest(out_folder / f"{n}.npy") for n in ("noisy", "clean")]
+            ),
         },
     )
 

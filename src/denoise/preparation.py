@@ -11,7 +11,7 @@ import functools
 import logging
 from pathlib import Path
 
-import librosa
+import librosa.effects
 import numpy as np
 import pandas as pd
 

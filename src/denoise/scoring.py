@@ -16,9 +16,7 @@ from denoise.parallel import ordered_map
 _CHUNK = 4
 
 
-def score_test_set(
-    enhanced: Path, test_set: Path, out_path: Path, *, processes: int = 1
-) -> None:
+def score_test_set(enhanced: Path, test_set: Path, out_path: Path, *, processes: int = 1) -> None:
     """Write a row for each utterance: what it is, every metric, and ``status``.
 
     Parameters
@@ -31,7 +29,9 @@ def score_test_set(
     """
     rate = files.read_json(test_set / "manifest.json")["rate"]
     table = files.read_table(test_set / "mixtures.csv")
-    work = functools.partial(_score_slice, enhanced=enhanced, clean=test_set / "clean.npy", rate=rate)
+    work = functools.partial(
+        _score_slice, enhanced=enhanced, clean=test_set / "clean.npy", rate=rate
+    )
     places = list(zip(table["offset"], table["samples"], strict=True))
     scores = pd.DataFrame(
         ordered_map(work, places, processes=processes, label="score", chunk=_CHUNK)
@@ -73,13 +73,16 @@ def score_folders(
     UserError
         If a folder is missing or empty, or no name stands in both.
     """
-    names = {path.relative_to(clean).with_suffix("").as_posix(): path for path in audio_files(clean)}
+    names = {
+        path.relative_to(clean).with_suffix("").as_posix(): path for path in audio_files(clean)
+    }
     jobs = []
     for method, folder in (("enhanced", enhanced), ("noisy", noisy)):
         if folder is None:
             continue
         found = {
-            path.relative_to(folder).with_suffix("").as_posix(): path for path in audio_files(folder)
+            path.relative_to(folder).with_suffix("").as_posix(): path
+            for path in audio_files(folder)
         }
         common = sorted(names.keys() & found.keys())
         if not common:

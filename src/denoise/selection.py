@@ -93,15 +93,12 @@ def select(
     if table.empty:
         reasons = ", ".join(f"{count} for {reason}" for reason, count in skipped.items())
         raise UserError(
-            f"no recording of {what} is left "
-            f"(left out: {reasons}): widen the selection"
+            f"no recording of {what} is left (left out: {reasons}): widen the selection"
         )
     return table.reset_index(drop=True), skipped
 
 
-def _keep(
-    table: pd.DataFrame, mask: pd.Series, reason: str, skipped: Counter[str]
-) -> pd.DataFrame:
+def _keep(table: pd.DataFrame, mask: pd.Series, reason: str, skipped: Counter[str]) -> pd.DataFrame:
     if not mask.all():
         skipped[reason] += int((~mask).sum())
     return table[mask]

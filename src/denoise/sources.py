@@ -26,6 +26,7 @@ class SourceSettings(SelectionSettings):
     """Which folder level below `path` names the speaker; for `folder` only."""
     use: Literal["all", "train", "test"] = "all"
     """`train` is divided into training and validation, `test` is for test only, `all` for all."""
+
     @model_validator(mode="after")
     def _check(self) -> SourceSettings:
         corpus = corpora.get(self.corpus)

@@ -216,7 +216,9 @@ def _log_scores(client: Any, run_id: str, card: dict[str, Any], scores: dict[str
     final = {"parameters": card["parameters"], "best_val_loss": card["best_val_loss"]}
     for test_set, path in scores.items():
         table = files.read_table(path)
-        numeric = table.select_dtypes("number").drop(columns=["snr_asked", "snr_in"], errors="ignore")
+        numeric = table.select_dtypes("number").drop(
+            columns=["snr_asked", "snr_in"], errors="ignore"
+        )
         for name, value in numeric.mean().items():
             final[f"{test_set}.{name}"] = value
     for name, value in final.items():

@@ -184,7 +184,9 @@ def train(
 
     keras.config.set_dtype_policy(settings.precision)
     keras.utils.set_random_seed(seed)
-    training, validation = (_open(cache_folders[name], settings) for name in ("train", "validation"))
+    training, validation = (
+        _open(cache_folders[name], settings) for name in ("train", "validation")
+    )
     model = models.build(network, training.item_shape)
     _compile(model, settings)
     checkpoints = Checkpoints(out_folder / "checkpoints", digest(card, 16))
@@ -196,7 +198,11 @@ def train(
         epoch = len(history)
         rate = learning_rate(settings, [row["val_loss"] for row in history])
         model.optimizer.learning_rate.assign(rate)
-        row = {"epoch": epoch + 1, "learning_rate": rate, **keeper.run(model, seed, epoch, settings)}
+        row = {
+            "epoch": epoch + 1,
+            "learning_rate": rate,
+            **keeper.run(model, seed, epoch, settings),
+        }
         history.append(row)
         checkpoints.save(model, history)
         on_epoch(row)
@@ -223,7 +229,7 @@ class Windows:
         self.shards = np.repeat(np.arange(len(inputs)), [len(shard) for shard in inputs])
         self.rows = np.concatenate([np.arange(len(shard)) for shard in inputs])
         self.order = np.arange(len(self.rows))
-        self.item_shape: tuple[int, int, int] = inputs[0].shape[1:]  # type: ignore[assignment]
+        self.item_shape: tuple[int, int, int] = inputs[0].shape[1:]
 
     def shuffle(self, seed: int) -> None:
         """Serve the windows in the order that `seed` gives."""
@@ -360,9 +366,10 @@ class Checkpoints:
             temporary.mkdir(parents=True)
             # A model file rather than weights: it holds the optimiser's state too.
             model.save(temporary / "state.keras")
-            if losses_so_far[-1] == min(losses_so_far) and losses_so_far.index(
-                losses_so_far[-1]
-            ) == len(history) - 1:
+            if (
+                losses_so_far[-1] == min(losses_so_far)
+                and losses_so_far.index(losses_so_far[-1]) == len(history) - 1
+            ):
                 model.save_weights(temporary / "best.weights.h5")
             else:
                 shutil.copy(self._existing()[0] / "best.weights.h5", temporary)

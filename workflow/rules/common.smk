@@ -75,7 +75,9 @@ def audio_params(wildcards):
 
 
 def indexes_of_audio(wildcards):
-    return [f"resources/corpora/{name}.csv" for name in PLAN.audio[wildcards.audio].upstream]
+    return [
+        f"resources/corpora/{name}.csv" for name in PLAN.audio[wildcards.audio].upstream
+    ]
 
 
 def split_params(wildcards):
@@ -84,7 +86,8 @@ def split_params(wildcards):
 
 def audio_of_split(wildcards):
     return [
-        f"results/audio/{name}/manifest.json" for name in PLAN.splits[wildcards.split].upstream
+        f"results/audio/{name}/manifest.json"
+        for name in PLAN.splits[wildcards.split].upstream
     ]
 
 
@@ -93,7 +96,10 @@ def mixture_params(wildcards):
 
 
 def splits_of_mixture(wildcards):
-    return [f"results/splits/{name}.csv" for name in PLAN.mixtures[wildcards.mixture].upstream]
+    return [
+        f"results/splits/{name}.csv"
+        for name in PLAN.mixtures[wildcards.mixture].upstream
+    ]
 
 
 def test_set_params(wildcards):
@@ -101,7 +107,10 @@ def test_set_params(wildcards):
 
 
 def splits_of_test_set(wildcards):
-    return [f"results/splits/{name}.csv" for name in PLAN.test_sets[wildcards.test_id].upstream]
+    return [
+        f"results/splits/{name}.csv"
+        for name in PLAN.test_sets[wildcards.test_id].upstream
+    ]
 
 
 def spectrogram_params(wildcards):
@@ -142,7 +151,9 @@ def test_set_of(wildcards):
 
 
 def enhanced_of(wildcards):
-    stem = f"results/enhanced/{wildcards.method}/seed{wildcards.seed}/{wildcards.test_set}"
+    stem = (
+        f"results/enhanced/{wildcards.method}/seed{wildcards.seed}/{wildcards.test_set}"
+    )
     return {"enhanced": f"{stem}.npy", "test_set": test_set_of(wildcards)}
 
 
@@ -174,7 +185,9 @@ def scores_of_run(wildcards):
 def model_files():
     """The model card of every variant and seed."""
     return [
-        f"results/models/{name}/seed{seed}/card.json" for name in PLAN.variants for seed in SEEDS
+        f"results/models/{name}/seed{seed}/card.json"
+        for name in PLAN.variants
+        for seed in SEEDS
     ]
 
 
@@ -190,7 +203,9 @@ def manifest_files(wildcards):
     """The manifests of all prepared audio, mixtures and test sets, for the data card."""
     return {
         "audio": [f"results/audio/{name}/manifest.json" for name in PLAN.audio],
-        "test_sets": [f"results/test_sets/{name}/manifest.json" for name in PLAN.test_sets],
+        "test_sets": [
+            f"results/test_sets/{name}/manifest.json" for name in PLAN.test_sets
+        ],
         "spectrograms": [
             f"results/spectrograms/{name}/{part}/manifest.json"
             for name in PLAN.spectrograms

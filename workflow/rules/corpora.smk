@@ -6,11 +6,11 @@ rule fetch:
         "resources/archives/{corpus}/{archive}",
     log:
         "results/logs/fetch/{corpus}/{archive}.log",
-    params:
-        download=PLAN.experiment.download.canonical(),
     threads: 1
     resources:
         downloads=1,
+    params:
+        download=PLAN.experiment.download.canonical(),
     message:
         "Fetching {wildcards.archive} of {wildcards.corpus}"
     script:
@@ -26,11 +26,11 @@ rule index:
         "results/logs/index/{corpus}/{subset}.log",
     benchmark:
         "results/benchmarks/index/{corpus}/{subset}.tsv"
+    threads: 1
     params:
         settings=index_params,
         download=PLAN.experiment.download.canonical(),
         code=code_of("index"),
-    threads: 1
     message:
         "Extracting and indexing {wildcards.corpus}/{wildcards.subset}"
     script:
@@ -48,10 +48,10 @@ rule prepare:
         "results/logs/prepare/{audio}.log",
     benchmark:
         "results/benchmarks/prepare/{audio}.tsv"
+    threads: 8
     params:
         settings=audio_params,
         code=code_of("prepare"),
-    threads: 8
     message:
         "Decoding, resampling and packing {wildcards.audio}"
     script:
@@ -65,10 +65,10 @@ rule split:
         "results/splits/{split}.csv",
     log:
         "results/logs/split/{split}.log",
+    threads: 1
     params:
         settings=split_params,
         code=code_of("split"),
-    threads: 1
     message:
         "Dividing {wildcards.split} into training, validation and test"
     script:

@@ -11,10 +11,10 @@ rule mix:
         "results/logs/mix/{mixture}.log",
     benchmark:
         "results/benchmarks/mix/{mixture}.tsv"
+    threads: 8
     params:
         settings=mixture_params,
         code=code_of("mix"),
-    threads: 8
     message:
         "Mixing training and validation windows {wildcards.mixture}"
     script:
@@ -33,10 +33,10 @@ rule test_set:
         "results/logs/test_set/{test_id}.log",
     benchmark:
         "results/benchmarks/test_set/{test_id}.tsv"
+    threads: 8
     params:
         settings=test_set_params,
         code=code_of("test_set"),
-    threads: 8
     message:
         "Mixing test set {wildcards.test_id}"
     script:
@@ -52,10 +52,10 @@ rule spectrograms:
         "results/logs/spectrograms/{spectrogram}/{part}.log",
     benchmark:
         "results/benchmarks/spectrograms/{spectrogram}-{part}.tsv"
+    threads: 8
     params:
         settings=spectrogram_params,
         code=code_of("spectrograms"),
-    threads: 8
     message:
         "Caching spectrograms {wildcards.spectrogram} ({wildcards.part})"
     script:

@@ -17,9 +17,9 @@ rule leaderboard:
         ),
     log:
         f"results/logs/leaderboard/{EXPERIMENT}.log",
+    threads: 1
     params:
         code=code_of("leaderboard"),
-    threads: 1
     message:
         "Comparing all variants and baselines"
     script:
@@ -41,11 +41,11 @@ rule write_report:
         ),
     log:
         f"results/logs/report/{EXPERIMENT}.log",
+    threads: 1
     params:
         settings=report_params(),
         code=code_of("report"),
         lock=lock_digest(ROOT),
-    threads: 1
     message:
         "Writing {output}"
     script:
@@ -62,11 +62,11 @@ rule track:
         f"results/tracking/{EXPERIMENT}/{{variant}}-seed{{seed}}.json",
     log:
         f"results/logs/track/{EXPERIMENT}/{{variant}}-seed{{seed}}.log",
+    threads: 1
     params:
         experiment=EXPERIMENT,
         test_sets=canonical_json(PLAN.test_set_names),
         code=code_of("track"),
-    threads: 1
     message:
         "Recording {wildcards.variant}, seed {wildcards.seed}, in MLflow"
     script:
@@ -82,10 +82,10 @@ rule track_experiment:
         f"results/tracking/{EXPERIMENT}/experiment.json",
     log:
         f"results/logs/track/{EXPERIMENT}/experiment.log",
+    threads: 1
     params:
         experiment=EXPERIMENT,
         code=code_of("track_experiment"),
-    threads: 1
     message:
         "Report: {input.report} — runs: type `make ui`"
     script:

@@ -13,11 +13,11 @@ rule enhance:
         "results/logs/enhance/{variant}/seed{seed}/{test_set}.log",
     benchmark:
         "results/benchmarks/enhance/{variant}-seed{seed}-{test_set}.tsv"
+    threads: 2
     params:
         settings=enhancement_params,
         training=training_params,
         code=code_of("enhance"),
-    threads: 2
     message:
         "Enhancing {wildcards.test_set} with {wildcards.variant}, seed {wildcards.seed}"
     script:
@@ -33,9 +33,9 @@ rule baseline:
         "results/logs/baseline/{baseline}/{test_set}.log",
     benchmark:
         "results/benchmarks/baseline/{baseline}-{test_set}.tsv"
+    threads: 1
     params:
         code=code_of("baseline"),
-    threads: 1
     message:
         "Processing {wildcards.test_set} with baseline {wildcards.baseline}"
     script:
@@ -51,9 +51,9 @@ rule score:
         "results/logs/score/{method}/seed{seed}/{test_set}.log",
     benchmark:
         "results/benchmarks/score/{method}-seed{seed}-{test_set}.tsv"
+    threads: 8
     params:
         code=code_of("score"),
-    threads: 8
     message:
         "Scoring {wildcards.method}, seed {wildcards.seed}, on {wildcards.test_set}"
     script:

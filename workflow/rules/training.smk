@@ -6,9 +6,9 @@ rule mlflow_store:
         "results/mlflow/{experiment}.json",
     log:
         "results/logs/mlflow_store/{experiment}.log",
+    threads: 1
     params:
         code=code_of("mlflow_store"),
-    threads: 1
     message:
         "Initialising the MLflow store"
     script:
@@ -27,13 +27,13 @@ rule train:
         "results/logs/train/{variant}/seed{seed}.log",
     benchmark:
         "results/benchmarks/train/{variant}-seed{seed}.tsv"
+    threads: training_threads
+    resources:
+        gpu=1,
     params:
         settings=training_params,
         experiment=EXPERIMENT,
         code=code_of("train"),
-    threads: training_threads
-    resources:
-        gpu=1,
     message:
         "Training {wildcards.variant}, seed {wildcards.seed} (progress: {log})"
     script:

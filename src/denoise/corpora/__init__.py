@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+
 import pandas as pd
 import soundfile
 
@@ -70,7 +71,11 @@ def index_subset(
 
 
 def _extract_optional(
-    corpus: Corpus, optional: Archive, archives: list[Path], folder: Path, download: DownloadSettings
+    corpus: Corpus,
+    optional: Archive,
+    archives: list[Path],
+    folder: Path,
+    download: DownloadSettings,
 ) -> None:
     path = archives[0].with_name(optional.name)
     try:

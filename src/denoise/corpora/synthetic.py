@@ -185,7 +185,7 @@ def _thunder(rng: Generator) -> np.ndarray:
     rumble = _band(_coloured(rng, 2), 25, rng.uniform(150, 350))
     claps = rng.uniform(0, 3.0, rng.integers(1, 4))
     envelope = sum(
-        np.where(_TIME > clap, np.exp(-(_TIME - clap) / rng.uniform(0.6, 1.6)), 0) for clap in claps
+        np.where(clap < _TIME, np.exp(-(_TIME - clap) / rng.uniform(0.6, 1.6)), 0) for clap in claps
     )
     return rumble * (0.1 + envelope) + 0.1 * _rain(rng)
 
@@ -210,8 +210,10 @@ def _clock(rng: Generator) -> np.ndarray:
 def _alarm(rng: Generator) -> np.ndarray:
     low, high = rng.uniform(500, 1000), rng.uniform(1200, 2800)
     rate = rng.uniform(1, 5)
-    swing = signal.square(2 * np.pi * rate * _TIME) if rng.random() < 0.5 else np.sin(
-        2 * np.pi * rate * _TIME
+    swing = (
+        signal.square(2 * np.pi * rate * _TIME)
+        if rng.random() < 0.5
+        else np.sin(2 * np.pi * rate * _TIME)
     )
     frequency = low + (high - low) * (swing + 1) / 2
     phase = 2 * np.pi * np.cumsum(frequency) / NOISE_RATE

@@ -61,7 +61,9 @@ def build(folder: Path, subset: str) -> pd.DataFrame:
     for clean in sorted(clean_folder.glob("*.wav")):
         noisy = noisy_folder / clean.name
         if not noisy.exists():
-            raise UserError(f"voicebank_demand: {clean.name} has no noisy version in {noisy_folder}")
+            raise UserError(
+                f"voicebank_demand: {clean.name} has no noisy version in {noisy_folder}"
+            )
         kind, snr = mixtures.get(clean.stem, ("", float("nan")))
         speaker = clean.stem.split("_")[0]
         rows.append(

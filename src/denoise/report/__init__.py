@@ -20,12 +20,12 @@ from matplotlib.figure import Figure
 from denoise import files, mixing
 from denoise.baselines import BASELINES
 from denoise.comparison import by_utterance, read_scores
-from denoise.metrics import HIGHER_IS_BETTER, METRICS
+from denoise.metrics import HIGHER_IS_BETTER
 from denoise.report import figures
 
 _SHOWN = (
-    "si_sdr", "snr", "seg_snr", "pesq_nb", "pesq_wb", "stoi", "estoi", "csig", "cbak", "covl", "mse",
-    "mse_spec",
+    "si_sdr", "snr", "seg_snr", "pesq_nb", "pesq_wb", "stoi", "estoi", "csig", "cbak", "covl",
+    "mse", "mse_spec",
 )  # fmt: skip
 
 
@@ -156,9 +156,7 @@ def _test_set_section(
         "rows": rows.to_dict("records"),
         "best": best,
         "intervals": pictures.svg(f"{name}-intervals", figures.intervals(rows, shown)),
-        "by_snr": pictures.svg(
-            f"{name}-by-snr", figures.metric_by_snr(utterances, shown, palette)
-        ),
+        "by_snr": pictures.svg(f"{name}-by-snr", figures.metric_by_snr(utterances, shown, palette)),
         "by_kind": [
             pictures.svg(f"{name}-{m}-by-kind", figures.improvement_by_kind(utterances, m))
             for m in shown
@@ -265,7 +263,7 @@ def _verdict(board: pd.DataFrame, pairs: pd.DataFrame, test_set: str) -> str:
 
 
 def _significant(pairs: pd.DataFrame) -> list[dict[str, Any]]:
-    return pairs.to_dict("records")  # type: ignore[return-value]
+    return pairs.to_dict("records")
 
 
 def _models(cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -285,9 +283,7 @@ def _models(cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _data_card(manifests: dict[str, list[Path]]) -> dict[str, Any]:
-    sources = [
-        {"name": path.parent.name, **files.read_json(path)} for path in manifests["audio"]
-    ]
+    sources = [{"name": path.parent.name, **files.read_json(path)} for path in manifests["audio"]]
     splits = []
     for path in manifests["splits"]:
         table = files.read_table(path)
@@ -376,6 +372,3 @@ def tracked_examples(
         soundfile.write(path, np.clip(wave, -1, 1), rate)
         paths.append(path)
     return paths
-
-
-__all__ = ["METRICS", "build", "example_ids", "player", "signals_of", "tracked_examples"]

@@ -44,7 +44,9 @@ def metric_by_snr(
         table[x] = edges[np.clip(np.digitize(table["snr_in"], edges) - 1, 0, len(edges) - 2)] + 2.5
         label = "input SNR (dB, bins of 5)"
     figure = Figure(figsize=(3.4 * len(metrics), 3.0), layout="constrained")
-    for axis, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
+    for axis, metric in zip(
+        figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True
+    ):
         sns.lineplot(
             table, x=x, y=metric, hue="method", palette=palette, marker="o", seed=0, n_boot=300,
             ax=axis, legend=axis is figure.axes[0],
@@ -57,8 +59,9 @@ def metric_by_snr(
 def _move_legend(figure: Figure) -> None:
     axis = figure.axes[0]
     handles, labels = axis.get_legend_handles_labels()
-    if axis.get_legend() is not None:
-        axis.get_legend().remove()
+    legend = axis.get_legend()
+    if legend is not None:
+        legend.remove()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
 
 
@@ -67,7 +70,9 @@ def improvement_by_kind(scores: pd.DataFrame, metric: str) -> Figure:
     wide = scores.pivot_table(index="id", columns="method", values=metric)
     kinds = scores.groupby("id")["kind"].first().replace("", "unknown")
     gain = wide.drop(columns="noisy").sub(wide["noisy"], axis=0).groupby(kinds).mean()
-    figure = Figure(figsize=(1.2 + 0.42 * len(gain), 1.6 + 0.34 * gain.shape[1]), layout="constrained")
+    figure = Figure(
+        figsize=(1.2 + 0.42 * len(gain), 1.6 + 0.34 * gain.shape[1]), layout="constrained"
+    )
     axis = figure.subplots()
     sns.heatmap(gain.T, annot=True, fmt=".1f" if metric in UNITS else ".2f", center=0, cmap="vlag",
                 cbar=False, ax=axis, annot_kws={"size": 7})  # fmt: skip
@@ -81,7 +86,10 @@ def intervals(board: pd.DataFrame, metrics: list[str]) -> Figure:
     figure = Figure(figsize=(3.2 * len(metrics) + 1, 0.9 + 0.28 * len(board)), layout="constrained")
     axes = figure.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
     for axis, metric in zip(axes, metrics, strict=True):
-        low, high = board[metric] - board[f"{metric}_ci_low"], board[f"{metric}_ci_high"] - board[metric]
+        low, high = (
+            board[metric] - board[f"{metric}_ci_low"],
+            board[f"{metric}_ci_high"] - board[metric],
+        )
         rows = np.arange(len(board))
         axis.errorbar(board[metric], rows, xerr=[low.clip(0), high.clip(0)], fmt="o", capsize=3)
         axis.set(xlabel=title(metric), yticks=rows, yticklabels=board["variant"])
@@ -94,7 +102,11 @@ def learning_curves(histories: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(8.5, 3.2), layout="constrained")
     names = list(dict.fromkeys(histories["variant"]))
     palette = methods_palette(names)
-    panels = [("loss", "training loss"), ("val_loss", "validation loss"), ("val_mae", "validation MAE")]
+    panels = [
+        ("loss", "training loss"),
+        ("val_loss", "validation loss"),
+        ("val_mae", "validation MAE"),
+    ]
     for axis, (column, label) in zip(figure.subplots(1, 3), panels, strict=True):
         sns.lineplot(
             histories, x="epoch", y=column, hue="variant", palette=palette, ax=axis,

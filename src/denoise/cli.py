@@ -1,0 +1,269 @@
+"""The ``denoise`` command: enhance recordings, score files, list the trained models."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import denoise
+from denoise import audio, files
+from denoise.corpora.base import AUDIO_SUFFIXES
+from denoise.corpora.folder import audio_files
+from denoise.errors import UserError, did_you_mean, one_line_errors
+from denoise.metrics import METRICS
+
+MODELS = Path("results/models")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all verbs."""
+    top = argparse.ArgumentParser(
+        prog="denoise", description="Use and compare the speech denoisers that were trained here."
+    )
+    top.add_argument("--version", action="version", version=f"denoise {denoise.__version__}")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    enhance = verbs.add_parser(
+        "enhance",
+        help="denoise recordings",
+        description="Denoise recordings of any rate, number of channels and format.",
+    )
+    enhance.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="file or folder")
+    enhance.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        help="file for one input, folder for several; default NAME.enhanced.EXT beside each input",
+    )
+    enhance.add_argument(
+        "--model",
+        help="a variant listed by `denoise models`, or a model folder; default the best by score",
+    )
+    enhance.add_argument("--overlap", type=float, default=0.5, help="share of a window, 0 to 0.9")
+    enhance.add_argument(
+        "--plot", action="store_true", help="also draw waveforms and spectrograms before and after"
+    )
+    enhance.add_argument("--force", action="store_true", help="overwrite existing outputs")
+    enhance.set_defaults(run=run_enhance)
+
+    score = verbs.add_parser(
+        "score",
+        help="score enhanced files against clean ones",
+        description="Score files of the same names: SNR, SI-SDR, PESQ, STOI and the others.",
+    )
+    score.add_argument("--clean", type=Path, required=True, metavar="DIR", help="clean references")
+    score.add_argument("--enhanced", type=Path, required=True, metavar="DIR", help="to be scored")
+    score.add_argument("--noisy", type=Path, metavar="DIR", help="scored too, for comparison")
+    score.add_argument(
+        "-o", "--output", type=Path, default=Path("scores.csv"), help="table (default scores.csv)"
+    )
+    score.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default all)")
+    score.add_argument("--force", action="store_true", help="overwrite an existing table")
+    score.set_defaults(run=run_score)
+
+    models = verbs.add_parser(
+        "models",
+        help="list the trained models with their scores",
+        description="List the models trained in this folder, best SI-SDR first.",
+    )
+    models.set_defaults(run=run_models)
+
+    where = verbs.add_parser(
+        "where", help="say where the newest report is", description="Say where the results are."
+    )
+    where.set_defaults(run=run_where)
+    return top
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; bad input ends it with one line and status 1."""
+    options = parser().parse_args(arguments)
+    with one_line_errors():
+        options.run(options)
+
+
+def trained_models() -> pd.DataFrame:
+    """A row for each model of this folder: variant, seed, rate, parameters and mean scores."""
+    rows = []
+    for card_path in sorted(MODELS.glob("*/seed*/card.json")):
+        card = files.read_json(card_path)
+        folder = card_path.parent
+        row = {
+            "variant": card["variant"],
+            "seed": card["seed"],
+            "rate": card["rate"],
+            "parameters": card["parameters"],
+            "folder": str(folder),
+        }
+        for path in sorted(Path("results/scores").glob(f"{card['variant']}/{folder.name}/*.csv")):
+            means = files.read_table(path)[list(METRICS)].mean()
+            row |= {"test_set": path.stem, **means.round(3).to_dict()}
+            break
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    if "si_sdr" in table:
+        table = table.sort_values("si_sdr", ascending=False, ignore_index=True)
+    return table
+
+
+def find_model(name: str | None) -> Path:
+    """The folder of a model by variant name, path, or (for None) the one with the best score."""
+    if name is not None and Path(name).is_dir():
+        return Path(name)
+    table = trained_models()
+    if table.empty:
+        raise UserError(
+            "no model is trained in this folder yet: run `snakemake --cores all all` first, or "
+            "give --model the path of a model folder"
+        )
+    if name is None:
+        return Path(table["folder"].iloc[0])
+    chosen = table[table["variant"] == name]
+    if chosen.empty:
+        known = sorted(table["variant"].unique())
+        raise UserError(
+            f"no model '{name}'{did_you_mean(name, known)}: trained are {', '.join(known)}"
+        )
+    return Path(chosen["folder"].iloc[0])
+
+
+def run_enhance(options: argparse.Namespace) -> None:
+    """Carry out ``denoise enhance``."""
+    if not 0 <= options.overlap <= 0.9:
+        raise UserError(f"--overlap {options.overlap:g} must be between 0 and 0.9")
+    jobs = _output_paths(options.inputs, options.output)
+    existing = [target for _, target in jobs if target.exists()]
+    if existing and not options.force:
+        raise UserError(f"{existing[0]} exists already: give --force to overwrite, or another -o")
+    folder = find_model(options.model)
+    # Headers are looked at before the network is loaded, so that a wrong name is told at once.
+    for source, _ in jobs:
+        _check_readable(source)
+    from denoise.enhancement import Enhancer
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _quiet_native_libraries():
+        enhancer = Enhancer.load(folder, options.overlap)
+    print(f"model {folder}, {enhancer.rate} Hz", file=sys.stderr)
+    failed = 0
+    for number, (source, target) in enumerate(jobs, 1):
+        try:
+            _enhance_file(enhancer, source, target, plot=options.plot)
+        except audio.UnusableAudio as reason:
+            failed += 1
+            print(f"error: {source} {reason}", file=sys.stderr)
+            continue
+        print(f"[{number}/{len(jobs)}] {source} -> {target}", file=sys.stderr)
+    if failed:
+        raise UserError(f"{failed} of {len(jobs)} files could not be enhanced")
+
+
+@contextlib.contextmanager
+def _quiet_native_libraries():  # type: ignore[no-untyped-def]
+    """Hide what compiled libraries write to the terminal while a network is loaded."""
+    sys.stderr.flush()
+    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
+
+
+def _output_paths(inputs: list[Path], output: Path | None) -> list[tuple[Path, Path]]:
+    """Input and output file of each recording."""
+    pairs = []
+    for path in inputs:
+        if path.is_dir():
+            root = output or path.with_name(f"{path.name}.enhanced")
+            pairs += [(file, root / file.relative_to(path)) for file in audio_files(path)]
+        elif not path.exists():
+            raise UserError(f"{path} does not exist: give an audio file or a folder of them")
+        elif output is None:
+            pairs.append((path, path.with_name(f"{path.stem}.enhanced{path.suffix}")))
+        elif len(inputs) == 1 and output.suffix.lower() in AUDIO_SUFFIXES:
+            pairs.append((path, output))
+        else:
+            pairs.append((path, output / path.name))
+    return pairs
+
+
+def _check_readable(path: Path) -> None:
+    import soundfile
+
+    try:
+        soundfile.info(str(path))
+    except (soundfile.LibsndfileError, OSError):
+        raise UserError(
+            f"{path} cannot be read as audio: give a wav, flac, ogg or mp3 file"
+        ) from None
+
+
+def _enhance_file(enhancer, source: Path, target: Path, *, plot: bool) -> None:  # type: ignore[no-untyped-def]
+    noisy, rate = audio.read(source)
+    enhanced = enhancer.enhance_any(noisy, rate)
+    suffix = target.suffix.lower()
+    if suffix not in AUDIO_SUFFIXES:
+        target = target.with_suffix(".wav")
+    with files.replacing(target) as temporary:
+        audio.write(temporary, enhanced, rate)
+    if plot:
+        from denoise.report import figures
+
+        waves = {"before": noisy.mean(axis=1), "after": enhanced.mean(axis=1)}
+        with files.replacing(target.with_suffix(".png")) as temporary:
+            figures.signals(waves, rate).savefig(temporary, format="png", dpi=110)
+
+
+def run_score(options: argparse.Namespace) -> None:
+    """Carry out ``denoise score``."""
+    from denoise.scoring import score_folders
+
+    if options.output.exists() and not options.force:
+        raise UserError(f"{options.output} exists already: give --force or another -o")
+    table = score_folders(options.clean, options.enhanced, options.noisy, processes=options.jobs)
+    files.write_table(options.output, table)
+    means = table.groupby("method", sort=False)[list(METRICS)].mean().dropna(axis=1, how="all")
+    failed = table["status"].ne("ok").groupby(table["method"], sort=False).sum()
+    counts = table.groupby("method", sort=False).size()
+    means.insert(0, "files", counts)
+    means.insert(1, "failed", failed)
+    print(means.round(3).to_string())
+    for row in table[table["status"] != "ok"].itertuples():
+        print(f"{row.method} {row.file}: {row.status}", file=sys.stderr)
+    print(f"a row for each file: {options.output}", file=sys.stderr)
+
+
+def run_models(options: argparse.Namespace) -> None:
+    """Carry out ``denoise models``."""
+    table = trained_models()
+    if table.empty:
+        raise UserError("no model is trained in this folder yet: run `snakemake --cores all all`")
+    shown = ["variant", "seed", "rate", "parameters", "test_set", "si_sdr", "pesq_nb", "pesq_wb",
+             "stoi", "folder"]  # fmt: skip
+    columns = [name for name in shown if name in table and table[name].notna().any()]
+    print(table[columns].replace({np.nan: "–"}).to_string(index=False))
+
+
+def run_where(options: argparse.Namespace) -> None:
+    """Carry out ``denoise where``."""
+    reports = sorted(Path("reports").glob("*/report.html"), key=lambda path: path.stat().st_mtime)
+    if not reports:
+        raise UserError("there is no report in this folder yet: run `snakemake --cores all all`")
+    print(f"Report:      {reports[-1].resolve()}")
+    print(f"Leaderboard: {reports[-1].with_name('leaderboard.csv').resolve()}")
+    print("MLflow UI:   make ui, then open http://127.0.0.1:5000")
+    print("Your files:  denoise enhance noisy.wav")
+
+
+if __name__ == "__main__":
+    main()
