@@ -13,8 +13,11 @@ import sys
 from collections.abc import Iterable, Iterator
 
 
-class UserError(Exception):
-    """A problem the user can mend; its text is one line that says how."""
+class UserError(ValueError):
+    """A problem the user can mend; its text is one line that says how.
+
+    A ``ValueError``, so that settings models add the key it was found at.
+    """
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

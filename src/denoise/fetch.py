@@ -20,6 +20,7 @@ from typing import IO
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 from pydantic import Field
 from tqdm import tqdm
 
@@ -199,7 +200,7 @@ def _download(source: _Source, part: Path, settings: DownloadSettings) -> None:
                 _need_disk(part.parent, expected - have, url)
             tag.write_text(owner)
             _receive(reply, part, have, expected)
-    except requests.RequestException as error:
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise _Retryable(f"{type(error).__name__}: {error}") from None
 
 
@@ -210,7 +211,8 @@ def _receive(reply: requests.Response, part: Path, have: int, expected: int | No
             total=expected, initial=have, unit="B", unit_scale=True, desc=part.stem, mininterval=2
         ) as bar,
     ):
-        for block in reply.iter_content(_BLOCK):
+        # Unlike `iter_content`, this gives the bytes that came before a connection broke.
+        while block := reply.raw.read1(_BLOCK):
             stream.write(block)
             bar.update(len(block))
     came = part.stat().st_size
@@ -270,6 +272,8 @@ def extract(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> int:
             with open_member() as source, target.open("wb") as sink:
                 shutil.copyfileobj(source, sink, _BLOCK)
             count += 1
+    except UserError:
+        raise
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
         raise UserError(
             f"{archive} cannot be extracted ({error}): delete it so that it is downloaded again"

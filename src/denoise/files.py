@@ -84,9 +84,11 @@ def read_table(path: str | Path) -> pd.DataFrame:
     """Read a CSV table; columns of names stay text even where they look like numbers."""
     header = pd.read_csv(path, nrows=0).columns
     text = [name for name in header if name in _TEXT_COLUMNS]
-    table = pd.read_csv(path, dtype=dict.fromkeys(text, str))
-    table[text] = table[text].fillna("")
-    return table
+    # A recording may be called "nan" or "NA": only numbers can be missing.
+    missing = {name: ["", "nan", "NaN"] for name in header if name not in text}
+    return pd.read_csv(
+        path, dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=missing
+    )
 
 
 def save_array(path: str | Path, array: np.ndarray) -> None:

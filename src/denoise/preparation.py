@@ -11,9 +11,9 @@ import functools
 import logging
 from pathlib import Path
 
-import librosa.effects
 import numpy as np
 import pandas as pd
+from librosa import effects  # type: ignore[attr-defined]
 
 from denoise import audio, files
 from denoise.errors import UserError
@@ -128,5 +128,5 @@ def _load(
         length = min(len(clean), len(noisy))
         return clean[:length], noisy[:length]
     if settings.trim_top_db is not None:
-        clean, _ = librosa.effects.trim(clean, top_db=settings.trim_top_db)
+        clean, _ = effects.trim(clean, top_db=settings.trim_top_db)
     return clean, None

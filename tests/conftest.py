@@ -1,0 +1,156 @@
+"""Small recordings and archives in the publishers' layouts, made by the tests themselves."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def tone_speech(seconds: float, rate: int, seed: int) -> np.ndarray:
+    """Speech-like sound: a buzz with syllables and pauses."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(int(seconds * rate)) / rate
+    pitch = rng.uniform(90, 220) * (1 + 0.05 * np.sin(2 * np.pi * 0.7 * time))
+    buzz = sum(np.sin(2 * np.pi * np.cumsum(pitch) * k / rate) / k for k in range(1, 8))
+    syllables = np.clip(np.sin(2 * np.pi * rng.uniform(2, 4) * time), 0, 1)
+    return (0.1 * buzz * syllables + 1e-4 * rng.standard_normal(len(time))).astype(np.float32)
+
+
+def hiss(seconds: float, rate: int, seed: int) -> np.ndarray:
+    """Noise with a colour of its own."""
+    rng = np.random.default_rng(seed)
+    noise = rng.standard_normal(int(seconds * rate))
+    return (0.1 * np.convolve(noise, rng.standard_normal(8), "same") / 3).astype(np.float32)
+
+
+def encoded(audio: np.ndarray, rate: int, kind: str) -> bytes:
+    """An audio file's content."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.clip(audio, -1, 1), rate, format=kind, subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def librispeech_tar(subset: str, speakers: dict[str, str], seconds: float = 2.5) -> bytes:
+    """``<subset>.tar.gz`` with two utterances of each speaker (id → sex)."""
+    listing = ";ID  |SEX| SUBSET |MINUTES| NAME\n" + "".join(
+        f"{speaker} | {sex} | {subset} | 25.0 | Somebody | with a bar\n"
+        for speaker, sex in speakers.items()
+    )
+    members = {"LibriSpeech/SPEAKERS.TXT": listing.encode()}
+    for speaker in speakers:
+        for number in range(2):
+            name = f"LibriSpeech/{subset}/{speaker}/77/{speaker}-77-{number:04d}.flac"
+            audio = tone_speech(seconds, 16000, int(speaker) * 10 + number)
+            members[name] = encoded(audio, 16000, "FLAC")
+    return tar_of(members)
+
+
+def tar_of(members: dict[str, bytes]) -> bytes:
+    """A gzipped tar of these members."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as bundle:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            bundle.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def zip_of(members: dict[str, bytes]) -> bytes:
+    """A zip of these members."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as package:
+        for name, content in members.items():
+            package.writestr(name, content)
+    return buffer.getvalue()
+
+
+def esc50_zip(categories: tuple[str, ...] = ("rain", "dog")) -> bytes:
+    """``ESC-50-master.zip`` with one clip of 2 s for each category and fold."""
+    lines = ["filename,fold,target,category,esc10,src_file,take"]
+    members = {}
+    for target, category in enumerate(categories):
+        for fold in range(1, 6):
+            name = f"{fold}-{1000 + target * 10 + fold}-A-{target}.wav"
+            lines.append(f"{name},{fold},{target},{category},True,{fold}{target},A")
+            audio = hiss(2.0, 44100, target * 10 + fold)
+            members[f"ESC-50-master/audio/{name}"] = encoded(audio, 44100, "WAV")
+    members["ESC-50-master/meta/esc50.csv"] = "\n".join(lines).encode()
+    return zip_of(members)
+
+
+def voicebank_zips() -> dict[str, bytes]:
+    """The four archives and logfiles.zip, with two training speakers and one for test."""
+    sets = {"trainset_28spk": ("p226", "p287"), "testset": ("p232",)}
+    archives: dict[str, bytes] = {}
+    logs: dict[str, bytes] = {}
+    for stem, speakers in sets.items():
+        clean, noisy, lines = {}, {}, []
+        for speaker in speakers:
+            for number in range(1, 4):
+                name = f"{speaker}_{number:03d}"
+                audio = tone_speech(2.0, 48000, hash_of(name))
+                noise = 0.3 * hiss(2.0, 48000, hash_of(name) + 1)
+                clean[f"clean_{stem}_wav/{name}.wav"] = encoded(audio, 48000, "WAV")
+                noisy[f"noisy_{stem}_wav/{name}.wav"] = encoded(audio + noise, 48000, "WAV")
+                lines.append(f"{name} cafe {2.5 * number}")
+        archives[f"clean_{stem}_wav.zip"] = zip_of(clean)
+        archives[f"noisy_{stem}_wav.zip"] = zip_of(noisy)
+        logs[f"log_{stem}.txt"] = "\n".join(lines).encode()
+    archives["logfiles.zip"] = zip_of(logs)
+    return archives
+
+
+def hash_of(text: str) -> int:
+    """A small number from a text."""
+    return sum(ord(letter) * 31**place for place, letter in enumerate(text)) % 10_000
+
+
+def write_mirror(folder: Path, archives: dict[str, bytes]) -> Path:
+    """A mirror with these archives (``corpus/name`` → content) and its SHA256SUMS."""
+    import hashlib
+
+    sums = []
+    for name, content in archives.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        sums.append(f"{hashlib.sha256(content).hexdigest()}  {name}")
+    (folder / "SHA256SUMS").write_text("\n".join(sums) + "\n")
+    return folder
+
+
+def all_archives() -> dict[str, bytes]:
+    """Archives of every corpus that is downloaded."""
+    train = {"11": "F", "12": "M", "13": "F", "14": "M", "15": "F", "16": "M"}
+    return {
+        "librispeech/train-clean-5.tar.gz": librispeech_tar("train-clean-5", train),
+        "librispeech/dev-clean-2.tar.gz": librispeech_tar("dev-clean-2", {"21": "F", "22": "M"}),
+        "esc50/ESC-50-master.zip": esc50_zip(),
+        **{f"voicebank_demand/{name}": data for name, data in voicebank_zips().items()},
+    }
+
+
+@pytest.fixture(scope="session")
+def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A mirror of small archives of every corpus."""
+    return write_mirror(tmp_path_factory.mktemp("mirror"), all_archives())
+
+
+@pytest.fixture
+def noise_folder(tmp_path: Path) -> Path:
+    """A user's folder of five noise recordings of one kind."""
+    folder = tmp_path / "my noise"
+    folder.mkdir()
+    for number in range(5):
+        soundfile.write(folder / f"fan_{number}.wav", hiss(3, 22050, 50 + number), 22050)
+    return folder

@@ -1,0 +1,180 @@
+"""Decoding, resampling, levels, preparation and splits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from conftest import tone_speech
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from denoise import audio, files, preparation, splits
+from denoise.errors import UserError
+from denoise.selection import AudioSettings, SelectionSettings, select
+
+RATE = 8000
+
+
+def test_resampling_keeps_a_tone_in_place():
+    time = np.arange(48000) / 48000
+    tone = np.sin(2 * np.pi * 1000 * time).astype(np.float32)
+    low = audio.resample(tone, 48000, 8000)
+    expected = np.sin(2 * np.pi * 1000 * np.arange(8000) / 8000)
+    assert len(low) == 8000
+    np.testing.assert_allclose(low[500:-500], expected[500:-500], atol=1e-3)
+
+
+def test_active_level_of_continuous_speech_is_its_rms():
+    noise = np.random.default_rng(0).standard_normal(4 * RATE).astype(np.float32)
+    level, active = audio.active_speech(noise, RATE)
+    assert active.mean() > 0.98
+    assert level == pytest.approx(1.0, rel=0.02)
+
+
+def test_active_level_does_not_fall_with_added_silence():
+    speech = np.random.default_rng(0).standard_normal(4 * RATE).astype(np.float32)
+    padded = np.concatenate([speech, np.zeros(12 * RATE, np.float32)])
+    level, active = audio.active_speech(padded, RATE)
+    # Only the hangover of 0.2 s and the decay of the envelope are counted of the silence.
+    assert 20 * np.log10(level) == pytest.approx(0, abs=0.6)
+    assert 4.0 <= active.sum() / RATE < 4.6
+    assert audio.rms(padded) == pytest.approx(0.5, rel=0.02)
+
+
+def test_silence_has_no_active_level():
+    level, active = audio.active_speech(np.zeros(RATE, np.float32), RATE)
+    assert level == 0 and not active.any()
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: path.write_bytes(b"RIFF not audio at all"), "cannot be decoded"),
+        (lambda path: soundfile.write(path, np.zeros((0, 1)), RATE), "is empty"),
+        (
+            lambda path: soundfile.write(path, np.full(99, np.nan), RATE, subtype="FLOAT"),
+            "NaN or infinite",
+        ),
+    ],
+)
+def test_unusable_files_give_their_reason(tmp_path, make, said):
+    path = tmp_path / "bad.wav"
+    make(path)
+    with pytest.raises(audio.UnusableAudio, match=said):
+        audio.read(path)
+
+
+def test_a_truncated_flac_is_not_taken_for_a_short_one(tmp_path):
+    path = tmp_path / "cut.flac"
+    soundfile.write(path, tone_speech(5, RATE, 1), RATE)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(audio.UnusableAudio):
+        audio.read(path)
+
+
+def index_of(folder, waves: dict[str, np.ndarray]) -> object:
+    rows = []
+    for name, wave in waves.items():
+        path = folder / f"{name}.wav"
+        soundfile.write(path, wave, RATE, subtype="FLOAT")
+        rows.append({"id": name, "path": str(path), "speaker": name, "group": name, "sex": "F",
+                     "kind": "", "noisy_path": "", "snr": np.nan, "duration": len(wave) / RATE})  # fmt: skip
+    files.write_table(folder / "index.csv", pd.DataFrame(rows))
+    return folder / "index.csv"
+
+
+def test_preparation_drops_what_is_unusable_and_says_why(tmp_path):
+    waves = {f"s{k}": tone_speech(2, RATE, k) for k in range(6)}
+    waves["silent"] = np.zeros(2 * RATE, np.float32)
+    waves["nan"] = np.full(2 * RATE, np.nan, np.float32)
+    waves["brief"] = tone_speech(0.5, RATE, 9)
+    index = index_of(tmp_path, waves)
+    settings = AudioSettings(max_dropped=0.5)
+    out = tmp_path / "out"
+    preparation.prepare([index], "folder", SelectionSettings(), settings, 0, out, processes=2)
+    manifest = files.read_json(out / "manifest.json")
+    assert {drop["id"]: drop["reason"] for drop in manifest["dropped"]} == {
+        "silent": "is silent",
+        "nan": "holds NaN or infinite samples",
+    }
+    assert manifest["left_out"] == {"shorter than 1 s": 1}
+    table = files.read_table(out / "index.csv")
+    pack = files.load_array(out / "audio.npy")
+    assert len(table) == 6 and len(pack) == table["samples"].sum()
+    row = table[table["id"] == "s3"].iloc[0]
+    np.testing.assert_allclose(
+        pack[row["offset"] : row["offset"] + row["samples"]], waves["s3"], atol=1e-6
+    )
+    strict = AudioSettings(max_dropped=0.1)
+    with pytest.raises(UserError, match=r"2 of 8 files.*silent\.wav is silent"):
+        preparation.prepare([index], "folder", SelectionSettings(), strict, 0, tmp_path / "o2")
+
+
+def test_hours_are_taken_from_all_speakers():
+    table = pd.DataFrame(
+        {
+            "id": [f"u{k}" for k in range(100)],
+            "speaker": [f"s{k % 10}" for k in range(100)],
+            "kind": "",
+            "sex": "F",
+            "group": [f"s{k % 10}" for k in range(100)],
+            "duration": 36.0,
+        }
+    )
+    kept, skipped = select(table, "x", SelectionSettings(hours=0.3), AudioSettings(), 0)
+    assert kept["duration"].sum() == pytest.approx(0.3 * 3600)
+    assert kept["speaker"].value_counts().to_dict() == {f"s{k}": 3 for k in range(10)}
+    assert skipped == {"beyond hours": 70}
+
+
+def test_a_category_that_does_not_exist_lists_those_that_do():
+    table = pd.DataFrame({"id": ["a"], "speaker": "", "kind": "rain", "sex": "", "group": "f",
+                          "duration": 5.0})  # fmt: skip
+    with pytest.raises(UserError, match="category of esc50 'rein' .did you mean 'rain'"):
+        select(table, "esc50", SelectionSettings(categories=("rein",)), AudioSettings(), 0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    groups=st.lists(st.integers(1, 4), min_size=3, max_size=30),
+    kinds=st.integers(1, 4),
+    seed=st.integers(0, 1000),
+    test=st.floats(0.05, 0.6),
+    validation=st.floats(0.05, 0.3),
+)
+def test_no_group_ever_stands_in_two_splits(groups, kinds, seed, test, validation):
+    rows = [
+        {"id": f"{g}-{k}", "group": f"g{g}", "kind": f"k{g % kinds}", "sex": "", "speaker": ""}
+        for g, size in enumerate(groups)
+        for k in range(size)
+    ]
+    table = pd.DataFrame(rows)
+    chosen = splits.SplitSettings(test=test, validation=validation)
+    table["split"] = splits.assign(table, "all", chosen, seed)
+    assert (table.groupby("group")["split"].nunique() == 1).all()
+    assert set(table["split"]) <= set(splits.SPLITS)
+    for _, part in table.groupby("kind"):
+        if part["group"].nunique() >= 3:
+            assert {"train", "test"} <= set(part["split"])
+
+
+def test_esc50_folds_stay_whole_across_kinds():
+    table = pd.DataFrame(
+        [{"id": f"{f}{k}", "group": f"fold{f}", "kind": k, "sex": "", "speaker": ""}
+         for f in range(1, 6) for k in ("rain", "dog", "saw")]
+    )  # fmt: skip
+    table["split"] = splits.assign(table, "all", splits.SplitSettings(), 0)
+    assert table.groupby("group")["split"].nunique().max() == 1
+    assert table.groupby("split")["group"].nunique().to_dict() == {
+        "test": 1, "train": 3, "validation": 1,
+    }  # fmt: skip
+
+
+def test_a_leak_is_refused():
+    table = pd.DataFrame(
+        {"corpus": "x", "group": ["a", "a", "b"], "split": ["train", "test", "validation"]}
+    )
+    with pytest.raises(UserError, match="first 'a'.* two splits"):
+        splits.check_disjoint(table)
