@@ -1,0 +1,165 @@
+"""Mixtures have the SNR that was asked for, whoever computes them and with how many processes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import hiss, tone_speech
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from denoise import audio, files, mixing
+from denoise.errors import UserError
+from denoise.mixing import LevelSettings, MixingSettings, TestSetSettings
+
+RATE = 8000
+
+
+def pack(folder, waves: dict[str, np.ndarray], *, speech: bool, noisy=None) -> pd.DataFrame:
+    """A prepared source, as `preparation.prepare` writes it, with every split in turn."""
+    folder.mkdir(parents=True)
+    writer = files.PackWriter(folder / "audio.npy")
+    rows = []
+    for number, (name, wave) in enumerate(waves.items()):
+        rows.append(
+            {
+                "source": str(folder),
+                "id": name,
+                "speaker": name if speech else "",
+                "sex": "F" if speech else "",
+                "kind": "" if speech else f"k{number % 2}",
+                "group": name,
+                "snr": 7.0 if noisy else np.nan,
+                "split": ("train", "validation", "test")[number // 2 % 3],
+                "offset": writer.append(wave),
+                "samples": len(wave),
+                "noisy_offset": writer.append(noisy[name]) if noisy else -1,
+                "level": audio.active_speech(wave, RATE)[0],
+            }
+        )
+    writer.close()
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    root = tmp_path_factory.mktemp("sources")
+    speech = pack(root / "sp", {f"s{k}": tone_speech(4 + k / 3, RATE, k) for k in range(6)}, speech=True)
+    noise = pack(root / "no", {f"n{k}": hiss(1.5 + k, RATE, k) for k in range(6)}, speech=False)
+    return speech, noise
+
+
+def measured_snr(row: dict, packs) -> float:
+    """SNR in dB of the rendered mixture, from the audio alone."""
+    noisy, clean = mixing.render(row, packs, RATE)
+    level, _ = audio.active_speech(clean, RATE)
+    return 20 * np.log10(level / np.sqrt(np.mean((noisy.astype(float) - clean) ** 2)))
+
+
+@settings(max_examples=25, deadline=None)
+@given(snrs=st.lists(st.floats(-20, 40), min_size=1, max_size=4), seed=st.integers(0, 10**6))
+def test_rendered_utterances_have_the_asked_snr(sources, snrs, seed):
+    chosen = TestSetSettings(level=LevelSettings(snr_db=tuple(snrs)), copies=2)
+    table = mixing.draw_utterances(*sources, chosen, seed)
+    table = mixing.set_levels(table, RATE, seed)
+    packs = mixing.load_packs([*table["speech_source"], *table["noise_source"]])
+    for row in table.to_dict("records"):
+        assert row["snr_asked"] in snrs
+        assert row["snr"] == pytest.approx(row["snr_asked"], abs=0.01)
+        assert measured_snr(row, packs) == pytest.approx(row["snr_asked"], abs=0.1)
+        noisy, _ = mixing.render(row, packs, RATE)
+        assert np.abs(noisy).max() <= 0.9901
+
+
+def test_the_gain_of_the_originals_is_uniform_and_applied(sources):
+    chosen = MixingSettings(window=4000, speech_hop=1000, level=LevelSettings(gain=(0.2, 0.8)))
+    table = mixing.set_levels(mixing.draw_windows(*sources, chosen, "train", RATE, 0), RATE, 0)
+    assert table["gain"].between(0.2, 0.8).all() and table["gain"].std() > 0.1
+    row = table.iloc[0].to_dict()
+    packs = mixing.load_packs([row["speech_source"], row["noise_source"]])
+    noisy, clean = mixing.render(row, packs, RATE)
+    whole = packs[row["noise_source"]][row["noise_start"] :][: row["noise_samples"]]
+    noise = mixing.loop(whole, row["noise_offset"], 4000, 160)
+    np.testing.assert_allclose(noisy - clean, row["clip_scale"] * row["gain"] * noise, atol=1e-5)
+
+
+def test_processes_do_not_change_the_mixtures(sources):
+    chosen = MixingSettings(
+        window=4000, speech_hop=100, level=LevelSettings(snr_range_db=(-5, 15)), hours=0.1
+    )
+    table = mixing.draw_windows(*sources, chosen, "train", RATE, 3)
+    assert len(table) == round(0.1 * 3600 * RATE / 4000)
+    one = mixing.set_levels(table, RATE, 3, processes=1)
+    two = mixing.set_levels(table, RATE, 3, processes=2)
+    pd.testing.assert_frame_equal(one, two)
+
+
+def test_windows_stay_in_their_split(sources):
+    speech, noise = sources
+    for split in ("train", "validation"):
+        table = mixing.draw_windows(speech, noise, MixingSettings(window=4000), split, RATE, 0)
+        assert set(table["recording"]) <= set(speech[speech["split"] == split]["id"])
+        assert set(table["noise_id"]) <= set(noise[noise["split"] == split]["id"])
+
+
+def test_kinds_and_snrs_are_dealt_evenly(sources):
+    chosen = TestSetSettings(level=LevelSettings(snr_db=(0, 10)), copies=8)
+    table = mixing.draw_utterances(*sources, chosen, 0)
+    counts = table.groupby(["kind", "snr_asked"]).size()
+    assert len(counts) == 4 and counts.max() - counts.min() <= 1
+
+
+def test_pairs_are_rendered_as_published(tmp_path):
+    clean = {"p1": tone_speech(3, RATE, 1), "p2": tone_speech(3, RATE, 2)}
+    noisy = {name: wave + hiss(3, RATE, 5) for name, wave in clean.items()}
+    speech = pack(tmp_path / "vb", clean, speech=True, noisy=noisy).assign(split="test")
+    table = mixing.draw_utterances(speech, speech.iloc[:0], TestSetSettings(), 0)
+    table = mixing.set_levels(table, RATE, 0)
+    packs = mixing.load_packs(list(table["speech_source"]))
+    for row in table.to_dict("records"):
+        got, reference = mixing.render(row, packs, RATE)
+        np.testing.assert_allclose(got / row["clip_scale"], noisy[row["recording"]], atol=1e-5)
+        np.testing.assert_allclose(reference / row["clip_scale"], clean[row["recording"]], atol=1e-6)
+        assert row["snr_asked"] == 7.0
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    size=st.integers(8, 3000), offset=st.integers(0, 2999), length=st.integers(1, 9000),
+    fade=st.integers(0, 400),
+)  # fmt: skip
+def test_a_looped_noise_has_the_length_and_no_click(size, offset, length, fade):
+    offset = offset % size
+    wave = np.sin(np.linspace(0, 40, size)).astype(np.float32)
+    got = mixing.loop(wave, offset, length, fade)
+    assert len(got) == length
+    if offset + length <= size:
+        np.testing.assert_array_equal(got, wave[offset : offset + length])
+
+
+def test_a_cross_fade_keeps_the_power_of_noise():
+    noise = np.random.default_rng(0).standard_normal(4000).astype(np.float32)
+    long = mixing.loop(noise, 0, 400_000, 1000)
+    seams = np.concatenate([long[k * 3000 : k * 3000 + 1000] for k in range(1, 100)])
+    assert np.sqrt(np.mean(seams**2)) == pytest.approx(1.0, abs=0.05)
+
+
+def test_speech_shorter_than_a_window_is_an_error_that_says_so(sources):
+    with pytest.raises(UserError, match=r"mixing\.window \(99999 samples, 12\.50 s\)"):
+        mixing.draw_windows(*sources, MixingSettings(window=99999), "train", RATE, 0)
+
+
+@pytest.mark.parametrize(
+    ("level", "said"),
+    [
+        ({}, "exactly one"),
+        ({"gain": (0.2, 0.8), "snr_db": (0,)}, "exactly one"),
+        ({"gain": (0.8, 0.2)}, "low to high"),
+        ({"gain": (-1, 1)}, "negative"),
+        ({"snr_db": (1000,)}, "between -60 and 100"),
+    ],
+)
+def test_impossible_levels_are_refused(level, said):
+    with pytest.raises(ValueError, match=said):
+        LevelSettings(**level)
