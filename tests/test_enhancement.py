@@ -1,0 +1,70 @@
+"""Enhancement keeps length, level and tail, whatever the input; baselines bound the results."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import hiss, tone_speech
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from denoise import baselines
+from denoise.enhancement import Enhancer
+from denoise.errors import UserError
+from denoise.metrics import si_sdr
+from denoise.spectrogram import FeatureSettings
+
+CARD = {"rate": 8000, "window": 8064, "features": FeatureSettings().model_dump()}
+
+
+class Constant:
+    """A network that always predicts the same noise level, in dB."""
+
+    def __init__(self, decibels: float) -> None:
+        self.output = (decibels - 6) / 82
+
+    def predict_on_batch(self, inputs: np.ndarray) -> np.ndarray:
+        return np.full_like(inputs, self.output)
+
+
+@settings(max_examples=25, deadline=None)
+@given(samples=st.integers(1, 40_000), overlap=st.sampled_from([0.0, 0.25, 0.5, 0.75]))
+def test_a_network_that_removes_nothing_gives_the_input_back(samples, overlap):
+    wave = np.random.default_rng(samples).standard_normal(samples).astype(np.float32) * 0.1
+    back = Enhancer(Constant(0.0), CARD, overlap).enhance(wave)
+    assert back.shape == wave.shape
+    np.testing.assert_allclose(back, wave, atol=1e-4)
+
+
+def test_a_constant_noise_estimate_lowers_the_level_by_it():
+    wave = tone_speech(3, 8000, 0)
+    back = Enhancer(Constant(6.0), CARD).enhance(wave)
+    np.testing.assert_allclose(back, wave * 10 ** (-6 / 20), atol=1e-4)
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (44100, 2), (16000, 6), (48000, 1)])
+def test_any_rate_and_channels_keep_their_shape_and_timing(rate, channels):
+    wave = np.stack([tone_speech(1.37, rate, c) for c in range(channels)], axis=1)
+    back = Enhancer(Constant(0.0), CARD).enhance_any(wave, rate)
+    assert back.shape == wave.shape and back.dtype == wave.dtype
+    for channel in range(channels):
+        assert si_sdr(wave[:, channel], back[:, channel]) > 30
+
+
+def test_an_empty_recording_stays_empty():
+    assert len(Enhancer(Constant(0.0), CARD).enhance(np.zeros(0, np.float32))) == 0
+
+
+def test_a_folder_without_a_model_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"has no model\.keras"):
+        Enhancer.load(tmp_path)
+
+
+def test_the_oracle_is_far_above_the_noisy_input():
+    clean = tone_speech(3, 8000, 1)
+    noisy = clean + 0.3 * hiss(3, 8000, 2)
+    oracle = baselines.apply("oracle", noisy, clean, 8000)
+    assert si_sdr(clean, oracle) > si_sdr(clean, noisy) + 5
+    np.testing.assert_array_equal(baselines.apply("noisy", noisy, clean, 8000), noisy)
+    reduced = baselines.apply("noisereduce", noisy, clean, 8000)
+    assert reduced.shape == noisy.shape and reduced.dtype == np.float32

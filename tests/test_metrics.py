@@ -1,0 +1,165 @@
+"""Measures against closed forms and published end points; failures are statuses, not numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import hiss, tone_speech
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.linalg import toeplitz
+
+from denoise import comparison, metrics
+from denoise.statistics import cluster_bootstrap, compare, holm
+
+RATE = 16000
+
+
+@pytest.fixture(scope="module")
+def speech():
+    return tone_speech(3, RATE, 0)
+
+
+def orthogonal_noise(clean: np.ndarray, snr: float) -> np.ndarray:
+    noise = np.random.default_rng(0).standard_normal(len(clean))
+    noise -= np.dot(noise, clean) / np.dot(clean, clean) * clean
+    return noise * np.linalg.norm(clean) / np.linalg.norm(noise) * 10 ** (-snr / 20)
+
+
+@settings(max_examples=20, deadline=None)
+@given(snr=st.floats(-20, 40), gain=st.floats(0.05, 4))
+def test_snr_and_si_sdr_have_their_closed_form(speech, snr, gain):
+    clean = speech.astype(np.float64)
+    estimate = clean + orthogonal_noise(clean, snr)
+    assert metrics.snr(clean, estimate) == pytest.approx(snr, abs=1e-3)
+    # Noise orthogonal to the signal leaves SI-SDR equal to the SNR, at any gain.
+    assert metrics.si_sdr(clean, gain * estimate) == pytest.approx(snr, abs=1e-3)
+
+
+def test_segmental_snr_of_a_scaled_signal_is_that_of_every_frame():
+    clean = np.random.default_rng(0).standard_normal(RATE)
+    # The error is 0.1 of the signal in every frame: 20 dB. Ten times the signal: -19 dB, limited.
+    assert metrics.segmental_snr(clean, 1.1 * clean, RATE) == pytest.approx(20, abs=1e-6)
+    assert metrics.segmental_snr(clean, 10 * clean, RATE) == pytest.approx(-10)
+    assert metrics.segmental_snr(clean, 1.0001 * clean, RATE) == pytest.approx(35)
+
+
+def test_pesq_of_identical_signals_is_the_top_of_the_published_mappings(speech):
+    # P.862.1 and P.862.2 map the raw score 4.5 to these.
+    narrow = 0.999 + 4 / (1 + np.exp(-1.4945 * 4.5 + 4.6607))
+    wide = 0.999 + 4 / (1 + np.exp(-1.3669 * 4.5 + 3.8224))
+    assert metrics.pesq(speech, speech, RATE, "nb") == pytest.approx(narrow, abs=1e-3)
+    assert metrics.pesq(speech, speech, RATE, "wb") == pytest.approx(wide, abs=1e-3)
+
+
+def test_stoi_is_one_for_identical_signals_and_falls_with_noise(speech):
+    noise = hiss(3, RATE, 1)
+    values = [metrics.stoi(speech, speech + gain * noise, RATE) for gain in (0, 0.3, 1, 3)]
+    assert values[0] == pytest.approx(1, abs=1e-6)
+    assert values == sorted(values, reverse=True)
+    extended = metrics.stoi(speech, speech + noise, RATE, extended=True)
+    assert extended < metrics.stoi(speech, speech + noise, RATE)
+
+
+def test_the_likelihood_ratio_of_known_predictors():
+    """Against the definition, computed with full matrices for one frame of filtered noise."""
+    rng = np.random.default_rng(0)
+    clean, other = rng.standard_normal(480), np.cumsum(rng.standard_normal(480)) * 0.1
+    window = np.hanning(482)[1:-1]
+
+    def predictor(frame):
+        r = np.correlate(frame, frame, "full")[479 : 479 + 17]
+        r[0] += 1e-10
+        a = np.linalg.solve(toeplitz(r[:-1]), r[1:])
+        return np.concatenate([[1], -a]), toeplitz(r)
+
+    a_clean, matrix = predictor(clean * window)
+    a_other, _ = predictor(other * window)
+    expected = np.log((a_other @ matrix @ a_other) / (a_clean @ matrix @ a_clean))
+    assert metrics.log_likelihood_ratio(clean, other, RATE) == pytest.approx(expected, rel=1e-6)
+
+
+def test_distances_are_zero_and_composites_at_the_top_for_identical_signals(speech):
+    assert metrics.log_likelihood_ratio(speech, speech, RATE) == pytest.approx(0, abs=1e-9)
+    assert metrics.weighted_spectral_slope(speech, speech, RATE) == pytest.approx(0, abs=1e-9)
+    top = metrics.composite(speech, speech, RATE, 4.64)
+    assert top["csig"] == 5 and top["covl"] == 5
+
+
+def test_composites_follow_the_published_regression(speech):
+    noisy = speech + 0.1 * hiss(3, RATE, 2)
+    llr = metrics.log_likelihood_ratio(speech, noisy, RATE)
+    wss = metrics.weighted_spectral_slope(speech, noisy, RATE)
+    seg = metrics.segmental_snr(speech, noisy, RATE)
+    got = metrics.composite(speech, noisy, RATE, 2.0)
+    assert got["cbak"] == pytest.approx(1.634 + 0.478 * 2 - 0.007 * wss + 0.063 * seg)
+    expected = np.clip(3.093 - 1.029 * llr + 0.603 * 2 - 0.009 * wss, 1, 5)
+    assert got["csig"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("clean", "estimate", "said"),
+    [
+        (np.zeros(RATE), tone_speech(1, RATE, 0), "silent reference"),
+        (tone_speech(1, RATE, 0), np.zeros(RATE), "silent estimate"),
+        (tone_speech(0.02, RATE, 0), hiss(0.02, RATE, 0), "shorter than"),
+        (tone_speech(1, RATE, 0), np.full(RATE, np.nan), "NaN"),
+    ],
+)
+def test_what_cannot_be_scored_has_a_status_and_no_number(clean, estimate, said):
+    row = metrics.score(clean.astype(np.float32), estimate.astype(np.float32), RATE)
+    assert said in row["status"]
+    assert np.isnan(row["pesq_wb"]) and np.isnan(row["stoi"])
+
+
+def test_eight_kilohertz_has_no_wide_band_pesq_and_that_is_no_failure():
+    clean = tone_speech(2, 8000, 0)
+    row = metrics.score(clean, clean + 0.05 * hiss(2, 8000, 1), 8000)
+    assert row["status"] == "ok" and np.isnan(row["pesq_wb"]) and row["pesq_nb"] > 1
+
+
+def test_bootstrap_interval_agrees_with_the_normal_one_for_independent_values():
+    values = np.random.default_rng(0).normal(3, 2, 400)
+    estimate = cluster_bootstrap(values, np.arange(400))
+    half = 1.96 * values.std() / 20
+    assert estimate.mean == pytest.approx(values.mean())
+    assert estimate.high - estimate.mean == pytest.approx(half, rel=0.1)
+
+
+def test_utterances_of_one_speaker_do_not_count_as_independent():
+    speakers = np.repeat(np.arange(10), 40)
+    values = np.random.default_rng(0).normal(size=10)[speakers]
+    clustered = cluster_bootstrap(values, speakers)
+    naive = cluster_bootstrap(values, np.arange(400))
+    assert clustered.high - clustered.low > 4 * (naive.high - naive.low)
+
+
+def test_missing_values_are_left_out_of_means_and_pairs():
+    values = np.array([1.0, np.nan, 3.0])
+    assert cluster_bootstrap(values, np.array(["a", "b", "c"])).mean == 2.0
+    result = compare(values, np.array([0.0, 1.0, np.nan]), np.array(["a", "b", "c"]))
+    assert result.n == 1 and result.difference.mean == 1.0
+
+
+def test_holm_of_a_textbook_example():
+    # Holm (1979): 0.01 x4, 0.02 x3, 0.03 x2, 0.04 x1, kept monotone.
+    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+
+
+def test_failed_utterances_are_counted_and_not_averaged():
+    import pandas as pd
+
+    base = dict.fromkeys(comparison.SCORED, 1.0)
+    about = {"recording": "r", "sex": "F", "kind": "rain", "snr_asked": 0.0, "snr_in": 0.0}
+    rows = []
+    for method, shift in (("v", 2.0), ("noisy", 0.0)):
+        for number in range(4):
+            row = {**about, **base, "method": method, "seed": 0, "test_set": "test",
+                   "id": f"u{number}", "speaker": f"s{number}", "status": "ok"}  # fmt: skip
+            row["si_sdr"] = number + shift
+            if method == "v" and number == 3:
+                row |= {"si_sdr": np.nan, "status": "si_sdr: silent estimate"}
+            rows.append(row)
+    board = comparison.leaderboard(pd.DataFrame(rows)).set_index("variant")
+    assert board.loc["v", "si_sdr"] == 3.0 and board.loc["v", "n_failed"] == 1
+    assert board.loc["noisy", "kind"] == "baseline" and board.loc["v", "kind"] == "variant"

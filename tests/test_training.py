@@ -1,0 +1,215 @@
+"""Networks have their published size; training resumes exactly and keeps the best weights."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from denoise import files, training
+from denoise.models import unet
+from denoise.models.unet import UNetSettings
+from denoise.training import ScheduleSettings, TrainingSettings
+
+ROOT = Path(__file__).parents[1]
+SMALL = UNetSettings(filters=(2, 4), dropout=0.5)
+
+
+def test_the_recipe_has_its_published_number_of_parameters():
+    recipe = yaml.safe_load((ROOT / "presets" / "unet-huber-esc50.yaml").read_text())
+    model = unet.build(UNetSettings(**recipe["network"]), (128, 128, 1))
+    assert model.count_params() == 1_941_093
+    assert model.output_shape == (None, 128, 128, 1)
+
+
+def test_a_spectrogram_that_does_not_fit_the_depth_is_an_error():
+    with pytest.raises(ValueError, match="multiples of 16, not 100x128"):
+        unet.build(UNetSettings(), (100, 128, 1))
+
+
+def make_cache(folder: Path, windows: int, seed: int) -> Path:
+    """A cache in two shards whose target follows from its input."""
+    rng = np.random.default_rng(seed)
+    inputs = rng.standard_normal((windows, 8, 8, 1)).astype(np.float32)
+    targets = np.tanh(0.5 * inputs)
+    folder.mkdir(parents=True)
+    shards = []
+    for number, part in enumerate(np.array_split(np.arange(windows), 2)):
+        for name, array in (("input", inputs), ("target", targets)):
+            files.save_array(folder / f"{name}-{number}.npy", array[part])
+        shards.append({"input": f"input-{number}.npy", "target": f"target-{number}.npy"})
+    files.write_json(folder / "manifest.json", {"shards": shards})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def caches(tmp_path_factory):
+    root = tmp_path_factory.mktemp("caches")
+    return {
+        "train": make_cache(root / "train", 50, 0),
+        "validation": make_cache(root / "validation", 23, 1),
+    }
+
+
+def run(caches, out: Path, on_epoch=lambda row: None, **changes) -> pd.DataFrame:
+    settings = TrainingSettings(**{"epochs": 4, "batch_size": 8, "threads": 1, **changes})
+    training.train(caches, SMALL, settings, 7, out, {"variant": "v", "seed": 7}, on_epoch=on_epoch)
+    return files.read_table(out / "history.csv")
+
+
+def weights(folder: Path) -> list[np.ndarray]:
+    import keras
+
+    return keras.saving.load_model(folder / "model.keras", compile=False).get_weights()
+
+
+class Killed(BaseException):
+    """Stands for a process that ends in the middle of a training."""
+
+
+def test_a_killed_training_resumes_to_the_same_result(caches, tmp_path):
+    whole = run(caches, tmp_path / "whole")
+
+    def kill_after_two(row):
+        if row["epoch"] == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(caches, tmp_path / "killed", on_epoch=kill_after_two)
+    seen: list[float] = []
+    resumed = run(caches, tmp_path / "killed", on_epoch=lambda row: seen.append(row["epoch"]))
+    assert seen == [1, 2, 3, 4]
+    columns = ["epoch", "learning_rate", "loss", "mae", "val_loss", "val_mae"]
+    pd.testing.assert_frame_equal(whole[columns], resumed[columns], rtol=1e-6)
+    for one, other in zip(weights(tmp_path / "whole"), weights(tmp_path / "killed"), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+    assert not (tmp_path / "killed" / "checkpoints").exists()
+
+
+def test_a_truncated_checkpoint_falls_back_to_the_one_before(caches, tmp_path):
+    def kill_after_three(row):
+        if row["epoch"] == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(caches, tmp_path / "out", on_epoch=kill_after_three)
+    newest = sorted((tmp_path / "out" / "checkpoints").glob("epoch-*"))[-1]
+    state = newest / "state.keras"
+    state.write_bytes(state.read_bytes()[:1000])
+    history = run(caches, tmp_path / "out")
+    assert list(history["epoch"]) == [1, 2, 3, 4]
+
+
+def test_the_saved_model_is_the_best_on_validation_and_its_loss_is_true(caches, tmp_path):
+    import keras
+
+    history = run(caches, tmp_path / "out", learning_rate=0.03, loss="mse")
+    model = keras.saving.load_model(tmp_path / "out" / "model.keras", compile=False)
+    shards = files.read_json(caches["validation"] / "manifest.json")["shards"]
+    inputs, targets = (
+        np.concatenate([np.load(caches["validation"] / shard[side]) for shard in shards])
+        for side in ("input", "target")
+    )
+    loss = float(np.mean((model.predict(inputs, verbose=0) - targets) ** 2))
+    assert loss == pytest.approx(history["val_loss"].min(), rel=1e-4)
+    card = files.read_json(tmp_path / "out" / "card.json")
+    assert card["best_epoch"] == history["val_loss"].idxmin() + 1
+    assert card["parameters"] == model.count_params()
+
+
+def test_another_configuration_does_not_continue_a_checkpoint(caches, tmp_path):
+    def kill(row):
+        raise Killed
+
+    with pytest.raises(Killed):
+        run(caches, tmp_path / "out", on_epoch=kill)
+    seen: list[float] = []
+    settings = TrainingSettings(epochs=1, batch_size=8)
+    training.train(
+        caches, SMALL, settings, 7, tmp_path / "out", {"variant": "other", "seed": 7},
+        on_epoch=lambda row: seen.append(row["epoch"]),
+    )  # fmt: skip
+    assert seen == [1]
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_batch(tmp_path):
+    bad = {"train": make_cache(tmp_path / "t", 16, 0), "validation": make_cache(tmp_path / "v", 8, 1)}
+    array = np.load(bad["train"] / "input-1.npy")
+    array[3] = np.nan
+    files.save_array(bad["train"] / "input-1.npy", array)
+    with pytest.raises(training.TrainingFailed, match=r"batch \d of epoch 1.*learning_rate"):
+        run(bad, tmp_path / "out")
+    assert not (tmp_path / "out" / "model.keras").exists()
+
+
+def test_the_learning_rate_falls_when_the_validation_loss_does_not():
+    settings = TrainingSettings(
+        learning_rate=0.1, schedule=ScheduleSettings(factor=0.5, patience=2, minimum=0.03)
+    )
+    losses = [1.0, 0.9, 0.95, 0.92, 0.91, 0.93, 0.99, 0.98]
+    rates = [training.learning_rate(settings, losses[:n]) for n in range(len(losses) + 1)]
+    # Two epochs without a better loss halve it, but never below the minimum.
+    assert rates == [0.1, 0.1, 0.1, 0.1, 0.05, 0.05, 0.03, 0.03, 0.03]
+
+
+def test_early_stopping_counts_from_the_best_epoch():
+    settings = TrainingSettings(epochs=100, early_stopping=2)
+    assert not training.should_stop(settings, [3, 2, 2.5])
+    assert training.should_stop(settings, [3, 2, 2.5, 2.1])
+    assert training.should_stop(TrainingSettings(epochs=3), [3, 2, 1])
+
+
+def test_gradual_reading_gives_every_window_once(caches):
+    windows = training._open(caches["train"], TrainingSettings(batch_size=8))
+    windows.shuffle(5)
+    batches = [windows.batch(number) for number in range(len(windows))]
+    inputs = np.concatenate([batch[0] for batch in batches])
+    whole = np.concatenate([np.load(path) for path in sorted(caches["train"].glob("input-*"))])
+    assert inputs.shape == whole.shape and not np.array_equal(inputs, whole)
+    np.testing.assert_array_equal(np.sort(inputs.ravel()), np.sort(whole.ravel()))
+    for first, second in batches:
+        np.testing.assert_allclose(second, np.tanh(0.5 * first), rtol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_other_backends_train_too(caches, tmp_path, backend):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed (make install EXTRA={backend})")
+    code = (
+        "import json, sys; from pathlib import Path; from denoise import training;"
+        "from denoise.models.unet import UNetSettings;"
+        "c = json.loads(sys.argv[1]);"
+        "training.train({k: Path(v) for k, v in c['caches'].items()}, UNetSettings(filters=(2, 4)),"
+        "training.TrainingSettings(backend=c['backend'], epochs=3, batch_size=8, learning_rate=0.01),"
+        "0, Path(c['out']), {'variant': 'v', 'seed': 0})"
+    )
+    given = {
+        "caches": {name: str(path) for name, path in caches.items()},
+        "backend": backend,
+        "out": str(tmp_path / backend),
+    }
+    ended = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(given)], capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    history = files.read_table(tmp_path / backend / "history.csv")
+    assert history["val_loss"].iloc[-1] < history["val_loss"].iloc[0]
+    assert math.isfinite(files.read_json(tmp_path / backend / "card.json")["best_val_loss"])
+
+
+def test_a_missing_backend_says_how_to_install_it():
+    code = (
+        "import sys; sys.modules['torch'] = None; from denoise import training;"
+        "training.start_backend(training.TrainingSettings(backend='torch'))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "training.backend torch is not installed" in ended.stderr
+    assert "make install EXTRA=torch" in ended.stderr
