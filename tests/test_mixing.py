@@ -45,7 +45,9 @@ def pack(folder, waves: dict[str, np.ndarray], *, speech: bool, noisy=None) -> p
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
     root = tmp_path_factory.mktemp("sources")
-    speech = pack(root / "sp", {f"s{k}": tone_speech(4 + k / 3, RATE, k) for k in range(6)}, speech=True)
+    speech = pack(
+        root / "sp", {f"s{k}": tone_speech(4 + k / 3, RATE, k) for k in range(6)}, speech=True
+    )
     noise = pack(root / "no", {f"n{k}": hiss(1.5 + k, RATE, k) for k in range(6)}, speech=False)
     return speech, noise
 
@@ -120,7 +122,9 @@ def test_pairs_are_rendered_as_published(tmp_path):
     for row in table.to_dict("records"):
         got, reference = mixing.render(row, packs, RATE)
         np.testing.assert_allclose(got / row["clip_scale"], noisy[row["recording"]], atol=1e-5)
-        np.testing.assert_allclose(reference / row["clip_scale"], clean[row["recording"]], atol=1e-6)
+        np.testing.assert_allclose(
+            reference / row["clip_scale"], clean[row["recording"]], atol=1e-6
+        )
         assert row["snr_asked"] == 7.0
 
 

@@ -141,7 +141,10 @@ def test_another_configuration_does_not_continue_a_checkpoint(caches, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_batch(tmp_path):
-    bad = {"train": make_cache(tmp_path / "t", 16, 0), "validation": make_cache(tmp_path / "v", 8, 1)}
+    bad = {
+        "train": make_cache(tmp_path / "t", 16, 0),
+        "validation": make_cache(tmp_path / "v", 8, 1),
+    }
     array = np.load(bad["train"] / "input-1.npy")
     array[3] = np.nan
     files.save_array(bad["train"] / "input-1.npy", array)

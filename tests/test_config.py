@@ -1,0 +1,129 @@
+"""The configuration is checked before any job, and stages are shared by exactly what shapes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from denoise import schema
+from denoise.config import Experiment, Recipe, make_plan, override, slug
+from denoise.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+PRESETS = ROOT / "presets"
+
+
+def plan(**config):
+    return make_plan({"preset": "quickstart", **config}, PRESETS)
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_preset_is_valid_and_complete(preset):
+    content = yaml.safe_load(preset.read_text())
+    assert make_plan({"preset": preset.stem}, PRESETS).variants
+    for group in ("data", "audio", "mixing", "features", "network", "training", "test_sets"):
+        assert group in content, f"a preset spells out {group}"
+
+
+def test_the_default_configuration_is_valid():
+    assert make_plan(yaml.safe_load((ROOT / "config.yaml").read_text()), PRESETS).variants
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"preset": "quickstrat"}, r"unknown preset 'quickstrat' \(did you mean 'quickstart'\?\)"),
+        ({"sweeep": {}}, r"sweeep is not a known key \(did you mean 'sweep'\?\)"),
+        ({"set": {"training.epoch": 3}}, r"training\.epoch is not .*did you mean 'epochs'"),
+        ({"set": {"training.epochs": 0}}, r"training\.epochs is 0: .*greater than or equal to 1"),
+        ({"set": {"training.epochs": "many"}}, r"training\.epochs is 'many'"),
+        ({"set": {"features.stft.hop": -63}}, r"features\.stft\.hop is -63: .*greater"),
+        ({"set": {"features.stft.hop": 200}}, r"between 1 and n_fft/2 = 127"),
+        ({"set": {"training.loss": "hubr"}}, r"unknown loss 'hubr' \(did you mean 'huber'"),
+        ({"set": {"training.backend": "theano"}}, r"'tensorflow', 'jax' or 'torch'"),
+        ({"set": {"data.speech.0.corpus": "timit"}}, r"unknown corpus 'timit'.*librispeech"),
+        ({"set": {"data.speech.0.subsets": ["song"]}}, r"unknown subset of synthetic 'song'"),
+        ({"set": {"data.speech.5.corpus": "x"}}, r"'5' must be a number below 1"),
+        ({"set": {"data.noise": []}}, "noise must name at least one source"),
+        ({"set": {"audio.max_duration_s": 0.5}}, r"max_duration_s 0\.5 must be greater"),
+        ({"set": {"mixing.level": {"gain": [0.8, 0.2]}}}, "must go from low to high"),
+        ({"seeds": [0, 0]}, "seeds .* must be different"),
+        ({"seeds": []}, "at least one"),
+        ({"baselines": ["wiener"]}, "unknown baseline 'wiener'.*noisereduce"),
+        ({"variants": [{"name": "noisy"}], "sweep": {}}, "'noisy' exists already"),
+        ({"variants": [{"name": "a/b"}], "sweep": {}}, "names are letters"),
+        ({"sweep": {"training.loss": ["huber", "huber"]}}, "exists already"),
+    ],
+)
+def test_mistakes_get_one_line_with_the_key_and_what_is_allowed(config, said):
+    with pytest.raises(UserError, match=said) as caught:
+        plan(**config)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_empty_or_broken_file_is_named(tmp_path):
+    (tmp_path / "p.yaml").write_text("a: [1,")
+    with pytest.raises(UserError, match=r"p\.yaml is not valid YAML"):
+        make_plan({"preset": str(tmp_path / "p.yaml")}, PRESETS)
+    with pytest.raises(UserError, match="preset is missing"):
+        make_plan({}, PRESETS)
+
+
+def test_a_sweep_is_a_grid_times_variants_and_shares_what_it_can():
+    made = plan(
+        variants=[{"name": "a"}, {"name": "b", "set": {"network.filters": [4, 8, 16]}}],
+        sweep={
+            "training.loss": ["huber", "mse"],
+            "mixing.level": [{"gain": [0.2, 0.8]}, {"snr_range_db": [-5, 15]}],
+        },
+    )
+    assert len(made.variants) == 8
+    assert "b_loss-mse_level-gain-0.2-0.8" in made.variants
+    assert len(made.audio) == 2 and len(made.splits) == 2
+    assert len(made.mixtures) == len(made.spectrograms) == 2
+    assert len(made.test_sets) == 1
+
+
+def test_a_stage_changes_with_its_own_settings_and_those_upstream_only():
+    base = plan()
+    louder = plan(set={"mixing.level": {"gain": [0.1, 0.2]}})
+    assert louder.audio.keys() == base.audio.keys()
+    assert louder.splits.keys() == base.splits.keys()
+    assert louder.mixtures.keys() != base.mixtures.keys()
+    assert louder.test_sets.keys() == base.test_sets.keys()
+    floor = plan(set={"features.floor_db": -60})
+    assert floor.mixtures.keys() == base.mixtures.keys()
+    assert floor.spectrograms.keys() != base.spectrograms.keys()
+    rate = plan(set={"audio.sample_rate": 16000})
+    assert not rate.mixtures.keys() & base.mixtures.keys()
+
+
+def test_variants_that_cannot_be_compared_are_refused():
+    with pytest.raises(UserError, match="test set 'test' differs"):
+        plan(sweep={"audio.sample_rate": [8000, 16000]})
+
+
+def test_a_thousand_variants_are_planned_once_each():
+    rates = [round(1e-4 * 1.005**k, 9) for k in range(1000)]
+    assert len(plan(sweep={"training.learning_rate": rates}).variants) == 1000
+
+
+def test_override_reaches_lists_and_leaves_the_original():
+    base = {"a": [{"b": 1}], "c": {"d": 2}}
+    assert override(base, {"a.0.b": 5, "c.e": 3}) == {"a": [{"b": 5}], "c": {"d": 2, "e": 3}}
+    assert base == {"a": [{"b": 1}], "c": {"d": 2}}
+
+
+def test_slugs_can_stand_in_a_path():
+    assert slug({"snr_range_db": [-5, 15]}) == "snr_range_db-m5-15"
+    assert slug("A/b c") == "a-b-c" and slug(0.25) == "0.25" and slug(1e-5) == "1em05"
+
+
+def test_schema_and_table_are_those_of_the_code():
+    folder = ROOT / "workflow" / "schemas"
+    made = "run `make docs`"
+    assert (folder / "config.schema.json").read_text() == schema.schema(Experiment), made
+    assert (folder / "preset.schema.json").read_text() == schema.schema(Recipe), made
+    assert (ROOT / "docs" / "configuration.md").read_text() == schema.table(), made
