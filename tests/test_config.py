@@ -1,4 +1,4 @@
-"""The configuration is checked before any job, and stages are shared by exactly what shapes them."""
+"""The configuration is checked before any job; stages are shared by exactly what shapes them."""
 
 from __future__ import annotations
 
@@ -127,3 +127,13 @@ def test_schema_and_table_are_those_of_the_code():
     assert (folder / "config.schema.json").read_text() == schema.schema(Experiment), made
     assert (folder / "preset.schema.json").read_text() == schema.schema(Recipe), made
     assert (ROOT / "docs" / "configuration.md").read_text() == schema.table(), made
+
+
+def test_the_conda_environment_agrees_with_the_lock():
+    path = ROOT / "workflow" / "envs" / "denoise.yaml"
+    assert path.read_text() == schema.conda_environment(ROOT), "run `make docs`"
+    pins = yaml.safe_load(path.read_text())["dependencies"][-1]["pip"]
+    lock = (ROOT / "locks" / "cpu.txt").read_text()
+    assert len(pins) > 20
+    for pin in pins:
+        assert f"\n{pin} " in lock

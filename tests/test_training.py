@@ -191,7 +191,7 @@ def test_other_backends_train_too(caches, tmp_path, backend):
         "from denoise.models.unet import UNetSettings;"
         "c = json.loads(sys.argv[1]);"
         "training.train({k: Path(v) for k, v in c['caches'].items()}, UNetSettings(filters=(2, 4)),"
-        "training.TrainingSettings(backend=c['backend'], epochs=3, batch_size=8, learning_rate=0.01),"
+        "training.TrainingSettings(backend=c['backend'], epochs=3, learning_rate=0.01),"
         "0, Path(c['out']), {'variant': 'v', 'seed': 0})"
     )
     given = {

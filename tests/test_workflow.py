@@ -113,8 +113,8 @@ def study(mirror: str, noise: Path) -> dict:
 @pytest.fixture(scope="module")
 def done(tmp_path_factory, web_mirror) -> Path:
     """A folder in which the tiny study has been run."""
-    from conftest import hiss
     import soundfile
+    from conftest import hiss
 
     folder = copy_project(tmp_path_factory.mktemp("study") / "project")
     noise = folder.parent / "my noise"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,3 +37,11 @@ def job(snakemake: Any) -> Iterator[None]:
                 logging.error("%s", error)
                 print(f"error: {error}", file=terminal, flush=True)
                 raise SystemExit(1) from None
+
+
+def make_importable() -> None:
+    """Let the scripts of the workflow import this library in any environment, a Conda one too."""
+    source = str(Path(__file__).parents[1])
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if source not in paths:
+        os.environ["PYTHONPATH"] = os.pathsep.join([source, *filter(None, paths)])

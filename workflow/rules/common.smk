@@ -5,12 +5,15 @@ from pathlib import Path
 from denoise import baselines, corpora
 from denoise.config import archives_of, make_plan
 from denoise.errors import UserError
+from denoise.jobs import make_importable
 from denoise.provenance import code_digest, code_version, lock_digest
 from denoise.settings import canonical_json
 
 ROOT = Path(workflow.basedir)
 if ROOT.name == "workflow":
     ROOT = ROOT.parent
+
+make_importable()
 
 try:
     PLAN = make_plan(config, ROOT / "presets")

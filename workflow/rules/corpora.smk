@@ -6,6 +6,8 @@ rule fetch:
         "resources/archives/{corpus}/{archive}",
     log:
         "results/logs/fetch/{corpus}/{archive}.log",
+    conda:
+        "../envs/denoise.yaml"
     threads: 1
     resources:
         downloads=1,
@@ -26,6 +28,8 @@ rule index:
         "results/logs/index/{corpus}/{subset}.log",
     benchmark:
         "results/benchmarks/index/{corpus}/{subset}.tsv"
+    conda:
+        "../envs/denoise.yaml"
     threads: 1
     params:
         settings=index_params,
@@ -48,6 +52,8 @@ rule prepare:
         "results/logs/prepare/{audio}.log",
     benchmark:
         "results/benchmarks/prepare/{audio}.tsv"
+    conda:
+        "../envs/denoise.yaml"
     threads: 8
     params:
         settings=audio_params,
@@ -65,6 +71,8 @@ rule split:
         "results/splits/{split}.csv",
     log:
         "results/logs/split/{split}.log",
+    conda:
+        "../envs/denoise.yaml"
     threads: 1
     params:
         settings=split_params,

@@ -11,6 +11,8 @@ rule mix:
         "results/logs/mix/{mixture}.log",
     benchmark:
         "results/benchmarks/mix/{mixture}.tsv"
+    conda:
+        "../envs/denoise.yaml"
     threads: 8
     params:
         settings=mixture_params,
@@ -33,6 +35,8 @@ rule test_set:
         "results/logs/test_set/{test_id}.log",
     benchmark:
         "results/benchmarks/test_set/{test_id}.tsv"
+    conda:
+        "../envs/denoise.yaml"
     threads: 8
     params:
         settings=test_set_params,
@@ -52,6 +56,8 @@ rule spectrograms:
         "results/logs/spectrograms/{spectrogram}/{part}.log",
     benchmark:
         "results/benchmarks/spectrograms/{spectrogram}-{part}.tsv"
+    conda:
+        "../envs/denoise.yaml"
     threads: 8
     params:
         settings=spectrogram_params,

@@ -17,6 +17,8 @@ rule leaderboard:
         ),
     log:
         f"results/logs/leaderboard/{EXPERIMENT}.log",
+    conda:
+        "../envs/denoise.yaml"
     threads: 1
     params:
         code=code_of("leaderboard"),
@@ -41,6 +43,8 @@ rule write_report:
         ),
     log:
         f"results/logs/report/{EXPERIMENT}.log",
+    conda:
+        "../envs/denoise.yaml"
     threads: 1
     params:
         settings=report_params(),
@@ -62,6 +66,8 @@ rule track:
         f"results/tracking/{EXPERIMENT}/{{variant}}-seed{{seed}}.json",
     log:
         f"results/logs/track/{EXPERIMENT}/{{variant}}-seed{{seed}}.log",
+    conda:
+        "../envs/denoise.yaml"
     threads: 1
     params:
         experiment=EXPERIMENT,
@@ -82,6 +88,8 @@ rule track_experiment:
         f"results/tracking/{EXPERIMENT}/experiment.json",
     log:
         f"results/logs/track/{EXPERIMENT}/experiment.log",
+    conda:
+        "../envs/denoise.yaml"
     threads: 1
     params:
         experiment=EXPERIMENT,

@@ -13,6 +13,8 @@ rule enhance:
         "results/logs/enhance/{variant}/seed{seed}/{test_set}.log",
     benchmark:
         "results/benchmarks/enhance/{variant}-seed{seed}-{test_set}.tsv"
+    conda:
+        "../envs/denoise.yaml"
     threads: 2
     params:
         settings=enhancement_params,
@@ -33,6 +35,8 @@ rule baseline:
         "results/logs/baseline/{baseline}/{test_set}.log",
     benchmark:
         "results/benchmarks/baseline/{baseline}-{test_set}.tsv"
+    conda:
+        "../envs/denoise.yaml"
     threads: 1
     params:
         code=code_of("baseline"),
@@ -51,6 +55,8 @@ rule score:
         "results/logs/score/{method}/seed{seed}/{test_set}.log",
     benchmark:
         "results/benchmarks/score/{method}-seed{seed}-{test_set}.tsv"
+    conda:
+        "../envs/denoise.yaml"
     threads: 8
     params:
         code=code_of("score"),

@@ -6,6 +6,8 @@ rule mlflow_store:
         "results/mlflow/{experiment}.json",
     log:
         "results/logs/mlflow_store/{experiment}.log",
+    conda:
+        "../envs/denoise.yaml"
     threads: 1
     params:
         code=code_of("mlflow_store"),
@@ -27,6 +29,8 @@ rule train:
         "results/logs/train/{variant}/seed{seed}.log",
     benchmark:
         "results/benchmarks/train/{variant}-seed{seed}.tsv"
+    conda:
+        "../envs/denoise.yaml"
     threads: training_threads
     resources:
         gpu=1,
