@@ -118,7 +118,7 @@ def test_override_reaches_lists_and_leaves_the_original():
 
 def test_slugs_can_stand_in_a_path():
     assert slug({"snr_range_db": [-5, 15]}) == "snr_range_db-m5-15"
-    assert slug("A/b c") == "a-b-c" and slug(0.25) == "0.25" and slug(1e-5) == "1em05"
+    assert slug("A/b c") == "a-b-c" and slug(0.25) == "0.25" and slug(1e-5) == "1e-05"
 
 
 def test_schema_and_table_are_those_of_the_code():

@@ -21,11 +21,11 @@ BIN = Path(sys.executable).parent
 ESC50 = {"corpus": "esc50", "categories": ["rain", "dog"]}
 TINY = {
     "data.splits": {"validation": 0.2, "test": 0.2},
-    "mixing.window": 1008,
+    "mixing.window": 992,
     "mixing.speech_hop": 2016,
     "mixing.hours": 0.02,
     "mixing.validation_hours": 0.01,
-    "features.stft": {"n_fft": 62, "hop": 31},
+    "features.stft": {"n_fft": 63, "hop": 31},
     "network.filters": [2, 4],
     "training.epochs": 1,
     "training.threads": 1,

@@ -1,0 +1,145 @@
+"""The `denoise` command: real files in, real files out, and one clear line on bad input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from conftest import hiss, tone_speech
+
+from denoise import cli, files
+from denoise.models import unet
+from denoise.spectrogram import FeatureSettings
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory) -> Path:
+    """A folder with one tiny (untrained) model in the workflow's layout."""
+    root = tmp_path_factory.mktemp("workspace")
+    folder = root / "results" / "models" / "tiny" / "seed0"
+    folder.mkdir(parents=True)
+    settings = unet.UNetSettings(filters=(2, 4), dropout=0)
+    unet.build(settings, (32, 32, 1)).save(folder / "model.keras")
+    features = FeatureSettings(stft={"n_fft": 63, "hop": 31}).model_dump()
+    card = {"variant": "tiny", "seed": 0, "rate": 8000, "window": 992, "features": features,
+            "parameters": 300}  # fmt: skip
+    files.write_json(folder / "card.json", card)
+    return root
+
+
+@pytest.fixture
+def inside(workspace, monkeypatch):
+    monkeypatch.chdir(workspace)
+    return workspace
+
+
+def run(*arguments: object) -> None:
+    cli.main([str(argument) for argument in arguments])
+
+
+def fails(capsys, *arguments: object) -> str:
+    """The one line that a failing command prints."""
+    with pytest.raises(SystemExit) as ended:
+        run(*arguments)
+    assert ended.value.code == 1
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[-1].startswith("error: ") and "Traceback" not in "".join(lines)
+    return lines[-1]
+
+
+FORMATS = [("wav", 44100, 2), ("flac", 16000, 1), ("ogg", 48000, 1), ("mp3", 22050, 2)]
+
+
+@pytest.mark.parametrize(("suffix", "rate", "channels"), FORMATS)
+def test_enhance_keeps_format_rate_channels_and_length(inside, tmp_path, suffix, rate, channels):
+    wave = np.stack([tone_speech(1.3, rate, c) for c in range(channels)], axis=1)
+    source = tmp_path / f"my noisy.{suffix}"
+    soundfile.write(source, wave, rate)
+    run("enhance", source)
+    result = soundfile.info(str(tmp_path / f"my noisy.enhanced.{suffix}"))
+    original = soundfile.info(str(source))
+    assert (result.samplerate, result.channels) == (original.samplerate, original.channels)
+    tolerance = 0 if suffix in {"wav", "flac"} else 4000
+    assert abs(result.frames - original.frames) <= tolerance
+
+
+def test_enhance_takes_folders_and_draws(inside, tmp_path):
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    for name in ("a.wav", "deep/b.wav"):
+        soundfile.write(tmp_path / "in" / name, tone_speech(1, 8000, 1), 8000)
+    run("enhance", tmp_path / "in", "-o", tmp_path / "out", "--model", "tiny", "--plot")
+    made = sorted(
+        p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.*")
+    )
+    assert made == ["a.png", "a.wav", "deep/b.png", "deep/b.wav"]
+
+
+def test_enhance_never_overwrites_without_force(inside, tmp_path, capsys):
+    source, target = tmp_path / "a.wav", tmp_path / "b.wav"
+    soundfile.write(source, tone_speech(1, 8000, 1), 8000)
+    target.write_bytes(b"precious")
+    assert "--force" in fails(capsys, "enhance", source, "-o", target)
+    assert target.read_bytes() == b"precious"
+    run("enhance", source, "-o", target, "--force")
+    assert soundfile.info(str(target)).frames == 8000
+
+
+def test_what_cannot_be_enhanced_is_named(inside, tmp_path, capsys):
+    broken = tmp_path / "broken.wav"
+    broken.write_text("this is no audio")
+    assert "broken.wav cannot be read as audio" in fails(capsys, "enhance", broken)
+    assert "nowhere.wav does not exist" in fails(capsys, "enhance", tmp_path / "nowhere.wav")
+    soundfile.write(tmp_path / "ok.wav", tone_speech(1, 8000, 1), 8000)
+    told = fails(capsys, "enhance", tmp_path / "ok.wav", "--model", "tini")
+    assert "did you mean 'tiny'" in told
+    assert "between 0 and 0.9" in fails(capsys, "enhance", tmp_path / "ok.wav", "--overlap", "2")
+    (tmp_path / "empty").mkdir()
+    assert "holds no" in fails(capsys, "enhance", tmp_path / "empty")
+    assert not list(tmp_path.glob("*enhanced*"))
+
+
+def test_score_prints_and_saves_a_table(inside, tmp_path, capsys):
+    for number in range(3):
+        clean = tone_speech(2, 16000, number)
+        for folder, gain in (("clean", 0), ("enhanced", 0.05), ("noisy", 0.3)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            wave = clean + gain * hiss(2, 16000, number)
+            soundfile.write(tmp_path / folder / f"{number}.wav", wave, 16000)
+    soundfile.write(tmp_path / "enhanced" / "2.wav", np.zeros(32000), 16000)
+    run("score", "--clean", tmp_path / "clean", "--enhanced", tmp_path / "enhanced",
+        "--noisy", tmp_path / "noisy", "-o", tmp_path / "t.csv", "--jobs", 1)  # fmt: skip
+    table = pd.read_csv(tmp_path / "t.csv").set_index(["method", "file"])
+    assert table.loc[("enhanced", 0), "si_sdr"] > table.loc[("noisy", 0), "si_sdr"] + 10
+    assert "silent estimate" in table.loc[("enhanced", 2), "status"]
+    shown = capsys.readouterr().out
+    assert "pesq_wb" in shown and "failed" in shown
+
+
+def test_score_needs_common_names(inside, tmp_path, capsys):
+    for folder, name in (("clean", "a"), ("enhanced", "b")):
+        (tmp_path / folder).mkdir()
+        soundfile.write(tmp_path / folder / f"{name}.wav", tone_speech(1, 8000, 1), 8000)
+    told = fails(
+        capsys, "score", "--clean", tmp_path / "clean", "--enhanced", tmp_path / "enhanced"
+    )
+    assert "must have the same name" in told
+
+
+def test_models_lists_what_is_trained(inside, capsys):
+    run("models")
+    assert "tiny" in capsys.readouterr().out
+
+
+def test_an_empty_folder_says_what_to_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert "snakemake --cores all all" in fails(capsys, "models")
+
+
+@pytest.mark.parametrize("verb", [[], ["enhance"], ["score"], ["models"]])
+def test_every_verb_has_help(verb, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run(*verb, "--help")
+    assert ended.value.code == 0 and "usage: denoise" in capsys.readouterr().out
