@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sized
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import joblib
 from tqdm import tqdm
@@ -12,9 +13,15 @@ from tqdm import tqdm
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_TRIAL_S = 0.3
+_POOL_START_S = 6.0
 
-def progress(items: Iterable[Item], label: str, total: int | None = None) -> Iterable[Item]:
-    """Show a bar with the remaining time on a terminal; in a log file, a line now and then."""
+
+def progress(items: Iterable[Item] | None, label: str, total: int | None = None) -> tqdm[Any]:
+    """Show a bar with the remaining time on a terminal; in a log file, a line now and then.
+
+    Without `items` the bar is moved by its ``update``.
+    """
     terminal = sys.stderr.isatty()
     if total is None and isinstance(items, Sized):
         total = len(items)
@@ -25,7 +32,6 @@ def progress(items: Iterable[Item], label: str, total: int | None = None) -> Ite
         mininterval=0.5 if terminal else 15,
         ascii=not terminal,
         leave=False,
-        disable=None if terminal else False,
     )
 
 
@@ -39,15 +45,29 @@ def ordered_map(
 ) -> Iterator[Result]:
     """Yield ``function(item)`` for each item in order, worked by `processes` processes.
 
-    Each process has one BLAS thread: several would fight over the same cores.  With one process
-    or one item the work is done here, which gives the same values.
+    Starting processes costs seconds, so the first items are worked here, and the rest too if that
+    will take less.  Each process has one BLAS thread: several would fight over the same cores.
+    None of this changes the values.
     """
-    if processes <= 1 or len(items) <= 1:
-        yield from progress(map(function, items), label, len(items))
-        return
-    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
-        pool = joblib.Parallel(
-            min(processes, len(items)), return_as="generator", batch_size=chunk, max_nbytes=None
-        )
-        results = pool(joblib.delayed(function)(item) for item in items)
-        yield from progress(results, label, len(items))
+    rest = iter(items)
+    done = 0
+    started = time.monotonic()
+    bar: tqdm[Any] = progress(None, label, len(items))
+    for item in rest:
+        yield function(item)
+        bar.update()
+        done += 1
+        elapsed = time.monotonic() - started
+        left = len(items) - done
+        if processes > 1 and elapsed > _TRIAL_S and elapsed / done * left > _POOL_START_S:
+            break
+    workers = min(processes, len(items) - done)
+    if workers > 0:
+        with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+            pool = joblib.Parallel(
+                workers, return_as="generator", batch_size=chunk, max_nbytes=None
+            )
+            for result in pool(joblib.delayed(function)(item) for item in rest):
+                yield result
+                bar.update()
+    bar.close()

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from librosa import effects  # type: ignore[attr-defined]
 
 from denoise import audio, files
 from denoise.errors import UserError
@@ -128,5 +127,7 @@ def _load(
         length = min(len(clean), len(noisy))
         return clean[:length], noisy[:length]
     if settings.trim_top_db is not None:
+        from librosa import effects  # type: ignore[attr-defined]  # slow to import
+
         clean, _ = effects.trim(clean, top_db=settings.trim_top_db)
     return clean, None
