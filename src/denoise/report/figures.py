@@ -71,13 +71,14 @@ def improvement_by_kind(scores: pd.DataFrame, metric: str) -> Figure:
     kinds = scores.groupby("id")["kind"].first().replace("", "unknown")
     gain = wide.drop(columns="noisy").sub(wide["noisy"], axis=0).groupby(kinds).mean()
     figure = Figure(
-        figsize=(1.2 + 0.42 * len(gain), 1.6 + 0.34 * gain.shape[1]), layout="constrained"
+        figsize=(max(6.0, 2.5 + 0.42 * len(gain)), 1.6 + 0.34 * gain.shape[1]), layout="constrained"
     )
     axis = figure.subplots()
     sns.heatmap(gain.T, annot=True, fmt=".1f" if metric in UNITS else ".2f", center=0, cmap="vlag",
                 cbar=False, ax=axis, annot_kws={"size": 7})  # fmt: skip
-    axis.set(xlabel="", ylabel="", title=f"improvement in {title(metric)} over the noisy input")
+    axis.set(xlabel="", ylabel="", title=f"gain in {title(metric)} over noisy")
     axis.tick_params(axis="x", rotation=45)
+    axis.tick_params(axis="y", rotation=0)
     return figure
 
 
@@ -110,7 +111,7 @@ def learning_curves(histories: pd.DataFrame) -> Figure:
     for axis, (column, label) in zip(figure.subplots(1, 3), panels, strict=True):
         sns.lineplot(
             histories, x="epoch", y=column, hue="variant", palette=palette, ax=axis,
-            errorbar=("pi", 100), legend=axis is figure.axes[0],
+            errorbar=("pi", 100), marker="o", legend=axis is figure.axes[0],
         )  # fmt: skip
         axis.set(xlabel="epoch", ylabel=label)
     _move_legend(figure)
