@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import io
 import os
 import tarfile
+import threading
 import zipfile
 from pathlib import Path
 
@@ -154,3 +157,18 @@ def noise_folder(tmp_path: Path) -> Path:
     for number in range(5):
         soundfile.write(folder / f"fan_{number}.wav", hiss(3, 22050, 50 + number), 22050)
     return folder
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="session")
+def web_mirror(mirror):
+    """The mirror over HTTP on this machine."""
+    handler = functools.partial(_Quiet, directory=str(mirror))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()

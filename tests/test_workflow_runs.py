@@ -1,0 +1,110 @@
+"""Whole runs of other kinds: paired data, other numbers of cores, and wrong input."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import write_mirror
+from workflow_runs import TINY, configure, copy_project, snakemake
+
+
+def digests(folder: Path, *patterns: str) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for pattern in patterns
+        for path in sorted(folder.glob(pattern))
+    }
+
+
+def test_one_core_and_eight_give_identical_results(tmp_path):
+    outputs = (
+        "results/mixtures/*/*.csv",
+        "results/scores/**/*.csv",
+        "results/test_sets/*/*.npy",
+        "reports/cores/leaderboard.csv",
+    )
+    found = []
+    for cores in (1, 8):
+        folder = copy_project(tmp_path / str(cores))
+        configure(
+            folder,
+            experiment="cores",
+            set={
+                **TINY,
+                "data.speech.0.hours": 0.06,
+                "data.noise.0.hours": 0.06,
+                "test_sets.test.utterances": 12,
+            },
+            sweep={},
+        )
+        run = snakemake(folder, "reports/cores/leaderboard.csv", cores=cores)
+        assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+        found.append(digests(folder, *outputs))
+    assert len(found[0]) > 8 and found[0] == found[1]
+
+
+def test_voicebank_runs_without_mixing(tmp_path, web_mirror):
+    folder = copy_project(tmp_path / "project")
+    pairs = {"corpus": "voicebank_demand"}
+    configure(
+        folder,
+        experiment="pairs",
+        set={
+            **{key: value for key, value in TINY.items() if "hours" not in key},
+            "mixing.hours": None,
+            "mixing.validation_hours": None,
+            "data.speech": [
+                {**pairs, "subsets": ["train-28spk"], "use": "train"},
+                {**pairs, "subsets": ["test"], "use": "test"},
+            ],
+            "data.noise": [],
+            "data.splits": {"validation_speakers": ["p287"]},
+        },
+        sweep={},
+        download={"mirror": web_mirror, "retries": 0},
+    )
+    run = snakemake(folder, "all")
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
+    table = pd.read_csv(folder / "results/scores/pairs/seed0/test.csv")
+    assert sorted(table["snr_asked"]) == [2.5, 5, 7.5]
+    splits = pd.concat(pd.read_csv(path) for path in folder.glob("results/splits/*.csv"))
+    assert splits.groupby("split")["speaker"].unique().map(list).to_dict() == {
+        "test": ["p232"], "train": ["p226"], "validation": ["p287"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"preset": "no-such"}, "error: unknown preset 'no-such'"),
+        ({"set": {"features.stft.hop": -1}}, "error: config.yaml: set: features.stft.hop is -1"),
+    ],
+)
+def test_a_wrong_configuration_ends_before_any_job_with_one_line(tmp_path, config, said):
+    folder = copy_project(tmp_path / "project")
+    configure(folder, **config)
+    run = snakemake(folder, "-n", "all")
+    assert run.returncode != 0
+    assert said in run.stderr + run.stdout
+    assert "Traceback" not in run.stderr + run.stdout
+    assert not (folder / "results").exists()
+
+
+def test_an_archive_that_is_a_web_page_stops_the_study_with_its_name(tmp_path):
+    page = b"<!DOCTYPE html><html><body>Sign in</body></html>"
+    mirror = write_mirror(tmp_path / "mirror", {"librispeech/dev-clean-2.tar.gz": page})
+    folder = copy_project(tmp_path / "project")
+    speech = {"corpus": "librispeech", "subsets": ["dev-clean-2"]}
+    configure(
+        folder,
+        set={**TINY, "data.speech": [speech]},
+        sweep={},
+        download={"mirror": str(mirror), "retries": 0, "timeout_s": 2},
+    )
+    run = snakemake(folder, "resources/archives/librispeech/dev-clean-2.tar.gz")
+    assert run.returncode != 0
+    assert "error: cannot get dev-clean-2.tar.gz of librispeech" in run.stderr
+    assert "a web page came instead of the archive" in run.stderr

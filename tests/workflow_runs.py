@@ -1,0 +1,65 @@
+"""Running the workflow on copies of the project, for the tests that need whole runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+ESC50 = {"corpus": "esc50", "categories": ["rain", "dog"]}
+TINY = {
+    "data.splits": {"validation": 0.2, "test": 0.2},
+    "mixing.window": 992,
+    "mixing.speech_hop": 2016,
+    "mixing.hours": 0.02,
+    "mixing.validation_hours": 0.01,
+    "features.stft": {"n_fft": 63, "hop": 31},
+    "network.filters": [2, 4],
+    "training.epochs": 1,
+    "training.threads": 1,
+}
+
+
+def snakemake(folder: Path, *arguments: str, cores: int = 2) -> subprocess.CompletedProcess[str]:
+    """Run snakemake in `folder`; returns the ended process with its output."""
+    return subprocess.run(
+        [str(BIN / "snakemake"), "--cores", str(cores), *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(folder / "src")},
+    )
+
+
+def planned(folder: Path, *arguments: str) -> dict[str, int]:
+    """Which rules a dry run would run, and how often."""
+    run = snakemake(folder, "-n", "all", *arguments)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    jobs: dict[str, int] = {}
+    for line in (run.stdout + run.stderr).splitlines():
+        parts = line.split()
+        if len(parts) == 2 and parts[1].isdigit() and parts[0] not in {"total", "count"}:
+            jobs[parts[0]] = int(parts[1])
+    return jobs
+
+
+def configure(folder: Path, **config) -> None:
+    (folder / "config.yaml").write_text(yaml.safe_dump({"preset": "quickstart", **config}))
+
+
+def copy_project(target: Path) -> Path:
+    """The project's files, as a clone would have them."""
+    target.mkdir()
+    for name in ("Snakefile", "workflow", "presets", "profiles", "src", "locks"):
+        path = ROOT / name
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(path, target / name, ignore=ignore) if path.is_dir() else shutil.copy(
+            path, target / name
+        )
+    return target
