@@ -44,8 +44,9 @@ def planned(folder: Path, *arguments: str) -> dict[str, int]:
     jobs: dict[str, int] = {}
     for line in (run.stdout + run.stderr).splitlines():
         parts = line.split()
-        if len(parts) == 2 and parts[1].isdigit() and parts[0] not in {"total", "count"}:
+        if len(parts) == 2 and parts[1].isdigit() and parts[0].isidentifier():
             jobs[parts[0]] = int(parts[1])
+    jobs.pop("total", None)
     return jobs
 
 

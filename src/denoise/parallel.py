@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any, TypeVar
 
 import joblib
+from threadpoolctl import ThreadpoolController
 from tqdm import tqdm
 
 Item = TypeVar("Item")
@@ -53,8 +54,12 @@ def ordered_map(
     done = 0
     started = time.monotonic()
     bar: tqdm[Any] = progress(None, label, len(items))
+    blas = ThreadpoolController()
     for item in rest:
-        yield function(item)
+        # As in the pool: sums over several threads would end in other digits.
+        with blas.limit(limits=1):
+            result = function(item)
+        yield result
         bar.update()
         done += 1
         elapsed = time.monotonic() - started
