@@ -53,10 +53,10 @@ def read_json(path: str | Path) -> Any:
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
-def write_table(path: str | Path, table: pd.DataFrame) -> None:
+def write_table(path: str | Path, table: pd.DataFrame, float_format: str | None = None) -> None:
     """Write a table as CSV without its index, atomically."""
     with replacing(path) as temporary:
-        table.to_csv(temporary, index=False)
+        table.to_csv(temporary, index=False, float_format=float_format)
 
 
 _TEXT_COLUMNS = frozenset(
