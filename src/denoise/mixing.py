@@ -91,6 +91,9 @@ class TestSetSettings(Settings):
     """At most this many utterances, dealt out over the speakers; default all."""
     copies: int = Field(1, ge=1, le=100)
     """Mixtures of each utterance, with different noise and SNR."""
+    split: Literal["test", "validation"] = "test"
+    """Where speech and noise come from. `validation` serves to decide on settings, which must
+    never be done on a test set."""
 
 
 def load_packs(sources: list[str]) -> dict[str, np.ndarray]:
@@ -198,8 +201,8 @@ def draw_utterances(
     speech: pd.DataFrame, noise: pd.DataFrame, settings: TestSetSettings, seed: int
 ) -> pd.DataFrame:
     """Choose the sources of a test set of whole utterances; gains are still to be set."""
-    speech = speech[speech["split"] == "test"].copy()
-    speech["order"] = [item_seed(seed, "test", name) for name in speech["id"]]
+    speech = speech[speech["split"] == settings.split].copy()
+    speech["order"] = [item_seed(seed, settings.split, name) for name in speech["id"]]
     speech["turn"] = speech.groupby("speaker")["order"].rank()
     speech = speech.sort_values(["turn", "order"])[: settings.utterances]
     rows = [
@@ -207,7 +210,9 @@ def draw_utterances(
         for copy in range(settings.copies)
         for _, row in speech.iterrows()
     ]
-    return _draw_noise(pd.DataFrame(rows), _of_split(noise, "test"), settings.level, seed, hop=1)
+    return _draw_noise(
+        pd.DataFrame(rows), _of_split(noise, settings.split), settings.level, seed, hop=1
+    )
 
 
 def _of_split(noise: pd.DataFrame, split: str) -> pd.DataFrame:

@@ -8,6 +8,7 @@ a run that was killed and resumed gives what an uninterrupted run gives.
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import math
@@ -36,14 +37,19 @@ log = logging.getLogger(__name__)
 
 
 class ScheduleSettings(Settings):
-    """Reduction of the learning rate when the validation loss stops falling."""
+    """How the learning rate changes during the training."""
 
+    kind: Literal["plateau", "cosine"] = "plateau"
+    """`plateau`: reduced when the validation loss stops falling; `cosine`: half a cosine from the
+    start to `minimum` over all epochs (Loshchilov & Hutter, ICLR 2017, without restarts)."""
+    warmup_epochs: float = Field(0, ge=0)
+    """Epochs, or a part of one, over which the learning rate rises from 0."""
     factor: float = Field(0.5, gt=0, le=1)
-    """Factor on the learning rate; 1 keeps it."""
+    """With `plateau`: factor on the learning rate; 1 keeps it."""
     patience: int = Field(3, ge=1)
-    """Epochs without a better validation loss before a reduction."""
+    """With `plateau`: epochs without a better validation loss before a reduction."""
     minimum: float = Field(1e-7, gt=0)
-    """The learning rate never falls below this."""
+    """The learning rate never falls below this, but while warming up."""
 
 
 class TrainingSettings(Settings):
@@ -56,7 +62,7 @@ class TrainingSettings(Settings):
     learning_rate: float = Field(1e-3, gt=0, le=1)
     """Of Adam, at the start."""
     schedule: ScheduleSettings = ScheduleSettings()
-    """Reduction of the learning rate."""
+    """How the learning rate changes."""
     epochs: int = Field(10, ge=1)
     """At most this many passes over the training windows."""
     batch_size: int = Field(20, ge=1)
@@ -124,8 +130,30 @@ def _configure_tensorflow(tf: Any, settings: TrainingSettings) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
-def learning_rate(settings: TrainingSettings, validation_losses: list[float]) -> float:
-    """The learning rate of the next epoch, from the validation losses so far."""
+def learning_rate(
+    settings: TrainingSettings, validation_losses: list[float], progress: float = 0.0
+) -> float:
+    """The learning rate of a step.
+
+    Parameters
+    ----------
+    validation_losses
+        Of the epochs before this one.
+    progress
+        Share of this epoch that is done, from 0 to 1.
+    """
+    schedule = settings.schedule
+    done = len(validation_losses) + progress
+    if schedule.kind == "cosine":
+        share = min(done / settings.epochs, 1.0)
+        span = settings.learning_rate - schedule.minimum
+        rate = schedule.minimum + span * (1 + math.cos(math.pi * share)) / 2
+    else:
+        rate = _plateau(settings, validation_losses)
+    return rate * min(1.0, done / schedule.warmup_epochs) if schedule.warmup_epochs else rate
+
+
+def _plateau(settings: TrainingSettings, validation_losses: list[float]) -> float:
     rate, best, waited = settings.learning_rate, math.inf, 0
     for loss in validation_losses:
         if loss < best:
@@ -195,15 +223,11 @@ def train(
         on_epoch(row)
     keeper = _Epoch(training, validation)
     while not should_stop(settings, [row["val_loss"] for row in history]):
-        epoch = len(history)
-        rate = learning_rate(settings, [row["val_loss"] for row in history])
-        model.optimizer.learning_rate.assign(rate)
-        row = {
-            "epoch": epoch + 1,
-            "learning_rate": rate,
-            **keeper.run(model, seed, epoch, settings),
-        }
-        history.append(row)
+        losses_so_far = [row["val_loss"] for row in history]
+        rate = functools.partial(learning_rate, settings, losses_so_far)
+        row = keeper.run(model, seed, len(history), settings, rate)
+        history.append({"epoch": len(history) + 1, "learning_rate": rate(1.0), **row})
+        row = history[-1]
         checkpoints.save(model, history)
         on_epoch(row)
     checkpoints.load_best(model)
@@ -255,7 +279,12 @@ class _Epoch:
         self.training, self.validation = training, validation
 
     def run(
-        self, model: keras.Model, seed: int, epoch: int, settings: TrainingSettings
+        self,
+        model: keras.Model,
+        seed: int,
+        epoch: int,
+        settings: TrainingSettings,
+        rate: Callable[[float], float],
     ) -> dict[str, float]:
         started = time.monotonic()
         _reseed(model, item_seed(seed, "dropout", epoch))
@@ -265,6 +294,8 @@ class _Epoch:
         mean = _Mean()
         for step in range(steps):
             batch = self.training.batch(step)
+            # The first step of a warm-up has a rate above zero, the last reaches the full rate.
+            model.optimizer.learning_rate.assign(rate((step + 1) / steps))
             loss = mean.add(model.train_on_batch(*batch, return_dict=True), len(batch[0]))
             if not math.isfinite(loss):
                 raise TrainingFailed(

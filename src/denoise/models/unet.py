@@ -26,6 +26,9 @@ class UNetSettings(Settings):
     """Filters of each level; the last is the bottleneck."""
     leak: float = Field(0.3, ge=0, lt=1)
     """Slope of LeakyReLU for negative values; 0 is ReLU."""
+    normalisation: Literal["none", "batch"] = "none"
+    """`batch`: batch normalisation (Ioffe & Szegedy, ICML 2015) before every activation but the
+    last."""
     dropout: float = Field(0.5, ge=0, lt=1)
     """Dropout at the deepest level with a skip, and at the bottleneck."""
     output_activation: Literal["tanh", "sigmoid", "linear"] = "tanh"
@@ -65,7 +68,12 @@ def build(settings: UNetSettings, input_shape: tuple[int, int, int]) -> keras.Mo
         )
 
     def convolve(x: Any, filters: int, size: int) -> Any:
-        x = layers.Conv2D(filters, size, padding="same", kernel_initializer="he_normal")(x)
+        normalised = settings.normalisation == "batch"
+        x = layers.Conv2D(
+            filters, size, padding="same", kernel_initializer="he_normal", use_bias=not normalised
+        )(x)
+        if normalised:
+            x = layers.BatchNormalization()(x)
         return layers.LeakyReLU(negative_slope=settings.leak)(x)
 
     inputs = x = layers.Input(input_shape)
