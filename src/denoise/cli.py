@@ -6,7 +6,9 @@ import argparse
 import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,6 +19,9 @@ from denoise.corpora.base import AUDIO_SUFFIXES
 from denoise.corpora.folder import audio_files
 from denoise.errors import UserError, did_you_mean, one_line_errors
 from denoise.metrics import METRICS
+
+if TYPE_CHECKING:
+    from denoise.enhancement import Enhancer
 
 MODELS = Path("results/models")
 
@@ -165,7 +170,7 @@ def run_enhance(options: argparse.Namespace) -> None:
 
 
 @contextlib.contextmanager
-def _quiet_native_libraries():  # type: ignore[no-untyped-def]
+def _quiet_native_libraries() -> Iterator[None]:
     """Hide what compiled libraries write to the terminal while a network is loaded."""
     sys.stderr.flush()
     saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
@@ -208,7 +213,7 @@ def _check_readable(path: Path) -> None:
         ) from None
 
 
-def _enhance_file(enhancer, source: Path, target: Path, *, plot: bool) -> None:  # type: ignore[no-untyped-def]
+def _enhance_file(enhancer: Enhancer, source: Path, target: Path, *, plot: bool) -> None:
     noisy, rate = audio.read(source)
     enhanced = enhancer.enhance_any(noisy, rate)
     suffix = target.suffix.lower()
