@@ -86,7 +86,9 @@ def test_mlflow_has_a_parent_and_a_child_for_each_run(done):
     runs = client.search_runs([experiment.experiment_id])
     children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
     assert len(runs) == 3 and len(children) == 2
+    assert not (done / "mlruns").exists()
     for run in children:
+        assert run.info.artifact_uri.startswith((done / "results/mlflow/artifacts").as_uri())
         assert run.info.status == "FINISHED"
         assert len(client.get_metric_history(run.info.run_id, "val_loss")) == 1
         assert "test.si_sdr" in run.data.metrics and run.data.params["training.epochs"] == "1"
@@ -122,6 +124,20 @@ def test_a_noise_level_added_prepares_no_audio_again(done, config):
     jobs = planned(done)
     assert jobs["mix"] == 1 and jobs["spectrograms"] == 2
     assert not {"fetch", "index", "prepare", "split", "test_set", "baseline"} & set(jobs)
+
+
+def test_another_name_of_the_experiment_trains_and_scores_nothing(done, config):
+    configure(done, **{**config, "experiment": "renamed", "variants": [{"name": "tiny"}]})
+    jobs = planned(done)
+    assert jobs.pop("track") == 2
+    assert set(jobs) == {
+        "all", "leaderboard", "write_report", "track_experiment"
+    }  # fmt: skip
+
+
+def test_another_mirror_downloads_nothing_that_is_there(done, config):
+    configure(done, **{**config, "download": {"mirror": "elsewhere", "retries": 1}})
+    assert planned(done) == {}
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).resolve().parent
 
 
 @functools.cache
@@ -75,8 +75,10 @@ def modules_used(script: Path) -> frozenset[Path]:
 
 @functools.cache
 def code_digest(script: Path) -> str:
-    """Identifies the behaviour of a script: 12 hex digits."""
-    parts = [(path.name, ast.unparse(_tree(path))) for path in sorted(modules_used(script))]
+    """Identifies the behaviour of a script, wherever it lies: 12 hex digits."""
+    used = modules_used(script) - {script}
+    names = sorted((path.relative_to(_PACKAGE).as_posix(), path) for path in used)
+    parts = [(name, ast.unparse(_tree(path))) for name, path in [(script.name, script), *names]]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
 

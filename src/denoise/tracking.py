@@ -30,9 +30,12 @@ _PARENT_TAG = "mlflow.parentRunId"
 _NOTE = "mlflow.note.content"
 
 
+_LOCAL = f"sqlite:///{STORE / 'mlflow.db'}"
+
+
 def tracking_uri() -> str:
     """``MLFLOW_TRACKING_URI``, or the SQLite store of this folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{STORE / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or _LOCAL
 
 
 def _client() -> Any:
@@ -74,9 +77,8 @@ def _experiment_id(client: Any, name: str) -> str:
 
     found = client.get_experiment_by_name(name)
     if found is None:
-        place = None
-        if "MLFLOW_TRACKING_URI" not in os.environ:
-            place = str((STORE / "artifacts").absolute().as_uri())
+        artifacts = (STORE / "artifacts").absolute()
+        place = artifacts.as_uri() if tracking_uri() == _LOCAL else None
         try:
             return str(client.create_experiment(name, artifact_location=place))
         except mlflow.exceptions.MlflowException:
@@ -103,20 +105,21 @@ def _parent_run(client: Any, experiment_id: str, experiment: str) -> str:
 
 
 def _child_run(client: Any, experiment: str, card: dict[str, Any]) -> str:
-    experiment_id = _experiment_id(client, experiment)
-    fingerprint = digest({key: card[key] for key in sorted(_IDENTITY) if key in card}, 16)
-    found = _find_run(client, experiment_id, fingerprint)
-    if found is not None:
-        return found
-    tags = {
-        _FINGERPRINT: fingerprint,
-        _PARENT_TAG: _parent_run(client, experiment_id, experiment),
-        "variant": card["variant"],
-        "seed": str(card["seed"]),
-    }
-    name = f"{card['variant']}-seed{card['seed']}"
-    run = client.create_run(experiment_id, run_name=name, tags=tags)
-    return str(run.info.run_id)
+    with files.locked(STORE / "runs.lock"):
+        experiment_id = _experiment_id(client, experiment)
+        fingerprint = digest({key: card[key] for key in sorted(_IDENTITY) if key in card}, 16)
+        found = _find_run(client, experiment_id, fingerprint)
+        if found is not None:
+            return found
+        tags = {
+            _FINGERPRINT: fingerprint,
+            _PARENT_TAG: _parent_run(client, experiment_id, experiment),
+            "variant": card["variant"],
+            "seed": str(card["seed"]),
+        }
+        name = f"{card['variant']}-seed{card['seed']}"
+        run = client.create_run(experiment_id, run_name=name, tags=tags)
+        return str(run.info.run_id)
 
 
 _IDENTITY = ("variant", "seed", "data", "features", "network", "training", "window", "rate")

@@ -21,6 +21,10 @@ except UserError as error:
     sys.exit(f"error: {error}")
 
 EXPERIMENT = PLAN.name
+# What jobs need to know but must not be repeated for: the name that a training logs under, and
+# how archives are obtained.  Unlike params, config triggers nothing.
+config["experiment"] = EXPERIMENT
+config["download"] = PLAN.experiment.download.model_dump(mode="json")
 SEEDS = PLAN.experiment.seeds
 REPORT = f"reports/{EXPERIMENT}"
 

@@ -11,8 +11,6 @@ rule fetch:
     threads: 1
     resources:
         downloads=1,
-    params:
-        download=PLAN.experiment.download.canonical(),
     message:
         "Fetching {wildcards.archive} of {wildcards.corpus}"
     script:
@@ -33,7 +31,6 @@ rule index:
     threads: 1
     params:
         settings=index_params,
-        download=PLAN.experiment.download.canonical(),
         code=code_of("index"),
     message:
         "Extracting and indexing {wildcards.corpus}/{wildcards.subset}"

@@ -61,7 +61,7 @@ rule track:
         unpack(spectrograms_of),
         scores=scores_of_run,
         card="results/models/{variant}/seed{seed}/card.json",
-        store=ancient(f"results/mlflow/{EXPERIMENT}.json"),
+        store=ancient("results/mlflow/store.json"),
     output:
         f"results/tracking/{EXPERIMENT}/{{variant}}-seed{{seed}}.json",
     log:

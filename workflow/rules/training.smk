@@ -3,14 +3,12 @@
 
 rule mlflow_store:
     output:
-        "results/mlflow/{experiment}.json",
+        "results/mlflow/store.json",
     log:
-        "results/logs/mlflow_store/{experiment}.log",
+        "results/logs/mlflow_store.log",
     conda:
         "../envs/denoise.yaml"
     threads: 1
-    params:
-        code=code_of("mlflow_store"),
     message:
         "Initialising the MLflow store"
     script:
@@ -20,7 +18,7 @@ rule mlflow_store:
 rule train:
     input:
         unpack(spectrograms_of),
-        store=ancient(f"results/mlflow/{EXPERIMENT}.json"),
+        store=ancient("results/mlflow/store.json"),
     output:
         model="results/models/{variant}/seed{seed}/model.keras",
         history="results/models/{variant}/seed{seed}/history.csv",
@@ -36,7 +34,6 @@ rule train:
         gpu=1,
     params:
         settings=training_params,
-        experiment=EXPERIMENT,
         code=code_of("train"),
     message:
         "Training {wildcards.variant}, seed {wildcards.seed} (progress: {log})"

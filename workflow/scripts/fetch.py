@@ -17,5 +17,5 @@ with job(snakemake):
         archives[wanted.archive],
         wanted.corpus,
         Path(snakemake.output[0]),
-        DownloadSettings.model_validate_json(snakemake.params.download),
+        DownloadSettings.model_validate(snakemake.config["download"]),
     )

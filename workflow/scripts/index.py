@@ -18,5 +18,5 @@ with job(snakemake):
             settings["subset"],
             [Path(path) for path in snakemake.input.archives],
             target,
-            DownloadSettings.model_validate_json(snakemake.params.download),
+            DownloadSettings.model_validate(snakemake.config["download"]),
         )

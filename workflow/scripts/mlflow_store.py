@@ -1,4 +1,4 @@
-"""Create the MLflow store, the experiment and its parent run before any training opens it."""
+"""Create the MLflow store and the experiment before any training opens it."""
 
 from pathlib import Path
 
@@ -6,4 +6,4 @@ from denoise import tracking
 from denoise.jobs import job
 
 with job(snakemake):
-    tracking.initialise(snakemake.wildcards.experiment, Path(snakemake.output[0]))
+    tracking.initialise(snakemake.config["experiment"], Path(snakemake.output[0]))

@@ -21,5 +21,5 @@ with job(snakemake), one_gpu(Path("results/locks")):
         card["seed"],
         Path(snakemake.output.model).parent,
         card,
-        on_epoch=tracking.live(snakemake.params.experiment, card),
+        on_epoch=tracking.live(snakemake.config["experiment"], card),
     )
