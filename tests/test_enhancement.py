@@ -42,6 +42,24 @@ def test_a_constant_noise_estimate_lowers_the_level_by_it():
     np.testing.assert_allclose(back, wave * 10 ** (-6 / 20), atol=1e-4)
 
 
+class Listening(Constant):
+    """Keeps the input windows it is given."""
+
+    def predict_on_batch(self, inputs: np.ndarray) -> np.ndarray:
+        self.heard = inputs
+        return super().predict_on_batch(inputs)
+
+
+@pytest.mark.parametrize("samples", [3000, 8064, 20_000])
+def test_the_network_hears_no_silence_at_the_ends_of_a_recording(samples):
+    network = Listening(0.0)
+    wave = np.random.default_rng(0).standard_normal(samples).astype(np.float32)
+    Enhancer(network, CARD).enhance(wave)
+    floor = (FeatureSettings().floor_db + 46) / 50
+    heard = [window for window in network.heard if window.any()]
+    assert len(heard) >= 2 and max(np.mean(window < floor + 0.1) for window in heard) < 0.05
+
+
 @pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (44100, 2), (16000, 6), (48000, 1)])
 def test_any_rate_and_channels_keep_their_shape_and_timing(rate, channels):
     wave = np.stack([tone_speech(1.37, rate, c) for c in range(channels)], axis=1)

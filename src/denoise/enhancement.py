@@ -1,8 +1,9 @@
 """Applying a trained network to recordings of any length, rate and number of channels.
 
 A recording is cut into overlapping windows of the length the network was trained on, each is
-enhanced with the noisy phase, and the windows are cross-faded.  The ends are padded, so that no
-sample is lost, and levels are those of the input.
+enhanced with the noisy phase, and the windows are cross-faded.  The ends are padded by reflection,
+so that no sample is lost and the first and last windows sound like those the network was trained
+on; levels are those of the input.
 """
 
 from __future__ import annotations
@@ -119,8 +120,8 @@ class Enhancer:
         """Overlapping windows [shape=(windows, window)] and the fade [shape=(window,)]."""
         overlap = self.window - self.hop
         count = max(1, math.ceil((len(wave) + overlap) / self.hop))
-        padded = np.zeros(overlap + (count - 1) * self.hop + self.window, np.float32)
-        padded[overlap : overlap + len(wave)] = wave
+        after = (count - 1) * self.hop + self.window - len(wave)
+        padded = np.pad(wave, (overlap, after), mode="reflect")
         windows = np.lib.stride_tricks.sliding_window_view(padded, self.window)[:: self.hop][:count]
         # Sums to one over the overlap after `_join` divides; the ends keep a little weight.
         fade = np.hanning(self.window + 2)[1:-1] if overlap else np.ones(self.window)

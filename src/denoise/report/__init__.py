@@ -24,7 +24,7 @@ from denoise.metrics import HIGHER_IS_BETTER
 from denoise.report import figures
 
 _SHOWN = (
-    "si_sdr", "snr", "seg_snr", "pesq_nb", "pesq_wb", "stoi", "estoi", "csig", "cbak", "covl",
+    "si_sdr", "pesq_nb", "pesq_wb", "stoi", "estoi", "snr", "seg_snr", "csig", "cbak", "covl",
     "mse", "mse_spec",
 )  # fmt: skip
 
