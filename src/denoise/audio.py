@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import soxr
-from scipy import signal
 
 from denoise.errors import UserError
 
@@ -100,6 +99,9 @@ def active_speech(audio: np.ndarray, rate: int) -> tuple[float, np.ndarray]:
         RMS over the active samples, in full-scale units; 0 for silence.
     active : np.ndarray [shape=(samples,)], bool
     """
+    # Importing it takes longer than most jobs do, and few of them need it.
+    from scipy.signal import lfilter
+
     power = np.square(audio, dtype=np.float64)
     total = power.sum()
     if total <= 0:
@@ -107,7 +109,7 @@ def active_speech(audio: np.ndarray, rate: int) -> tuple[float, np.ndarray]:
     pole = np.exp(-1.0 / (rate * _P56_TIME_CONSTANT_S))
     envelope = np.abs(audio).astype(np.float64)
     for _ in range(2):
-        envelope = signal.lfilter([1.0 - pole], [1.0, -pole], envelope)
+        envelope = lfilter([1.0 - pole], [1.0, -pole], envelope)
     held = _running_maximum(envelope, int(_P56_HANGOVER_S * rate))
     ordered = np.sort(held)
     # From low to high thresholds the active level rises more slowly than the threshold: their

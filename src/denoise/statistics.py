@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 _REPLICATES = 4000
 
@@ -69,7 +68,9 @@ def compare(first: np.ndarray, second: np.ndarray, clusters: np.ndarray) -> Comp
     estimate = cluster_bootstrap(difference, clusters[present])
     p_value = 1.0
     if len(difference) and np.any(difference != 0):
-        p_value = float(stats.wilcoxon(difference).pvalue)
+        from scipy.stats import wilcoxon  # slow to import
+
+        p_value = float(wilcoxon(difference).pvalue)
     return Comparison(estimate, p_value, len(difference))
 
 
