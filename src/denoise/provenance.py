@@ -83,7 +83,7 @@ def code_digest(script: Path) -> str:
 
 
 def code_version(folder: Path) -> str:
-    """The version and, in a git checkout, the commit and whether it was changed."""
+    """The version and, in a git checkout, the commit of `folder` and whether it was changed."""
     version = metadata.version("denoise")
     try:
         run = subprocess.run(

@@ -25,9 +25,9 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, field_validator
 
-import denoise
 from denoise import files, losses, models
 from denoise.errors import UserError
+from denoise.provenance import code_version
 from denoise.settings import Settings, digest, item_seed
 
 if TYPE_CHECKING:
@@ -470,7 +470,7 @@ def _write_model(
             "best_epoch": best["epoch"],
             "best_val_loss": best["val_loss"],
             "wall_time_s": round(sum(row["seconds"] for row in history), 1),
-            "code_version": denoise.__version__,
+            "code_version": code_version(Path(__file__).parent),
             "software": {
                 "python": platform.python_version(),
                 "keras": keras.__version__,

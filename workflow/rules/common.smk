@@ -6,7 +6,7 @@ from denoise import baselines, corpora
 from denoise.config import archives_of, make_plan
 from denoise.errors import UserError
 from denoise.jobs import make_importable
-from denoise.provenance import code_digest, code_version, lock_digest
+from denoise.provenance import code_digest, lock_digest
 from denoise.settings import canonical_json
 
 ROOT = Path(workflow.basedir)
