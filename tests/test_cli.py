@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import soundfile
 from conftest import hiss, tone_speech
 
 from denoise import cli, files
+from denoise.metrics import METRICS
 from denoise.models import unet
 from denoise.spectrogram import FeatureSettings
 
@@ -131,6 +133,28 @@ def test_score_needs_common_names(inside, tmp_path, capsys):
 def test_models_lists_what_is_trained(inside, capsys):
     run("models")
     assert "tiny" in capsys.readouterr().out
+
+
+def test_the_default_model_is_never_chosen_by_a_test_score(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scores = {"good": (9.0, 1.0), "poor": (3.0, 5.0), "newest": (1.0, 0.0)}
+    for age, (name, (on_test, _)) in enumerate(scores.items()):
+        folder = tmp_path / "results/models" / name / "seed0"
+        card = {"variant": name, "seed": 0, "rate": 8000, "parameters": 1}
+        files.write_json(folder / "card.json", card)
+        os.utime(folder / "card.json", (age, age))
+        write_scores(tmp_path, name, "test", on_test)
+    assert cli.find_model(None) == Path("results/models/newest/seed0")
+    for name, (_, on_validation) in scores.items():
+        write_scores(tmp_path, name, "validation", on_validation)
+    assert cli.find_model(None) == Path("results/models/poor/seed0")
+
+
+def write_scores(root: Path, variant: str, split: str, si_sdr: float) -> None:
+    row = {**dict.fromkeys(METRICS, 1.0), "id": "a", "split": split, "si_sdr": si_sdr}
+    files.write_table(
+        root / "results/scores" / variant / "seed0" / f"{split}.csv", pd.DataFrame([row])
+    )
 
 
 def test_an_empty_folder_says_what_to_run(tmp_path, monkeypatch, capsys):

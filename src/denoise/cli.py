@@ -48,7 +48,8 @@ def parser() -> argparse.ArgumentParser:
     )
     enhance.add_argument(
         "--model",
-        help="a variant listed by `denoise models`, or a model folder; default the best by score",
+        help="a variant listed by `denoise models`, or a model folder; default the best on "
+        "validation data, or the newest",
     )
     enhance.add_argument("--overlap", type=float, default=0.5, help="share of a window, 0 to 0.9")
     enhance.add_argument(
@@ -75,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
     models = verbs.add_parser(
         "models",
         help="list the trained models with their scores",
-        description="List the models trained in this folder, best SI-SDR first.",
+        description="List the models trained in this folder with their scores, newest first.",
     )
     models.set_defaults(run=run_models)
 
@@ -94,31 +95,36 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def trained_models() -> pd.DataFrame:
-    """A row for each model of this folder: variant, seed, rate, parameters and mean scores."""
+    """A row for each model of this folder and test set with its mean scores, newest model first.
+
+    Columns ``variant``, ``seed``, ``rate``, ``parameters``, ``folder``, ``trained`` (seconds since
+    1970), and, where it was scored, ``test_set``, its ``split`` and the metrics.
+    """
     rows = []
-    for card_path in sorted(MODELS.glob("*/seed*/card.json")):
+    for card_path in MODELS.glob("*/seed*/card.json"):
         card = files.read_json(card_path)
         folder = card_path.parent
-        row = {
-            "variant": card["variant"],
-            "seed": card["seed"],
-            "rate": card["rate"],
-            "parameters": card["parameters"],
-            "folder": str(folder),
-        }
-        for path in sorted(Path("results/scores").glob(f"{card['variant']}/{folder.name}/*.csv")):
-            means = files.read_table(path)[list(METRICS)].mean()
-            row |= {"test_set": path.stem, **means.round(3).to_dict()}
-            break
-        rows.append(row)
+        about = {name: card[name] for name in ("variant", "seed", "rate", "parameters")}
+        about |= {"folder": str(folder), "trained": card_path.stat().st_mtime}
+        tables = sorted(Path("results/scores").glob(f"{card['variant']}/{folder.name}/*.csv"))
+        for path in tables:
+            table = files.read_table(path)
+            means = table[list(METRICS)].mean().round(3).to_dict()
+            rows.append({**about, "test_set": path.stem, "split": table["split"].iloc[0], **means})
+        if not tables:
+            rows.append(about)
     table = pd.DataFrame(rows)
-    if "si_sdr" in table:
-        table = table.sort_values("si_sdr", ascending=False, ignore_index=True)
-    return table
+    if rows:
+        table = table.sort_values(["trained", "folder"], ascending=[False, True], kind="stable")
+    return table.reset_index(drop=True)
 
 
 def find_model(name: str | None) -> Path:
-    """The folder of a model by variant name, path, or (for None) the one with the best score."""
+    """The folder of a model by variant name or path.
+
+    For None it is the best by SI-SDR on validation data, where there are such scores, else the
+    newest: choosing by a test score would make that score a boast.
+    """
     if name is not None and Path(name).is_dir():
         return Path(name)
     table = trained_models()
@@ -128,6 +134,9 @@ def find_model(name: str | None) -> Path:
             "give --model the path of a model folder"
         )
     if name is None:
+        if "split" in table and (table["split"] == "validation").any():
+            scored = table[table["split"] == "validation"]
+            table = scored.sort_values("si_sdr", ascending=False, kind="stable")
         return Path(table["folder"].iloc[0])
     chosen = table[table["variant"] == name]
     if chosen.empty:
@@ -253,8 +262,8 @@ def run_models(options: argparse.Namespace) -> None:
     table = trained_models()
     if table.empty:
         raise UserError("no model is trained in this folder yet: run `snakemake --cores all all`")
-    shown = ["variant", "seed", "rate", "parameters", "test_set", "si_sdr", "pesq_nb", "pesq_wb",
-             "stoi", "folder"]  # fmt: skip
+    shown = ["variant", "seed", "rate", "parameters", "test_set", "split", "si_sdr",
+             "pesq_nb", "pesq_wb", "stoi", "folder"]  # fmt: skip
     columns = [name for name in shown if name in table and table[name].notna().any()]
     print(table[columns].replace({np.nan: "–"}).to_string(index=False))
 

@@ -227,6 +227,7 @@ def _speech_row(row: pd.Series, start: int, length: int) -> dict[str, object]:
         "recording": row["id"],
         "speaker": row["speaker"],
         "sex": row["sex"],
+        "split": row["split"],
         "speech_level": row["level"],
         "speech_offset": start,
         "speech_start": row["offset"] + start,
@@ -298,8 +299,8 @@ def set_levels(table: pd.DataFrame, rate: int, seed: int, *, processes: int = 1)
     done = ordered_map(work, parts, processes=processes, label="mix")
     merged = pd.concat(list(done), ignore_index=True)
     order = [
-        "id", "recording", "speaker", "sex", "speech_offset", "noise_id", "kind", "noise_offset",
-        "snr_asked", "snr", "gain", "clip_scale", "samples", "paired",
+        "id", "split", "recording", "speaker", "sex", "speech_offset", "noise_id", "kind",
+        "noise_offset", "snr_asked", "snr", "gain", "clip_scale", "samples", "paired",
         "speech_source", "speech_start", "noise_source", "noise_start", "noise_samples",
     ]  # fmt: skip
     return merged[order]

@@ -36,7 +36,7 @@ def score_test_set(enhanced: Path, test_set: Path, out_path: Path, *, processes:
     scores = pd.DataFrame(
         ordered_map(work, places, processes=processes, label="score", chunk=_CHUNK)
     )
-    about = table[["id", "recording", "speaker", "sex", "kind", "noise_id", "snr_asked"]]
+    about = table[["id", "split", "recording", "speaker", "sex", "kind", "noise_id", "snr_asked"]]
     result = pd.concat([about, table["snr"].rename("snr_in"), scores], axis=1)
     spectral = enhanced.with_suffix(".csv")
     if spectral.exists():
