@@ -11,8 +11,9 @@ import ast
 import functools
 import hashlib
 import subprocess
-from importlib import metadata
 from pathlib import Path
+
+from denoise import __version__
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -84,7 +85,7 @@ def code_digest(script: Path) -> str:
 
 def code_version(folder: Path) -> str:
     """The version and, in a git checkout, the commit of `folder` and whether it was changed."""
-    version = metadata.version("denoise")
+    version = __version__
     try:
         run = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12"],

@@ -372,6 +372,10 @@ def _compile(model: keras.Model, settings: TrainingSettings) -> None:
 def _devices() -> list[str]:
     import keras
 
+    if keras.backend.backend() == "torch":  # for which Keras cannot list them
+        import torch
+
+        return [f"cuda:{number}" for number in range(torch.cuda.device_count())] or ["cpu:0"]
     return list(keras.distribution.list_devices())
 
 
