@@ -200,7 +200,21 @@ def draw_windows(
 def draw_utterances(
     speech: pd.DataFrame, noise: pd.DataFrame, settings: TestSetSettings, seed: int
 ) -> pd.DataFrame:
-    """Choose the sources of a test set of whole utterances; gains are still to be set."""
+    """Choose the sources of a test set of whole utterances; gains are still to be set.
+
+    Utterances are taken in turn from the speakers of the set's split, in an order that the seed
+    gives, until `settings.utterances` are chosen; each copy of one meets another noise.
+
+    Parameters
+    ----------
+    speech, noise
+        Tables of `splits.split`; `noise` may be empty if all speech is paired.
+
+    Returns
+    -------
+    pd.DataFrame
+        A row for each mixture, as `set_levels` takes it.
+    """
     speech = speech[speech["split"] == settings.split].copy()
     speech["order"] = [item_seed(seed, settings.split, name) for name in speech["id"]]
     speech["turn"] = speech.groupby("speaker")["order"].rank()
@@ -289,7 +303,7 @@ def _draw_noise(
 
 
 def set_levels(table: pd.DataFrame, rate: int, seed: int, *, processes: int = 1) -> pd.DataFrame:
-    """Set gain, clip scale and realised SNR of each drawn row, by measuring its audio.
+    """Set gain, clip scale and realised SNR in dB of each drawn row, by measuring its audio.
 
     A noise window much fainter than its recording (a gap between two barks) is drawn again where
     an SNR is asked for, since it would be amplified beyond sense.
@@ -352,8 +366,15 @@ def mix_windows(
     ----------
     splits, noise_splits
         Tables of `splits.split`; no noise for paired corpora.
+    rate
+        Samples per second of the prepared audio.
     out_paths
         The CSV to write for each split.
+
+    Raises
+    ------
+    UserError
+        If no speech recording is as long as a window.
     """
     speech, noise = _read_splits(splits, noise_splits)
     for split, path in out_paths.items():
