@@ -224,7 +224,7 @@ def _check_readable(path: Path) -> None:
 
 def _enhance_file(enhancer: Enhancer, source: Path, target: Path, *, plot: bool) -> None:
     noisy, rate = audio.read(source)
-    enhanced = enhancer.enhance_any(noisy, rate)
+    enhanced = enhancer.enhance_any(noisy, rate, source.name)
     suffix = target.suffix.lower()
     if suffix not in AUDIO_SUFFIXES:
         target = target.with_suffix(".wav")

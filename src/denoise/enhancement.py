@@ -66,11 +66,14 @@ class Enhancer:
             raise UserError(f"{folder / 'model.keras'} cannot be loaded: {error}") from None
         return cls(model, card, overlap)
 
-    def enhance(self, noisy: np.ndarray) -> np.ndarray:
-        """Enhance mono audio [shape=(samples,)] at `rate`; the result has the same shape."""
-        return self._run(noisy, None)[0]
+    def enhance(self, noisy: np.ndarray, label: str = "") -> np.ndarray:
+        """Enhance mono audio [shape=(samples,)] at `rate`; the result has the same shape.
 
-    def enhance_any(self, noisy: np.ndarray, rate: int) -> np.ndarray:
+        With a `label`, progress is shown under it.
+        """
+        return self._run(noisy, None, label)[0]
+
+    def enhance_any(self, noisy: np.ndarray, rate: int, label: str = "") -> np.ndarray:
         """Enhance audio [shape=(samples, channels)] of any rate, each channel by itself.
 
         Above half the model's rate nothing is known about the noise, so nothing of the input is
@@ -79,7 +82,7 @@ class Enhancer:
         result = np.empty_like(noisy)
         for channel in range(noisy.shape[1]):
             mono = audio.resample(noisy[:, channel], rate, self.rate)
-            restored = audio.resample(self.enhance(mono), self.rate, rate)[: len(noisy)]
+            restored = audio.resample(self.enhance(mono, label), self.rate, rate)[: len(noisy)]
             result[: len(restored), channel] = restored
             result[len(restored) :, channel] = 0
         return result
@@ -88,13 +91,16 @@ class Enhancer:
         """`enhance`, and the mean squared error of the scaled spectrogram the recipe predicts."""
         return self._run(noisy, clean)
 
-    def _run(self, noisy: np.ndarray, clean: np.ndarray | None) -> tuple[np.ndarray, float]:
+    def _run(
+        self, noisy: np.ndarray, clean: np.ndarray | None, label: str = ""
+    ) -> tuple[np.ndarray, float]:
         if len(noisy) == 0:
             return np.zeros(0, np.float32), float("nan")
         windows, fade = self._cut(noisy)
         references = None if clean is None else self._cut(clean)[0]
         parts, errors = [], []
-        for start in range(0, len(windows), _BATCH):
+        starts = range(0, len(windows), _BATCH)
+        for start in progress(starts, label) if label else starts:
             part = windows[start : start + _BATCH]
             spectra = stft(part, self.features.stft)
             magnitude = np.abs(spectra)
