@@ -99,6 +99,12 @@ def test_there_is_nothing_to_do_the_second_time(done):
     assert planned(done) == {}
 
 
+def test_a_folder_reached_by_a_link_has_nothing_to_do_either(done):
+    link = done.parent / "link"
+    link.symlink_to(done)
+    assert planned(link) == {}
+
+
 def test_a_touched_file_re_runs_nothing(done):
     for path in (
         *done.glob("src/denoise/**/*.py"),
