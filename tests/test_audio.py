@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from conftest import tone_speech
+from conftest import hiss, tone_speech
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from denoise import audio, files, preparation, splits
+from denoise import audio, corpora, files, preparation, splits
 from denoise.errors import UserError
 from denoise.selection import AudioSettings, SelectionSettings, select
 
@@ -94,7 +94,8 @@ def test_preparation_drops_what_is_unusable_and_says_why(tmp_path):
     index = index_of(tmp_path, waves)
     settings = AudioSettings(max_dropped=0.5)
     out = tmp_path / "out"
-    preparation.prepare([index], "folder", SelectionSettings(), settings, 0, out, processes=2)
+    selection = SelectionSettings()
+    preparation.prepare([index], "folder", "speech", selection, settings, 0, out, processes=2)
     manifest = files.read_json(out / "manifest.json")
     assert {drop["id"]: drop["reason"] for drop in manifest["dropped"]} == {
         "silent": "is silent",
@@ -110,7 +111,60 @@ def test_preparation_drops_what_is_unusable_and_says_why(tmp_path):
     )
     strict = AudioSettings(max_dropped=0.1)
     with pytest.raises(UserError, match=r"2 of 8 files.*silent\.wav is silent"):
-        preparation.prepare([index], "folder", SelectionSettings(), strict, 0, tmp_path / "o2")
+        preparation.prepare([index], "folder", "speech", selection, strict, 0, tmp_path / "o2")
+
+
+def test_a_folder_of_noise_is_divided_by_kind_and_never_too_short(tmp_path):
+    kinds = ("fan", "rain", "street")
+    for kind in kinds:
+        (tmp_path / "noise" / kind).mkdir(parents=True)
+        for number in range(3):
+            path = tmp_path / "noise" / kind / f"{number}.wav"
+            soundfile.write(path, hiss(0.5, RATE, number), RATE)
+    corpora.index_folder(tmp_path / "noise", None, tmp_path / "index.csv")
+    out = tmp_path / "out"
+    preparation.prepare(
+        [tmp_path / "index.csv"], "folder", "noise", SelectionSettings(), AudioSettings(), 0, out
+    )
+    splits.split([(out, "all")], splits.SplitSettings(), 0, tmp_path / "splits.csv")
+    table = files.read_table(tmp_path / "splits.csv")
+    assert set(table["speaker"]) == {""}
+    for kind in kinds:
+        assert sorted(table.loc[table["kind"] == kind, "split"]) == ["test", "train", "validation"]
+
+
+def test_files_of_one_name_in_two_folders_are_different_recordings(tmp_path):
+    for part in ("train", "test"):
+        (tmp_path / part / "speech").mkdir(parents=True)
+        for number in range(4):
+            path = tmp_path / part / "speech" / f"{number}.wav"
+            soundfile.write(path, tone_speech(1.5, RATE, number), RATE)
+        corpora.index_folder(tmp_path / part / "speech", None, tmp_path / f"{part}.csv")
+        preparation.prepare(
+            [tmp_path / f"{part}.csv"], "folder", "speech", SelectionSettings(), AudioSettings(), 0,
+            tmp_path / f"{part}-out",
+        )  # fmt: skip
+    sources = [(tmp_path / "train-out", "train"), (tmp_path / "test-out", "test")]
+    splits.split(sources, splits.SplitSettings(), 0, tmp_path / "splits.csv")
+    table = files.read_table(tmp_path / "splits.csv")
+    assert table["id"].is_unique and (table["split"] == "test").sum() == 4
+    assert set(table["kind"]) == {""}
+
+
+def test_named_validation_speakers_leave_a_test_split_and_must_exist(tmp_path):
+    rows = [(f"s{k}", sex) for k, sex in enumerate("FMFMFMFMFM")]
+    table = pd.DataFrame(rows, columns=["speaker", "sex"])
+    table["group"], table["kind"], table["corpus"], table["id"] = (
+        table["speaker"], "", "x", table["speaker"],
+    )  # fmt: skip
+    chosen = splits.SplitSettings(validation_speakers=("s3", "s4"))
+    split = splits.assign(table, "all", chosen, 0)
+    assert set(table.loc[split == "validation", "speaker"]) == {"s3", "s4"}
+    assert (split == "test").sum() == 2
+    files.write_table(tmp_path / "index.csv", table)
+    wrong = splits.SplitSettings(validation_speakers=("s33",))
+    with pytest.raises(UserError, match="did you mean 's3'"):
+        splits.split([(tmp_path, "all")], wrong, 0, tmp_path / "splits.csv")
 
 
 def test_hours_are_taken_from_all_speakers():

@@ -396,6 +396,7 @@ def _plan_variant(plan: Plan, variant: Variant) -> None:
 
 def _plan_split(plan: Plan, recipe: Recipe, sources: tuple[SourceSettings, ...]) -> str:
     uses, names = [], []
+    role = "speech" if sources is recipe.data.speech else "noise"
     for source in sources:
         subsets = source.resolved_subsets()
         for subset in subsets:
@@ -410,6 +411,7 @@ def _plan_split(plan: Plan, recipe: Recipe, sources: tuple[SourceSettings, ...])
             plan.indexes[f"{source.corpus}/{subset}"] = Stage(subset, settings)
         settings = {
             "corpus": source.corpus,
+            "role": role,
             "selection": source.model_dump(
                 mode="json", include=set(SelectionSettings.model_fields)
             ),
@@ -427,8 +429,7 @@ def _plan_split(plan: Plan, recipe: Recipe, sources: tuple[SourceSettings, ...])
         "splits": recipe.data.splits.model_dump(mode="json"),
         "seed": recipe.data.seed,
     }
-    label = "speech" if sources is recipe.data.speech else "noise"
-    return _add(plan.splits, label, split_settings, tuple(names))
+    return _add(plan.splits, role, split_settings, tuple(names))
 
 
 def _add(

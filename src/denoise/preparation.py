@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,7 @@ _SILENCE = 1e-5  # RMS, -100 dBFS: less than the rounding noise of 16 bits
 def prepare(
     indexes: list[Path],
     what: str,
+    role: Literal["speech", "noise"],
     selection: SelectionSettings,
     settings: AudioSettings,
     seed: int,
@@ -42,6 +44,9 @@ def prepare(
         The index tables of the source's subsets.
     what
         The corpus, for the table and for messages.
+    role
+        Whether the source serves as speech or as noise; a folder may be either, and a recording
+        of noise has no speaker, one of unpaired speech no noise kind.
     selection, settings
         What to select and how to decode it.
     seed
@@ -55,6 +60,10 @@ def prepare(
         If nothing is left, or more than `settings.max_dropped` of the files are unusable.
     """
     table = pd.concat([files.read_table(path) for path in indexes], ignore_index=True)
+    if role == "noise":
+        table[["speaker", "sex"]] = ""
+    else:
+        table.loc[table["noisy_path"] == "", "kind"] = ""
     table, skipped = select(table, what, selection, settings, seed)
     load = functools.partial(_load, settings=settings)
     rows: list[dict[str, object]] = []

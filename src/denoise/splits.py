@@ -12,7 +12,7 @@ import pandas as pd
 from pydantic import Field
 
 from denoise import files
-from denoise.errors import UserError
+from denoise.errors import UserError, unknown
 from denoise.settings import Settings, item_seed
 
 SPLITS = ("train", "validation", "test")
@@ -26,7 +26,7 @@ class SplitSettings(Settings):
     test: float = Field(0.2, gt=0, lt=1)
     """Share for test, taken from sources with `use: all`."""
     validation_speakers: tuple[str, ...] = ()
-    """These speakers form the validation split, instead of a random share."""
+    """These speakers form the validation split of the speech, instead of a random share."""
 
 
 def assign(table: pd.DataFrame, use: str, settings: SplitSettings, seed: int) -> pd.Series:
@@ -47,17 +47,16 @@ def assign(table: pd.DataFrame, use: str, settings: SplitSettings, seed: int) ->
     """
     if use == "test":
         return pd.Series("test", index=table.index)
-    if settings.validation_speakers:
-        chosen = table["speaker"].isin(settings.validation_speakers)
-        if chosen.any():
-            return chosen.map({True: "validation", False: "train"})
-    strata = table["sex"].where(table["sex"] != "", table["kind"])
-    if (table["speaker"] != "").all() and (table["sex"] == "").all():
-        strata = pd.Series("", index=table.index)
-    split_of: dict[str, str] = {}
-    for _, groups in table.groupby(strata, sort=True)["group"]:
+    has_speakers = (table["speaker"] != "").any()
+    named = has_speakers and bool(settings.validation_speakers)
+    chosen = table["speaker"].isin(settings.validation_speakers)
+    split_of: dict[str, str] = dict.fromkeys(table.loc[chosen, "group"], "validation")
+    strata = table["sex"] if has_speakers else table["kind"]
+    for _, groups in table[~chosen].groupby(strata[~chosen], sort=True)["group"]:
         names = sorted(groups.unique(), key=lambda name: item_seed(seed, "split", name))
         counts = _counts(len(names), use, settings)
+        if named:
+            counts["validation"] = 0
         taken = {split: sum(split_of.get(n) == split for n in names) for split in SPLITS}
         for name in names:
             if name not in split_of:
@@ -92,15 +91,19 @@ def split(
     Raises
     ------
     UserError
-        If a split is empty or a group stands in two splits.
+        If a split is empty, a group stands in two splits, or a validation speaker is not there.
     """
-    tables = []
+    tables: list[pd.DataFrame] = []
     for folder, use in prepared:
         table = files.read_table(folder / "index.csv")
         table["split"] = assign(table, use, settings, seed)
         table.insert(0, "source", str(folder))
         tables.append(table)
     merged = pd.concat(tables, ignore_index=True)
+    speakers = set(merged["speaker"]) - {""}
+    for name in settings.validation_speakers:
+        if speakers and name not in speakers:
+            raise unknown("speaker in splits.validation_speakers", name, speakers)
     check_disjoint(merged)
     files.write_table(out_path, merged)
 

@@ -12,6 +12,7 @@ with job(snakemake):
     prepare(
         [Path(path) for path in snakemake.input.indexes],
         settings["corpus"],
+        settings["role"],
         SelectionSettings.model_validate(settings["selection"]),
         AudioSettings.model_validate(settings["audio"]),
         settings["seed"],

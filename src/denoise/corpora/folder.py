@@ -2,7 +2,7 @@
 
 A file name without its trailing number gives the noise kind (``vacuum_2.wav`` → ``vacuum``), or
 the folder it lies in does where there are sub-folders.  Each file is a group of its own, unless
-the speaker is a folder level.
+the speaker is a folder level; speakers of one name in two folders are the same speaker.
 """
 
 from __future__ import annotations
@@ -42,9 +42,11 @@ def listing_digest(folder: Path) -> str:
 def build_folder(folder: Path, speaker_level: int | None) -> pd.DataFrame:
     """Index `folder`; with ``speaker_level=1`` its sub-folders are the speakers, with 2 theirs."""
     rows: list[dict[str, object]] = []
+    # Files of one name in two folders are different recordings.
+    prefix = f"{folder.name or 'root'}-{digest(str(folder), 6)}"
     for path in audio_files(folder):
         relative = path.relative_to(folder)
-        name = relative.with_suffix("").as_posix()
+        name = f"{prefix}/{relative.with_suffix('').as_posix()}"
         parents = relative.parts[:-1]
         if speaker_level is None:
             speaker = group = name
@@ -58,7 +60,7 @@ def build_folder(folder: Path, speaker_level: int | None) -> pd.DataFrame:
         kind = parents[0] if parents else re.sub(r"[-_ ]*\d+$", "", path.stem) or path.stem
         rows.append(
             {
-                "id": relative.as_posix(),
+                "id": f"{prefix}/{relative.as_posix()}",
                 "path": str(path),
                 "speaker": speaker,
                 "group": group,
