@@ -11,8 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from conftest import tar_of, write_mirror, zip_of
 
+from denoise.archives import Archive, extract
 from denoise.errors import UserError
-from denoise.fetch import Archive, DownloadSettings, extract, fetch
+from denoise.fetch import DownloadSettings, fetch, obtain
 
 CONTENT = zip_of({"a.txt": bytes(range(256)) * 4000})
 MD5 = "md5:" + hashlib.md5(CONTENT).hexdigest()
@@ -141,6 +142,25 @@ def test_a_mirror_comes_first_and_its_checksum_counts(server, tmp_path):
     (tmp_path / "a.zip").unlink()
     with pytest.raises(UserError, match="sha256"):
         fetch(Archive("a.zip", ()), "corpus", tmp_path / "a.zip", settings)
+
+
+def test_an_optional_archive_that_cannot_be_had_is_an_empty_file(tmp_path):
+    logs = Archive("logs.zip", (), optional=True)
+    obtain(logs, "c", tmp_path / "logs.zip", QUICK)
+    assert (tmp_path / "logs.zip").read_bytes() == b""
+    with pytest.raises(UserError, match=r"cannot get needed\.zip of c: no source is known"):
+        obtain(Archive("needed.zip", ()), "c", tmp_path / "needed.zip", QUICK)
+    assert not (tmp_path / "needed.zip").exists()
+
+
+def test_a_mirror_says_what_it_does_not_list_and_what_is_no_list(tmp_path):
+    folder = write_mirror(tmp_path / "mirror", {"c/other.zip": CONTENT})
+    mirrored = DownloadSettings(mirror=str(folder), retries=0)
+    with pytest.raises(UserError, match=r"c/a\.zip is not listed in .*mirror/SHA256SUMS"):
+        fetch(Archive("a.zip", ()), "c", tmp_path / "a.zip", mirrored)
+    (folder / "SHA256SUMS").write_text("<html>\nlogin\n</html>\n")
+    with pytest.raises(UserError, match="line 1 .*is not a checksum and a name"):
+        fetch(Archive("a.zip", ()), "c", tmp_path / "a.zip", mirrored)
 
 
 def test_a_folder_without_checksums_is_no_mirror(tmp_path):

@@ -13,6 +13,8 @@ import soxr
 
 from denoise.errors import UserError
 
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+
 _P56_MARGIN_DB = 15.9
 _P56_HANGOVER_S = 0.2
 _P56_TIME_CONSTANT_S = 0.03
@@ -20,6 +22,20 @@ _P56_TIME_CONSTANT_S = 0.03
 
 class UnusableAudio(UserError):
     """A recording that cannot be used; its text is the reason alone."""
+
+
+def audio_files(folder: Path) -> list[Path]:
+    """The audio files below `folder`, sorted; an error if it does not exist or has none."""
+    if not folder.is_dir():
+        raise UserError(f"folder '{folder}' does not exist: give the path of a folder of audio")
+    found = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file() and path.name[0] != "."
+    )
+    if not found:
+        raise UserError(f"folder '{folder}' holds no {', '.join(AUDIO_SUFFIXES)} files")
+    return found
 
 
 def read(path: str | Path) -> tuple[np.ndarray, int]:

@@ -15,8 +15,7 @@ import pandas as pd
 
 import denoise
 from denoise import audio, files
-from denoise.corpora.base import AUDIO_SUFFIXES
-from denoise.corpora.folder import audio_files
+from denoise.audio import AUDIO_SUFFIXES, audio_files
 from denoise.errors import UserError, did_you_mean, one_line_errors
 from denoise.metrics import METRICS
 

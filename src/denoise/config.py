@@ -441,8 +441,9 @@ def _add(
 
 
 def archives_of(corpus: str, subset: str) -> list[str]:
-    """The names of the archives that a subset cannot do without."""
+    """The names of a subset's archives, optional ones last."""
     found = corpora.get(corpus)
     if corpus == "folder":
         return []
-    return [archive.name for archive in found.subsets[subset] if not archive.optional]
+    archives = sorted(found.subsets[subset], key=lambda archive: archive.optional)
+    return [archive.name for archive in archives]

@@ -1,4 +1,4 @@
-"""Downloading archives and extracting them safely.
+"""Downloading archives.
 
 A download resumes where it stopped (HTTP Range), is verified before it gets its final name, is
 retried with growing pauses, and falls back to the next source.  A *mirror*, a folder or URL laid
@@ -7,16 +7,13 @@ out ``<corpus>/<archive>`` beside a ``SHA256SUMS`` file, is tried before the pub
 
 from __future__ import annotations
 
-import functools
 import logging
+import re
 import shutil
-import tarfile
 import time
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
 from urllib.parse import urlsplit
 
 import requests
@@ -25,13 +22,13 @@ from pydantic import Field
 from tqdm import tqdm
 
 from denoise import files
+from denoise.archives import Archive, need_disk
 from denoise.errors import UserError
 from denoise.settings import Settings
 
 log = logging.getLogger(__name__)
 
 _BLOCK = 1 << 20
-_SPARE_DISK = 200 << 20
 _MAGIC = {".zip": b"PK", ".gz": b"\x1f\x8b", ".tgz": b"\x1f\x8b"}
 
 
@@ -44,20 +41,6 @@ class DownloadSettings(Settings):
     """How often a failed source is tried again, with pauses of 1, 2, 4, … s."""
     timeout_s: float = Field(30.0, gt=0, le=3600)
     """Seconds without any data after which a connection counts as stalled."""
-
-
-@dataclass(frozen=True)
-class Archive:
-    """A file that a corpus publishes."""
-
-    name: str
-    """File name, in the mirror too."""
-    urls: tuple[str, ...]
-    """Where to get it, in order of preference."""
-    checksum: str | None = None
-    """``md5:…`` or ``sha256:…``; None where the host's file is not byte-stable."""
-    optional: bool = False
-    """The corpus can be indexed without it, with less metadata."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +65,8 @@ def fetch(archive: Archive, corpus: str, target: Path, settings: DownloadSetting
     UserError
         If no source gives the file; the text names every source and what came from it.
     """
-    failures = []
-    for source in _sources(archive, corpus, settings):
+    failures: list[str] = []
+    for source in _sources(archive, corpus, settings, failures):
         try:
             _fetch_from(source, archive, target, settings)
             return
@@ -97,7 +80,21 @@ def fetch(archive: Archive, corpus: str, target: Path, settings: DownloadSetting
     )
 
 
-def _sources(archive: Archive, corpus: str, settings: DownloadSettings) -> Iterator[_Source]:
+def obtain(archive: Archive, corpus: str, target: Path, settings: DownloadSettings) -> None:
+    """`fetch`, but an optional archive that no source gives is left as an empty file."""
+    if not archive.optional:
+        fetch(archive, corpus, target, settings)
+        return
+    try:
+        fetch(archive, corpus, target, settings.model_copy(update={"retries": 0}))
+    except UserError as error:
+        log.warning("%s; going on without it, as an empty file", error)
+        files.write_text(target, "")
+
+
+def _sources(
+    archive: Archive, corpus: str, settings: DownloadSettings, failures: list[str]
+) -> Iterator[_Source]:
     if settings.mirror:
         root = settings.mirror.rstrip("/")
         name = f"{corpus}/{archive.name}"
@@ -105,7 +102,8 @@ def _sources(archive: Archive, corpus: str, settings: DownloadSettings) -> Itera
         if name in sums:
             yield _Source(f"{root}/{name}", f"sha256:{sums[name]}")
         else:
-            log.warning("%s is not listed in %s/SHA256SUMS", name, root)
+            failures.append(f"{name} is not listed in {root}/SHA256SUMS")
+            log.warning("%s", failures[-1])
     for url in archive.urls:
         yield _Source(url, archive.checksum)
 
@@ -128,8 +126,17 @@ def _mirror_checksums(root: str, settings: DownloadSettings) -> dict[str, str]:
             f"download.mirror: cannot read {location} ({error}); a mirror is a folder or URL with "
             "<corpus>/<archive> and a SHA256SUMS file"
         ) from None
-    pairs = (line.split(maxsplit=1) for line in text.splitlines() if line.strip())
-    return {name.strip().lstrip("*").removeprefix("./"): value for value, name in pairs}
+    sums = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        match = re.fullmatch(r"([0-9a-fA-F]{64}) [ *](?:\./)?(.+)", line.rstrip())
+        if match:
+            sums[match[2]] = match[1].lower()
+        elif line.strip():
+            raise UserError(
+                f"download.mirror: line {number} of {location} is not a checksum and a name, as "
+                "sha256sum writes them"
+            )
+    return sums
 
 
 def _fetch_from(
@@ -158,7 +165,7 @@ def _fetch_from(
 def _copy(path: Path, part: Path) -> None:
     if not path.is_file():
         raise _Refused("no such file")
-    _need_disk(part.parent, path.stat().st_size, path.name)
+    need_disk(part.parent, path.stat().st_size, path.name)
     shutil.copyfile(path, part)
 
 
@@ -197,7 +204,7 @@ def _download(source: _Source, part: Path, settings: DownloadSettings) -> None:
             length = reply.headers.get("Content-Length")
             expected = have + int(length) if length else None
             if expected:
-                _need_disk(part.parent, expected - have, url)
+                need_disk(part.parent, expected - have, url)
             tag.write_text(owner)
             _receive(reply, part, have, expected)
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
@@ -220,15 +227,6 @@ def _receive(reply: requests.Response, part: Path, have: int, expected: int | No
         raise _Retryable(f"the connection ended after {came} of {expected} bytes")
 
 
-def _need_disk(folder: Path, size: int, what: str) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < size + _SPARE_DISK:
-        raise UserError(
-            f"{what} needs {size / 1e9:.2f} GB but {folder} has {free / 1e9:.2f} GB free: "
-            "make room or move the folder to a larger disk"
-        )
-
-
 def _verify(part: Path, archive: Archive, source: _Source) -> None:
     with part.open("rb") as stream:
         start = stream.read(512)
@@ -247,58 +245,3 @@ def _verify(part: Path, archive: Archive, source: _Source) -> None:
             size = part.stat().st_size
             part.unlink()
             raise _Retryable(f"{algorithm} of the {size} bytes is {got}, expected {wanted}")
-
-
-def extract(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> int:
-    """Extract the regular files of a zip or tar archive whose name is `wanted` into `folder`.
-
-    Links, devices and names that would leave `folder` are refused.  Returns the number of files.
-
-    Raises
-    ------
-    UserError
-        If the archive is damaged, unsafe, or needs more disk than there is.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    count = 0
-    try:
-        _need_disk(folder, sum(size for _, size, _ in _members(archive, wanted)), archive.name)
-        for name, _, open_member in _members(archive, wanted):
-            parts = PurePosixPath(name).parts
-            if PurePosixPath(name).is_absolute() or ".." in parts or "\\" in name:
-                raise UserError(f"{archive}: refuses to extract '{name}', which leaves its folder")
-            target = folder.joinpath(*parts)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with open_member() as source, target.open("wb") as sink:
-                shutil.copyfileobj(source, sink, _BLOCK)
-            count += 1
-    except UserError:
-        raise
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
-        raise UserError(
-            f"{archive} cannot be extracted ({error}): delete it so that it is downloaded again"
-        ) from None
-    return count
-
-
-def _members(
-    archive: Path, wanted: Callable[[str], bool]
-) -> Iterator[tuple[str, int, Callable[[], IO[bytes]]]]:
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as package:
-            for info in package.infolist():
-                kind = info.external_attr >> 28  # 0o12: a symbolic link
-                if not info.is_dir() and kind != 0o12 and wanted(info.filename):
-                    yield info.filename, info.file_size, functools.partial(package.open, info)
-    else:
-        with tarfile.open(archive, "r:*") as bundle:
-            for member in bundle:
-                if member.isfile() and wanted(member.name):
-                    yield member.name, member.size, functools.partial(_tar_file, bundle, member)
-
-
-def _tar_file(bundle: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
-    stream = bundle.extractfile(member)
-    if stream is None:
-        raise tarfile.TarError(f"{member.name} has no content")
-    return stream

@@ -3,6 +3,9 @@
 The digest is over the syntax tree without docstrings and comments, of the script and of every
 ``denoise`` module it imports, directly or not.  So touching a file, or improving a comment,
 re-runs nothing; a change of behaviour re-runs exactly what uses the module.
+
+A module that uses a file in another way than by import (a template, a word list, a program it
+starts) names it in a tuple ``USES``, relative to itself.
 """
 
 from __future__ import annotations
@@ -33,11 +36,21 @@ def _tree(path: Path) -> ast.Module:
     return tree
 
 
+def _content(path: Path) -> str:
+    if path.suffix == ".py":
+        return ast.unparse(_tree(path))
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 @functools.cache
 def _imports(path: Path) -> frozenset[Path]:
-    """Files of the ``denoise`` modules that a file imports."""
-    found = set()
+    """Files of the ``denoise`` modules that a file imports, and those it names in ``USES``."""
+    found: set[Path] = set()
+    if path.suffix != ".py":
+        return frozenset()
     for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "USES":
+            found.update(path.parent / name for name in ast.literal_eval(node.value))
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -62,24 +75,28 @@ def _module_file(name: str) -> Path | None:
 
 
 @functools.cache
-def modules_used(script: Path) -> frozenset[Path]:
-    """The script and every module of this package that it imports, directly or not."""
+def modules_used(script: Path, without: tuple[str, ...] = ()) -> frozenset[Path]:
+    """The script and every module of this package that it imports, directly or not.
+
+    Modules named in `without`, as in ``corpora.esc50``, are left out, and so is what only they use.
+    """
+    excluded = {_module_file(f"denoise.{name}") for name in without}
     seen: set[Path] = set()
     waiting = [script]
     while waiting:
         path = waiting.pop()
-        if path not in seen:
+        if path not in seen and path not in excluded:
             seen.add(path)
             waiting.extend(_imports(path))
     return frozenset(seen)
 
 
 @functools.cache
-def code_digest(script: Path) -> str:
+def code_digest(script: Path, without: tuple[str, ...] = ()) -> str:
     """Identifies the behaviour of a script, wherever it lies: 12 hex digits."""
-    used = modules_used(script) - {script}
+    used = modules_used(script, without) - {script}
     names = sorted((path.relative_to(_PACKAGE).as_posix(), path) for path in used)
-    parts = [(name, ast.unparse(_tree(path))) for name, path in [(script.name, script), *names]]
+    parts = [(name, _content(path)) for name, path in [(script.name, script), *names]]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
 

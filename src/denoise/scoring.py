@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from denoise import audio, files, metrics
-from denoise.corpora.folder import audio_files
+from denoise.audio import audio_files
 from denoise.errors import UserError
 from denoise.parallel import ordered_map
 

@@ -24,6 +24,8 @@ from denoise.settings import digest
 
 log = logging.getLogger(__name__)
 
+USES = ("mlflow_model.py",)
+
 STORE = Path("results/mlflow")
 _FINGERPRINT = "denoise.fingerprint"
 _PARENT_TAG = "mlflow.parentRunId"
@@ -122,7 +124,7 @@ def _child_run(client: Any, experiment: str, card: dict[str, Any]) -> str:
         return str(run.info.run_id)
 
 
-_IDENTITY = ("variant", "seed", "data", "features", "network", "training", "window", "rate")
+_IDENTITY = ("variant", "seed", "code", "data", "features", "network", "training", "window", "rate")
 
 
 def live(experiment: str, card: dict[str, Any]) -> Callable[[dict[str, float]], None]:

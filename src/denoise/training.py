@@ -9,11 +9,11 @@ a run that was killed and resumed gives what an uninterrupted run gives.
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import math
 import os
 import platform
+import resource
 import shutil
 import sys
 import time
@@ -111,6 +111,9 @@ def start_backend(settings: TrainingSettings) -> None:
             torch.set_num_threads(settings.threads)
             torch.use_deterministic_algorithms(settings.deterministic, warn_only=True)
         else:
+            # The size of XLA's thread pool on a CPU.
+            os.environ["NPROC"] = str(settings.threads)
+            os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
             flags = os.environ.get("XLA_FLAGS", "")
             os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
             import jax  # noqa: F401
@@ -198,7 +201,7 @@ def train(
     seed
         Decides the initial weights, the shuffling and the dropout.
     card
-        What the model is made of, to be kept with it; a checkpoint of another card is refused.
+        What the model is made of, to be kept with it; a checkpoint of another card is deleted.
     on_epoch
         Called with each row of the history as it comes (and for those a resumed run has already).
 
@@ -236,6 +239,9 @@ def train(
 
 
 def _open(folder: Path, settings: TrainingSettings) -> Windows:
+    # Every mapped shard holds a file descriptor, and the usual soft limit is 1,024.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     shards = files.read_json(folder / "manifest.json")["shards"]
     inputs, targets = (
         [files.load_array(folder / shard[side]) for shard in shards] for side in ("input", "target")
@@ -298,11 +304,7 @@ class _Epoch:
             model.optimizer.learning_rate.assign(rate((step + 1) / steps))
             loss = mean.add(model.train_on_batch(*batch, return_dict=True), len(batch[0]))
             if not math.isfinite(loss):
-                raise TrainingFailed(
-                    f"the loss is {loss} at batch {step + 1} of epoch {epoch + 1}: lower "
-                    "training.learning_rate, or use precision: float32. The weights of the "
-                    "epochs before are kept"
-                )
+                raise _not_finite(loss, f"at batch {step + 1} of epoch {epoch + 1}")
             now = time.monotonic()
             if now - last > 15 or step == steps - 1:
                 last = now
@@ -319,9 +321,18 @@ class _Epoch:
             batch = self.validation.batch(step)
             mean.add(model.test_on_batch(*batch, return_dict=True), len(batch[0]))
         row |= {f"val_{name}": value for name, value in mean.values().items()}
+        if not math.isfinite(row["val_loss"]):
+            raise _not_finite(row["val_loss"], f"on the validation windows of epoch {epoch + 1}")
         seconds = time.monotonic() - started
         log.info("epoch %d: loss %.5f val_loss %.5f", epoch + 1, row["loss"], row["val_loss"])
         return {**row, "seconds": round(seconds, 2)}
+
+
+def _not_finite(loss: float, where: str) -> TrainingFailed:
+    return TrainingFailed(
+        f"the loss is {loss} {where}: lower training.learning_rate, or use precision: float32. "
+        "The weights of the epochs before are kept"
+    )
 
 
 class _Mean:
@@ -382,7 +393,7 @@ def _devices() -> list[str]:
 class Checkpoints:
     """Checkpoints of one training, of which the newest whole one counts.
 
-    Each is a folder ``epoch-<n>`` with the weights and optimiser state (``state.weights.h5``), the
+    Each is a folder ``epoch-<n>`` with the weights and optimiser state (``state.keras``), the
     best weights so far and the history; it gets its name only when it is complete, and the one
     before is kept in case the newest cannot be read.
     """
@@ -497,8 +508,3 @@ def hardware() -> dict[str, object]:
         lines = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
         name = lines[0].split(":", 1)[1].strip() if lines else name
     return {"processor": name, "cores": os.cpu_count(), "devices": _devices()}
-
-
-def canonical_card(**parts: Any) -> dict[str, Any]:
-    """A model card's identifying part as plain JSON values."""
-    return json.loads(json.dumps(parts, default=lambda value: value.model_dump(mode="json")))

@@ -52,9 +52,18 @@ def script_path(name):
     return ROOT / "workflow" / "scripts" / f"{name}.py"
 
 
-def code_of(name):
-    """What identifies the behaviour of a script and of the library modules it uses."""
-    return code_digest(script_path(name))
+def code_of(name, *without):
+    """What identifies the behaviour of a script and of the library modules it uses.
+
+    Modules named in `without` do not shape the result.
+    """
+    return code_digest(script_path(name), without)
+
+
+def index_code(wildcards):
+    """As `code_of`: another corpus's module does not shape an index."""
+    others = sorted(set(corpora.CORPORA) - {wildcards.corpus})
+    return code_of("index", *(f"corpora.{name}" for name in others))
 
 
 def final_outputs():

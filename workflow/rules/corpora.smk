@@ -31,7 +31,7 @@ rule index:
     threads: 1
     params:
         settings=index_params,
-        code=code_of("index"),
+        code=index_code,
     message:
         "Extracting and indexing {wildcards.corpus}/{wildcards.subset}"
     script:

@@ -34,7 +34,7 @@ rule train:
         gpu=1,
     params:
         settings=training_params,
-        code=code_of("train"),
+        code=code_of("train", "tracking"),
     message:
         "Training {wildcards.variant}, seed {wildcards.seed} (progress: {log})"
     script:

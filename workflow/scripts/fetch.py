@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from denoise import corpora
-from denoise.fetch import DownloadSettings, fetch
+from denoise.fetch import DownloadSettings, obtain
 from denoise.jobs import job
 
 with job(snakemake):
@@ -13,7 +13,7 @@ with job(snakemake):
         for subset in corpora.get(wanted.corpus).subsets.values()
         for archive in subset
     }
-    fetch(
+    obtain(
         archives[wanted.archive],
         wanted.corpus,
         Path(snakemake.output[0]),

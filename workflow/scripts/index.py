@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 from denoise.corpora import index_folder, index_subset
-from denoise.fetch import DownloadSettings
 from denoise.jobs import job
 
 with job(snakemake):
@@ -18,5 +17,4 @@ with job(snakemake):
             settings["subset"],
             [Path(path) for path in snakemake.input.archives],
             target,
-            DownloadSettings.model_validate(snakemake.config["download"]),
         )

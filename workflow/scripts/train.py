@@ -13,6 +13,8 @@ with job(snakemake), one_gpu(Path("results/locks")):
     card = json.loads(snakemake.params.settings)
     network = models.settings_class(card["network"]["name"]).model_validate(card["network"])
     caches = {part: Path(snakemake.input[part]).parent for part in ("train", "validation")}
+    # A checkpoint of other code is not continued, and a run of other code is another run.
+    card["code"] = snakemake.params.code
     card["data"] = {part: digest(Path(snakemake.input[part]).read_text(), 16) for part in caches}
     train(
         caches,

@@ -12,10 +12,10 @@ import pandas as pd
 import soundfile
 
 from denoise import files
+from denoise.archives import extract
 from denoise.corpora import esc50, folder, librispeech, synthetic, voicebank_demand
 from denoise.corpora.base import INDEX_COLUMNS, Corpus
 from denoise.errors import UserError, unknown
-from denoise.fetch import Archive, DownloadSettings, extract, fetch
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,6 @@ def index_subset(
     subset: str,
     archives: list[Path],
     target: Path,
-    download: DownloadSettings,
 ) -> None:
     """Extract or make one subset in ``<target without .csv>/`` and write its index to `target`.
 
@@ -50,40 +49,27 @@ def index_subset(
     corpus_name, subset
         As in `CORPORA`; not for ``folder``, see `index_folder`.
     archives
-        The archives that are not optional, as downloaded; optional ones are fetched beside them.
+        The subset's archives, as downloaded; an optional one that could not be had is empty.
     target
         The CSV to write.
-    download
-        For the optional archives.
     """
     corpus = get(corpus_name)
     final = target.with_suffix("")
     with files.replacing(final) as temporary:
         temporary.mkdir()
         for archive in archives:
+            if not archive.stat().st_size:
+                log.warning(
+                    "%s could not be had: going on without what it says. To try again, delete it "
+                    "and %s",
+                    archive,
+                    target,
+                )
+                continue
             count = extract(archive, temporary, corpus.wanted)
             log.info("%s: %d files extracted", archive, count)
-        for optional in corpus.subsets[subset]:
-            if optional.optional:
-                _extract_optional(corpus, optional, archives, temporary, download)
         table = _checked(corpus.build(temporary, subset), temporary, f"{corpus_name}/{subset}")
     _write_index(table, final, target)
-
-
-def _extract_optional(
-    corpus: Corpus,
-    optional: Archive,
-    archives: list[Path],
-    folder: Path,
-    download: DownloadSettings,
-) -> None:
-    path = archives[0].with_name(optional.name)
-    try:
-        if not path.exists():
-            fetch(optional, corpus.name, path, download.model_copy(update={"retries": 0}))
-        extract(path, folder, corpus.wanted)
-    except UserError as error:
-        log.warning("%s; going on without it", error)
 
 
 def index_folder(path: Path, speaker_level: int | None, target: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from denoise.fetch import Archive
+from denoise.archives import Archive
 
 INDEX_COLUMNS = {
     "id": "unique name of the recording",
@@ -21,8 +21,6 @@ INDEX_COLUMNS = {
     "snr": "published SNR in dB of a paired recording, else NaN",
 }
 """The columns of every index table; ``duration`` in seconds is added when it is written."""
-
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
 
 @dataclass(frozen=True)

@@ -12,23 +12,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from denoise.corpora.base import AUDIO_SUFFIXES, Corpus, index_table
+from denoise.audio import audio_files
+from denoise.corpora.base import Corpus, index_table
 from denoise.errors import UserError
 from denoise.settings import digest
-
-
-def audio_files(folder: Path) -> list[Path]:
-    """The audio files below `folder`, sorted; an error if it does not exist or has none."""
-    if not folder.is_dir():
-        raise UserError(f"folder '{folder}' does not exist: give the path of a folder of audio")
-    found = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file() and path.name[0] != "."
-    )
-    if not found:
-        raise UserError(f"folder '{folder}' holds no {', '.join(AUDIO_SUFFIXES)} files")
-    return found
 
 
 def listing_digest(folder: Path) -> str:

@@ -22,6 +22,8 @@ from denoise.errors import UserError
 from denoise.parallel import progress
 from denoise.settings import item_seed
 
+USES = ("sentences.txt", "espeak_tool.py")
+
 UTTERANCES = 24
 """Utterances of each speaker."""
 RECORDINGS = 8

@@ -23,6 +23,8 @@ from denoise.comparison import by_utterance, read_scores
 from denoise.metrics import HIGHER_IS_BETTER
 from denoise.report import figures
 
+USES = ("template.html",)
+
 _SHOWN = (
     "si_sdr", "pesq_nb", "pesq_wb", "stoi", "estoi", "snr", "seg_snr", "csig", "cbak", "covl",
     "mse", "mse_spec",
