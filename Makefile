@@ -7,7 +7,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Which hardware or backend to install for: cpu, gpu, jax or torch (lock files in locks/).
-EXTRA ?= cpu
+# The one that is installed already, else cpu.
+EXTRA ?= $(or $(patsubst installed-%,%,$(notdir $(firstword $(wildcard .venv/installed-*)))),cpu)
 LOCK := locks/$(EXTRA).txt
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -62,7 +63,7 @@ docs: install ## Generate the JSON schema and the configuration table
 
 lock: | $(filter .uv/bin/uv,$(UV)) ## Resolve the dependencies anew into locks/
 	@for extra in dev gpu jax torch; do \
-	  $(UV) pip compile pyproject.toml --extra $$extra --universal --fork-strategy fewest \
+	  $(UV) pip compile pyproject.toml --extra dev --extra $$extra --universal --fork-strategy fewest \
 	    --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --quiet \
 	    --custom-compile-command "make lock" \
 	    $$([ $$extra = dev ] || echo "--constraint locks/cpu.txt") \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,42 @@ def test_enhance_never_overwrites_without_force(inside, tmp_path, capsys):
     assert target.read_bytes() == b"precious"
     run("enhance", source, "-o", target, "--force")
     assert soundfile.info(str(target)).frames == 8000
+
+
+def test_enhance_never_writes_two_inputs_to_one_output(inside, tmp_path, capsys):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        soundfile.write(tmp_path / folder / "x.wav", tone_speech(1, 8000, 1), 8000)
+    told = fails(
+        capsys, "enhance", tmp_path / "a/x.wav", tmp_path / "b/x.wav", "-o", tmp_path / "out"
+    )
+    assert "would both be written to" in told and not (tmp_path / "out").exists()
+
+
+def test_enhance_keeps_the_sample_format_and_takes_the_folder_it_is_in(
+    inside, tmp_path, monkeypatch
+):
+    (tmp_path / "here").mkdir()
+    soundfile.write(tmp_path / "here/a.wav", tone_speech(1, 8000, 1), 8000, subtype="PCM_24")
+    monkeypatch.chdir(tmp_path / "here")
+    run("enhance", ".", "--model", inside / "results/models/tiny/seed0")
+    assert soundfile.info(str(tmp_path / "here.enhanced/a.wav")).subtype == "PCM_24"
+
+
+def test_a_format_that_cannot_hold_the_result_is_named(inside, tmp_path, capsys):
+    soundfile.write(tmp_path / "a.wav", np.zeros((9600, 1)) + 0.1, 96000)
+    assert "1 of 1 files" in fails(
+        capsys, "enhance", tmp_path / "a.wav", "-o", tmp_path / "a.mp3", "--model", "tiny"
+    )
+    assert not list(tmp_path.glob("*.mp3"))
+
+
+def test_a_folder_whose_card_is_no_card_is_named(inside, tmp_path, capsys):
+    shutil.copytree(inside / "results/models/tiny/seed0", tmp_path / "model")
+    (tmp_path / "model/card.json").write_text('{"variant": "x"}')
+    soundfile.write(tmp_path / "a.wav", tone_speech(1, 8000, 1), 8000)
+    told = fails(capsys, "enhance", tmp_path / "a.wav", "--model", tmp_path / "model")
+    assert "card.json is not a model card" in told
 
 
 def test_what_cannot_be_enhanced_is_named(inside, tmp_path, capsys):

@@ -63,9 +63,21 @@ def read(path: str | Path) -> tuple[np.ndarray, int]:
         raise UnusableAudio("is empty")
     if len(audio) < expected and str(path).lower().endswith((".flac", ".wav")):
         raise UnusableAudio(f"is truncated ({len(audio)} of {expected} samples)")
+    # Some writers leave out the byte that pads an odd size.
+    if _promised_bytes(Path(path)) > Path(path).stat().st_size + 1:
+        raise UnusableAudio("is truncated (shorter than its WAV header says)")
     if not np.isfinite(audio).all():
         raise UnusableAudio("holds NaN or infinite samples")
     return audio, rate
+
+
+def _promised_bytes(path: Path) -> int:
+    """The size that a RIFF header gives, which libsndfile silently corrects; 0 if there is none."""
+    with path.open("rb") as stream:
+        start = stream.read(12)
+    size = int.from_bytes(start[4:8], "little")
+    # Programs that write to a pipe give about the largest signed or unsigned number.
+    return size + 8 if start[:4] == b"RIFF" and size < 0x7FFF0000 else 0
 
 
 def read_mono(path: str | Path, rate: int) -> np.ndarray:
@@ -84,9 +96,21 @@ def resample(audio: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
 def write(path: str | Path, audio: np.ndarray, rate: int, subtype: str | None = None) -> None:
     """Write audio [shape=(samples,) or (samples, channels)]; the format is the name's suffix.
 
-    Samples beyond full scale are clipped by fixed-point formats, never wrapped.
+    Samples beyond full scale are clipped, never wrapped.
+
+    Raises
+    ------
+    UnusableAudio
+        If the format cannot hold this rate or number of channels.
     """
-    soundfile.write(str(path), np.clip(audio, -1.0, 1.0), rate, subtype=subtype)
+    try:
+        soundfile.write(str(path), np.clip(audio, -1.0, 1.0), rate, subtype=subtype)
+    except soundfile.LibsndfileError as error:
+        channels = audio.shape[1] if audio.ndim > 1 else 1
+        raise UnusableAudio(
+            f"cannot be written as {Path(path).suffix[1:]} with {rate} Hz and {channels} channels "
+            f"({error.error_string}): give -o with another format, such as wav"
+        ) from None
 
 
 def rms(audio: np.ndarray) -> float:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import soundfile
 
 import denoise
 from denoise import audio, files
@@ -101,9 +102,13 @@ def trained_models() -> pd.DataFrame:
     """
     rows = []
     for card_path in MODELS.glob("*/seed*/card.json"):
-        card = files.read_json(card_path)
         folder = card_path.parent
-        about = {name: card[name] for name in ("variant", "seed", "rate", "parameters")}
+        try:
+            card = files.read_json(card_path)
+            about = {name: card[name] for name in ("variant", "seed", "rate", "parameters")}
+        except (ValueError, KeyError, OSError) as error:
+            print(f"warning: {card_path} is no model card ({error!r})", file=sys.stderr)
+            continue
         about |= {"folder": str(folder), "trained": card_path.stat().st_mtime}
         tables = sorted(Path("results/scores").glob(f"{card['variant']}/{folder.name}/*.csv"))
         for path in tables:
@@ -151,9 +156,7 @@ def run_enhance(options: argparse.Namespace) -> None:
     if not 0 <= options.overlap <= 0.9:
         raise UserError(f"--overlap {options.overlap:g} must be between 0 and 0.9")
     jobs = _output_paths(options.inputs, options.output)
-    existing = [target for _, target in jobs if target.exists()]
-    if existing and not options.force:
-        raise UserError(f"{existing[0]} exists already: give --force to overwrite, or another -o")
+    _check_targets(jobs, plot=options.plot, force=options.force)
     folder = find_model(options.model)
     # Headers are looked at before the network is loaded, so that a wrong name is told at once.
     for source, _ in jobs:
@@ -168,7 +171,7 @@ def run_enhance(options: argparse.Namespace) -> None:
     for number, (source, target) in enumerate(jobs, 1):
         try:
             _enhance_file(enhancer, source, target, plot=options.plot)
-        except audio.UnusableAudio as reason:
+        except (audio.UnusableAudio, OSError) as reason:
             failed += 1
             print(f"error: {source} {reason}", file=sys.stderr)
             continue
@@ -192,10 +195,26 @@ def _quiet_native_libraries() -> Iterator[None]:
         os.close(null)
 
 
+def _check_targets(jobs: list[tuple[Path, Path]], *, plot: bool, force: bool) -> None:
+    """Raise `UserError` if an output exists already or two inputs would have the same one."""
+    sources: dict[Path, Path] = {}
+    for source, target in jobs:
+        for made in (target, target.with_suffix(".png")) if plot else (target,):
+            if made in sources:
+                raise UserError(
+                    f"{sources[made]} and {source} would both be written to {made}: enhance them "
+                    "one by one"
+                )
+            sources[made] = source
+            if made.exists() and not force:
+                raise UserError(f"{made} exists already: give --force to overwrite, or another -o")
+
+
 def _output_paths(inputs: list[Path], output: Path | None) -> list[tuple[Path, Path]]:
-    """Input and output file of each recording."""
+    """Input and output file of each recording; formats that are only read become WAV."""
     pairs = []
     for path in inputs:
+        path = path.resolve() if path.name in {"", ".."} else path
         if path.is_dir():
             root = output or path.with_name(f"{path.name}.enhanced")
             pairs += [(file, root / file.relative_to(path)) for file in audio_files(path)]
@@ -207,12 +226,13 @@ def _output_paths(inputs: list[Path], output: Path | None) -> list[tuple[Path, P
             pairs.append((path, output))
         else:
             pairs.append((path, output / path.name))
-    return pairs
+    return [
+        (source, target if target.suffix.lower() in AUDIO_SUFFIXES else target.with_suffix(".wav"))
+        for source, target in pairs
+    ]
 
 
 def _check_readable(path: Path) -> None:
-    import soundfile
-
     try:
         soundfile.info(str(path))
     except (soundfile.LibsndfileError, OSError):
@@ -224,11 +244,10 @@ def _check_readable(path: Path) -> None:
 def _enhance_file(enhancer: Enhancer, source: Path, target: Path, *, plot: bool) -> None:
     noisy, rate = audio.read(source)
     enhanced = enhancer.enhance_any(noisy, rate, source.name)
-    suffix = target.suffix.lower()
-    if suffix not in AUDIO_SUFFIXES:
-        target = target.with_suffix(".wav")
+    same = source.suffix.lower() == target.suffix.lower()
+    subtype = soundfile.info(str(source)).subtype if same else None
     with files.replacing(target) as temporary:
-        audio.write(temporary, enhanced, rate)
+        audio.write(temporary, enhanced, rate, subtype)
     if plot:
         from denoise.report import figures
 

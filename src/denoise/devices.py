@@ -21,26 +21,30 @@ def gpu_count() -> int:
 
 
 @contextlib.contextmanager
-def one_gpu(lock_folder: Path) -> Iterator[int | None]:
+def one_gpu(lock_folder: Path) -> Iterator[str | None]:
     """Hold one GPU by a lock file and show only that one to this process; None without GPUs.
 
-    A device that ``CUDA_VISIBLE_DEVICES`` has already chosen (a cluster does) is left alone.
-    The lock goes with the process, however it ends.
+    Of several that ``CUDA_VISIBLE_DEVICES`` names, one is taken; a single one (a cluster chooses
+    so) is left alone.  The lock goes with the process, however it ends.
     """
-    count = gpu_count()
-    if count == 0 or "CUDA_VISIBLE_DEVICES" in os.environ:
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    devices = [str(k) for k in range(gpu_count())] if given is None else given.split(",")
+    if len(devices) < (1 if given is None else 2):
         yield None
         return
     lock_folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
-        streams = [
-            stack.enter_context((lock_folder / f"gpu{k}.lock").open("w")) for k in range(count)
-        ]
+        streams = {
+            device: stack.enter_context((lock_folder / f"gpu{device}.lock").open("w"))
+            for device in devices
+        }
         while True:
-            for device, stream in enumerate(streams):
-                with contextlib.suppress(BlockingIOError):
+            for device, stream in streams.items():
+                try:
                     fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    os.environ["CUDA_VISIBLE_DEVICES"] = str(device)
-                    yield device
-                    return
+                except BlockingIOError:
+                    continue
+                os.environ["CUDA_VISIBLE_DEVICES"] = device
+                yield device
+                return
             time.sleep(1)

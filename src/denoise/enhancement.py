@@ -60,11 +60,14 @@ class Enhancer:
         import keras
 
         try:
-            card = files.read_json(folder / "card.json")
             model = keras.saving.load_model(folder / "model.keras", compile=False, safe_mode=True)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise UserError(f"{folder / 'model.keras'} cannot be loaded: {error}") from None
-        return cls(model, card, overlap)
+        try:
+            return cls(model, files.read_json(folder / "card.json"), overlap)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"{folder / 'card.json'} is not a model card: {reason}") from None
 
     def enhance(self, noisy: np.ndarray, label: str = "") -> np.ndarray:
         """Enhance mono audio [shape=(samples,)] at `rate`; the result has the same shape.

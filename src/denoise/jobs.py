@@ -37,6 +37,9 @@ def job(snakemake: Any) -> Iterator[None]:
                 logging.error("%s", error)
                 print(f"error: {error}", file=terminal, flush=True)
                 raise SystemExit(1) from None
+            except Exception:
+                logging.exception("the job failed unexpectedly")
+                raise
 
 
 def make_importable() -> None:

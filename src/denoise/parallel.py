@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
@@ -16,6 +17,7 @@ Result = TypeVar("Result")
 
 _TRIAL_S = 0.3
 _POOL_START_S = 6.0
+_BLOCK_CHUNKS = 16
 
 
 def progress(items: Iterable[Item] | None, label: str, total: int | None = None) -> tqdm[Any]:
@@ -49,6 +51,9 @@ def ordered_map(
     Starting processes costs seconds, so the first items are worked here, and the rest too if that
     will take less.  Each process has one BLAS thread: several would fight over the same cores.
     None of this changes the values.
+
+    Work is given out in blocks: joblib goes on as fast as its processes can, so results that are
+    consumed more slowly would pile up in memory.
     """
     rest = iter(items)
     done = 0
@@ -68,11 +73,14 @@ def ordered_map(
             break
     workers = min(processes, len(items) - done)
     if workers > 0:
-        with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
-            pool = joblib.Parallel(
+        with (
+            joblib.parallel_config(backend="loky", inner_max_num_threads=1),
+            joblib.Parallel(
                 workers, return_as="generator", batch_size=chunk, max_nbytes=None
-            )
-            for result in pool(joblib.delayed(function)(item) for item in rest):
-                yield result
-                bar.update()
+            ) as pool,
+        ):
+            while block := list(itertools.islice(rest, workers * chunk * _BLOCK_CHUNKS)):
+                for result in pool(joblib.delayed(function)(item) for item in block):
+                    yield result
+                    bar.update()
     bar.close()

@@ -77,8 +77,7 @@ def prepare(
             if isinstance(result, str):
                 dropped.append({"id": row["id"], "path": row["path"], "reason": result})
                 continue
-            clean, noisy = result
-            level, _ = audio.active_speech(clean, settings.sample_rate)
+            clean, noisy, level = result
             row["offset"] = pack.append(clean)
             row["samples"] = len(clean)
             row["noisy_offset"] = pack.append(noisy) if noisy is not None else -1
@@ -121,8 +120,9 @@ def _check_dropped(
 
 def _load(
     paths: tuple[str, str], settings: AudioSettings
-) -> tuple[np.ndarray, np.ndarray | None] | str:
-    """Mono audio of a recording and of its noisy version, or the reason it cannot be used."""
+) -> tuple[np.ndarray, np.ndarray | None, float] | str:
+    """Mono audio of a recording and of its noisy version and its active level, or the reason it
+    cannot be used."""
     path, noisy_path = paths
     rate = settings.sample_rate
     try:
@@ -134,9 +134,10 @@ def _load(
         return str(error)
     if noisy is not None:
         length = min(len(clean), len(noisy))
-        return clean[:length], noisy[:length]
-    if settings.trim_top_db is not None:
+        clean, noisy = clean[:length], noisy[:length]
+    elif settings.trim_top_db is not None:
         from librosa import effects  # type: ignore[attr-defined]  # slow to import
 
         clean, _ = effects.trim(clean, top_db=settings.trim_top_db)
-    return clean, None
+    level, _ = audio.active_speech(clean, rate)
+    return clean, noisy, level

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from denoise import audio, files, metrics
 from denoise.audio import audio_files
 from denoise.errors import UserError
 from denoise.parallel import ordered_map
+
+log = logging.getLogger(__name__)
 
 _CHUNK = 4
 
@@ -91,6 +94,12 @@ def score_folders(
                 f"no file of '{folder}' has the name of one in '{clean}': the clean and the "
                 "processed version of an utterance must have the same name"
             )
+        alone = sorted(names.keys() ^ found.keys())
+        if alone:
+            log.warning(
+                "%d files stand in only one of '%s' and '%s' and are not scored: %s",
+                len(alone), clean, folder, ", ".join(alone[:5]) + (", …" if len(alone) > 5 else ""),
+            )  # fmt: skip
         jobs += [(name, method, names[name], found[name]) for name in common]
     rows = ordered_map(_score_files, jobs, processes=processes, label="score", chunk=_CHUNK)
     return pd.DataFrame(rows)

@@ -16,6 +16,8 @@ rule enhance:
     conda:
         "../envs/denoise.yaml"
     threads: 2
+    resources:
+        gpu=1,
     params:
         settings=enhancement_params,
         training=training_params,
