@@ -66,8 +66,9 @@ def test_unusable_files_give_their_reason(tmp_path, make, said):
         audio.read(path)
 
 
-def test_a_truncated_flac_is_not_taken_for_a_short_one(tmp_path):
-    path = tmp_path / "cut.flac"
+@pytest.mark.parametrize("suffix", ["flac", "wav"])
+def test_a_truncated_file_is_not_taken_for_a_short_one(tmp_path, suffix):
+    path = tmp_path / f"cut.{suffix}"
     soundfile.write(path, tone_speech(5, RATE, 1), RATE)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(audio.UnusableAudio):

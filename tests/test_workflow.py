@@ -62,17 +62,17 @@ def config(done):
 def test_the_study_ends_with_a_leaderboard_and_a_report(done):
     board = pd.read_csv(done / "reports" / "tiny" / "leaderboard.csv").set_index("variant")
     assert set(board["kind"]) == {"variant", "baseline", "oracle"}
-    assert set(board.index) == {"noisy", "noisereduce", "oracle", "tiny_loss-huber"}
-    assert board.loc["tiny_loss-huber", "seeds"] == 2
+    assert set(board.index) == {"noisy", "noisereduce", "oracle", "quickstart_loss-huber"}
+    assert board.loc["quickstart_loss-huber", "seeds"] == 2
     assert board.loc["oracle", "si_sdr"] > board.loc["noisy", "si_sdr"] + 5
     for column in ("n", "n_failed", "si_sdr_ci_low", "si_sdr_ci_high", "mse_spec"):
         assert column in board
     html = (done / "reports" / "tiny" / "report.html").read_text()
-    assert 'src="http' not in html and "tiny_loss-huber" in html and "data:audio/mpeg" in html
+    assert 'src="http' not in html and "quickstart_loss-huber" in html and "data:audio/mpeg" in html
 
 
 def test_scores_have_a_row_for_each_utterance_with_what_it_is(done):
-    table = pd.read_csv(done / "results/scores/tiny_loss-huber/seed0/test.csv")
+    table = pd.read_csv(done / "results/scores/quickstart_loss-huber/seed0/test.csv")
     assert len(table) == 4
     assert set(table["speaker"]) == {21, 22} and set(table["status"]) == {"ok"}
     assert table["snr_in"].sub(table["snr_asked"]).abs().max() < 0.01
@@ -133,7 +133,7 @@ def test_a_noise_level_added_prepares_no_audio_again(done, config):
 
 
 def test_another_name_of_the_experiment_trains_and_scores_nothing(done, config):
-    configure(done, **{**config, "experiment": "renamed", "variants": [{"name": "tiny"}]})
+    configure(done, **{**config, "experiment": "renamed"})
     jobs = planned(done)
     assert jobs.pop("track") == 2
     assert set(jobs) == {

@@ -71,7 +71,7 @@ def test_voicebank_runs_without_mixing(tmp_path, web_mirror):
     )
     run = snakemake(folder, "all")
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
-    table = pd.read_csv(folder / "results/scores/pairs/seed0/test.csv")
+    table = pd.read_csv(folder / "results/scores/quickstart/seed0/test.csv")
     assert sorted(table["snr_asked"]) == [2.5, 5, 7.5]
     splits = pd.concat(pd.read_csv(path) for path in folder.glob("results/splits/*.csv"))
     assert splits.groupby("split")["speaker"].unique().map(list).to_dict() == {

@@ -27,16 +27,23 @@ from denoise.enhancement import EnhancementSettings
 from denoise.errors import UserError, did_you_mean, unknown
 from denoise.fetch import DownloadSettings
 from denoise.mixing import MixingSettings, TestSetSettings
+from denoise.models import unet
 from denoise.models.unet import UNetSettings
 from denoise.selection import AudioSettings, SelectionSettings
 from denoise.settings import Settings, canonical_json, digest
 from denoise.sources import SourceSettings
-from denoise.spectrogram import FeatureSettings
+from denoise.spectrogram import FeatureSettings, spectrogram_shape
 from denoise.splits import SplitSettings
 from denoise.training import TrainingSettings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]*")
 PAIRED = {"voicebank_demand"}
+_WHOLE_GROUPS = {
+    "audio": "sample_rate",
+    "mixing": "level",
+    "features": "floor_db",
+    "training": "loss",
+}
 
 
 class DataSettings(Settings):
@@ -85,6 +92,7 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:
+        unet.check_shape(self.network, spectrogram_shape(self.mixing.window, self.features.stft))
         if not self.test_sets:
             raise ValueError("test_sets must name at least one test set")
         for name in self.test_sets:
@@ -132,9 +140,19 @@ class Experiment(Settings):
     @field_validator("seeds")
     @classmethod
     def _check_seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
-            raise ValueError(f"seeds {list(seeds)} must be different numbers from 0, at least one")
+        if not seeds or len(set(seeds)) != len(seeds) or not 0 <= min(seeds) <= max(seeds) < 2**32:
+            raise ValueError(
+                f"seeds {list(seeds)} must be different numbers from 0 to 2^32 - 1, at least one"
+            )
         return seeds
+
+    @field_validator("sweep")
+    @classmethod
+    def _check_sweep(cls, sweep: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        for path, values in sweep.items():
+            if not values:
+                raise ValueError(f"{path} must have at least one value")
+        return sweep
 
     @field_validator("baselines")
     @classmethod
@@ -242,7 +260,9 @@ def _explain(model: type[Settings], item: Any, where: str) -> str:
         return f"{name} is not a known key{did_you_mean(last, known)}: known are {', '.join(known)}"
     message = item["msg"].removeprefix("Value error, ")
     value = item.get("input")
-    shown = "" if isinstance(value, dict) or item["type"] == "missing" else f" is {value!r}:"
+    shown = ":" if isinstance(value, dict | Settings) else f" is {value!r}:"
+    if item["type"] == "missing":
+        shown, message = ":", "is missing"
     return f"{name}{shown} {message}"
 
 
@@ -269,6 +289,11 @@ def override(recipe: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     result = copy.deepcopy(recipe)
     for path, value in changes.items():
         parts = path.split(".")
+        if path in _WHOLE_GROUPS:
+            raise UserError(
+                f"{path}: give its settings one by one, such as {path}.{_WHOLE_GROUPS[path]}: "
+                "a whole group would drop the preset's other values"
+            )
         place: Any = result
         for part in parts[:-1]:
             if isinstance(place, list):
@@ -361,7 +386,7 @@ def make_plan(config: Mapping[str, Any], preset_folder: Path) -> Plan:
     name = experiment.experiment or Path(experiment.preset).stem
     if not _NAME.fullmatch(name):
         raise UserError(f"experiment '{name}': names are letters, digits and . _ + -")
-    plan = Plan(experiment, name, expand(experiment, preset, name))
+    plan = Plan(experiment, name, expand(experiment, preset, Path(experiment.preset).stem))
     for variant in plan.variants.values():
         _plan_variant(plan, variant)
     return plan

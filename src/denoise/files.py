@@ -87,6 +87,9 @@ _TEXT_COLUMNS = frozenset(
         "source",
         "speech_source",
         "noise_source",
+        "variant",
+        "test_set",
+        "method",
     ]
 )
 

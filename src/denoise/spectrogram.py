@@ -96,6 +96,12 @@ def stft(waves: np.ndarray, settings: StftSettings) -> np.ndarray:
     return np.swapaxes(scipy.fft.rfft(frames, axis=2), 1, 2)
 
 
+def spectrogram_shape(samples: int, settings: StftSettings) -> tuple[int, int]:
+    """Frequencies and frames of the `stft` of `samples` samples."""
+    half = settings.n_fft // 2
+    return half + 1, 1 + (samples + 2 * half - settings.n_fft) // settings.hop
+
+
 def istft(spectra: np.ndarray, settings: StftSettings, samples: int) -> np.ndarray:
     """Least-squares inverse of `stft`.
 

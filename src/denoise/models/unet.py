@@ -42,6 +42,19 @@ class UNetSettings(Settings):
         return filters
 
 
+def check_shape(settings: UNetSettings, shape: tuple[int, int]) -> None:
+    """Raise `UserError` unless both sides of a spectrogram [shape=(frequency, time)] can be halved
+    at every level."""
+    levels = len(settings.filters) - 1
+    step = 2**levels
+    if shape[0] % step or shape[1] % step:
+        raise UserError(
+            f"a U-Net with {levels + 1} levels needs spectrograms whose sides are multiples of "
+            f"{step}, not {shape[0]}x{shape[1]}: change features.stft, mixing.window "
+            "or network.filters"
+        )
+
+
 def build(settings: UNetSettings, input_shape: tuple[int, int, int]) -> keras.Model:
     """Build the network; output has the shape of the input.
 
@@ -58,14 +71,8 @@ def build(settings: UNetSettings, input_shape: tuple[int, int, int]) -> keras.Mo
     import keras
     from keras import layers
 
+    check_shape(settings, input_shape[:2])
     levels = len(settings.filters) - 1
-    step = 2**levels
-    if input_shape[0] % step or input_shape[1] % step:
-        raise UserError(
-            f"a U-Net with {levels + 1} levels needs spectrograms whose sides are multiples of "
-            f"{step}, not {input_shape[0]}x{input_shape[1]}: change features.stft, mixing.window "
-            "or network.filters"
-        )
 
     def convolve(x: Any, filters: int, size: int) -> Any:
         normalised = settings.normalisation == "batch"
