@@ -8,6 +8,7 @@ from conftest import hiss, tone_speech
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import toeplitz
+from scipy.signal import resample_poly
 
 from denoise import comparison, metrics
 from denoise.statistics import cluster_bootstrap, compare, holm
@@ -135,6 +136,15 @@ def test_what_cannot_be_scored_has_a_status_and_no_number(clean, estimate, said)
     row = metrics.score(clean.astype(np.float32), estimate.astype(np.float32), RATE)
     assert said in row["status"]
     assert np.isnan(row["pesq_wb"]) and np.isnan(row["stoi"])
+
+
+def test_other_rates_are_scored_at_the_rate_pesq_is_defined_at():
+    clean = tone_speech(2, 44_100, 3)
+    estimate = clean + 0.1 * hiss(2, 44_100, 4)
+    row = metrics.score(clean, estimate, 44_100)
+    assert row["status"] == "ok"
+    low = [resample_poly(wave, 160, 441).astype(np.float32) for wave in (clean, estimate)]
+    assert row["pesq_wb"] == pytest.approx(metrics.pesq(*low, 16_000, "wb"), abs=0.05)
 
 
 def test_eight_kilohertz_has_no_wide_band_pesq_and_that_is_no_failure():

@@ -109,6 +109,6 @@ def pairwise(scores: pd.DataFrame, metrics: tuple[str, ...]) -> pd.DataFrame:
 def write(score_paths: list[Path], leaderboard_path: Path, pairwise_path: Path) -> None:
     """Write ``leaderboard.csv`` and ``pairwise.csv`` from score tables."""
     scores = read_scores(score_paths)
-    files.write_table(leaderboard_path, leaderboard(scores).round(6))
+    files.write_table(leaderboard_path, leaderboard(scores), "%.9g")
     compared = tuple(m for m in ("si_sdr", "pesq_nb", "pesq_wb", "stoi") if scores[m].notna().any())
-    files.write_table(pairwise_path, pairwise(scores, compared).round(8))
+    files.write_table(pairwise_path, pairwise(scores, compared), "%.9g")

@@ -13,6 +13,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy.linalg import solve_toeplitz
 
+from denoise.audio import resample
+
 _SILENCE = 1e-10  # mean power, -100 dBFS
 
 
@@ -261,8 +263,14 @@ UNITS = {"snr": "dB", "si_sdr": "dB", "seg_snr": "dB"}
 
 
 def score(clean: np.ndarray, estimate: np.ndarray, rate: int) -> dict[str, float | str]:
-    """All measures of one utterance, and ``status``: ``ok`` or why some are missing (NaN)."""
+    """All measures of one utterance, and ``status``: ``ok`` or why some are missing (NaN).
+
+    PESQ and the composite measures are defined at 8 and 16 kHz; for them audio of another rate is
+    resampled to 16 kHz, or to 8 kHz if its rate is lower than 16 kHz.
+    """
     clean, estimate = np.ascontiguousarray(clean), np.ascontiguousarray(estimate)
+    band = 16000 if rate >= 16000 else 8000
+    clean_band, estimate_band = resample(clean, rate, band), resample(estimate, rate, band)
     values: dict[str, float | str] = dict.fromkeys(METRICS, float("nan"))
     reasons: list[str] = []
     calls: dict[str, Callable[[], float]] = {
@@ -273,19 +281,18 @@ def score(clean: np.ndarray, estimate: np.ndarray, rate: int) -> dict[str, float
         "estoi": lambda: stoi(clean, estimate, rate, extended=True),
         "mse": lambda: mse(clean, estimate),
     }
-    if rate in (8000, 16000):
-        calls["pesq_nb"] = lambda: pesq(clean, estimate, rate, "nb")
-    if rate == 16000:
-        calls["pesq_wb"] = lambda: pesq(clean, estimate, rate, "wb")
+    calls["pesq_nb"] = lambda: pesq(clean_band, estimate_band, band, "nb")
+    if band == 16000:
+        calls["pesq_wb"] = lambda: pesq(clean_band, estimate_band, band, "wb")
     for name, call in calls.items():
         try:
             values[name] = call()
         except Undefined as reason:
             reasons.append(f"{name}: {reason}")
-    used = values["pesq_wb" if rate == 16000 else "pesq_nb"]
+    used = values["pesq_wb" if band == 16000 else "pesq_nb"]
     if isinstance(used, float) and np.isfinite(used):
         try:
-            values.update(composite(clean, estimate, rate, used))
+            values.update(composite(clean_band, estimate_band, band, used))
         except Undefined as reason:
             reasons.append(f"composite: {reason}")
     values["status"] = "; ".join(reasons) or "ok"

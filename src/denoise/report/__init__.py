@@ -17,7 +17,7 @@ import pandas as pd
 import soundfile
 from matplotlib.figure import Figure
 
-from denoise import files, mixing
+from denoise import audio, files, mixing
 from denoise.baselines import BASELINES
 from denoise.comparison import by_utterance, read_scores
 from denoise.metrics import HIGHER_IS_BETTER
@@ -25,6 +25,7 @@ from denoise.report import figures
 
 USES = ("template.html",)
 
+_MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _SHOWN = (
     "si_sdr", "pesq_nb", "pesq_wb", "stoi", "estoi", "snr", "seg_snr", "csig", "cbak", "covl",
     "mse", "mse_spec",
@@ -125,7 +126,10 @@ def _data_uri(kind: str, content: bytes) -> str:
 def player(wave: np.ndarray, rate: int) -> str:
     """Audio [shape=(samples,)] as an MP3 data URI, which every browser plays."""
     buffer = io.BytesIO()
-    soundfile.write(buffer, np.clip(wave, -1, 1), rate, format="MP3")
+    playable = rate if rate in _MP3_RATES else (8000 if rate < 16000 else 16000)
+    playable = 48000 if rate > 48000 else playable
+    wave = audio.resample(wave, rate, playable)
+    soundfile.write(buffer, np.clip(wave, -1, 1), playable, format="MP3")
     return _data_uri("audio/mpeg", buffer.getvalue())
 
 
@@ -173,11 +177,15 @@ def example_ids(utterances: pd.DataFrame, variant: str, count: int) -> dict[str,
     gain = (wide[variant] - wide["noisy"]).dropna().sort_values(ascending=False)
     if gain.empty:
         return {}
-    places = np.unique(np.linspace(0, len(gain) - 1, max(3, count)).round().astype(int))
+    middle = (len(gain) - 1) // 2
+    spread = np.linspace(0, len(gain) - 1, max(3, count)).round().astype(int)
+    if middle not in spread:  # an even number: the median takes the place of its neighbour
+        spread[len(spread) // 2] = middle
+    places = np.unique(spread)
     labels = {}
     for place in places:
         rank = place / max(1, len(gain) - 1)
-        name = {0.0: "best", 1.0: "worst"}.get(rank, "median" if abs(rank - 0.5) < 0.02 else None)
+        name = {len(gain) - 1: "worst", middle: "median", 0: "best"}.get(int(place))
         label = name or f"{100 * (1 - rank):.0f}th percentile"
         labels[f"{label} ({gain.iloc[place]:+.1f} dB SI-SDR)"] = str(gain.index[place])
     return labels
