@@ -117,6 +117,9 @@ def code_version(folder: Path) -> str:
 
 
 def lock_digest(folder: Path) -> str:
-    """The first 12 hex digits of the SHA-256 of the lock file, or ``none``."""
-    lock = folder / "locks" / "cpu.txt"
-    return hashlib.sha256(lock.read_bytes()).hexdigest()[:12] if lock.exists() else "none"
+    """The lock file that `folder` is installed from and 12 hex digits of its SHA-256."""
+    installed = sorted((folder / ".venv").glob("installed-*"))
+    extra = installed[0].name.removeprefix("installed-") if installed else "cpu"
+    lock = folder / "locks" / f"{extra}.txt"
+    found = hashlib.sha256(lock.read_bytes()).hexdigest()[:12] if lock.exists() else "none"
+    return f"locks/{extra}.txt {found}"

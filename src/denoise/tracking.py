@@ -51,14 +51,27 @@ def _client() -> Any:
     return mlflow.MlflowClient(tracking_uri())
 
 
+class _Outcome:
+    failed = False
+
+
 @contextlib.contextmanager
-def _never_failing(what: str) -> Iterator[None]:
+def _never_failing(what: str) -> Iterator[_Outcome]:
     """Turn any failure of MLflow into a warning: tracking never costs a result."""
+    outcome = _Outcome()
     try:
-        yield
+        yield outcome
     except Exception as error:  # MLflow raises whatever its store raises
         reason = str(error).strip().splitlines()
         log.warning("MLflow: %s failed: %s", what, reason[0] if reason else repr(error))
+        outcome.failed = True
+
+
+def forget_incomplete(folder: Path) -> None:
+    """Delete the markers in `folder` of what could not be recorded, so that it is tried again."""
+    for path in folder.glob("*.json"):
+        if not files.read_json(path).get("complete", True):
+            path.unlink()
 
 
 def initialise(experiment: str, marker: Path) -> None:
@@ -127,8 +140,12 @@ def _child_run(client: Any, experiment: str, card: dict[str, Any]) -> str:
 _IDENTITY = ("variant", "seed", "code", "data", "features", "network", "training", "window", "rate")
 
 
-def live(experiment: str, card: dict[str, Any]) -> Callable[[dict[str, float]], None]:
-    """A function that logs each epoch as it comes; after a failure it does nothing more."""
+@contextlib.contextmanager
+def live(experiment: str, card: dict[str, Any]) -> Iterator[Callable[[dict[str, float]], None]]:
+    """Give a function that logs each epoch as it comes; after a failure it does nothing more.
+
+    If the block ends with an exception, the run is marked as failed.
+    """
     state: dict[str, Any] = {}
     with _never_failing("starting the run"):
         state["client"] = client = _client()
@@ -146,7 +163,13 @@ def live(experiment: str, card: dict[str, Any]) -> Callable[[dict[str, float]], 
             _log_history(state["client"], run, pd.DataFrame([row]), state["known"])
             state["run"] = run
 
-    return on_epoch
+    try:
+        yield on_epoch
+    except Exception:
+        if "run" in state:
+            with _never_failing("marking the run as failed"):
+                state["client"].set_terminated(state["run"], "FAILED")
+        raise
 
 
 def _logged_steps(client: Any, run_id: str) -> set[int]:
@@ -198,7 +221,7 @@ def record(
     """
     card = files.read_json(model_folder / "card.json")
     run_id = None
-    with _never_failing("recording the run"):
+    with _never_failing("recording the run") as outcome:
         client = _client()
         run_id = _child_run(client, experiment, card)
         _log_params(client, run_id, card)
@@ -213,7 +236,9 @@ def record(
         _log_model(client, run_id, model_folder, card["rate"])
         client.set_tag(run_id, "code_version", card["code_version"])
         client.set_terminated(run_id, "FINISHED")
-    files.write_json(out_path, {"tracking_uri": tracking_uri(), "run": run_id})
+    files.write_json(
+        out_path, {"tracking_uri": tracking_uri(), "run": run_id, "complete": not outcome.failed}
+    )
 
 
 def _log_scores(client: Any, run_id: str, card: dict[str, Any], scores: dict[str, Path]) -> None:
@@ -271,7 +296,7 @@ def _log_model(client: Any, run_id: str, folder: Path, rate: int) -> None:
 def record_experiment(experiment: str, report: Path, leaderboard: Path, out_path: Path) -> None:
     """Put the leaderboard and the report into the parent run of the experiment."""
     run_id = None
-    with _never_failing("recording the experiment"):
+    with _never_failing("recording the experiment") as outcome:
         client = _client()
         run_id = _parent_run(client, _experiment_id(client, experiment), experiment)
         for path in (report, leaderboard):
@@ -279,4 +304,7 @@ def record_experiment(experiment: str, report: Path, leaderboard: Path, out_path
         table = files.read_table(leaderboard)
         client.set_tag(run_id, _NOTE, f"Report: {report}\n\n{len(table)} methods compared.")
         client.set_terminated(run_id, "FINISHED")
-    files.write_json(out_path, {"tracking_uri": tracking_uri(), "parent_run": run_id})
+    files.write_json(
+        out_path,
+        {"tracking_uri": tracking_uri(), "parent_run": run_id, "complete": not outcome.failed},
+    )

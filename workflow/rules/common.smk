@@ -8,6 +8,7 @@ from denoise.errors import UserError
 from denoise.jobs import make_importable
 from denoise.provenance import code_digest, lock_digest
 from denoise.settings import canonical_json
+from denoise.tracking import forget_incomplete
 
 ROOT = Path(workflow.basedir)
 if ROOT.name == "workflow":
@@ -27,6 +28,8 @@ config["experiment"] = EXPERIMENT
 config["download"] = PLAN.experiment.download.model_dump(mode="json")
 SEEDS = PLAN.experiment.seeds
 REPORT = f"reports/{EXPERIMENT}"
+
+forget_incomplete(Path("results/tracking") / EXPERIMENT)
 
 
 wildcard_constraints:
@@ -231,6 +234,31 @@ def manifest_files(wildcards):
     }
 
 
+def benchmarked_jobs():
+    """The names of this experiment's benchmark files, for the wall times of the report."""
+    runs = [f"{name}-seed{seed}" for name in PLAN.variants for seed in SEEDS]
+    scored = runs + [f"{name}-seed0" for name in PLAN.experiment.baselines]
+    return [
+        *(f"index/{name}" for name in PLAN.indexes),
+        *(f"prepare/{name}" for name in PLAN.audio),
+        *(f"mix/{name}" for name in PLAN.mixtures),
+        *(f"test_set/{name}" for name in PLAN.test_sets),
+        *(
+            f"spectrograms/{name}-{part}"
+            for name in PLAN.spectrograms
+            for part in ("train", "validation")
+        ),
+        *(f"train/{run}" for run in runs),
+        *(f"enhance/{run}-{name}" for run in runs for name in PLAN.test_set_names),
+        *(
+            f"baseline/{name}-{test_set}"
+            for name in PLAN.experiment.baselines
+            for test_set in PLAN.test_set_names
+        ),
+        *(f"score/{run}-{name}" for run in scored for name in PLAN.test_set_names),
+    ]
+
+
 def report_params():
     """What the report says of the experiment itself."""
     return canonical_json(
@@ -241,6 +269,7 @@ def report_params():
             "baselines": PLAN.experiment.baselines,
             "examples": PLAN.experiment.examples,
             "test_sets": PLAN.test_set_names,
+            "jobs": benchmarked_jobs(),
             "variants": {
                 name: {
                     "differs": variant.differs,

@@ -16,12 +16,13 @@ with job(snakemake), one_gpu(Path("results/locks")):
     # A checkpoint of other code is not continued, and a run of other code is another run.
     card["code"] = snakemake.params.code
     card["data"] = {part: digest(Path(snakemake.input[part]).read_text(), 16) for part in caches}
-    train(
-        caches,
-        network,
-        TrainingSettings.model_validate(card["training"]),
-        card["seed"],
-        Path(snakemake.output.model).parent,
-        card,
-        on_epoch=tracking.live(snakemake.config["experiment"], card),
-    )
+    with tracking.live(snakemake.config["experiment"], card) as on_epoch:
+        train(
+            caches,
+            network,
+            TrainingSettings.model_validate(card["training"]),
+            card["seed"],
+            Path(snakemake.output.model).parent,
+            card,
+            on_epoch=on_epoch,
+        )

@@ -89,7 +89,7 @@ def build(
         data=_data_card(manifests),
         mixtures=_mixture_examples(params),
         provenance={**provenance, **_software()},
-        wall_times=_wall_times(),
+        wall_times=_wall_times(params["jobs"]),
         recipes={
             name: json.dumps(variant["recipe"], indent=1, ensure_ascii=False)
             for name, variant in params["variants"].items()
@@ -343,17 +343,19 @@ def _software() -> dict[str, str]:
     return {"Python": platform.python_version(), "Libraries": versions}
 
 
-def _wall_times() -> list[dict[str, Any]]:
-    """Seconds and memory that each job took, from Snakemake's benchmark files."""
-    root = Path("results/benchmarks")
+def _wall_times(jobs: list[str]) -> list[dict[str, Any]]:
+    """Seconds and memory that each job took when it last ran, from Snakemake's benchmark files."""
     rows = []
-    for path in sorted(root.rglob("*.tsv")):
+    for job in jobs:
+        path = Path("results/benchmarks") / f"{job}.tsv"
+        if not path.exists():
+            continue
         table = pd.read_csv(path, sep="\t")
-        rule, *rest = path.relative_to(root).with_suffix("").parts
+        rule, _, name = job.partition("/")
         rows.append(
             {
                 "rule": rule,
-                "job": "/".join(rest),
+                "job": name,
                 "seconds": float(table["s"].iloc[0]),
                 "memory_mb": float(pd.to_numeric(table["max_rss"], errors="coerce").iloc[0]),
             }
