@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -77,13 +78,22 @@ class Killed(BaseException):
 
 def test_a_killed_training_resumes_to_the_same_result(caches, tmp_path):
     whole = run(caches, tmp_path / "whole")
-
-    def kill_after_two(row):
-        if row["epoch"] == 2:
-            raise Killed
-
-    with pytest.raises(Killed):
-        run(caches, tmp_path / "killed", on_epoch=kill_after_two)
+    # SIGKILL in the middle of the third epoch, of 7 training and 3 validation batches each.
+    code = (
+        "import os, sys; from pathlib import Path; from test_training import run, training;"
+        "batch, served = training.Windows.batch, [];"
+        "training.Windows.batch = lambda self, n: served.append(n) or ("
+        "    os.kill(os.getpid(), 9) if len(served) == 24 else batch(self, n));"
+        "run({k: Path(v) for k, v in eval(sys.argv[1]).items()}, Path(sys.argv[2]))"
+    )
+    given = repr({name: str(path) for name, path in caches.items()})
+    ended = subprocess.run(
+        [sys.executable, "-c", code, given, str(tmp_path / "killed")],
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'tests'}{os.pathsep}{ROOT / 'src'}"},
+        capture_output=True,
+    )
+    assert ended.returncode == -9, ended.stderr[-2000:]
+    assert len(list((tmp_path / "killed" / "checkpoints").glob("epoch-*"))) == 2
     seen: list[float] = []
     resumed = run(caches, tmp_path / "killed", on_epoch=lambda row: seen.append(row["epoch"]))
     assert seen == [1, 2, 3, 4]
@@ -95,7 +105,10 @@ def test_a_killed_training_resumes_to_the_same_result(caches, tmp_path):
 
 
 def test_a_truncated_checkpoint_falls_back_to_the_one_before(caches, tmp_path):
+    before = []
+
     def kill_after_three(row):
+        before.append(row)
         if row["epoch"] == 3:
             raise Killed
 
@@ -106,6 +119,8 @@ def test_a_truncated_checkpoint_falls_back_to_the_one_before(caches, tmp_path):
     state.write_bytes(state.read_bytes()[:1000])
     history = run(caches, tmp_path / "out")
     assert list(history["epoch"]) == [1, 2, 3, 4]
+    # Their wall times too: the first two were not trained again.
+    pd.testing.assert_frame_equal(history[:2], pd.DataFrame(before[:2]), check_dtype=False)
 
 
 def test_the_saved_model_is_the_best_on_validation_and_its_loss_is_true(caches, tmp_path):
