@@ -203,7 +203,7 @@ def draw_utterances(
     """Choose the sources of a test set of whole utterances; gains are still to be set.
 
     Utterances are taken in turn from the speakers of the set's split, in an order that the seed
-    gives, until `settings.utterances` are chosen; each copy of one meets another noise.
+    gives, until `settings.utterances` are chosen; each copy of one draws its noise anew.
 
     Parameters
     ----------

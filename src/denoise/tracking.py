@@ -14,6 +14,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,10 @@ log = logging.getLogger(__name__)
 USES = ("mlflow_model.py",)
 
 STORE = Path("results/mlflow")
+_MODEL_NEEDS = (
+    "tensorflow", "keras", "numpy", "pandas", "scipy", "soxr", "soundfile", "pydantic", "joblib",
+    "threadpoolctl", "tqdm",
+)  # fmt: skip
 _FINGERPRINT = "denoise.fingerprint"
 _PARENT_TAG = "mlflow.parentRunId"
 _NOTE = "mlflow.note.content"
@@ -287,7 +292,8 @@ def _log_model(client: Any, run_id: str, folder: Path, rate: int) -> None:
             python_model=str(Path(__file__).with_name("mlflow_model.py")),
             artifacts={"model": str(folder)},
             signature=ModelSignature(inputs=audio, outputs=audio),
-            pip_requirements=["denoise"],
+            code_paths=[str(Path(__file__).parent)],
+            pip_requirements=[f"{name}=={metadata.version(name)}" for name in _MODEL_NEEDS],
             metadata={"sample_rate": rate},
         )
     client.set_tag(run_id, "denoise.model", content)

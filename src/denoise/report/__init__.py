@@ -57,7 +57,7 @@ def build(
     """
     scores = read_scores(score_paths)
     utterances = by_utterance(scores)
-    board = files.read_table(leaderboard_path)
+    board, pairs = files.read_table(leaderboard_path), files.read_table(pairwise_path)
     cards = [files.read_json(path) for path in card_paths]
     folder = out_path.parent / "figures"
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,11 +79,11 @@ def build(
         made=time.strftime("%Y-%m-%d %H:%M"),
         params=params,
         baselines=BASELINES,
-        verdict=_verdict(board, files.read_table(pairwise_path), next(iter(params["test_sets"]))),
+        verdict=_verdict(board, pairs, next(iter(params["test_sets"]))),
         test_sets=test_sets,
         metrics=[name for name in _SHOWN if board[name].notna().any()],
         titles={name: figures.title(name) for name in _SHOWN},
-        pairwise=_significant(files.read_table(pairwise_path)),
+        pairwise=pairs.to_dict("records"),
         curves=pictures.svg("learning-curves", figures.learning_curves(histories)),
         models=_models(cards),
         data=_data_card(manifests),
@@ -270,10 +270,6 @@ def _verdict(board: pd.DataFrame, pairs: pd.DataFrame, test_set: str) -> str:
             f"(Wilcoxon p = {pair['p_holm']:.2g})."
         )
     return text
-
-
-def _significant(pairs: pd.DataFrame) -> list[dict[str, Any]]:
-    return pairs.to_dict("records")
 
 
 def _models(cards: list[dict[str, Any]]) -> list[dict[str, Any]]:

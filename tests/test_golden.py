@@ -1,0 +1,70 @@
+"""What a seed gives must never change by accident: people publish mixtures by their seed.
+
+The tables in ``golden/`` were written by ``python tests/test_golden.py`` and read by a person. A
+change that is meant belongs in the commit message, with the tables written anew.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from denoise import files, mixing, splits
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def recordings(names: list[str], samples: int, **columns: object) -> pd.DataFrame:
+    table = pd.DataFrame({"id": names, **columns})
+    table["source"], table["corpus"], table["samples"] = "pack", "c", samples
+    table["offset"] = range(0, samples * len(table), samples)
+    table["level"] = [0.05 + 0.01 * number for number in range(len(table))]
+    table["noisy_offset"], table["snr"] = -1, float("nan")
+    table["group"] = table["speaker"].where(table["speaker"] != "", table["id"])
+    table["split"] = splits.assign(table, "all", splits.SplitSettings(), seed=5)
+    return table
+
+
+def speech() -> pd.DataFrame:
+    names = [f"s{speaker}-{number}" for speaker in range(10) for number in range(2)]
+    who = [name.split("-")[0] for name in names]
+    sex = ["FM"[int(name[1:]) % 2] for name in who]
+    return recordings(names, 4000, speaker=who, sex=sex, kind="")
+
+
+def noise() -> pd.DataFrame:
+    names = [f"{kind}_{number}" for kind in ("fan", "rain") for number in range(5)]
+    kinds = [name.split("_")[0] for name in names]
+    return recordings(names, 9000, speaker="", sex="", kind=kinds)
+
+
+def tables() -> dict[str, pd.DataFrame]:
+    """Everything that is kept, by name."""
+    by_snr = mixing.MixingSettings(
+        window=1000, speech_hop=500, noise_hop=250, level={"snr_range_db": (-5, 15)}, hours=0.005
+    )
+    by_gain = mixing.MixingSettings(
+        window=1000, speech_hop=1000, noise_hop=250, level={"gain": (0.2, 0.8)}, hours=0.005
+    )
+    test_set = mixing.TestSetSettings(level={"snr_db": (0, 10)}, copies=2)
+    pair = speech(), noise()
+    return {
+        "splits": pd.concat(pair)[["id", "group", "split"]],
+        "windows-snr": mixing.draw_windows(*pair, by_snr, "train", 8000, 5),
+        "windows-gain": mixing.draw_windows(*pair, by_gain, "validation", 8000, 5),
+        "test-set": mixing.draw_utterances(*pair, test_set, 5),
+    }
+
+
+@pytest.mark.parametrize("name", sorted(tables()))
+def test_a_seed_gives_what_it_always_gave(name, tmp_path):
+    files.write_table(tmp_path / "new.csv", tables()[name].reset_index(drop=True))
+    kept = files.read_table(GOLDEN / f"{name}.csv")
+    pd.testing.assert_frame_equal(files.read_table(tmp_path / "new.csv"), kept, rtol=1e-12)
+
+
+if __name__ == "__main__":
+    for name, table in tables().items():
+        files.write_table(GOLDEN / f"{name}.csv", table)
