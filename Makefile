@@ -56,7 +56,11 @@ format: install ## Format all code
 	@snakefmt Snakefile workflow
 
 ui: install ## Open the MLflow UI on http://127.0.0.1:5000
-	@mlflow ui --host 127.0.0.1 --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///results/mlflow/mlflow.db}"
+	@case "$${MLFLOW_TRACKING_URI:-}" in \
+	  http*) echo "The runs are on the server $$MLFLOW_TRACKING_URI: open it in a browser";; \
+	  *) mlflow ui --host 127.0.0.1 \
+	       --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///results/mlflow/mlflow.db}";; \
+	esac
 
 docs: install ## Generate the JSON schema and the configuration table
 	@$(BIN)/python -m denoise.schema
