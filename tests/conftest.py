@@ -18,6 +18,11 @@ import soundfile
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole runs first, on both workers: started last, one of them would run alone at the end."""
+    items.sort(key=lambda item: not item.path.name.startswith("test_workflow"))
+
+
 def tone_speech(seconds: float, rate: int, seed: int) -> np.ndarray:
     """Speech-like sound: a buzz with syllables and pauses."""
     rng = np.random.default_rng(seed)
