@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from denoise import metrics
-from denoise.config import make_plan
+from denoise.config import Variant, make_plan
 from denoise.enhancement import Enhancer
 from denoise.parallel import ordered_map
 from denoise.spectrogram import FeatureSettings, encode_input, encode_target, stft
@@ -52,6 +52,12 @@ def spectrograms(batch: int = 64) -> tuple[str, float, Callable[[], object]]:
     return "spectrograms, windows/s", batch, run
 
 
+def _first_variant(preset: str) -> Variant:
+    """The first variant of a preset as it stands, without its sweep."""
+    plan = make_plan({"preset": preset, "sweep": {}}, ROOT / "presets")
+    return next(iter(plan.variants.values()))
+
+
 def training(
     preset: str, precision: str, steps: int = 4
 ) -> tuple[str, float, Callable[[], object]]:
@@ -60,7 +66,7 @@ def training(
 
     from denoise import losses, models
 
-    (variant, *_) = make_plan({"preset": preset, "sweep": {}}, ROOT / "presets").variants.values()
+    variant = _first_variant(preset)
     batch = variant.recipe.training.batch_size
     keras.config.set_dtype_policy(precision)
     model = models.build(variant.recipe.network, (128, 128, 1))
@@ -78,7 +84,7 @@ def enhancement(preset: str, seconds: int = 30) -> tuple[str, float, Callable[[]
     """Seconds of audio denoised in a second."""
     from denoise import models
 
-    (variant, *_) = make_plan({"preset": preset, "sweep": {}}, ROOT / "presets").variants.values()
+    variant = _first_variant(preset)
     card = variant.training_params(0)
     enhancer = Enhancer(models.build(variant.recipe.network, (128, 128, 1)), card)
     noisy = speech_like(seconds * RATE)

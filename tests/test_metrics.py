@@ -192,7 +192,14 @@ def test_failed_utterances_are_counted_and_not_averaged():
     import pandas as pd
 
     base = dict.fromkeys(comparison.SCORED, 1.0)
-    about = {"recording": "r", "sex": "F", "kind": "rain", "snr_asked": 0.0, "snr_in": 0.0}
+    about = {
+        "split": "validation",
+        "recording": "r",
+        "sex": "F",
+        "kind": "rain",
+        "snr_asked": 0.0,
+        "snr_in": 0.0,
+    }
     rows = []
     for method, shift in (("v", 2.0), ("noisy", 0.0)):
         for number in range(4):
@@ -205,3 +212,4 @@ def test_failed_utterances_are_counted_and_not_averaged():
     board = comparison.leaderboard(pd.DataFrame(rows)).set_index("variant")
     assert board.loc["v", "si_sdr"] == 3.0 and board.loc["v", "n_failed"] == 1
     assert board.loc["noisy", "kind"] == "baseline" and board.loc["v", "kind"] == "variant"
+    assert set(board["split"]) == {"validation"}

@@ -108,6 +108,15 @@ def test_windows_stay_in_their_split(sources):
         assert set(table["noise_id"]) <= set(noise[noise["split"] == split]["id"])
 
 
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_test_set_takes_speech_and_noise_of_its_split_only(sources, split):
+    speech, noise = sources
+    table = mixing.draw_utterances(speech, noise, TestSetSettings(split=split, copies=4), 0)
+    assert set(table["split"]) == {split}
+    assert set(table["recording"]) == set(speech[speech["split"] == split]["id"])
+    assert set(table["noise_id"]) <= set(noise[noise["split"] == split]["id"])
+
+
 def test_kinds_and_snrs_are_dealt_evenly(sources):
     chosen = TestSetSettings(level=LevelSettings(snr_db=(0, 10)), copies=8)
     table = mixing.draw_utterances(*sources, chosen, 0)

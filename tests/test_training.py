@@ -31,6 +31,18 @@ def test_the_recipe_has_its_published_number_of_parameters():
     assert model.output_shape == (None, 128, 128, 1)
 
 
+def test_batch_normalisation_stands_before_every_activation_but_the_last():
+    plain = unet.build(UNetSettings(filters=(2, 4)), (8, 8, 1))
+    normalised = unet.build(UNetSettings(filters=(2, 4), normalisation="batch"), (8, 8, 1))
+    # Scale, shift, running mean and variance of each filter, in place of its bias.
+    filters = [2, 2, 4, 4, 2, 2, 2, 2]
+    assert normalised.count_params() - plain.count_params() == sum(4 * n - n for n in filters)
+    kinds = [type(layer).__name__ for layer in normalised.layers]
+    followed = [kinds[k - 1] for k, kind in enumerate(kinds) if kind == "LeakyReLU"]
+    assert followed == ["BatchNormalization"] * len(filters)
+    assert kinds[-1] == "Conv2D"
+
+
 def test_a_spectrogram_that_does_not_fit_the_depth_is_an_error():
     with pytest.raises(ValueError, match="multiples of 16, not 100x128"):
         unet.build(UNetSettings(), (100, 128, 1))
@@ -178,6 +190,52 @@ def test_the_learning_rate_falls_when_the_validation_loss_does_not():
     assert rates == [0.1, 0.1, 0.1, 0.1, 0.05, 0.05, 0.03, 0.03, 0.03]
 
 
+@pytest.mark.parametrize(
+    ("epochs_done", "progress", "expected"),
+    [
+        (0, 1.0, 0.01 + 0.09 * (1 + math.sqrt(0.5)) / 2),  # cos(pi/4)
+        (1, 0.0, 0.01 + 0.09 * (1 + math.sqrt(0.5)) / 2),
+        (1, 1.0, 0.055),  # half-way between both ends
+        (2, 1.0, 0.01 + 0.09 * (1 - math.sqrt(0.5)) / 2),
+        (3, 1.0, 0.01),
+    ],
+)
+def test_the_learning_rate_falls_along_a_cosine(epochs_done, progress, expected):
+    schedule = ScheduleSettings(kind="cosine", minimum=0.01)
+    settings = TrainingSettings(learning_rate=0.1, epochs=4, schedule=schedule)
+    rate = training.learning_rate(settings, [1.0] * epochs_done, progress)
+    assert rate == pytest.approx(expected)
+
+
+def test_the_learning_rate_rises_from_zero_while_warming_up():
+    schedule = ScheduleSettings(warmup_epochs=2)
+    settings = TrainingSettings(learning_rate=0.1, schedule=schedule)
+    rates = [
+        training.learning_rate(settings, [1.0] * done, progress)
+        for done, progress in [(0, 0.0), (0, 0.5), (1, 0.0), (1, 0.5), (2, 0.0), (2, 0.5)]
+    ]
+    assert rates == pytest.approx([0, 0.025, 0.05, 0.075, 0.1, 0.1])
+
+
+def test_the_rate_of_a_step_reaches_the_optimiser(caches, tmp_path, monkeypatch):
+    import keras
+
+    used: list[float] = []
+    train_on_batch = keras.Model.train_on_batch
+
+    def watched(model, *batch, **options):
+        used.append(float(model.optimizer.learning_rate))
+        return train_on_batch(model, *batch, **options)
+
+    monkeypatch.setattr(keras.Model, "train_on_batch", watched)
+    schedule = {"kind": "cosine", "warmup_epochs": 1, "minimum": 1e-6}
+    history = run(caches, tmp_path / "out", epochs=2, learning_rate=0.01, schedule=schedule)
+    assert len(used) == 14  # 50 windows in batches of 8, twice
+    assert int(np.argmax(used)) in (5, 6) and 0 < used[0] < 0.01 / 6
+    assert used[-1] == pytest.approx(1e-6)
+    assert history["learning_rate"].to_list() == pytest.approx([used[6], used[13]])
+
+
 def test_early_stopping_counts_from_the_best_epoch():
     settings = TrainingSettings(epochs=100, early_stopping=2)
     assert not training.should_stop(settings, [3, 2, 2.5])
@@ -186,7 +244,7 @@ def test_early_stopping_counts_from_the_best_epoch():
 
 
 def test_gradual_reading_gives_every_window_once(caches):
-    windows = training._open(caches["train"], TrainingSettings(batch_size=8))
+    windows = training._open(caches["train"], batch_size=8)
     windows.shuffle(5)
     batches = [windows.batch(number) for number in range(len(windows))]
     inputs = np.concatenate([batch[0] for batch in batches])

@@ -24,6 +24,11 @@ class UnusableAudio(UserError):
     """A recording that cannot be used; its text is the reason alone."""
 
 
+def has_audio_suffix(path: Path) -> bool:
+    """Whether a file of this name is taken for audio."""
+    return path.suffix.lower() in AUDIO_SUFFIXES
+
+
 def audio_files(folder: Path) -> list[Path]:
     """The audio files below `folder`, sorted; an error if it does not exist or has none."""
     if not folder.is_dir():
@@ -31,7 +36,7 @@ def audio_files(folder: Path) -> list[Path]:
     found = sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file() and path.name[0] != "."
+        if has_audio_suffix(path) and path.is_file() and path.name[0] != "."
     )
     if not found:
         raise UserError(f"folder '{folder}' holds no {', '.join(AUDIO_SUFFIXES)} files")
@@ -109,7 +114,7 @@ def write(path: str | Path, audio: np.ndarray, rate: int, subtype: str | None = 
         channels = audio.shape[1] if audio.ndim > 1 else 1
         raise UnusableAudio(
             f"cannot be written as {Path(path).suffix[1:]} with {rate} Hz and {channels} channels "
-            f"({error.error_string}): give -o with another format, such as wav"
+            f"({error.error_string}): choose another format, such as wav"
         ) from None
 
 

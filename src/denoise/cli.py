@@ -16,7 +16,6 @@ import soundfile
 
 import denoise
 from denoise import audio, files
-from denoise.audio import AUDIO_SUFFIXES, audio_files
 from denoise.errors import UserError, did_you_mean, one_line_errors
 from denoise.metrics import METRICS
 
@@ -217,17 +216,17 @@ def _output_paths(inputs: list[Path], output: Path | None) -> list[tuple[Path, P
         path = path.resolve() if path.name in {"", ".."} else path
         if path.is_dir():
             root = output or path.with_name(f"{path.name}.enhanced")
-            pairs += [(file, root / file.relative_to(path)) for file in audio_files(path)]
+            pairs += [(file, root / file.relative_to(path)) for file in audio.audio_files(path)]
         elif not path.exists():
             raise UserError(f"{path} does not exist: give an audio file or a folder of them")
         elif output is None:
             pairs.append((path, path.with_name(f"{path.stem}.enhanced{path.suffix}")))
-        elif len(inputs) == 1 and output.suffix.lower() in AUDIO_SUFFIXES:
+        elif len(inputs) == 1 and audio.has_audio_suffix(output):
             pairs.append((path, output))
         else:
             pairs.append((path, output / path.name))
     return [
-        (source, target if target.suffix.lower() in AUDIO_SUFFIXES else target.with_suffix(".wav"))
+        (source, target if audio.has_audio_suffix(target) else target.with_suffix(".wav"))
         for source, target in pairs
     ]
 

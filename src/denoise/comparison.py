@@ -29,7 +29,7 @@ def read_scores(paths: list[Path]) -> pd.DataFrame:
 def by_utterance(scores: pd.DataFrame) -> pd.DataFrame:
     """One row for each method, test set and utterance: the mean over the seeds."""
     keys = ["test_set", "method", "id"]
-    about = ["recording", "speaker", "sex", "kind", "snr_asked", "snr_in"]
+    about = ["split", "recording", "speaker", "sex", "kind", "snr_asked", "snr_in"]
     values = scores.groupby(keys, sort=False)[list(SCORED)].mean()
     return values.join(scores.groupby(keys, sort=False)[about].first()).reset_index()
 
@@ -50,6 +50,7 @@ def leaderboard(scores: pd.DataFrame) -> pd.DataFrame:
             "variant": method,
             "kind": kind_of(str(method)),
             "test_set": test_set,
+            "split": table["split"].iloc[0],
             "n": len(table),
             "n_failed": failed,
             "seeds": own["seed"].nunique(),

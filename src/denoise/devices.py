@@ -22,10 +22,21 @@ def gpu_count() -> int:
 
 @contextlib.contextmanager
 def one_gpu(lock_folder: Path) -> Iterator[str | None]:
-    """Hold one GPU by a lock file and show only that one to this process; None without GPUs.
+    """Hold one GPU by a lock file and show only that one to this process, waiting for a free one.
 
     Of several that ``CUDA_VISIBLE_DEVICES`` names, one is taken; a single one (a cluster chooses
     so) is left alone.  The lock goes with the process, however it ends.
+
+    Parameters
+    ----------
+    lock_folder
+        Where the lock files of all GPUs of this machine lie; made if missing.
+
+    Yields
+    ------
+    str or None
+        The number or name of the GPU as ``CUDA_VISIBLE_DEVICES`` gives it; None if there was
+        nothing to choose.
     """
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     devices = [str(k) for k in range(gpu_count())] if given is None else given.split(",")

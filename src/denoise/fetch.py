@@ -81,7 +81,13 @@ def fetch(archive: Archive, corpus: str, target: Path, settings: DownloadSetting
 
 
 def obtain(archive: Archive, corpus: str, target: Path, settings: DownloadSettings) -> None:
-    """`fetch`, but an optional archive that no source gives is left as an empty file."""
+    """`fetch`, but an optional archive that no source gives is left as an empty file.
+
+    Raises
+    ------
+    UserError
+        If no source gives an archive that is not optional.
+    """
     if not archive.optional:
         fetch(archive, corpus, target, settings)
         return

@@ -40,7 +40,16 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def locked(path: str | Path) -> Iterator[None]:
-    """Let one process at a time of this machine into the block; the lock goes with the process."""
+    """Let one process at a time into the block, waiting for it as long as it takes.
+
+    The lock is held on the file `path`, which is made and stays, and goes with the process, however
+    that ends.  It holds between processes of one machine; over a network file system it may not.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be made.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as stream:

@@ -97,7 +97,18 @@ def stft(waves: np.ndarray, settings: StftSettings) -> np.ndarray:
 
 
 def spectrogram_shape(samples: int, settings: StftSettings) -> tuple[int, int]:
-    """Frequencies and frames of the `stft` of `samples` samples."""
+    """Shape of the `stft` of one waveform.
+
+    Parameters
+    ----------
+    samples : int
+        Length of the waveform, at least ``n_fft % 2``: the shortest that fills a frame.
+
+    Returns
+    -------
+    tuple of int
+        Frequencies, ``n_fft // 2 + 1``, and frames.
+    """
     half = settings.n_fft // 2
     return half + 1, 1 + (samples + 2 * half - settings.n_fft) // settings.hop
 

@@ -140,10 +140,15 @@ def learning_rate(
 
     Parameters
     ----------
-    validation_losses
+    validation_losses : list of float
         Of the epochs before this one.
-    progress
+    progress : float
         Share of this epoch that is done, from 0 to 1.
+
+    Returns
+    -------
+    float
+        From 0, where a warm-up starts, to ``settings.learning_rate``.
     """
     schedule = settings.schedule
     done = len(validation_losses) + progress
@@ -215,8 +220,9 @@ def train(
 
     keras.config.set_dtype_policy(settings.precision)
     keras.utils.set_random_seed(seed)
+    _allow_many_open_files()
     training, validation = (
-        _open(cache_folders[name], settings) for name in ("train", "validation")
+        _open(cache_folders[name], settings.batch_size) for name in ("train", "validation")
     )
     model = models.build(network, training.item_shape)
     _compile(model, settings)
@@ -238,15 +244,18 @@ def train(
     shutil.rmtree(checkpoints.folder)
 
 
-def _open(folder: Path, settings: TrainingSettings) -> Windows:
-    # Every mapped shard holds a file descriptor, and the usual soft limit is 1,024.
+def _allow_many_open_files() -> None:
+    """Every mapped shard holds a file descriptor, and the usual soft limit is 1,024."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _open(folder: Path, batch_size: int) -> Windows:
     shards = files.read_json(folder / "manifest.json")["shards"]
     inputs, targets = (
         [files.load_array(folder / shard[side]) for shard in shards] for side in ("input", "target")
     )
-    return Windows(inputs, targets, settings.batch_size)
+    return Windows(inputs, targets, batch_size)
 
 
 class Windows:

@@ -126,8 +126,8 @@ def _data_uri(kind: str, content: bytes) -> str:
 def player(wave: np.ndarray, rate: int) -> str:
     """Audio [shape=(samples,)] as an MP3 data URI, which every browser plays."""
     buffer = io.BytesIO()
-    playable = rate if rate in _MP3_RATES else (8000 if rate < 16000 else 16000)
-    playable = 48000 if rate > 48000 else playable
+    # The next higher rate keeps the whole band; above 48 kHz nobody hears what is lost.
+    playable = min((known for known in _MP3_RATES if known >= rate), default=_MP3_RATES[-1])
     wave = audio.resample(wave, rate, playable)
     soundfile.write(buffer, np.clip(wave, -1, 1), playable, format="MP3")
     return _data_uri("audio/mpeg", buffer.getvalue())
@@ -159,6 +159,7 @@ def _test_set_section(
             best[metric] = candidates.max() if HIGHER_IS_BETTER[metric] else candidates.min()
     return {
         "name": name,
+        "split": rows["split"].iloc[0],
         "rows": rows.to_dict("records"),
         "best": best,
         "intervals": pictures.svg(f"{name}-intervals", figures.intervals(rows, shown)),

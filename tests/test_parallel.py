@@ -1,0 +1,82 @@
+"""What runs in several processes gives what one process gives, and a GPU serves one training."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+
+from denoise import devices, files, parallel
+
+
+def _square(number: int) -> tuple[int, int]:
+    return number * number, os.getpid()
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 75, 200])
+def test_results_come_in_order_across_blocks_and_processes(monkeypatch, count):
+    monkeypatch.setattr(parallel, "_TRIAL_S", -1)
+    monkeypatch.setattr(parallel, "_POOL_START_S", -1)
+    items = list(range(count))
+    # A block holds 2 processes x 2 items x 16.
+    found = list(parallel.ordered_map(_square, items, processes=2, label="square", chunk=2))
+    assert [value for value, _ in found] == [number * number for number in items]
+    if count > 64:
+        assert {process for _, process in found} - {os.getpid()}
+
+
+def test_an_error_of_an_item_reaches_the_caller(monkeypatch):
+    monkeypatch.setattr(parallel, "_TRIAL_S", -1)
+    monkeypatch.setattr(parallel, "_POOL_START_S", -1)
+    with pytest.raises(ZeroDivisionError):
+        list(parallel.ordered_map(_reciprocal, [1, 2, 0, 4], processes=2, label="divide"))
+
+
+def _reciprocal(number: int) -> float:
+    return 1 / number
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    monkeypatch.setattr(devices, "gpu_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def test_trainings_side_by_side_take_different_gpus(two_gpus, tmp_path, monkeypatch):
+    with devices.one_gpu(tmp_path) as first:
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == first
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+        with devices.one_gpu(tmp_path) as second:
+            assert {first, second} == {"0", "1"}
+
+
+def test_a_training_waits_until_a_gpu_is_free(two_gpus, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    taken: list[str | None] = []
+
+    def wait() -> None:
+        with devices.one_gpu(tmp_path) as device:
+            taken.append(device)
+
+    with files.locked(tmp_path / "gpu3.lock"):
+        with files.locked(tmp_path / "gpu5.lock"):
+            waiting = threading.Thread(target=wait)
+            waiting.start()
+            waiting.join(0.5)
+            assert waiting.is_alive() and not taken
+        waiting.join(30)
+        assert taken == ["5"]
+
+
+@pytest.mark.parametrize(("given", "count"), [("7", 8), ("", 8), (None, 0)])
+def test_where_there_is_no_choice_nothing_is_changed(tmp_path, monkeypatch, given, count):
+    monkeypatch.setattr(devices, "gpu_count", lambda: count)
+    if given is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    with devices.one_gpu(tmp_path) as device:
+        assert device is None
+        assert os.environ.get("CUDA_VISIBLE_DEVICES") == given
+    assert not list(tmp_path.iterdir())
