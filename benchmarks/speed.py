@@ -18,12 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from denoise import metrics
+from denoise import backend, metrics
 from denoise.config import Variant, make_plan
 from denoise.enhancement import Enhancer
 from denoise.parallel import ordered_map
 from denoise.spectrogram import FeatureSettings, encode_input, encode_target, stft
-from denoise.training import TrainingSettings, start_backend
 
 ROOT = Path(__file__).parents[1]
 RATE = 8000
@@ -71,7 +70,7 @@ def training(
     keras.config.set_dtype_policy(precision)
     model = models.build(variant.recipe.network, (128, 128, 1))
     keras.config.set_dtype_policy("float32")
-    model.compile("adam", losses.get(variant.recipe.training.loss))
+    model.compile("adam", losses.LOSSES[variant.recipe.training.loss])
     inputs = RNG.standard_normal((batch, 128, 128, 1)).astype(np.float32)
 
     def run() -> object:
@@ -127,7 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="of each measurement (default 5)")
     rounds = parser.parse_args().rounds
-    start_backend(TrainingSettings(threads=os.cpu_count() or 1))
+    backend.start("tensorflow", threads=os.cpu_count() or 1)
     presets = ("quickstart", "unet-huber-esc50")
     jobs = [spectrograms()]
     jobs += [training(name, kind) for name in presets for kind in ("float32", "mixed_bfloat16")]

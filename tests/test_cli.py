@@ -12,9 +12,9 @@ import pytest
 import soundfile
 from conftest import hiss, tone_speech
 
-from denoise import cli, files
+from denoise import cli, files, models
 from denoise.metrics import METRICS
-from denoise.models import unet
+from denoise.models.unet import UNetSettings
 from denoise.spectrogram import FeatureSettings
 
 
@@ -24,8 +24,8 @@ def workspace(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("workspace")
     folder = root / "results" / "models" / "tiny" / "seed0"
     folder.mkdir(parents=True)
-    settings = unet.UNetSettings(filters=(2, 4), dropout=0)
-    unet.build(settings, (32, 32, 1)).save(folder / "model.keras")
+    settings = UNetSettings(filters=(2, 4), dropout=0)
+    models.build(settings, (32, 32, 1)).save(folder / "model.keras")
     features = FeatureSettings(stft={"n_fft": 63, "hop": 31}).model_dump()
     card = {"variant": "tiny", "seed": 0, "rate": 8000, "window": 992, "features": features,
             "parameters": 300}  # fmt: skip

@@ -42,6 +42,15 @@ def test_the_default_configuration_is_valid():
         ({"set": {"features.stft.hop": -63}}, r"features\.stft\.hop is -63: .*greater"),
         ({"set": {"features.stft.hop": 200}}, r"between 1 and n_fft/2 = 127"),
         ({"set": {"training.loss": "hubr"}}, r"unknown loss 'hubr' \(did you mean 'huber'"),
+        ({"set": {"training.metrics": ["iou"]}}, r"unknown metric 'iou'.*there are mae, mse"),
+        ({"set": {"network.name": "unte"}}, r"unknown network 'unte' \(did you mean 'unet'"),
+        ({"set": {"network.leek": 0.1}}, r"set: network\.leek is not .*did you mean 'leak'"),
+        ({"set": {"network": {"name": "autoencoder", "leak": 0}}}, r"network\.leak is .*known are"),
+        (
+            {"set": {"network": {"name": "autoencoder", "filters": [4] * 8}}},
+            "multiples of 256, not",
+        ),
+        ({"set": {"training.optimiser.weight_decay": 0.1}}, "0.1 needs name: adamw, not adam"),
         ({"set": {"training.backend": "theano"}}, r"'tensorflow', 'jax' or 'torch'"),
         ({"set": {"data.speech.0.corpus": "timit"}}, r"unknown corpus 'timit'.*librispeech"),
         ({"set": {"data.speech.0.subsets": ["song"]}}, r"unknown subset of synthetic 'song'"),
@@ -73,6 +82,14 @@ def test_an_empty_or_broken_file_is_named(tmp_path):
         make_plan({"preset": str(tmp_path / "p.yaml")}, PRESETS)
     with pytest.raises(UserError, match="preset is missing"):
         make_plan({}, PRESETS)
+
+
+def test_another_network_is_named_and_keeps_its_own_defaults():
+    made = plan(variants=[{"name": "a", "set": {"network": {"name": "autoencoder"}}}], sweep={})
+    network = made.variants["a"].training_params(0)["network"]
+    assert (network["name"], network["bottleneck"], network["output_activation"]) == (
+        "autoencoder", 512, "sigmoid",
+    )  # fmt: skip
 
 
 def test_a_sweep_is_a_grid_times_variants_and_shares_what_it_can():

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,15 +21,13 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from denoise import corpora
+from denoise import corpora, models
 from denoise.baselines import BASELINES
 from denoise.corpora.folder import listing_digest
 from denoise.enhancement import EnhancementSettings
 from denoise.errors import UserError, did_you_mean, unknown
 from denoise.fetch import DownloadSettings
 from denoise.mixing import MixingSettings, TestSetSettings
-from denoise.models import unet
-from denoise.models.unet import UNetSettings
 from denoise.selection import AudioSettings, SelectionSettings
 from denoise.settings import Settings, canonical_json, digest
 from denoise.sources import SourceSettings
@@ -81,7 +80,7 @@ class Recipe(Settings):
     """Training and validation windows."""
     features: FeatureSettings = FeatureSettings()
     """What the network sees and predicts."""
-    network: UNetSettings = UNetSettings()
+    network: models.AnyNetwork = models.unet.UNetSettings()
     """The network."""
     training: TrainingSettings = TrainingSettings()
     """The training."""
@@ -92,7 +91,7 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:
-        unet.check_shape(self.network, spectrogram_shape(self.mixing.window, self.features.stft))
+        models.check_shape(self.network, spectrogram_shape(self.mixing.window, self.features.stft))
         if not self.test_sets:
             raise ValueError("test_sets must name at least one test set")
         for name in self.test_sets:
@@ -252,12 +251,12 @@ def validated(model: type[Settings], value: Any, where: str) -> Any:
 
 
 def _explain(model: type[Settings], item: Any, where: str) -> str:
-    path = ".".join(str(part) for part in item["loc"])
-    name = f"{where}: {path}" if path else where
+    path, group = _resolve(model, item["loc"])
+    name = f"{where}: {'.'.join(path)}" if path else where
     if item["type"] == "extra_forbidden":
-        known = _keys_at(model, item["loc"][:-1])
-        last = str(item["loc"][-1])
-        return f"{name} is not a known key{did_you_mean(last, known)}: known are {', '.join(known)}"
+        known = list(group.model_fields)
+        hint = did_you_mean(path[-1], known)
+        return f"{name} is not a known key{hint}: known are {', '.join(known)}"
     message = item["msg"].removeprefix("Value error, ")
     value = item.get("input")
     shown = ":" if isinstance(value, dict | Settings) else f" is {value!r}:"
@@ -266,20 +265,32 @@ def _explain(model: type[Settings], item: Any, where: str) -> str:
     return f"{name}{shown} {message}"
 
 
-def _keys_at(model: type[Settings], loc: tuple[Any, ...]) -> list[str]:
-    """The known keys of the nested model at `loc`."""
-    current: Any = model
+def _resolve(model: type[Settings], loc: tuple[Any, ...]) -> tuple[list[str], type[Settings]]:
+    """The path of an error as a person writes it, and the innermost known group it leads to.
+
+    Pydantic puts the name of a chosen alternative, such as a network's, into the location.
+    """
+    path: list[str] = []
+    group = model
+    choices: list[type[Settings]] = []
     for part in loc:
-        fields = getattr(current, "model_fields", {})
-        if part in fields:
-            current = fields[part].annotation
-        for _ in range(3):
-            arguments = [
-                a for a in getattr(current, "__args__", ()) if a is not type(None) and a is not ...
-            ]
-            if arguments and not hasattr(current, "model_fields"):
-                current = arguments[-1]
-    return list(getattr(current, "model_fields", {}))
+        chosen = [choice for choice in choices if choice.model_fields["name"].default == part]
+        if chosen:
+            group, choices = chosen[0], []
+            continue
+        path.append(str(part))
+        if part in group.model_fields:
+            found = _groups(group.model_fields[part].annotation)
+            choices = found if len(found) > 1 else []
+            group = found[0] if len(found) == 1 else group
+    return path, group
+
+
+def _groups(annotation: Any) -> list[type[Settings]]:
+    """The settings models inside an annotation."""
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        return [annotation]
+    return [group for item in typing.get_args(annotation) for group in _groups(item)]
 
 
 def override(recipe: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Run by `make docs`; tests compare the results with the sources.
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import tomllib
@@ -17,6 +18,7 @@ from pydantic_core import PydanticUndefined
 
 from denoise import files
 from denoise.config import Experiment, Recipe
+from denoise.losses import LOSSES, METRICS
 
 _HEADER = """# Configuration
 
@@ -40,33 +42,38 @@ def table() -> str:
         )
         parts += [f"| `{key}` | {text} | {allowed} | {default} |\n"
                   for key, text, allowed, default in _rows(model, "")]  # fmt: skip
+    for heading, measures in (("Losses", LOSSES), ("Metrics while training", METRICS)):
+        parts.append(f"\n## {heading}\n\n| name | what it is |\n|---|---|\n")
+        for name, measure in measures.items():
+            about = " ".join(inspect.cleandoc(measure.__doc__ or "").split())
+            parts.append(f"| `{name}` | {about} |\n")
     return "".join(parts)
 
 
-def _rows(model: type[BaseModel], prefix: str) -> list[tuple[str, str, str, str]]:
-    rows = []
+def _rows(model: type[BaseModel], prefix: str, choice: str = "") -> list[tuple[str, ...]]:
+    """Key, meaning, allowed values and default of every setting; `choice` stands before each."""
+    rows: list[tuple[str, ...]] = []
     for name, field in model.model_fields.items():
         key = f"{prefix}{name}"
-        text = " ".join((field.description or "").split())
-        nested, marker = _nested(field.annotation)
-        if nested is not None:
+        text = choice + " ".join((field.description or "").split())
+        members, marker = _nested(field.annotation)
+        for nested in members:
             about = " ".join((nested.__doc__ or "").split())
-            rows.append((key, text if text else about, f"group: {about}", ""))
-            rows += _rows(nested, f"{key}{marker}.")
-        else:
+            rows.append((key, text or about, f"group: {about}", ""))
+            member = f"`{nested.model_fields['name'].default}`: " if len(members) > 1 else choice
+            rows += _rows(nested, f"{key}{marker}.", member)
+        if not members:
             rows.append((key, text, _allowed(field), _default(field)))
     return rows
 
 
-def _nested(annotation: Any) -> tuple[type[BaseModel] | None, str]:
-    """The settings model inside an annotation, and how its path goes on."""
+def _nested(annotation: Any) -> tuple[list[type[BaseModel]], str]:
+    """The settings models inside an annotation, and how their paths go on."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation, ""
+        return [annotation], ""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    for argument in arguments:
-        if isinstance(argument, type) and issubclass(argument, BaseModel):
-            return argument, ".<name>" if origin is dict else ".<number>" if origin is tuple else ""
-    return None, ""
+    found = [a for a in arguments if isinstance(a, type) and issubclass(a, BaseModel)]
+    return found, ".<name>" if origin is dict else ".<number>" if origin is tuple else ""
 
 
 def _allowed(field: Any) -> str:

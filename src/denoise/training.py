@@ -11,12 +11,10 @@ from __future__ import annotations
 import functools
 import logging
 import math
-import os
-import platform
 import resource
 import shutil
-import sys
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,8 +23,16 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, field_validator
 
-from denoise import files, losses, models
+from denoise import backend, files, losses, models
 from denoise.errors import UserError
+from denoise.models import NetworkSettings
+from denoise.optimisation import (
+    OptimiserSettings,
+    ScheduleSettings,
+    averaged_weights,
+    learning_rate,
+    optimiser,
+)
 from denoise.provenance import code_version
 from denoise.settings import Settings, digest, item_seed
 
@@ -36,31 +42,22 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class ScheduleSettings(Settings):
-    """How the learning rate changes during the training."""
-
-    kind: Literal["plateau", "cosine"] = "plateau"
-    """`plateau`: reduced when the validation loss stops falling; `cosine`: half a cosine from the
-    start to `minimum` over all epochs (Loshchilov & Hutter, ICLR 2017, without restarts)."""
-    warmup_epochs: float = Field(0, ge=0)
-    """Epochs, or a part of one, over which the learning rate rises from 0."""
-    factor: float = Field(0.5, gt=0, le=1)
-    """With `plateau`: factor on the learning rate; 1 keeps it."""
-    patience: int = Field(3, ge=1)
-    """With `plateau`: epochs without a better validation loss before a reduction."""
-    minimum: float = Field(1e-7, gt=0)
-    """The learning rate never falls below this, but while warming up."""
-
-
 class TrainingSettings(Settings):
     """How a network is trained. Changing these trains again, but mixes nothing."""
 
     backend: Literal["tensorflow", "jax", "torch"] = "tensorflow"
     """The library that Keras computes with."""
     loss: str = "huber"
-    """`huber`, `mse`, `mae` or `log_cosh`."""
+    """One of the losses listed at the end."""
+    metrics: tuple[str, ...] = ("mae",)
+    """What is followed beside the loss: metrics listed at the end."""
+    optimiser: OptimiserSettings = OptimiserSettings()
+    """The optimiser."""
     learning_rate: float = Field(1e-3, gt=0, le=1)
-    """Of Adam, at the start."""
+    """At the start."""
+    learning_rate_batch: int | None = Field(None, ge=1)
+    """The batch size that `learning_rate` is meant for: with others it changes in proportion (Goyal
+    et al., arXiv:1706.02677); default it is used as it is."""
     schedule: ScheduleSettings = ScheduleSettings()
     """How the learning rate changes."""
     epochs: int = Field(10, ge=1)
@@ -84,108 +81,24 @@ class TrainingSettings(Settings):
     def _check_loss(cls, name: str) -> str:
         return losses.check(name)
 
+    @field_validator("metrics")
+    @classmethod
+    def _check_metrics(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(losses.check_metric(name) for name in names)
+
+    @property
+    def initial_learning_rate(self) -> float:
+        """The learning rate that the schedule starts from."""
+        return self.learning_rate * self.batch_size / (self.learning_rate_batch or self.batch_size)
+
 
 class TrainingFailed(UserError):
     """Training cannot go on; the last good checkpoint is kept."""
 
 
-def start_backend(settings: TrainingSettings) -> None:
-    """Choose the backend, its threads and determinism; to be called before Keras is imported."""
-    loaded = sys.modules.get("keras")
-    if loaded is not None and loaded.backend.backend() != settings.backend:
-        raise UserError(
-            f"training.backend is {settings.backend}, but this process already uses "
-            f"{loaded.backend.backend()}: start a new one"
-        )
-    os.environ["KERAS_BACKEND"] = settings.backend
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    try:
-        if settings.backend == "tensorflow":
-            import tensorflow as tf
-
-            if loaded is None:
-                _configure_tensorflow(tf, settings)
-        elif settings.backend == "torch":
-            import torch
-
-            torch.set_num_threads(settings.threads)
-            torch.use_deterministic_algorithms(settings.deterministic, warn_only=True)
-        else:
-            # The size of XLA's thread pool on a CPU.
-            os.environ["NPROC"] = str(settings.threads)
-            os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-            flags = os.environ.get("XLA_FLAGS", "")
-            os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
-            import jax  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            f"training.backend {settings.backend} is not installed ({error}): "
-            f"run make install EXTRA={settings.backend}"
-        ) from None
-
-
-def _configure_tensorflow(tf: Any, settings: TrainingSettings) -> None:
-    tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-    for device in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(device, True)
-    if settings.deterministic:
-        tf.config.experimental.enable_op_determinism()
-
-
-def learning_rate(
-    settings: TrainingSettings, validation_losses: list[float], progress: float = 0.0
-) -> float:
-    """The learning rate of a step.
-
-    Parameters
-    ----------
-    validation_losses : list of float
-        Of the epochs before this one.
-    progress : float
-        Share of this epoch that is done, from 0 to 1.
-
-    Returns
-    -------
-    float
-        From 0, where a warm-up starts, to ``settings.learning_rate``.
-    """
-    schedule = settings.schedule
-    done = len(validation_losses) + progress
-    if schedule.kind == "cosine":
-        share = min(done / settings.epochs, 1.0)
-        span = settings.learning_rate - schedule.minimum
-        rate = schedule.minimum + span * (1 + math.cos(math.pi * share)) / 2
-    else:
-        rate = _plateau(settings, validation_losses)
-    return rate * min(1.0, done / schedule.warmup_epochs) if schedule.warmup_epochs else rate
-
-
-def _plateau(settings: TrainingSettings, validation_losses: list[float]) -> float:
-    rate, best, waited = settings.learning_rate, math.inf, 0
-    for loss in validation_losses:
-        if loss < best:
-            best, waited = loss, 0
-            continue
-        waited += 1
-        if waited >= settings.schedule.patience:
-            rate = max(rate * settings.schedule.factor, settings.schedule.minimum)
-            waited = 0
-    return rate
-
-
-def should_stop(settings: TrainingSettings, validation_losses: list[float]) -> bool:
-    """Whether the validation losses so far ask for an end."""
-    if len(validation_losses) >= settings.epochs:
-        return True
-    if settings.early_stopping is None or not validation_losses:
-        return False
-    return len(validation_losses) - 1 - int(np.argmin(validation_losses)) >= settings.early_stopping
-
-
 def train(
     cache_folders: dict[str, Path],
-    network: Settings,
+    network: NetworkSettings,
     settings: TrainingSettings,
     seed: int,
     out_folder: Path,
@@ -215,7 +128,7 @@ def train(
     TrainingFailed
         If a loss is not finite.
     """
-    start_backend(settings)
+    backend.start(settings.backend, threads=settings.threads, deterministic=settings.deterministic)
     import keras
 
     keras.config.set_dtype_policy(settings.precision)
@@ -230,18 +143,39 @@ def train(
     history = checkpoints.restore(model)
     for row in history:
         on_epoch(row)
-    keeper = _Epoch(training, validation)
     while not should_stop(settings, [row["val_loss"] for row in history]):
         losses_so_far = [row["val_loss"] for row in history]
-        rate = functools.partial(learning_rate, settings, losses_so_far)
-        row = keeper.run(model, seed, len(history), settings, rate)
-        history.append({"epoch": len(history) + 1, "learning_rate": rate(1.0), **row})
-        row = history[-1]
-        checkpoints.save(model, history)
+        rate = functools.partial(
+            learning_rate,
+            settings.schedule,
+            settings.initial_learning_rate,
+            settings.epochs,
+            losses_so_far,
+        )
+        started = time.monotonic()
+        row = {"epoch": len(history) + 1, "learning_rate": rate(1.0)}
+        row |= _train_epoch(model, training, seed, len(history), settings, rate)
+        with averaged_weights(model, settings.optimiser):
+            row |= _validate(model, validation, len(history))
+            better = row["val_loss"] < min(losses_so_far, default=math.inf)
+            best = model.get_weights() if better else None
+        row["seconds"] = round(time.monotonic() - started, 2)
+        log.info("epoch %d: loss %.5f val_loss %.5f", row["epoch"], row["loss"], row["val_loss"])
+        history.append(row)
+        checkpoints.save(model, history, best)
         on_epoch(row)
-    checkpoints.load_best(model)
-    _write_model(model, network, settings, out_folder, history, card, training)
+    model.set_weights(checkpoints.best_weights())
+    _write_model(model, network, out_folder, history, card, training)
     shutil.rmtree(checkpoints.folder)
+
+
+def should_stop(settings: TrainingSettings, validation_losses: list[float]) -> bool:
+    """Whether the validation losses so far ask for an end."""
+    if len(validation_losses) >= settings.epochs:
+        return True
+    if settings.early_stopping is None or not validation_losses:
+        return False
+    return len(validation_losses) - 1 - int(np.argmin(validation_losses)) >= settings.early_stopping
 
 
 def _allow_many_open_files() -> None:
@@ -287,54 +221,50 @@ class Windows:
         )  # type: ignore[return-value]
 
 
-class _Epoch:
-    """One pass over the training windows and one over the validation windows."""
+def _train_epoch(
+    model: keras.Model,
+    windows: Windows,
+    seed: int,
+    epoch: int,
+    settings: TrainingSettings,
+    rate: Callable[[float], float],
+) -> dict[str, float]:
+    """One pass over the training windows; the means of the loss and the metrics over it."""
+    _reseed(model, item_seed(seed, "dropout", epoch))
+    windows.shuffle(item_seed(seed, "shuffle", epoch))
+    started = last = time.monotonic()
+    steps = len(windows)
+    mean = _Mean()
+    for step in range(steps):
+        batch = windows.batch(step)
+        # The first step of a warm-up has a rate above zero, the last reaches the full rate.
+        model.optimizer.learning_rate.assign(rate((step + 1) / steps))
+        loss = mean.add(model.train_on_batch(*batch, return_dict=True), len(batch[0]))
+        if not math.isfinite(loss):
+            raise _not_finite(loss, f"at batch {step + 1} of epoch {epoch + 1}")
+        now = time.monotonic()
+        if now - last > 15 or step == steps - 1:
+            last = now
+            done = epoch + (step + 1) / steps
+            pace = (now - started) / (step + 1) * steps
+            log.info(
+                "epoch %d/%d batch %d/%d loss %.5f, at most %s left",
+                epoch + 1, settings.epochs, step + 1, steps, mean.values()["loss"],
+                _clock(pace * (settings.epochs - done)),
+            )  # fmt: skip
+    return mean.values()
 
-    def __init__(self, training: Windows, validation: Windows) -> None:
-        self.training, self.validation = training, validation
 
-    def run(
-        self,
-        model: keras.Model,
-        seed: int,
-        epoch: int,
-        settings: TrainingSettings,
-        rate: Callable[[float], float],
-    ) -> dict[str, float]:
-        started = time.monotonic()
-        _reseed(model, item_seed(seed, "dropout", epoch))
-        self.training.shuffle(item_seed(seed, "shuffle", epoch))
-        last = time.monotonic()
-        steps = len(self.training)
-        mean = _Mean()
-        for step in range(steps):
-            batch = self.training.batch(step)
-            # The first step of a warm-up has a rate above zero, the last reaches the full rate.
-            model.optimizer.learning_rate.assign(rate((step + 1) / steps))
-            loss = mean.add(model.train_on_batch(*batch, return_dict=True), len(batch[0]))
-            if not math.isfinite(loss):
-                raise _not_finite(loss, f"at batch {step + 1} of epoch {epoch + 1}")
-            now = time.monotonic()
-            if now - last > 15 or step == steps - 1:
-                last = now
-                done = epoch + (step + 1) / steps
-                pace = (now - started) / (step + 1) * steps
-                log.info(
-                    "epoch %d/%d batch %d/%d loss %.5f, at most %s left",
-                    epoch + 1, settings.epochs, step + 1, steps, mean.values()["loss"],
-                    _clock(pace * (settings.epochs - done)),
-                )  # fmt: skip
-        row = mean.values()
-        mean = _Mean()
-        for step in range(len(self.validation)):
-            batch = self.validation.batch(step)
-            mean.add(model.test_on_batch(*batch, return_dict=True), len(batch[0]))
-        row |= {f"val_{name}": value for name, value in mean.values().items()}
-        if not math.isfinite(row["val_loss"]):
-            raise _not_finite(row["val_loss"], f"on the validation windows of epoch {epoch + 1}")
-        seconds = time.monotonic() - started
-        log.info("epoch %d: loss %.5f val_loss %.5f", epoch + 1, row["loss"], row["val_loss"])
-        return {**row, "seconds": round(seconds, 2)}
+def _validate(model: keras.Model, windows: Windows, epoch: int) -> dict[str, float]:
+    """The means of the loss and the metrics over the validation windows, named ``val_…``."""
+    mean = _Mean()
+    for step in range(len(windows)):
+        batch = windows.batch(step)
+        mean.add(model.test_on_batch(*batch, return_dict=True), len(batch[0]))
+    row = {f"val_{name}": value for name, value in mean.values().items()}
+    if not math.isfinite(row["val_loss"]):
+        raise _not_finite(row["val_loss"], f"on the validation windows of epoch {epoch + 1}")
+    return row
 
 
 def _not_finite(loss: float, where: str) -> TrainingFailed:
@@ -377,33 +307,22 @@ def _reseed(model: keras.Model, seed: int) -> None:
 
 
 def _compile(model: keras.Model, settings: TrainingSettings) -> None:
-    import keras
-
-    on_gpu = any("gpu" in device.lower() or "cuda" in device.lower() for device in _devices())
-    jit = settings.xla if settings.xla != "auto" else on_gpu or settings.backend == "jax"
+    jit = settings.xla
+    if jit == "auto":
+        jit = backend.has_gpu() or settings.backend == "jax"
     model.compile(
-        optimizer=keras.optimizers.Adam(settings.learning_rate),
-        loss=losses.get(settings.loss),
-        metrics=["mae"],
-        jit_compile=bool(jit) and settings.backend != "torch",
+        optimizer=optimiser(settings.optimiser, settings.initial_learning_rate),
+        loss=losses.LOSSES[settings.loss],
+        metrics=[losses.METRICS[name] for name in settings.metrics],
+        jit_compile=jit and settings.backend != "torch",
     )
-
-
-def _devices() -> list[str]:
-    import keras
-
-    if keras.backend.backend() == "torch":  # for which Keras cannot list them
-        import torch
-
-        return [f"cuda:{number}" for number in range(torch.cuda.device_count())] or ["cpu:0"]
-    return list(keras.distribution.list_devices())
 
 
 class Checkpoints:
     """Checkpoints of one training, of which the newest whole one counts.
 
-    Each is a folder ``epoch-<n>`` with the weights and optimiser state (``state.keras``), the
-    best weights so far and the history; it gets its name only when it is complete, and the one
+    Each is a folder ``epoch-<n>`` with the weights and the optimiser's variables (``state.npz``),
+    the best weights so far and the history; it gets its name only when it is complete, and the one
     before is kept in case the newest cannot be read.
     """
 
@@ -413,21 +332,23 @@ class Checkpoints:
     def _existing(self) -> list[Path]:
         return sorted(self.folder.glob("epoch-*"), reverse=True)
 
-    def save(self, model: keras.Model, history: list[dict[str, float]]) -> None:
-        """Write the state after the last epoch of `history`; remove all but the one before."""
-        target = self.folder / f"epoch-{len(history):05d}"
-        losses_so_far = [row["val_loss"] for row in history]
-        with files.replacing(target) as temporary:
+    def save(
+        self,
+        model: keras.Model,
+        history: list[dict[str, float]],
+        best: list[np.ndarray] | None,
+    ) -> None:
+        """Write the state after the last epoch of `history`; remove all but the one before.
+
+        `best` are the weights to keep, if this epoch is the best so far.
+        """
+        with files.replacing(self.folder / f"epoch-{len(history):05d}") as temporary:
             temporary.mkdir(parents=True)
-            # A model file rather than weights: it holds the optimiser's state too.
-            model.save(temporary / "state.keras")
-            if (
-                losses_so_far[-1] == min(losses_so_far)
-                and losses_so_far.index(losses_so_far[-1]) == len(history) - 1
-            ):
-                model.save_weights(temporary / "best.weights.h5")
+            _save_arrays(temporary / "state.npz", [item.numpy() for item in _state(model)])
+            if best is not None:
+                _save_arrays(temporary / "best.npz", best)
             else:
-                shutil.copy(self._existing()[0] / "best.weights.h5", temporary)
+                shutil.copy(self._existing()[0] / "best.npz", temporary)
             files.write_json(
                 temporary / "state.json", {"fingerprint": self.fingerprint, "history": history}
             )
@@ -436,8 +357,7 @@ class Checkpoints:
 
     def restore(self, model: keras.Model) -> list[dict[str, float]]:
         """Load the newest checkpoint into a compiled `model`; its history, empty if none."""
-        import keras
-
+        model.optimizer.build(model.trainable_variables)
         for folder in self._existing():
             try:
                 state = files.read_json(folder / "state.json")
@@ -445,30 +365,40 @@ class Checkpoints:
                     log.warning("%s belongs to another configuration; starting afresh", folder)
                     shutil.rmtree(self.folder)
                     return []
-                saved = keras.saving.load_model(folder / "state.keras", safe_mode=True)
-                model.optimizer.build(model.trainable_variables)
-                model.set_weights(saved.get_weights())
-                for mine, theirs in zip(
-                    model.optimizer.variables, saved.optimizer.variables, strict=True
-                ):
-                    mine.assign(theirs)
-            except (OSError, ValueError, KeyError, EOFError) as error:
+                saved = _load_arrays(folder / "state.npz")
+                _load_arrays(folder / "best.npz")
+            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
                 log.warning("%s cannot be read (%s); trying the one before", folder, error)
                 shutil.rmtree(folder)
                 continue
+            for variable, value in zip(_state(model), saved, strict=True):
+                variable.assign(value)
             log.info("resuming after epoch %d", len(state["history"]))
             return list(state["history"])
         return []
 
-    def load_best(self, model: keras.Model) -> None:
-        """Load the weights with the lowest validation loss."""
-        model.load_weights(self._existing()[0] / "best.weights.h5")
+    def best_weights(self) -> list[np.ndarray]:
+        """The weights with the lowest validation loss."""
+        return _load_arrays(self._existing()[0] / "best.npz")
+
+
+def _state(model: keras.Model) -> list[Any]:
+    """All variables that the next step depends on, but those of the random layers."""
+    return [*model.weights, *model.optimizer.variables]
+
+
+def _save_arrays(path: Path, arrays: list[np.ndarray]) -> None:
+    np.savez(path, *arrays)
+
+
+def _load_arrays(path: Path) -> list[np.ndarray]:
+    with np.load(path, allow_pickle=False) as saved:
+        return [saved[f"arr_{number}"] for number in range(len(saved.files))]
 
 
 def _write_model(
     model: keras.Model,
-    network: Settings,
-    settings: TrainingSettings,
+    network: NetworkSettings,
     out_folder: Path,
     history: list[dict[str, float]],
     card: dict[str, Any],
@@ -495,25 +425,7 @@ def _write_model(
             "best_val_loss": best["val_loss"],
             "wall_time_s": round(sum(row["seconds"] for row in history), 1),
             "code_version": code_version(Path(__file__).parent),
-            "software": {
-                "python": platform.python_version(),
-                "keras": keras.__version__,
-                settings.backend: _backend_version(settings.backend),
-            },
-            "hardware": hardware(),
+            "software": backend.software(),
+            "hardware": backend.hardware(),
         },
     )
-
-
-def _backend_version(backend: str) -> str:
-    return str(sys.modules[backend].__version__)
-
-
-def hardware() -> dict[str, object]:
-    """The processor, its cores and the devices that Keras sees."""
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        lines = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        name = lines[0].split(":", 1)[1].strip() if lines else name
-    return {"processor": name, "cores": os.cpu_count(), "devices": _devices()}

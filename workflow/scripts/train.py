@@ -11,7 +11,6 @@ from denoise.training import TrainingSettings, train
 
 with job(snakemake), one_gpu(Path("results/locks")):
     card = json.loads(snakemake.params.settings)
-    network = models.settings_class(card["network"]["name"]).model_validate(card["network"])
     caches = {part: Path(snakemake.input[part]).parent for part in ("train", "validation")}
     # A checkpoint of other code is not continued, and a run of other code is another run.
     card["code"] = snakemake.params.code
@@ -19,7 +18,7 @@ with job(snakemake), one_gpu(Path("results/locks")):
     with tracking.live(snakemake.config["experiment"], card) as on_epoch:
         train(
             caches,
-            network,
+            models.from_dict(card["network"]),
             TrainingSettings.model_validate(card["training"]),
             card["seed"],
             Path(snakemake.output.model).parent,

@@ -1,34 +1,82 @@
 """The networks, by the name they have in ``config.yaml``.
 
-To add one, write a module with settings and a function that builds it, and name it in `NETWORKS`.
-Keras is imported only when a network is built.
+To add one, write a module with its settings and a function that builds it, and name both in
+`NETWORKS`.  Keras is imported only when a network is built.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Union
 
-from denoise.errors import unknown
-from denoise.models import unet
-from denoise.settings import Settings
+from pydantic import BeforeValidator, Field
+
+from denoise.errors import UserError, unknown
+from denoise.models import autoencoder, unet
+from denoise.models.base import NetworkSettings
 
 if TYPE_CHECKING:
     import keras
 
-NETWORKS: dict[str, tuple[type[Settings], Callable[..., Any]]] = {
+NETWORKS: dict[str, tuple[type[NetworkSettings], Callable[..., keras.Model]]] = {
     "unet": (unet.UNetSettings, unet.build),
+    "autoencoder": (autoencoder.AutoencoderSettings, autoencoder.build),
 }
 
 
-def settings_class(name: str) -> type[Settings]:
-    """The settings of the network called `name`; an error that lists them all if there is none."""
-    if name not in NETWORKS:
-        raise unknown("network", name, NETWORKS)
-    return NETWORKS[name][0]
+def _check_name(value: Any) -> Any:
+    """Fill in the default network, and refuse a name that is none."""
+    if not isinstance(value, dict):
+        return value
+    value = {"name": "unet", **value}
+    if value["name"] not in NETWORKS:
+        raise unknown("network", str(value["name"]), NETWORKS)
+    return value
 
 
-def build(settings: Settings, input_shape: tuple[int, int, int]) -> keras.Model:
-    """Build the network that `settings` describe, for inputs [shape=(batch, *input_shape)]."""
-    name = settings.name  # type: ignore[attr-defined]
-    return NETWORKS[name][1](settings, input_shape)
+if TYPE_CHECKING:
+    AnyNetwork = NetworkSettings
+else:
+    AnyNetwork = Annotated[
+        Union[tuple(settings for settings, _ in NETWORKS.values())],  # noqa: UP007
+        Field(discriminator="name"),
+        BeforeValidator(_check_name),
+    ]
+
+
+def from_dict(value: dict[str, Any]) -> NetworkSettings:
+    """The settings of a network from their JSON form, such as a model card has."""
+    _check_name(value)
+    return NETWORKS[value["name"]][0].model_validate(value)
+
+
+def check_shape(settings: NetworkSettings, shape: tuple[int, int]) -> None:
+    """Raise `UserError` unless the network takes spectrograms [shape=(frequency, time)]."""
+    step = settings.step
+    if shape[0] % step or shape[1] % step:
+        raise UserError(
+            f"network {settings.name} with {len(settings.filters)} levels needs spectrograms whose "
+            f"sides are multiples of {step}, not {shape[0]}x{shape[1]}: change features.stft, "
+            "features.bins, mixing.window or network.filters"
+        )
+
+
+def build(
+    settings: NetworkSettings, input_shape: tuple[int, int, int], outputs: int = 1
+) -> keras.Model:
+    """Build the network that `settings` describe.
+
+    Parameters
+    ----------
+    input_shape
+        (frequency, time, channels) of the input.
+    outputs
+        Channels of the output, which otherwise has the shape of the input.
+
+    Raises
+    ------
+    UserError
+        If the network cannot take this shape.
+    """
+    check_shape(settings, input_shape[:2])
+    return NETWORKS[settings.name][1](settings, input_shape, outputs)

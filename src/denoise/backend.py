@@ -1,0 +1,107 @@
+"""The library that Keras computes with, and the devices that it sees."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+from denoise.errors import UserError
+
+
+def start(name: str, *, threads: int = 2, deterministic: bool = True) -> None:
+    """Choose the backend of Keras; to be called before Keras is imported.
+
+    Parameters
+    ----------
+    name
+        ``tensorflow``, ``jax`` or ``torch``.
+    threads
+        CPU threads of the arithmetic.
+    deterministic
+        Use only operations that give the same result every time.
+
+    Raises
+    ------
+    UserError
+        If it is not installed, or this process already uses another.
+    """
+    loaded = sys.modules.get("keras")
+    if loaded is not None and loaded.backend.backend() != name:
+        raise UserError(
+            f"training.backend is {name}, but this process already uses "
+            f"{loaded.backend.backend()}: start a new one"
+        )
+    os.environ["KERAS_BACKEND"] = name
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        if name == "tensorflow":
+            import tensorflow as tf
+
+            if loaded is None:
+                _configure_tensorflow(tf, threads, deterministic)
+        elif name == "torch":
+            import torch
+
+            torch.set_num_threads(threads)
+            torch.use_deterministic_algorithms(deterministic, warn_only=True)
+        else:
+            # The size of XLA's thread pool on a CPU.
+            os.environ["NPROC"] = str(threads)
+            os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+            flags = os.environ.get("XLA_FLAGS", "")
+            os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+            import jax  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f"training.backend {name} is not installed ({error}): run make install EXTRA={name}"
+        ) from None
+
+
+def _configure_tensorflow(tf: Any, threads: int, deterministic: bool) -> None:
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    for device in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(device, True)
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+
+
+def devices() -> list[str]:
+    """The devices that Keras computes on, such as ``cpu:0`` or ``gpu:0``."""
+    import keras
+
+    if keras.backend.backend() == "torch":  # for which Keras cannot list them
+        import torch
+
+        return [f"cuda:{number}" for number in range(torch.cuda.device_count())] or ["cpu:0"]
+    return list(keras.distribution.list_devices())
+
+
+def has_gpu() -> bool:
+    """Whether Keras computes on a GPU."""
+    return any("gpu" in device.lower() or "cuda" in device.lower() for device in devices())
+
+
+def software() -> dict[str, str]:
+    """The versions of Python, Keras and the backend in use."""
+    import keras
+
+    name = keras.backend.backend()
+    return {
+        "python": platform.python_version(),
+        "keras": keras.__version__,
+        name: str(sys.modules[name].__version__),
+    }
+
+
+def hardware() -> dict[str, object]:
+    """The processor, its cores and the devices that Keras sees."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        name = lines[0].split(":", 1)[1].strip() if lines else name
+    return {"processor": name, "cores": os.cpu_count(), "devices": devices()}

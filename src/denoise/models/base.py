@@ -1,0 +1,32 @@
+"""What all networks have in common."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from denoise.settings import Settings
+
+
+class NetworkSettings(Settings):
+    """A network. Changing it trains again."""
+
+    name: str
+    """The network."""
+    filters: tuple[int, ...] = Field(min_length=1)
+    """Filters of each level."""
+    output_activation: Literal["tanh", "sigmoid", "linear"] = "tanh"
+    """Activation of the last convolution; it must reach the range of the scaled target."""
+
+    @field_validator("filters")
+    @classmethod
+    def _check_filters(cls, filters: tuple[int, ...]) -> tuple[int, ...]:
+        if min(filters) < 1:
+            raise ValueError(f"filters {list(filters)} must be positive numbers")
+        return filters
+
+    @property
+    def step(self) -> int:
+        """Both sides of a spectrogram must be multiples of this."""
+        return 1
