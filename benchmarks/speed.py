@@ -21,8 +21,9 @@ import numpy as np
 from denoise import backend, metrics
 from denoise.config import Variant, make_plan
 from denoise.enhancement import Enhancer
+from denoise.features import Features, FeatureSettings
 from denoise.parallel import ordered_map
-from denoise.spectrogram import FeatureSettings, encode_input, encode_target, stft
+from denoise.spectrogram import stft
 
 ROOT = Path(__file__).parents[1]
 RATE = 8000
@@ -40,13 +41,14 @@ def speech_like(samples: int) -> np.ndarray:
 
 def spectrograms(batch: int = 64) -> tuple[str, float, Callable[[], object]]:
     """Windows a second that become a network's input and target, on one core."""
-    settings = FeatureSettings()
+    features = Features(FeatureSettings())
     clean = speech_like(batch * WINDOW).reshape(batch, WINDOW)
     noisy = clean + 0.05 * RNG.standard_normal(clean.shape).astype(np.float32)
 
     def run() -> object:
-        mixed, speech = (np.abs(stft(waves, settings.stft)) for waves in (noisy, clean))
-        return encode_input(mixed, settings), encode_target(mixed, speech, settings)
+        mixed, speech = (stft(waves, features.settings.stft) for waves in (noisy, clean))
+        zero = features.references(mixed)
+        return features.encode_input(mixed, zero), features.encode_target(mixed, speech, zero)
 
     return "spectrograms, windows/s", batch, run
 
@@ -84,7 +86,7 @@ def enhancement(preset: str, seconds: int = 30) -> tuple[str, float, Callable[[]
     from denoise import models
 
     variant = _first_variant(preset)
-    card = variant.training_params(0)
+    card = {**variant.training_params(0), "scales": {}}
     enhancer = Enhancer(models.build(variant.recipe.network, (128, 128, 1)), card)
     noisy = speech_like(seconds * RATE)
     return f"enhancement {preset}, x real time", seconds, functools.partial(enhancer.enhance, noisy)

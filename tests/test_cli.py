@@ -13,9 +13,9 @@ import soundfile
 from conftest import hiss, tone_speech
 
 from denoise import cli, files, models
+from denoise.features import FeatureSettings
 from denoise.metrics import METRICS
 from denoise.models.unet import UNetSettings
-from denoise.spectrogram import FeatureSettings
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def workspace(tmp_path_factory) -> Path:
     models.build(settings, (32, 32, 1)).save(folder / "model.keras")
     features = FeatureSettings(stft={"n_fft": 63, "hop": 31}).model_dump()
     card = {"variant": "tiny", "seed": 0, "rate": 8000, "window": 992, "features": features,
-            "parameters": 300}  # fmt: skip
+            "scales": {}, "parameters": 300}  # fmt: skip
     files.write_json(folder / "card.json", card)
     return root
 

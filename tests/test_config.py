@@ -51,6 +51,12 @@ def test_the_default_configuration_is_valid():
             "multiples of 256, not",
         ),
         ({"set": {"training.optimiser.weight_decay": 0.1}}, "0.1 needs name: adamw, not adam"),
+        ({"set": {"training.loss": "bce"}}, "bce compares values from 0 to 1: use network"),
+        (
+            {"set": {"features.target_scaling": {"kind": "min_max", "range": [-2, 1]}}},
+            r"tanh gives values from -1 to 1, but features.target_scaling.range is \[-2",
+        ),
+        ({"set": {"features.target": "complex_mask"}}, "needs input: level_and_phase"),
         ({"set": {"training.backend": "theano"}}, r"'tensorflow', 'jax' or 'torch'"),
         ({"set": {"data.speech.0.corpus": "timit"}}, r"unknown corpus 'timit'.*librispeech"),
         ({"set": {"data.speech.0.subsets": ["song"]}}, r"unknown subset of synthetic 'song'"),
@@ -90,6 +96,15 @@ def test_another_network_is_named_and_keeps_its_own_defaults():
     assert (network["name"], network["bottleneck"], network["output_activation"]) == (
         "autoencoder", 512, "sigmoid",
     )  # fmt: skip
+
+
+def test_only_measured_scalings_are_measured():
+    affine = {"kind": "affine", "add": 46, "divide": 50}
+    made = plan(
+        sweep={"features.input_scaling": [affine, {"kind": "min_max"}, {"kind": "standard"}]},
+    )
+    assert len(made.spectrograms) == 3 and len(made.measured) == 2
+    assert len(made.mixtures) == 1
 
 
 def test_a_sweep_is_a_grid_times_variants_and_shares_what_it_can():

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from denoise import baselines
 from denoise.enhancement import Enhancer
 from denoise.errors import UserError
+from denoise.features import FeatureSettings
 from denoise.metrics import si_sdr
-from denoise.spectrogram import FeatureSettings
 
-CARD = {"rate": 8000, "window": 8064, "features": FeatureSettings().model_dump()}
+CARD = {"rate": 8000, "window": 8064, "features": FeatureSettings().model_dump(), "scales": {}}
 
 
 class Constant:

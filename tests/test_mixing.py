@@ -117,6 +117,36 @@ def test_a_test_set_takes_speech_and_noise_of_its_split_only(sources, split):
     assert set(table["noise_id"]) <= set(noise[noise["split"] == split]["id"])
 
 
+def test_short_recordings_are_filled_with_silence_where_that_is_asked(sources):
+    window = 5 * RATE  # longer than the first two recordings
+    chosen = MixingSettings(window=window, speech_hop=window, pad=True, level={"gain": [0.5, 0.5]})
+    speech, _ = sources
+    table = mixing.set_levels(mixing.draw_windows(*sources, chosen, "train", RATE, 0), RATE, 0)
+    lengths = speech[speech["split"] == "train"].set_index("id")["samples"]
+    assert sorted(table["recording"]) == sorted(lengths.index)
+    packs = mixing.load_packs([*table["speech_source"], *table["noise_source"]])
+    for row in table.to_dict("records"):
+        noisy, clean = mixing.render(row, packs, RATE)
+        there = lengths[row["recording"]]
+        assert len(noisy) == len(clean) == window
+        assert np.abs(clean[:there]).max() > 0.01 and not clean[there:].any()
+        assert audio.rms(noisy[there:]) > 0.01  # the noise goes on
+
+
+def test_a_rendered_recording_holds_its_window(sources):
+    chosen = MixingSettings(window=4000, speech_hop=1000, level={"gain": [0.5, 0.5]})
+    table = mixing.set_levels(mixing.draw_windows(*sources, chosen, "train", RATE, 0), RATE, 0)
+    packs = mixing.load_packs([*table["speech_source"], *table["noise_source"]])
+    for row in table.to_dict("records")[:20]:
+        whole, clean = mixing.render_recording(row, packs, RATE)
+        start = row["speech_offset"]
+        window, speech = mixing.render(row, packs, RATE)
+        np.testing.assert_array_equal(clean[start : start + 4000], speech)
+        # The same noise, but where the end of the loop is faded into its start.
+        same = np.isclose(whole[start : start + 4000], window, atol=1e-6)
+        assert same.mean() > 0.9 and len(whole) == row["recording_samples"]
+
+
 def test_kinds_and_snrs_are_dealt_evenly(sources):
     chosen = TestSetSettings(level=LevelSettings(snr_db=(0, 10)), copies=8)
     table = mixing.draw_utterances(*sources, chosen, 0)

@@ -7,33 +7,64 @@ not grow with the number of windows.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from denoise import files
-from denoise.mixing import load_packs, render
+from denoise.features import Features, FeatureSettings, Statistics, measured_scales
+from denoise.mixing import load_packs, render, render_recording
 from denoise.parallel import ordered_map
-from denoise.spectrogram import FeatureSettings, encode_input, encode_target, stft
+from denoise.spectrogram import stft
 
 _SHARD = 1024
+_BATCH = 64
+Spectra = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def measure(
+    mixtures: Path, rate: int, settings: FeatureSettings, out_path: Path, *, processes: int = 1
+) -> None:
+    """Write the scalings that depend on the windows of a mixture table, as JSON.
+
+    See `features.measured_scales` for its form.
+    """
+    work = functools.partial(_measure_part, rate=rate, settings=settings)
+    merged: dict[str, Statistics] = {}
+    parts = _parts(files.read_table(mixtures))
+    for found in ordered_map(work, parts, processes=processes, label="scaling"):
+        for side, statistics in found.items():
+            merged.setdefault(side, Statistics()).merge(statistics)
+    files.write_json(out_path, measured_scales(settings, merged))
 
 
 def write(
-    mixtures: Path, rate: int, settings: FeatureSettings, out_folder: Path, *, processes: int = 1
+    mixtures: Path,
+    rate: int,
+    settings: FeatureSettings,
+    scales: dict[str, list[float]],
+    out_folder: Path,
+    *,
+    processes: int = 1,
 ) -> None:
     """Write inputs and targets of a mixture table as shards and a ``manifest.json``.
 
-    Shard ``k`` is ``input-k.npy`` and ``target-k.npy`` [shape=(windows, f, t, 1)]; the folder gets
-    its name only when it is complete.
+    Shard ``k`` is ``input-k.npy`` and ``target-k.npy`` [shape=(windows, f, t, channels)]; the
+    folder gets its name only when it is complete.
+
+    Parameters
+    ----------
+    scales
+        What `measure` found on the training windows.
     """
     table = files.read_table(mixtures)
-    parts = [table[start : start + _SHARD] for start in range(0, len(table), _SHARD)]
     with files.replacing(out_folder) as temporary:
         temporary.mkdir()
-        work = functools.partial(_write_shard, rate=rate, settings=settings, folder=temporary)
-        jobs = list(enumerate(parts))
+        features = Features(settings, scales)
+        work = functools.partial(_write_shard, rate=rate, features=features, folder=temporary)
+        jobs = list(enumerate(_parts(table)))
         shards = list(ordered_map(work, jobs, processes=processes, label="spectrograms"))
         files.write_json(
             temporary / "manifest.json",
@@ -42,24 +73,55 @@ def write(
                 "hours": round(table["samples"].sum() / rate / 3600, 4),
                 "shards": shards,
                 "features": settings.model_dump(mode="json"),
+                "scales": scales,
             },
         )
 
 
-def _write_shard(
-    job: tuple[int, pd.DataFrame], rate: int, settings: FeatureSettings, folder: Path
-) -> dict[str, object]:
-    number, part = job
+def _parts(table: pd.DataFrame) -> list[pd.DataFrame]:
+    return [table[start : start + _SHARD] for start in range(0, len(table), _SHARD)]
+
+
+def _spectra(part: pd.DataFrame, rate: int, features: Features) -> Iterator[Spectra]:
+    """Noisy and clean spectra and references, a batch of the windows of `part` after another."""
     rows = part.to_dict("records")
     packs = load_packs([row[side] for row in rows for side in ("speech_source", "noise_source")])
+    for start in range(0, len(rows), _BATCH):
+        batch = rows[start : start + _BATCH]
+        pairs = [render(row, packs, rate) for row in batch]
+        noisy, clean = (
+            stft(np.stack([pair[side] for pair in pairs]), features.settings.stft)
+            for side in (0, 1)
+        )
+        if features.settings.reference == "utterance":
+            whole = (render_recording(row, packs, rate)[0] for row in batch)
+            references = np.concatenate([features.utterance_reference(wave) for wave in whole])
+        else:
+            references = features.references(noisy)
+        yield noisy, clean, references
+
+
+def _measure_part(
+    part: pd.DataFrame, rate: int, settings: FeatureSettings
+) -> dict[str, Statistics]:
+    features = Features(settings)
+    found: dict[str, Statistics] = {}
+    for spectra in _spectra(part, rate, features):
+        for side, levels in features.levels(*spectra).items():
+            found.setdefault(side, Statistics()).add(levels)
+    return found
+
+
+def _write_shard(
+    job: tuple[int, pd.DataFrame], rate: int, features: Features, folder: Path
+) -> dict[str, object]:
+    number, part = job
+    dtype = features.settings.dtype
     inputs, targets = [], []
-    for start in range(0, len(rows), 64):
-        pairs = [render(row, packs, rate) for row in rows[start : start + 64]]
-        noisy = np.abs(stft(np.stack([pair[0] for pair in pairs]), settings.stft))
-        clean = np.abs(stft(np.stack([pair[1] for pair in pairs]), settings.stft))
-        inputs.append(encode_input(noisy, settings).astype(settings.dtype))
-        targets.append(encode_target(noisy, clean, settings).astype(settings.dtype))
-    entry: dict[str, object] = {"windows": len(rows)}
+    for noisy, clean, references in _spectra(part, rate, features):
+        inputs.append(features.encode_input(noisy, references).astype(dtype))
+        targets.append(features.encode_target(noisy, clean, references).astype(dtype))
+    entry: dict[str, object] = {"windows": len(part)}
     for name, arrays in (("input", inputs), ("target", targets)):
         path = folder / f"{name}-{number:05d}.npy"
         files.save_array(path, np.concatenate(arrays))

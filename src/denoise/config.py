@@ -18,20 +18,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from denoise import corpora, models
+from denoise import corpora, losses, models
 from denoise.baselines import BASELINES
 from denoise.corpora.folder import listing_digest
 from denoise.enhancement import EnhancementSettings
 from denoise.errors import UserError, did_you_mean, unknown
+from denoise.features import FeatureSettings
 from denoise.fetch import DownloadSettings
 from denoise.mixing import MixingSettings, TestSetSettings
 from denoise.selection import AudioSettings, SelectionSettings
 from denoise.settings import Settings, canonical_json, digest
 from denoise.sources import SourceSettings
-from denoise.spectrogram import FeatureSettings, spectrogram_shape
 from denoise.splits import SplitSettings
 from denoise.training import TrainingSettings
 
@@ -91,7 +92,8 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:
-        models.check_shape(self.network, spectrogram_shape(self.mixing.window, self.features.stft))
+        models.check_shape(self.network, self.features.shape(self.mixing.window))
+        self._check_range()
         if not self.test_sets:
             raise ValueError("test_sets must name at least one test set")
         for name in self.test_sets:
@@ -103,6 +105,26 @@ class Recipe(Settings):
                 f"{self.features.stft.n_fft}"
             )
         return self
+
+    def _check_range(self) -> None:
+        """Refuse a loss, metric or activation that does not fit the values of the target."""
+        low, high = self.features.target_bounds
+        activation = self.network.output_activation
+        for name in (self.training.loss, *self.training.metrics):
+            if name in losses.FROM_0_TO_1 and (low < 0 or high > 1 or activation != "sigmoid"):
+                raise ValueError(
+                    f"{name} compares values from 0 to 1: use network.output_activation: sigmoid, "
+                    "and features.target: mask or features.target_scaling with kind: min_max or "
+                    "example_min_max and range: [0, 1]"
+                )
+        # Masks may be cut short, a level may not: its ends are the loudest and the faintest bins.
+        reach = {"sigmoid": (0, 1), "tanh": (-1, 1)}.get(activation, (low, high))
+        level = np.isfinite(low) and "mask" not in self.features.target
+        if level and (low < reach[0] or high > reach[1]):
+            raise ValueError(
+                f"network.output_activation {activation} gives values from {reach[0]} to "
+                f"{reach[1]}, but features.target_scaling.range is {[low, high]}"
+            )
 
 
 class VariantSettings(Settings):
@@ -215,6 +237,8 @@ class Plan:
     spectrograms: dict[str, Stage] = field(default_factory=dict)
     test_sets: dict[str, Stage] = field(default_factory=dict)
     test_set_names: dict[str, str] = field(default_factory=dict)
+    measured: set[str] = field(default_factory=set)
+    """The spectrograms whose scaling depends on the training windows."""
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -418,6 +442,8 @@ def _plan_variant(plan: Plan, variant: Variant) -> None:
     variant.spectrograms = _add(
         plan.spectrograms, f"stft-{stft.n_fft}-{stft.hop}", features, (mixtures,)
     )
+    if recipe.features.measured:
+        plan.measured.add(variant.spectrograms)
     for test_name, test_set in recipe.test_sets.items():
         settings = {"test_set": test_set.model_dump(mode="json"), "name": test_name, **common}
         stage = _add(plan.test_sets, test_name, settings, sides)

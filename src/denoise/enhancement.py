@@ -18,9 +18,10 @@ from pydantic import Field
 
 from denoise import audio, files
 from denoise.errors import UserError
+from denoise.features import Features, FeatureSettings
 from denoise.parallel import progress
 from denoise.settings import Settings
-from denoise.spectrogram import FeatureSettings, decode, encode_input, encode_target, istft, stft
+from denoise.spectrogram import istft, stft
 
 _BATCH = 32
 
@@ -39,7 +40,8 @@ class Enhancer:
         self.model, self.card = model, card
         self.rate: int = card["rate"]
         self.window: int = card["window"]
-        self.features = FeatureSettings.model_validate(card["features"])
+        self.features = Features(FeatureSettings.model_validate(card["features"]), card["scales"])
+        self.stft = self.features.settings.stft
         self.hop = max(1, round(self.window * (1 - overlap)))
 
     @classmethod
@@ -100,22 +102,22 @@ class Enhancer:
         if len(noisy) == 0:
             return np.zeros(0, np.float32), float("nan")
         windows, fade = self._cut(noisy)
-        references = None if clean is None else self._cut(clean)[0]
+        cleans = None if clean is None else self._cut(clean)[0]
+        whole = None
+        if self.features.settings.reference == "utterance":
+            whole = self.features.utterance_reference(noisy)
         parts, errors = [], []
         starts = range(0, len(windows), _BATCH)
         for start in progress(starts, label) if label else starts:
             part = windows[start : start + _BATCH]
-            spectra = stft(part, self.features.stft)
-            magnitude = np.abs(spectra)
-            output = self._predict(encode_input(magnitude, self.features))
-            if references is not None:
-                wanted = np.abs(stft(references[start : start + _BATCH], self.features.stft))
-                target = encode_target(magnitude, wanted, self.features)
+            spectra = stft(part, self.stft)
+            zero = self.features.references(spectra) if whole is None else whole
+            output = self._predict(self.features.encode_input(spectra, zero))
+            if cleans is not None:
+                wanted = stft(cleans[start : start + _BATCH], self.stft)
+                target = self.features.encode_target(spectra, wanted, zero)
                 errors.extend(np.mean(np.square(output - target), axis=(1, 2, 3)))
-            estimate = decode(output, magnitude, self.features)
-            # Scaling the spectrum keeps its phase, without computing an angle.
-            spectra *= estimate / np.maximum(magnitude, 1e-10)
-            parts.append(istft(spectra, self.features.stft, self.window))
+            parts.append(istft(self.features.decode(output, spectra, zero), self.stft, self.window))
         joined = self._join(np.concatenate(parts), fade, len(noisy))
         return joined, float(np.mean(errors)) if errors else float("nan")
 

@@ -74,6 +74,8 @@ class MixingSettings(Settings):
     """Samples between the starts of two noise windows of a recording."""
     level: LevelSettings = LevelSettings(gain=(0.2, 0.8))
     """How loud the noise is."""
+    pad: bool = False
+    """Fill recordings that are shorter than a window with silence, instead of leaving them out."""
     hours: float | None = Field(None, gt=0)
     """Hours of training mixtures; default one mixture for each speech window."""
     validation_hours: float | None = Field(None, gt=0)
@@ -111,7 +113,7 @@ def loop(noise: np.ndarray, offset: int, length: int, fade: int) -> np.ndarray:
         In samples. The cross-fade has equal power (the ends are uncorrelated) and is shortened to
         a quarter of a shorter noise.
     """
-    if offset + length <= len(noise):
+    if 0 <= offset <= len(noise) - length:
         return np.asarray(noise[offset : offset + length])
     fade = min(fade, len(noise) // 4)
     period = np.array(noise[: len(noise) - fade], dtype=np.float32)
@@ -131,15 +133,37 @@ def render(
     return scale * noisy, scale * clean
 
 
+def render_recording(
+    row: dict[str, object], packs: dict[str, np.ndarray], rate: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The recording that a row's window is cut from, mixed as the window is: as for `render`."""
+    before = int(row["speech_offset"])  # type: ignore[call-overload]
+    whole = {
+        **row,
+        "samples": row["recording_samples"],
+        "speech_offset": 0,
+        "speech_start": int(row["speech_start"]) - before,  # type: ignore[call-overload]
+        # The noise of a pair lies beside its speech, another goes on in both directions.
+        ("noise_start" if row["paired"] else "noise_offset"): int(
+            row["noise_start" if row["paired"] else "noise_offset"]  # type: ignore[call-overload]
+        )
+        - before,
+    }
+    return render(whole, packs, rate)
+
+
 def _sources(
     row: dict[str, object], packs: dict[str, np.ndarray], rate: int
 ) -> tuple[np.ndarray, np.ndarray]:
     length, start = int(row["samples"]), int(row["speech_start"])  # type: ignore[call-overload]
     noise_start = int(row["noise_start"])  # type: ignore[call-overload]
-    clean = packs[str(row["speech_source"])][start : start + length]
+    # The rest of a padded window is silence, and the pack goes on with another recording.
+    there = min(length, int(row["recording_samples"]) - int(row["speech_offset"]))  # type: ignore[call-overload]
+    padding = (0, length - there)
+    clean = np.pad(packs[str(row["speech_source"])][start : start + there], padding)
     pack = packs[str(row["noise_source"])]
     if row["paired"]:
-        return clean, pack[noise_start : noise_start + length] - clean
+        return clean, np.pad(pack[noise_start : noise_start + there], padding) - clean
     whole = pack[noise_start : noise_start + int(row["noise_samples"])]  # type: ignore[call-overload]
     offset = int(row["noise_offset"])  # type: ignore[call-overload]
     return clean, loop(whole, offset, length, int(_CROSS_FADE_S * rate))
@@ -166,15 +190,18 @@ def draw_windows(
     speech = speech[speech["split"] == split]
     starts = [
         (row, start)
-        for row in range(len(speech))
+        for row, samples in enumerate(speech["samples"])
         for start in range(
-            0, speech["samples"].iloc[row] - settings.window + 1, settings.speech_hop
+            0,
+            max(samples, settings.window if settings.pad else 0) - settings.window + 1,
+            settings.speech_hop,
         )
     ]
     if not starts:
         raise UserError(
             f"no {split} recording is as long as mixing.window ({settings.window} samples, "
-            f"{settings.window / rate:.2f} s): give longer speech or a shorter window"
+            f"{settings.window / rate:.2f} s): give longer speech or a shorter window, or set "
+            "mixing.pad"
         )
     hours = settings.hours if split == "train" else settings.validation_hours
     count = len(starts) if hours is None else max(1, round(hours * 3600 * rate / settings.window))
@@ -245,6 +272,7 @@ def _speech_row(row: pd.Series, start: int, length: int) -> dict[str, object]:
         "speech_level": row["level"],
         "speech_offset": start,
         "speech_start": row["offset"] + start,
+        "recording_samples": row["samples"],
         "samples": length,
         "paired": paired,
         "noise_source": row["source"] if paired else "",
@@ -314,8 +342,8 @@ def set_levels(table: pd.DataFrame, rate: int, seed: int, *, processes: int = 1)
     merged = pd.concat(list(done), ignore_index=True)
     order = [
         "id", "split", "recording", "speaker", "sex", "speech_offset", "noise_id", "kind",
-        "noise_offset", "snr_asked", "snr", "gain", "clip_scale", "samples", "paired",
-        "speech_source", "speech_start", "noise_source", "noise_start", "noise_samples",
+        "noise_offset", "snr_asked", "snr", "gain", "clip_scale", "samples", "recording_samples",
+        "paired", "speech_source", "speech_start", "noise_source", "noise_start", "noise_samples",
     ]  # fmt: skip
     return merged[order]
 

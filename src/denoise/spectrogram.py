@@ -1,8 +1,4 @@
-"""Short-time Fourier transforms, and the spectrograms a network sees.
-
-A *feature* setting says how a pair of waveforms becomes the input and target of a network, and how
-its output becomes a waveform again.  Levels are in dB relative to a reference that noisy and
-clean share: a reference of its own for each would lose the level between them.
+"""Short-time Fourier transforms of batches, also of odd lengths.
 
 The STFT is that of Griffin & Lim, IEEE TASSP 32(2), 1984: a periodic Hann window, centred frames,
 and the least-squares inverse.
@@ -11,15 +7,12 @@ and the least-squares inverse.
 from __future__ import annotations
 
 import functools
-from typing import Literal
 
 import numpy as np
 import scipy.fft
 from pydantic import Field, model_validator
 
 from denoise.settings import Settings
-
-_TINY = 1e-10
 
 
 class StftSettings(Settings):
@@ -38,37 +31,6 @@ class StftSettings(Settings):
                 "hops a Hann window cannot be inverted"
             )
         return self
-
-
-class AffineSettings(Settings):
-    """A fixed scaling, ``(dB + add) / divide``."""
-
-    add: float
-    """dB added."""
-    divide: float = Field(gt=0)
-    """Divisor in dB."""
-
-
-class FeatureSettings(Settings):
-    """How waveforms become a network's input and target. Changing these caches and trains again."""
-
-    stft: StftSettings = StftSettings()
-    """The transform."""
-    reference: Literal["window", "absolute"] = "window"
-    """`window`: 0 dB is the largest magnitude of the noisy window, for noisy and clean alike;
-    `absolute`: 0 dB is `reference_magnitude`."""
-    reference_magnitude: float = Field(1.0, gt=0)
-    """STFT magnitude of 0 dB with `reference: absolute`."""
-    floor_db: float = Field(-80.0, lt=0, ge=-200)
-    """Lower levels are raised to this."""
-    target: Literal["noise", "clean"] = "noise"
-    """`noise`: predict noisy dB - clean dB and subtract it; `clean`: predict the clean dB."""
-    input_scaling: AffineSettings = AffineSettings(add=46, divide=50)
-    """Scaling of the noisy dB."""
-    target_scaling: AffineSettings = AffineSettings(add=-6, divide=82)
-    """Scaling of the target dB."""
-    dtype: Literal["float16", "float32"] = "float16"
-    """Number format of the cache."""
 
 
 @functools.lru_cache(8)
@@ -140,49 +102,3 @@ def istft(spectra: np.ndarray, settings: StftSettings, samples: int) -> np.ndarr
         weight[start : start + n_fft] += np.square(window, dtype=np.float64)
     waves /= np.where(weight > 1e-8, weight, 1.0).astype(np.float32)
     return waves[:, n_fft // 2 : n_fft // 2 + samples]
-
-
-def _db(magnitude: np.ndarray, reference: np.ndarray, floor_db: float) -> np.ndarray:
-    ratio = np.maximum(magnitude, _TINY) / reference
-    return np.maximum(20 * np.log10(ratio), floor_db).astype(np.float32)
-
-
-def reference(noisy: np.ndarray, settings: FeatureSettings) -> np.ndarray:
-    """The magnitude of 0 dB of each window, from noisy magnitudes [shape=(batch, f, t)]."""
-    if settings.reference == "absolute":
-        return np.full((len(noisy), 1, 1), settings.reference_magnitude, np.float32)
-    return np.maximum(noisy.max(axis=(1, 2), keepdims=True), 1e-6)
-
-
-def encode_input(noisy: np.ndarray, settings: FeatureSettings) -> np.ndarray:
-    """Network input [shape=(batch, f, t, 1)] from noisy magnitudes [shape=(batch, f, t)]."""
-    level = _db(noisy, reference(noisy, settings), settings.floor_db)
-    scaling = settings.input_scaling
-    return ((level + scaling.add) / scaling.divide)[..., None]
-
-
-def encode_target(noisy: np.ndarray, clean: np.ndarray, settings: FeatureSettings) -> np.ndarray:
-    """Network target [shape=(batch, f, t, 1)] from magnitudes [shape=(batch, f, t)]."""
-    zero = reference(noisy, settings)
-    level = _db(clean, zero, settings.floor_db)
-    if settings.target == "noise":
-        level = _db(noisy, zero, settings.floor_db) - level
-    scaling = settings.target_scaling
-    return ((level + scaling.add) / scaling.divide)[..., None]
-
-
-def decode(output: np.ndarray, noisy: np.ndarray, settings: FeatureSettings) -> np.ndarray:
-    """Estimated clean magnitudes [shape=(batch, f, t)] from the network's output.
-
-    Parameters
-    ----------
-    output : np.ndarray [shape=(batch, f, t, 1)]
-    noisy : np.ndarray [shape=(batch, f, t)]
-        Noisy magnitudes.
-    """
-    scaling = settings.target_scaling
-    level = output[..., 0].astype(np.float32) * scaling.divide - scaling.add
-    if settings.target == "noise":
-        # Subtracting in dB scales the magnitude itself, so its level needs no reference.
-        return noisy * np.power(np.float32(10), -level / 20)
-    return reference(noisy, settings) * np.power(np.float32(10), level / 20)

@@ -137,7 +137,7 @@ def train(
     training, validation = (
         _open(cache_folders[name], settings.batch_size) for name in ("train", "validation")
     )
-    model = models.build(network, training.item_shape)
+    model = models.build(network, training.item_shape, training.outputs)
     _compile(model, settings)
     checkpoints = Checkpoints(out_folder / "checkpoints", digest(card, 16))
     history = checkpoints.restore(model)
@@ -203,6 +203,7 @@ class Windows:
         self.rows = np.concatenate([np.arange(len(shard)) for shard in inputs])
         self.order = np.arange(len(self.rows))
         self.item_shape: tuple[int, int, int] = inputs[0].shape[1:]
+        self.outputs: int = targets[0].shape[-1]
 
     def shuffle(self, seed: int) -> None:
         """Serve the windows in the order that `seed` gives."""
@@ -408,7 +409,7 @@ def _write_model(
 
     # A fresh network without optimiser state, in float32: smaller, and it runs anywhere.
     keras.config.set_dtype_policy("float32")
-    plain = models.build(network, training.item_shape)
+    plain = models.build(network, training.item_shape, training.outputs)
     plain.set_weights(model.get_weights())
     best = min(history, key=lambda row: row["val_loss"])
     with files.replacing(out_folder / "model.keras") as temporary:

@@ -141,6 +141,18 @@ def mixtures_of_spectrogram(wildcards):
     return f"results/mixtures/{name}/{wildcards.part}.csv"
 
 
+def training_mixtures_of_spectrogram(wildcards):
+    (name,) = PLAN.spectrograms[wildcards.spectrogram].upstream
+    return f"results/mixtures/{name}/train.csv"
+
+
+def scaling_of_spectrogram(wildcards):
+    """The scaling measured on the training windows, if the recipe has one."""
+    if wildcards.spectrogram not in PLAN.measured:
+        return []
+    return f"results/spectrograms/{wildcards.spectrogram}/scaling.json"
+
+
 def training_settings(wildcards):
     return PLAN.variants[wildcards.variant].training_params(int(wildcards.seed))
 
@@ -243,6 +255,7 @@ def benchmarked_jobs():
         *(f"prepare/{name}" for name in PLAN.audio),
         *(f"mix/{name}" for name in PLAN.mixtures),
         *(f"test_set/{name}" for name in PLAN.test_sets),
+        *(f"scaling/{name}" for name in sorted(PLAN.measured)),
         *(
             f"spectrograms/{name}-{part}"
             for name in PLAN.spectrograms

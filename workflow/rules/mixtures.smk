@@ -47,9 +47,31 @@ rule test_set:
         "../scripts/test_set.py"
 
 
+rule scaling:
+    input:
+        mixtures=training_mixtures_of_spectrogram,
+    output:
+        "results/spectrograms/{spectrogram}/scaling.json",
+    log:
+        "results/logs/scaling/{spectrogram}.log",
+    benchmark:
+        "results/benchmarks/scaling/{spectrogram}.tsv"
+    conda:
+        "../envs/denoise.yaml"
+    threads: 8
+    params:
+        settings=spectrogram_params,
+        code=code_of("scaling"),
+    message:
+        "Measuring the levels of the training windows {wildcards.spectrogram}"
+    script:
+        "../scripts/scaling.py"
+
+
 rule spectrograms:
     input:
         mixtures=mixtures_of_spectrogram,
+        scaling=scaling_of_spectrogram,
     output:
         "results/spectrograms/{spectrogram}/{part}/manifest.json",
     log:

@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from denoise import cache
+from denoise import cache, files
+from denoise.features import FeatureSettings
 from denoise.jobs import job
-from denoise.spectrogram import FeatureSettings
 
 with job(snakemake):
     settings = json.loads(snakemake.params.settings)
@@ -13,6 +13,7 @@ with job(snakemake):
         Path(snakemake.input.mixtures),
         settings["rate"],
         FeatureSettings.model_validate(settings["features"]),
+        files.read_json(snakemake.input.scaling) if snakemake.input.scaling else {},
         Path(snakemake.output[0]).parent,
         processes=snakemake.threads,
     )

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from denoise import models, tracking
+from denoise import files, models, tracking
 from denoise.devices import one_gpu
 from denoise.jobs import job
 from denoise.settings import digest
@@ -15,6 +15,7 @@ with job(snakemake), one_gpu(Path("results/locks")):
     # A checkpoint of other code is not continued, and a run of other code is another run.
     card["code"] = snakemake.params.code
     card["data"] = {part: digest(Path(snakemake.input[part]).read_text(), 16) for part in caches}
+    card["scales"] = files.read_json(snakemake.input.train)["scales"]
     with tracking.live(snakemake.config["experiment"], card) as on_epoch:
         train(
             caches,

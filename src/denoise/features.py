@@ -1,0 +1,330 @@
+"""What a network sees and predicts, and how its output becomes a spectrum again.
+
+Levels are in dB relative to a reference that noisy and clean share: a reference of its own for each
+would lose the level between them.  A *scaling* turns them into the numbers of a network; some
+scalings are measured on the training windows first and then belong to the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from denoise.settings import Settings
+from denoise.spectrogram import StftSettings, spectrogram_shape, stft
+
+_TINY = 1e-10
+_CHUNK_S = 1 << 20
+# Williamson, Wang & Wang, IEEE/ACM TASLP 24(3), 2016.
+_CIRM_K, _CIRM_C = 10.0, 0.1
+
+
+class ScalingSettings(Settings):
+    """How dB become the numbers of a network."""
+
+    kind: Literal["affine", "min_max", "example_min_max", "standard"] = "affine"
+    """`affine`: `(dB + add) / divide`; `min_max`: the lowest and the highest level of the training
+    windows become the ends of `range`; `example_min_max`: so do those of each noisy window by
+    itself, for input and target alike, so that clean speech is not needed to undo it; `standard`:
+    mean 0 and deviation 1 over the training windows."""
+    add: float = 0
+    """With `affine`: dB added."""
+    divide: float = Field(1, gt=0)
+    """With `affine`: divisor in dB."""
+    range: tuple[float, float] = (0, 1)
+    """With `min_max` and `example_min_max`: the ends; values beyond them are clipped."""
+
+    @model_validator(mode="after")
+    def _check(self) -> ScalingSettings:
+        if self.range[0] >= self.range[1]:
+            raise ValueError(f"range {list(self.range)} must go from low to high")
+        return self
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Scaled values lie between these."""
+        return self.range if self.kind.endswith("min_max") else (-np.inf, np.inf)
+
+
+class FeatureSettings(Settings):
+    """How waveforms become a network's input and target. Changing these caches and trains again."""
+
+    stft: StftSettings = StftSettings()
+    """The transform."""
+    bins: int | None = Field(None, ge=2)
+    """The network sees this many of the lowest frequencies, those above get the gain of the
+    highest that it sees; default all."""
+    reference: Literal["window", "utterance", "absolute"] = "window"
+    """0 dB, for noisy and clean alike: `window`: the largest magnitude of the noisy window;
+    `utterance`: that of the whole noisy recording; `absolute`: `reference_magnitude`."""
+    reference_magnitude: float = Field(1.0, gt=0)
+    """STFT magnitude of 0 dB with `reference: absolute`."""
+    floor_db: float = Field(-80.0, lt=0, ge=-200)
+    """Lower levels are raised to this."""
+    input: Literal["level", "level_and_phase"] = "level"
+    """`level`: the scaled dB of the noisy window; `level_and_phase`: with the cosine and the sine
+    of its phase as two more channels."""
+    target: Literal["noise", "clean", "mask", "complex_mask"] = "noise"
+    """`noise`: predict noisy dB - clean dB and subtract it; `clean`: predict the clean dB; `mask`:
+    predict the clean over the noisy magnitude, from 0 to 1; `complex_mask`: predict the compressed
+    real and imaginary parts of their complex ratio."""
+    input_scaling: ScalingSettings = ScalingSettings(add=46, divide=50)
+    """Scaling of the noisy dB."""
+    target_scaling: ScalingSettings = ScalingSettings(add=-6, divide=82)
+    """Scaling of the target dB; masks need none."""
+    dtype: Literal["float16", "float32"] = "float16"
+    """Number format of the cache."""
+
+    @model_validator(mode="after")
+    def _check(self) -> FeatureSettings:
+        most = self.stft.n_fft // 2 + 1
+        if self.bins is not None and self.bins > most:
+            raise ValueError(f"bins {self.bins} must be at most n_fft // 2 + 1 = {most}")
+        if self.target == "complex_mask" and self.input == "level":
+            raise ValueError(
+                "target complex_mask needs input: level_and_phase: a phase cannot be corrected "
+                "without being seen"
+            )
+        return self
+
+    def shape(self, samples: int) -> tuple[int, int]:
+        """Frequencies and frames of a network's input for a window of `samples` samples."""
+        bins, frames = spectrogram_shape(samples, self.stft)
+        return self.bins or bins, frames
+
+    @property
+    def target_bounds(self) -> tuple[float, float]:
+        """The target lies between these."""
+        if self.target == "mask":
+            return (0.0, 1.0)
+        if self.target == "complex_mask":
+            return (-_CIRM_K, _CIRM_K)
+        return self.target_scaling.bounds
+
+    @property
+    def measured(self) -> bool:
+        """Whether a scaling depends on the training windows."""
+        sides = [self.input_scaling] if "mask" in self.target else self._scalings
+        return any(side.kind in {"min_max", "standard"} for side in sides)
+
+    @property
+    def _scalings(self) -> list[ScalingSettings]:
+        return [self.input_scaling, self.target_scaling]
+
+
+class Scale(NamedTuple):
+    """``(dB + add) / divide``, between `low` and `high`; `add` and `divide` may be arrays."""
+
+    add: Any
+    divide: Any
+    low: float = -np.inf
+    high: float = np.inf
+
+    def apply(self, level: np.ndarray) -> np.ndarray:
+        """Scaled values of levels in dB."""
+        return np.clip((level + self.add) / self.divide, self.low, self.high).astype(np.float32)
+
+    def undo(self, scaled: np.ndarray) -> np.ndarray:
+        """Levels in dB of scaled values."""
+        return np.clip(scaled, self.low, self.high) * self.divide - self.add
+
+
+def _between(lowest: Any, highest: Any, ends: tuple[float, float]) -> Scale:
+    """The scale that turns the levels `lowest` and `highest` into `ends`."""
+    divide = np.maximum(highest - lowest, 1e-3) / (ends[1] - ends[0])
+    return Scale(ends[0] * divide - lowest, divide, *ends)
+
+
+class Statistics:
+    """Lowest, highest, mean and deviation of levels, gathered batch by batch."""
+
+    def __init__(self) -> None:
+        self.count, self.total, self.squares = 0, 0.0, 0.0
+        self.lowest, self.highest = np.inf, -np.inf
+
+    def add(self, levels: np.ndarray) -> None:
+        """Take in levels [shape=any] in dB."""
+        self.count += levels.size
+        self.total += float(levels.sum(dtype=np.float64))
+        self.squares += float(np.square(levels, dtype=np.float64).sum())
+        self.lowest = min(self.lowest, float(levels.min()))
+        self.highest = max(self.highest, float(levels.max()))
+
+    def merge(self, other: Statistics) -> None:
+        """Take in what another has gathered."""
+        self.count += other.count
+        self.total += other.total
+        self.squares += other.squares
+        self.lowest = min(self.lowest, other.lowest)
+        self.highest = max(self.highest, other.highest)
+
+    def scale(self, settings: ScalingSettings) -> Scale:
+        """The scale that `settings` ask for on these levels."""
+        if settings.kind == "standard":
+            mean = self.total / self.count
+            deviation = np.sqrt(max(self.squares / self.count - mean**2, 1e-12))
+            return Scale(-mean, float(deviation))
+        return _between(self.lowest, self.highest, settings.range)
+
+
+def _db(magnitude: np.ndarray, reference: np.ndarray, floor_db: float) -> np.ndarray:
+    ratio = np.maximum(magnitude, _TINY) / reference
+    return np.maximum(20 * np.log10(ratio), floor_db).astype(np.float32)
+
+
+class Features:
+    """Encodes spectra for a network and decodes its output.
+
+    Parameters
+    ----------
+    settings
+        What to encode and how.
+    scales
+        ``input`` and ``target`` → (add, divide) of the scalings that were measured on the training
+        windows; see `measured_scales`.
+    """
+
+    def __init__(
+        self, settings: FeatureSettings, scales: Mapping[str, list[float]] | None = None
+    ) -> None:
+        self.settings = settings
+        self._scales: dict[str, Scale | None] = {}
+        for side in ("input", "target"):
+            scaling: ScalingSettings = getattr(settings, f"{side}_scaling")
+            if scaling.kind == "affine":
+                self._scales[side] = Scale(scaling.add, scaling.divide)
+            elif scales and side in scales:
+                add, divide = scales[side]
+                self._scales[side] = Scale(add, divide, *scaling.bounds)
+            else:
+                self._scales[side] = None
+
+    def references(self, noisy: np.ndarray) -> np.ndarray:
+        """Magnitude of 0 dB of each window [shape=(batch, 1, 1)] from its noisy spectrum.
+
+        With ``reference: utterance`` the windows must be whole recordings; see
+        `utterance_reference` for parts of one.
+        """
+        if self.settings.reference == "absolute":
+            return np.full((len(noisy), 1, 1), self.settings.reference_magnitude, np.float32)
+        return np.maximum(np.abs(noisy).max(axis=(1, 2), keepdims=True), 1e-6)
+
+    def utterance_reference(self, noisy: np.ndarray) -> np.ndarray:
+        """Magnitude of 0 dB [shape=(1, 1, 1)] of all windows of a recording [shape=(samples,)]."""
+        if self.settings.reference == "absolute":
+            return self.references(np.zeros((1, 1, 1)))
+        parts = (noisy[start : start + _CHUNK_S] for start in range(0, len(noisy), _CHUNK_S))
+        return np.max(
+            [self.references(stft(part[None], self.settings.stft)) for part in parts], axis=0
+        )
+
+    def levels(
+        self, noisy: np.ndarray, clean: np.ndarray | None, references: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Levels in dB of ``input`` and, with `clean` and a target in dB, of ``target``.
+
+        Parameters
+        ----------
+        noisy, clean : np.ndarray [shape=(batch, f, t)], complex
+        references : np.ndarray [shape=(batch, 1, 1)]
+        """
+        settings = self.settings
+        found = {"input": _db(np.abs(noisy[:, : settings.bins]), references, settings.floor_db)}
+        if clean is not None and "mask" not in settings.target:
+            level = _db(np.abs(clean[:, : settings.bins]), references, settings.floor_db)
+            found["target"] = found["input"] - level if settings.target == "noise" else level
+        return found
+
+    def _scale(self, side: str, noisy_levels: np.ndarray) -> Scale:
+        known = self._scales[side]
+        if known is not None:
+            return known
+        scaling: ScalingSettings = getattr(self.settings, f"{side}_scaling")
+        if scaling.kind != "example_min_max":
+            raise ValueError(f"the {side} scaling {scaling.kind} was not measured")
+        lowest = noisy_levels.min(axis=(1, 2), keepdims=True)
+        highest = noisy_levels.max(axis=(1, 2), keepdims=True)
+        if side == "target" and self.settings.target == "noise":
+            lowest, highest = np.zeros_like(lowest), highest - lowest
+        return _between(lowest, highest, scaling.range)
+
+    def encode_input(self, noisy: np.ndarray, references: np.ndarray) -> np.ndarray:
+        """Network input [shape=(batch, f, t, channels)], float32, from noisy spectra.
+
+        Parameters
+        ----------
+        noisy : np.ndarray [shape=(batch, f, t)], complex
+        references : np.ndarray [shape=(batch, 1, 1)]
+        """
+        level = self.levels(noisy, None, references)["input"]
+        scaled = self._scale("input", level).apply(level)
+        if self.settings.input == "level":
+            return scaled[..., None]
+        seen = noisy[:, : self.settings.bins]
+        phase = seen / np.maximum(np.abs(seen), _TINY)
+        return np.stack([scaled, phase.real, phase.imag], axis=-1).astype(np.float32)
+
+    def encode_target(
+        self, noisy: np.ndarray, clean: np.ndarray, references: np.ndarray
+    ) -> np.ndarray:
+        """Network target [shape=(batch, f, t, channels)], float32; arguments as for `levels`."""
+        seen, wanted = (spectra[:, : self.settings.bins] for spectra in (noisy, clean))
+        if self.settings.target == "mask":
+            ratio = np.abs(wanted) / np.maximum(np.abs(seen), _TINY)
+            return np.minimum(ratio, 1)[..., None].astype(np.float32)
+        if self.settings.target == "complex_mask":
+            ratio = wanted * np.conj(seen) / np.maximum(np.abs(seen) ** 2, _TINY**2)
+            parts = np.stack([ratio.real, ratio.imag], axis=-1)
+            # K (1 - exp(-C x)) / (1 + exp(-C x))
+            return (_CIRM_K * np.tanh(_CIRM_C / 2 * parts)).astype(np.float32)
+        levels = self.levels(noisy, clean, references)
+        return self._scale("target", levels["input"]).apply(levels["target"])[..., None]
+
+    def decode(self, output: np.ndarray, noisy: np.ndarray, references: np.ndarray) -> np.ndarray:
+        """Estimated clean spectra [shape=(batch, f, t)], complex, from the network's output.
+
+        Parameters
+        ----------
+        output : np.ndarray [shape=(batch, f, t, channels)]
+        noisy : np.ndarray [shape=(batch, f, t)], complex
+            Its phase is kept, but by a complex mask.
+        references : np.ndarray [shape=(batch, 1, 1)]
+        """
+        gain = self._gain(output.astype(np.float32), noisy, references)
+        unseen = noisy.shape[1] - gain.shape[1]
+        if unseen:
+            gain = np.concatenate([gain, np.repeat(gain[:, -1:], unseen, axis=1)], axis=1)
+        return noisy * gain
+
+    def _gain(self, output: np.ndarray, noisy: np.ndarray, references: np.ndarray) -> np.ndarray:
+        """The factor on each bin that the network sees."""
+        settings = self.settings
+        if settings.target == "mask":
+            return np.clip(output[..., 0], 0, 1)
+        if settings.target == "complex_mask":
+            inside = np.clip(output / _CIRM_K, -0.9999, 0.9999)
+            parts = 2 / _CIRM_C * np.arctanh(inside)
+            return parts[..., 0] + 1j * parts[..., 1]
+        noisy_levels = self.levels(noisy, None, references)["input"]
+        level = self._scale("target", noisy_levels).undo(output[..., 0])
+        if settings.target == "noise":
+            # Subtracting in dB scales the magnitude itself, so its level needs no reference.
+            return np.power(np.float32(10), -level / 20)
+        seen = np.maximum(np.abs(noisy[:, : settings.bins]), _TINY)
+        return references * np.power(np.float32(10), level / 20) / seen
+
+
+def measured_scales(
+    settings: FeatureSettings, statistics: Mapping[str, Statistics]
+) -> dict[str, list[float]]:
+    """``input`` and ``target`` → (add, divide) of the scalings that depend on training windows."""
+    found = {}
+    for side, gathered in statistics.items():
+        scaling: ScalingSettings = getattr(settings, f"{side}_scaling")
+        if scaling.kind in {"min_max", "standard"}:
+            scale = gathered.scale(scaling)
+            found[side] = [float(scale.add), float(scale.divide)]
+    return found
