@@ -168,6 +168,28 @@ def test_named_validation_speakers_leave_a_test_split_and_must_exist(tmp_path):
         splits.split([(tmp_path, "all")], wrong, 0, tmp_path / "splits.csv")
 
 
+def test_validation_by_window_leaves_no_recording_to_validation_alone(tmp_path):
+    rows = [(f"s{k}", "FM"[k % 2]) for k in range(10)]
+    table = pd.DataFrame(rows, columns=["speaker", "sex"])
+    table["group"], table["kind"], table["corpus"], table["id"] = (
+        table["speaker"], "", "x", table["speaker"],
+    )  # fmt: skip
+    files.write_table(tmp_path / "index.csv", table)
+    chosen = splits.SplitSettings(by_window=True, validation=0.1, test=0.2)
+    splits.split([(tmp_path, "all")], chosen, 0, tmp_path / "splits.csv")
+    found = files.read_table(tmp_path / "splits.csv")
+    assert found["split"].value_counts().to_dict() == {"train": 8, "test": 2}
+    assert set(found["validation_windows"]) == {0.1}
+
+
+def test_sources_for_test_alone_need_no_training(tmp_path):
+    table = pd.DataFrame({"id": ["a"], "speaker": "s", "sex": "F", "kind": "", "group": "s",
+                          "corpus": "x"})  # fmt: skip
+    files.write_table(tmp_path / "index.csv", table)
+    splits.split([(tmp_path, "test")], splits.SplitSettings(), 0, tmp_path / "splits.csv")
+    assert list(files.read_table(tmp_path / "splits.csv")["split"]) == ["test"]
+
+
 def test_hours_are_taken_from_all_speakers():
     table = pd.DataFrame(
         {

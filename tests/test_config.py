@@ -23,6 +23,8 @@ def plan(**config):
 def test_every_preset_is_valid_and_complete(preset):
     content = yaml.safe_load(preset.read_text())
     assert make_plan({"preset": preset.stem}, PRESETS).variants
+    if "variants" in content:
+        return  # a study of others, which are complete
     for group in ("data", "audio", "mixing", "features", "network", "training", "test_sets"):
         assert group in content, f"a preset spells out {group}"
 
@@ -55,6 +57,10 @@ def test_the_default_configuration_is_valid():
         (
             {"set": {"features.target_scaling": {"kind": "min_max", "range": [-2, 1]}}},
             r"tanh gives values from -1 to 1, but features.target_scaling.range is \[-2",
+        ),
+        (
+            {"set": {"data.splits.by_window": True, "test_sets.v": {"split": "validation"}}},
+            r"test_sets\.v\.split validation needs recordings",
         ),
         ({"set": {"features.target": "complex_mask"}}, "needs input: level_and_phase"),
         ({"set": {"training.backend": "theano"}}, r"'tensorflow', 'jax' or 'torch'"),
@@ -105,6 +111,67 @@ def test_only_measured_scalings_are_measured():
     )
     assert len(made.spectrograms) == 3 and len(made.measured) == 2
     assert len(made.mixtures) == 1
+
+
+OWN = {
+    "data": {
+        "speech": [{"corpus": "librispeech", "subsets": ["test-clean"]}],
+        "noise": [{"corpus": "esc50", "folds": [5]}],
+        "audio": {"sample_rate": 16000},
+    },
+    "score_rate": 8000,
+}
+
+
+def test_recipes_of_different_rates_meet_on_a_test_set_of_its_own_data():
+    made = make_plan({"preset": "compare-all"}, PRESETS)
+    recipes = {path.stem for path in PRESETS.glob("*.yaml")} - {"compare-all", "quickstart"}
+    assert set(made.variants) == recipes
+    (stage,) = made.test_sets.values()
+    assert stage.settings["rate"] == 16000 and stage.settings["test_set"]["score_rate"] == 8000
+    assert {made.splits[name].settings["uses"][0] for name in stage.upstream} == {"test"}
+    assert {v.recipe.audio.sample_rate for v in made.variants.values()} == {8000, 16000, 22050}
+    # The network and the windows are those of the recipe, whatever the comparison changes.
+    alone = make_plan({"preset": "autoencoder-rain"}, PRESETS).variants["autoencoder-rain"]
+    compared = made.variants["autoencoder-rain"].recipe
+    for group in ("audio", "mixing", "features", "network", "training"):
+        assert getattr(compared, group) == getattr(alone.recipe, group)
+
+
+def test_a_study_is_replaced_key_by_key():
+    one = [{"preset": "unet-huber-voicebank", "name": "alone"}]
+    made = make_plan({"preset": "compare-all", "variants": one, "seeds": [1, 2]}, PRESETS)
+    assert list(made.variants) == ["alone"] and made.experiment.seeds == (1, 2)
+    assert list(made.test_set_names) == ["common"]
+    assert made.variants["alone"].differs == {"preset": "unet-huber-voicebank"}
+    tested = {"set": {"test_sets.common.utterances": 7}}
+    made = make_plan({"preset": "compare-all", **tested}, PRESETS)
+    (stage,) = made.test_sets.values()
+    assert stage.settings["test_set"]["utterances"] == 7
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"variants": [{"name": "a"}]}, "variant a: preset compare-all is a study of other"),
+        ({"variants": [{"set": {}}]}, "needs a name or a preset"),
+        ({"variants": [{"preset": "unet-mse-librispeech"}]}, "takes esc50 .* which the variant"),
+        (
+            {"preset": "quickstart", "variants": [{"preset": "unet-huber-voicebank"},
+                                                  {"name": "b"}], "sweep": {}},
+            "test set 'test' differs.*give it data|test set with data of its own",
+        ),
+        (
+            {"preset": "quickstart", "variants": [{"name": "a"}, {"name": "b", "set": {
+                "test_sets": {"other": {}}}}], "sweep": {}},
+            "variant a has no test set 'other'|variant b has no test set 'test'",
+        ),
+        ({"set": {"test_sets": {"t": {**OWN, "score_rate": 9000}}}}, r"score_rate is 9000: .*8000"),
+    ],
+)  # fmt: skip
+def test_comparisons_that_would_not_be_fair_are_refused(config, said):
+    with pytest.raises(UserError, match=said):
+        make_plan({"preset": "compare-all", **config}, PRESETS)
 
 
 def test_a_sweep_is_a_grid_times_variants_and_shares_what_it_can():

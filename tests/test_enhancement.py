@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from denoise import baselines
+from denoise.audio import resample
 from denoise.enhancement import Enhancer
 from denoise.errors import UserError
 from denoise.features import FeatureSettings
@@ -40,6 +41,19 @@ def test_a_constant_noise_estimate_lowers_the_level_by_it():
     wave = tone_speech(3, 8000, 0)
     back = Enhancer(Constant(6.0), CARD).enhance(wave)
     np.testing.assert_allclose(back, wave * 10 ** (-6 / 20), atol=1e-4)
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 22050])
+def test_a_test_set_of_another_rate_keeps_its_rate_length_and_level(rate):
+    clean = tone_speech(2.1, rate, 0)
+    noisy = clean + 0.1 * hiss(2.1, rate, 1)
+    enhanced, error = Enhancer(Constant(6.0), CARD).enhance_known(noisy, clean, rate)
+    assert enhanced.shape == noisy.shape
+    # What the model of 8 kHz can hear of it is 6 dB softer.
+    heard = resample(resample(noisy, rate, 8000), 8000, rate)[: len(noisy)]
+    heard = np.pad(heard, (0, len(noisy) - len(heard)))
+    np.testing.assert_allclose(enhanced, heard * 10 ** (-6 / 20), atol=2e-3)
+    assert 0 < error < 1
 
 
 class Listening(Constant):

@@ -23,6 +23,7 @@ def recordings(names: list[str], samples: int, **columns: object) -> pd.DataFram
     table["level"] = [0.05 + 0.01 * number for number in range(len(table))]
     table["noisy_offset"], table["snr"] = -1, float("nan")
     table["group"] = table["speaker"].where(table["speaker"] != "", table["id"])
+    table["validation_windows"] = 0.0
     table["split"] = splits.assign(table, "all", splits.SplitSettings(), seed=5)
     return table
 

@@ -32,6 +32,7 @@ def pack(folder, waves: dict[str, np.ndarray], *, speech: bool, noisy=None) -> p
                 "group": name,
                 "snr": 7.0 if noisy else np.nan,
                 "split": ("train", "validation", "test")[number // 2 % 3],
+                "validation_windows": 0.0,
                 "offset": writer.append(wave),
                 "samples": len(wave),
                 "noisy_offset": writer.append(noisy[name]) if noisy else -1,
@@ -145,6 +146,48 @@ def test_a_rendered_recording_holds_its_window(sources):
         # The same noise, but where the end of the loop is faded into its start.
         same = np.isclose(whole[start : start + 4000], window, atol=1e-6)
         assert same.mean() > 0.9 and len(whole) == row["recording_samples"]
+
+
+def test_windows_of_the_training_recordings_validate_only_where_that_is_asked(sources):
+    speech, noise = (table.assign(validation_windows=0.25) for table in sources)
+    chosen = MixingSettings(window=4000, speech_hop=2000)
+    windows = {
+        split: mixing.draw_windows(speech, noise, chosen, split, RATE, 0)
+        for split in ("train", "validation")
+    }
+    places = {
+        split: set(zip(table["recording"], table["speech_offset"], strict=True))
+        for split, table in windows.items()
+    }
+    assert not places["train"] & places["validation"]
+    share = len(places["validation"]) / sum(len(part) for part in places.values())
+    assert share == pytest.approx(0.25, abs=0.01)
+    allowed = [set(table.loc[table["split"] == "train", "id"]) for table in sources]
+    for split, table in windows.items():
+        assert set(table["recording"]) <= allowed[0] and set(table["noise_id"]) <= allowed[1]
+        assert set(table["split"]) == {split}
+
+
+def test_the_number_of_windows_can_be_given(sources):
+    for asked, count in (
+        ({"windows": 500, "validation_windows": 50}, {"train": 500, "validation": 50}),
+        ({"hours": 0.1}, {"train": round(0.1 * 3600 * RATE / 4000)}),
+    ):
+        chosen = MixingSettings(window=4000, speech_hop=4000, **asked)
+        for split, wanted in count.items():
+            assert len(mixing.draw_windows(*sources, chosen, split, RATE, 0)) == wanted
+    with pytest.raises(ValueError, match="either hours or windows"):
+        MixingSettings(windows=5, hours=1)
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_an_empty_split_is_named(sources, side):
+    tables = list(sources)
+    tables[side] = tables[side][tables[side]["split"] != "test"]
+    what = ("speech", "noise")[side]
+    with pytest.raises(UserError, match=f"test split of the {what} is empty.* use: test"):
+        mixing.draw_utterances(*tables, TestSetSettings(), 0)
+    mixing.draw_windows(*tables, MixingSettings(window=4000), "train", RATE, 0)
 
 
 def test_kinds_and_snrs_are_dealt_evenly(sources):

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from conftest import write_mirror
 from workflow_runs import TINY, configure, copy_project, snakemake
+
+from denoise.corpora.synthetic import SPEAKERS as VOICES
+
+SPEAKERS = tuple(VOICES)
 
 
 def digests(folder: Path, *patterns: str) -> dict[str, str]:
@@ -77,6 +83,65 @@ def test_voicebank_runs_without_mixing(tmp_path, web_mirror):
     assert splits.groupby("split")["speaker"].unique().map(list).to_dict() == {
         "test": ["p232"], "train": ["p226"], "validation": ["p287"],
     }  # fmt: skip
+
+
+def test_recipes_of_different_rates_are_compared_on_one_test_set(tmp_path):
+    folder = copy_project(tmp_path / "project")
+    recipe = yaml.safe_load((folder / "presets" / "quickstart.yaml").read_text())
+    speech, noise = ({"corpus": "synthetic", "subsets": [name]} for name in ("speech", "noise"))
+    recipe |= {
+        "data": {
+            "speech": [{**speech, "speakers": list(SPEAKERS[:4]), "use": "train"}],
+            "noise": [{**noise, "categories": ["rain", "wind"], "use": "train"}],
+        },
+        "audio": {"sample_rate": 16000, "max_duration_s": 3.0},
+        "mixing": {"window": 48706, "speech_hop": 48706, "pad": True, "windows": 24,
+                   "validation_windows": 4},
+        "features": {
+            "stft": {"n_fft": 511, "hop": 255}, "bins": 256, "reference": "utterance",
+            "target": "clean", "input_scaling": {"kind": "min_max"},
+            "target_scaling": {"kind": "min_max"},
+        },
+        "network": {"name": "autoencoder", "filters": [2, 4], "bottleneck": 4},
+        "training": {"loss": "bce", "metrics": ["soft_iou", "mse"], "epochs": 1, "threads": 1,
+                     "optimiser": {"name": "adamw", "clip_norm": 1.0, "ema": 0.9},
+                     "learning_rate": 0.01, "learning_rate_batch": 256},
+    }  # fmt: skip
+    del recipe["sweep"]
+    (folder / "wide.yaml").write_text(yaml.safe_dump(recipe))
+    common = {
+        "data": {
+            "speech": [{**speech, "speakers": list(SPEAKERS[4:6])}],
+            "noise": [{**noise, "categories": ["hum"]}],
+            "audio": {"sample_rate": 16000},
+        },
+        "score_rate": 8000,
+        "utterances": 4,
+    }
+    tiny = {
+        **TINY,
+        "data.speech.0": {**speech, "speakers": list(SPEAKERS[:4]), "use": "train"},
+        "data.noise.0": {**noise, "categories": ["rain", "wind"], "use": "train"},
+        "data.splits.by_window": True,
+    }
+    configure(
+        folder,
+        experiment="compared",
+        variants=[{"name": "narrow", "set": tiny}, {"preset": "wide.yaml"}],
+        set={"test_sets": {"common": common}},
+        sweep={},
+        baselines=["noisy"],
+    )
+    run = snakemake(folder, "all")
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
+    board = pd.read_csv(folder / "reports/compared/leaderboard.csv").set_index("variant")
+    assert set(board.index) == {"narrow", "wide", "noisy"} and set(board["n"]) == {4}
+    assert board["pesq_nb"].notna().all()
+    assert board["pesq_wb"].notna().to_dict() == {"narrow": False, "wide": True, "noisy": True}
+    scales = json.loads((folder / "results/models/wide/seed0/card.json").read_text())["scales"]
+    assert set(scales) == {"input", "target"}
+    html = (folder / "reports/compared/report.html").read_text()
+    assert html.count("as published: on windows of the training recordings") == 1
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ from denoise.training import TrainingSettings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]*")
 PAIRED = {"voicebank_demand"}
+_STUDY_KEYS = {"variants", "sweep", "seeds", "baselines", "examples"}
 _WHOLE_GROUPS = {
     "audio": "sample_rate",
     "mixing": "level",
@@ -60,12 +61,50 @@ class DataSettings(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> DataSettings:
-        paired = [source.corpus in PAIRED for source in self.speech]
-        if not self.noise and not all(paired):
-            raise ValueError("noise must name at least one source (only paired corpora need none)")
-        if self.noise and all(paired):
-            raise ValueError("noise must be empty: the pairs of voicebank_demand are mixed already")
+        _check_noise(self.speech, self.noise)
         return self
+
+
+def _check_noise(speech: tuple[SourceSettings, ...], noise: tuple[SourceSettings, ...]) -> None:
+    """Refuse speech without noise, and pairs with it."""
+    paired = [source.corpus in PAIRED for source in speech]
+    if not noise and not all(paired):
+        raise ValueError("noise must name at least one source (only paired corpora need none)")
+    if noise and all(paired):
+        raise ValueError("noise must be empty: the pairs of voicebank_demand are mixed already")
+
+
+class TestData(Settings):
+    """Recordings of a test set's own. Changing them scores again and trains nothing."""
+
+    __test__ = False  # not a test class, whatever pytest thinks of its name
+
+    speech: tuple[SourceSettings, ...] = Field(min_length=1)
+    """Sources of speech, all of them for test."""
+    noise: tuple[SourceSettings, ...] = ()
+    """Sources of noise, all of them for test."""
+    audio: AudioSettings = AudioSettings()
+    """Decoding and selection; its `sample_rate` is that of the test set."""
+    seed: int = Field(0, ge=0)
+    """Decides the mixtures."""
+
+    @field_validator("speech", "noise", mode="after")
+    @classmethod
+    def _for_test(cls, sources: tuple[SourceSettings, ...]) -> tuple[SourceSettings, ...]:
+        return tuple(source.model_copy(update={"use": "test"}) for source in sources)
+
+    @model_validator(mode="after")
+    def _check(self) -> TestData:
+        _check_noise(self.speech, self.noise)
+        return self
+
+
+class RecipeTestSet(TestSetSettings):
+    """A test set of whole utterances. Changing it scores again and trains nothing."""
+
+    data: TestData | None = None
+    """Recordings of its own, which variants that train on different data can share; default those
+    of the recipe."""
 
 
 class Recipe(Settings):
@@ -87,7 +126,7 @@ class Recipe(Settings):
     """The training."""
     enhancement: EnhancementSettings = EnhancementSettings()
     """Application to whole recordings."""
-    test_sets: dict[str, TestSetSettings] = {"test": TestSetSettings()}
+    test_sets: dict[str, RecipeTestSet] = {"test": RecipeTestSet()}
     """Test sets by name."""
 
     @model_validator(mode="after")
@@ -96,7 +135,12 @@ class Recipe(Settings):
         self._check_range()
         if not self.test_sets:
             raise ValueError("test_sets must name at least one test set")
-        for name in self.test_sets:
+        for name, test_set in self.test_sets.items():
+            if test_set.split == "validation" and self.data.splits.by_window:
+                raise ValueError(
+                    f"test_sets.{name}.split validation needs recordings that are not trained on, "
+                    "but data.splits.by_window leaves none"
+                )
             if not _NAME.fullmatch(name):
                 raise ValueError(f"test set name '{name}' must be letters, digits and . _ + -")
         if self.mixing.window < self.features.stft.n_fft:
@@ -130,10 +174,23 @@ class Recipe(Settings):
 class VariantSettings(Settings):
     """A named variant of the preset."""
 
-    name: str
-    """Its name in paths, leaderboard and report."""
+    name: str = ""
+    """Its name in paths, leaderboard and report; default that of its preset."""
+    preset: str | None = None
+    """The preset it starts from, by name or path; default that of the experiment."""
     set: dict[str, Any] = {}
     """Overrides: config path to value, e.g. `training.loss: mse`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> VariantSettings:
+        if not self.name and not self.preset:
+            raise ValueError("a variant needs a name or a preset")
+        return self
+
+    @property
+    def label(self) -> str:
+        """Its name, or that of its preset."""
+        return self.name or Path(self.preset or "").stem
 
 
 class Experiment(Settings):
@@ -369,35 +426,52 @@ def load(config: Mapping[str, Any], preset_folder: Path) -> tuple[Experiment, di
     if "preset" not in config:
         raise UserError("config.yaml: preset is missing: name a file of presets/")
     preset = read_preset(str(config["preset"]), preset_folder)
-    # A preset may bring a sweep of its own, which config.yaml replaces.
-    for key in ("sweep", "seeds"):
-        if key in preset:
-            value = preset.pop(key)
-            config.setdefault(key, value)
+    # A preset may bring a study of its own, which config.yaml replaces key by key.
+    for key in _STUDY_KEYS & preset.keys():
+        config.setdefault(key, preset[key])
+    config["set"] = {**preset.get("set", {}), **(config.get("set") or {})}
     config = {key: value for key, value in config.items() if value is not None}
-    return validated(Experiment, config, "config.yaml"), preset
+    return validated(Experiment, config, "config.yaml"), _recipe_of(preset)
 
 
-def expand(experiment: Experiment, preset: dict[str, Any], name: str) -> dict[str, Variant]:
+def _recipe_of(preset: dict[str, Any]) -> dict[str, Any]:
+    """What a preset says of a recipe, without the study it may bring."""
+    return {key: value for key, value in preset.items() if key not in {*_STUDY_KEYS, "set"}}
+
+
+def expand(
+    experiment: Experiment, preset: dict[str, Any], name: str, preset_folder: Path
+) -> dict[str, Variant]:
     """Every variant of the experiment: named variants times the grid of the sweep."""
-    base = override(preset, experiment.set)
-    # Checked first by itself, so that an error in the preset is not blamed on a variant.
-    validated(Recipe, preset, f"preset {experiment.preset}")
-    validated(Recipe, base, "config.yaml: set")
     named = experiment.variants or (VariantSettings(name=name),)
     variants: dict[str, Variant] = {}
     for variant in named:
+        base = preset
+        if variant.preset:
+            base = _recipe_of(read_preset(variant.preset, preset_folder))
+        origin = variant.preset or experiment.preset
+        if "data" not in base:
+            raise UserError(
+                f"variant {variant.label}: preset {origin} is a study of other presets: give the "
+                "variant one of them as its preset"
+            )
+        # Checked first by itself, so that an error in the preset is not blamed on a variant.
+        validated(Recipe, base, f"preset {origin}")
+        base = override(base, experiment.set)
+        if not variant.preset:
+            validated(Recipe, base, "config.yaml: set")
         for values in itertools.product(*experiment.sweep.values()):
             swept = dict(zip(experiment.sweep, values, strict=True))
             full_name = "_".join(
-                [variant.name, *(f"{path.split('.')[-1]}-{slug(v)}" for path, v in swept.items())]
+                [variant.label, *(f"{path.split('.')[-1]}-{slug(v)}" for path, v in swept.items())]
             )
-            differs = {**variant.set, **swept}
-            recipe = validated(Recipe, override(base, differs), f"variant {full_name}")
+            changes = {**variant.set, **swept}
+            recipe = validated(Recipe, override(base, changes), f"variant {full_name}")
             if not _NAME.fullmatch(full_name):
                 raise UserError(f"variant '{full_name}': names are letters, digits and . _ + -")
             if full_name in variants or full_name in BASELINES:
                 raise UserError(f"variant '{full_name}' exists already: give it another name")
+            differs = {"preset": variant.preset, **changes} if variant.preset else changes
             variants[full_name] = Variant(full_name, recipe, differs)
     return variants
 
@@ -421,18 +495,24 @@ def make_plan(config: Mapping[str, Any], preset_folder: Path) -> Plan:
     name = experiment.experiment or Path(experiment.preset).stem
     if not _NAME.fullmatch(name):
         raise UserError(f"experiment '{name}': names are letters, digits and . _ + -")
-    plan = Plan(experiment, name, expand(experiment, preset, Path(experiment.preset).stem))
+    stem = Path(experiment.preset).stem
+    plan = Plan(experiment, name, expand(experiment, preset, stem, preset_folder))
     for variant in plan.variants.values():
         _plan_variant(plan, variant)
+    for variant in plan.variants.values():
+        missing = sorted(plan.test_set_names.keys() - variant.test_sets.keys())
+        if missing:
+            raise UserError(
+                f"variant {variant.name} has no test set '{missing[0]}', which others have: give "
+                "all variants of an experiment the same test_sets"
+            )
     return plan
 
 
 def _plan_variant(plan: Plan, variant: Variant) -> None:
     recipe = variant.recipe
-    seed = recipe.data.seed
-    speech = _plan_split(plan, recipe, recipe.data.speech)
-    noise = _plan_split(plan, recipe, recipe.data.noise) if recipe.data.noise else None
-    sides = (speech, noise) if noise else (speech,)
+    data, seed = recipe.data, recipe.data.seed
+    sides = _plan_splits(plan, data.speech, data.noise, recipe.audio, data.splits, seed)
     common = {"rate": recipe.audio.sample_rate, "seed": seed}
     mixing = {"mixing": recipe.mixing.model_dump(mode="json"), **common}
     level = slug(recipe.mixing.level.model_dump(exclude_none=True))
@@ -445,20 +525,73 @@ def _plan_variant(plan: Plan, variant: Variant) -> None:
     if recipe.features.measured:
         plan.measured.add(variant.spectrograms)
     for test_name, test_set in recipe.test_sets.items():
-        settings = {"test_set": test_set.model_dump(mode="json"), "name": test_name, **common}
-        stage = _add(plan.test_sets, test_name, settings, sides)
+        test_sides, test_common = sides, common
+        own = test_set.data
+        if own is not None:
+            _check_apart(variant, test_name, own)
+            test_sides = _plan_splits(
+                plan, own.speech, own.noise, own.audio, SplitSettings(), own.seed
+            )
+            test_common = {"rate": own.audio.sample_rate, "seed": own.seed}
+        described = test_set.model_dump(mode="json", exclude={"data"})
+        settings = {"test_set": described, "name": test_name, **test_common}
+        stage = _add(plan.test_sets, test_name, settings, test_sides)
         if plan.test_set_names.setdefault(test_name, stage) != stage:
             raise UserError(
                 f"variant {variant.name}: its test set '{test_name}' differs from that of the "
                 "variants before; what shapes the test (test_sets, data, audio) must be the same "
-                "for all variants of an experiment, so that they can be compared"
+                "for all variants of an experiment, so that they can be compared. Variants that "
+                "train on different data need a test set with data of its own "
+                f"(test_sets.{test_name}.data)"
             )
         variant.test_sets[test_name] = stage
 
 
-def _plan_split(plan: Plan, recipe: Recipe, sources: tuple[SourceSettings, ...]) -> str:
+def _check_apart(variant: Variant, test_name: str, own: TestData) -> None:
+    """Refuse a test set of recordings that the variant trains on."""
+    data = variant.recipe.data
+    for trained, tested in itertools.chain(
+        itertools.product(data.speech, own.speech), itertools.product(data.noise, own.noise)
+    ):
+        shared = set(trained.resolved_subsets()) & set(tested.resolved_subsets())
+        if trained.use == "test" or trained.corpus != tested.corpus or not shared:
+            continue
+        for name in ("speakers", "folds", "categories"):
+            first, second = set(getattr(trained, name)), set(getattr(tested, name))
+            if first and second and not first & second:
+                break
+        else:
+            raise UserError(
+                f"variant {variant.name}: test set '{test_name}' takes {tested.corpus} "
+                f"{min(shared)}, which the variant trains on: give both different subsets, "
+                "speakers or folds"
+            )
+
+
+def _plan_splits(
+    plan: Plan,
+    speech: tuple[SourceSettings, ...],
+    noise: tuple[SourceSettings, ...],
+    audio: AudioSettings,
+    splits: SplitSettings,
+    seed: int,
+) -> tuple[str, ...]:
+    """The stages that divide the speech and, unless it is paired, the noise."""
+    made = [_plan_split(plan, "speech", speech, audio, splits, seed)]
+    if noise:
+        made.append(_plan_split(plan, "noise", noise, audio, splits, seed))
+    return tuple(made)
+
+
+def _plan_split(
+    plan: Plan,
+    role: str,
+    sources: tuple[SourceSettings, ...],
+    audio: AudioSettings,
+    splits: SplitSettings,
+    seed: int,
+) -> str:
     uses, names = [], []
-    role = "speech" if sources is recipe.data.speech else "noise"
     for source in sources:
         subsets = source.resolved_subsets()
         for subset in subsets:
@@ -477,8 +610,8 @@ def _plan_split(plan: Plan, recipe: Recipe, sources: tuple[SourceSettings, ...])
             "selection": source.model_dump(
                 mode="json", include=set(SelectionSettings.model_fields)
             ),
-            "audio": recipe.audio.model_dump(mode="json"),
-            "seed": recipe.data.seed,
+            "audio": audio.model_dump(mode="json"),
+            "seed": seed,
         }
         upstream = tuple(f"{source.corpus}/{subset}" for subset in subsets)
         if source.corpus == "folder":
@@ -486,12 +619,8 @@ def _plan_split(plan: Plan, recipe: Recipe, sources: tuple[SourceSettings, ...])
         label = source.corpus if len(subsets) > 1 else f"{source.corpus}-{subsets[0]}"
         names.append(_add(plan.audio, label, settings, upstream))
         uses.append(source.use)
-    split_settings = {
-        "uses": uses,
-        "splits": recipe.data.splits.model_dump(mode="json"),
-        "seed": recipe.data.seed,
-    }
-    return _add(plan.splits, role, split_settings, tuple(names))
+    settings = {"uses": uses, "splits": splits.model_dump(mode="json"), "seed": seed}
+    return _add(plan.splits, role, settings, tuple(names))
 
 
 def _add(

@@ -84,17 +84,31 @@ class Enhancer:
         Above half the model's rate nothing is known about the noise, so nothing of the input is
         kept there: the result has the model's bandwidth at the input's rate and length.
         """
-        result = np.empty_like(noisy)
-        for channel in range(noisy.shape[1]):
-            mono = audio.resample(noisy[:, channel], rate, self.rate)
-            restored = audio.resample(self.enhance(mono, label), self.rate, rate)[: len(noisy)]
-            result[: len(restored), channel] = restored
-            result[len(restored) :, channel] = 0
-        return result
+        channels = []
+        for channel in noisy.T:
+            mono = audio.resample(channel, rate, self.rate)
+            channels.append(self._back(self.enhance(mono, label), rate, len(noisy)))
+        return np.stack(channels, axis=1)
 
-    def enhance_known(self, noisy: np.ndarray, clean: np.ndarray) -> tuple[np.ndarray, float]:
-        """`enhance`, and the mean squared error of the scaled spectrogram the recipe predicts."""
-        return self._run(noisy, clean)
+    def enhance_known(
+        self, noisy: np.ndarray, clean: np.ndarray, rate: int
+    ) -> tuple[np.ndarray, float]:
+        """Enhance mono audio [shape=(samples,)] of any rate whose clean speech is known.
+
+        Returns
+        -------
+        enhanced : np.ndarray [shape=(samples,)]
+        mse_spec : float
+            Mean squared error of the scaled spectrogram the recipe predicts.
+        """
+        own = [audio.resample(signal, rate, self.rate) for signal in (noisy, clean)]
+        enhanced, error = self._run(own[0], own[1])
+        return self._back(enhanced, rate, len(noisy)), error
+
+    def _back(self, wave: np.ndarray, rate: int, samples: int) -> np.ndarray:
+        """`wave` at `rate` and with a length of `samples`."""
+        restored = audio.resample(wave, self.rate, rate)[:samples]
+        return np.pad(restored, (0, samples - len(restored)))
 
     def _run(
         self, noisy: np.ndarray, clean: np.ndarray | None, label: str = ""
@@ -158,6 +172,7 @@ def enhance_test_set(
     recipe's own scaled spectrogram.
     """
     enhancer = Enhancer.load(model_folder, settings.overlap)
+    rate = files.read_json(test_set / "manifest.json")["rate"]
     table = files.read_table(test_set / "mixtures.csv")
     noisy, clean = (files.load_array(test_set / f"{side}.npy") for side in ("noisy", "clean"))
     errors = []
@@ -167,7 +182,7 @@ def enhance_test_set(
             list(zip(table["offset"], table["samples"], strict=True)), "enhance"
         ):
             part = slice(start, start + length)
-            enhanced, error = enhancer.enhance_known(noisy[part], clean[part])
+            enhanced, error = enhancer.enhance_known(noisy[part], clean[part], rate)
             pack.append(enhanced)
             errors.append(error)
         pack.close()

@@ -22,6 +22,7 @@ from denoise import audio, files
 from denoise.errors import UserError
 from denoise.parallel import ordered_map
 from denoise.settings import Settings, digest, item_seed
+from denoise.splits import members
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +81,25 @@ class MixingSettings(Settings):
     """Hours of training mixtures; default one mixture for each speech window."""
     validation_hours: float | None = Field(None, gt=0)
     """Hours of validation mixtures; default one mixture for each speech window."""
+    windows: int | None = Field(None, ge=1)
+    """The number of training windows, instead of `hours`."""
+    validation_windows: int | None = Field(None, ge=1)
+    """The number of validation windows, instead of `validation_hours`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> MixingSettings:
+        for prefix in ("", "validation_"):
+            if None not in (getattr(self, f"{prefix}hours"), getattr(self, f"{prefix}windows")):
+                raise ValueError(f"give either {prefix}hours or {prefix}windows, not both")
+        return self
+
+    def count(self, split: Literal["train", "validation"], rate: int) -> int | None:
+        """The number of windows that is asked for; None for one of each speech window."""
+        training = split == "train"
+        hours = self.hours if training else self.validation_hours
+        if hours is not None:
+            return max(1, round(hours * 3600 * rate / self.window))
+        return self.windows if training else self.validation_windows
 
 
 class TestSetSettings(Settings):
@@ -96,6 +116,10 @@ class TestSetSettings(Settings):
     split: Literal["test", "validation"] = "test"
     """Where speech and noise come from. `validation` serves to decide on settings, which must
     never be done on a test set."""
+    score_rate: Literal[8000, 16000] | None = None
+    """Everything is scored at this rate in Hz, with wide-band PESQ beside it for what has the band;
+    so models of different rates are compared by what all of them can give. Default the rate of the
+    test set."""
 
 
 def load_packs(sources: list[str]) -> dict[str, np.ndarray]:
@@ -185,26 +209,17 @@ def draw_windows(
     Raises
     ------
     UserError
-        If no speech recording is as long as a window.
+        If a split is empty, or no speech recording is as long as a window.
     """
-    speech = speech[speech["split"] == split]
-    starts = [
-        (row, start)
-        for row, samples in enumerate(speech["samples"])
-        for start in range(
-            0,
-            max(samples, settings.window if settings.pad else 0) - settings.window + 1,
-            settings.speech_hop,
-        )
-    ]
+    speech = members(speech, split, "speech")
+    starts = _window_starts(speech, settings, split, seed)
     if not starts:
         raise UserError(
             f"no {split} recording is as long as mixing.window ({settings.window} samples, "
             f"{settings.window / rate:.2f} s): give longer speech or a shorter window, or set "
             "mixing.pad"
         )
-    hours = settings.hours if split == "train" else settings.validation_hours
-    count = len(starts) if hours is None else max(1, round(hours * 3600 * rate / settings.window))
+    count = settings.count(split, rate) or len(starts)
     rounds = -(-count // len(starts))
     order = np.concatenate(
         [
@@ -215,13 +230,32 @@ def draw_windows(
     rows = [
         {
             **_speech_row(speech.iloc[starts[window][0]], starts[window][1], settings.window),
+            "split": split,
             "id": f"{split}-{number:07d}",
         }
         for number, window in enumerate(order)
     ]
-    return _draw_noise(
-        pd.DataFrame(rows), _of_split(noise, split), settings.level, seed, settings.noise_hop
-    )
+    noise = members(noise, split, "noise") if len(noise) else noise
+    return _draw_noise(pd.DataFrame(rows), noise, settings.level, seed, settings.noise_hop)
+
+
+def _window_starts(
+    speech: pd.DataFrame, settings: MixingSettings, split: str, seed: int
+) -> list[tuple[int, int]]:
+    """Number of the recording and first sample in it of every speech window of a split."""
+    share = speech["validation_windows"].max()
+    shortest = settings.window if settings.pad else 0
+    starts = [
+        (row, start)
+        for row, samples in enumerate(speech["samples"])
+        for start in range(0, max(samples, shortest) - settings.window + 1, settings.speech_hop)
+    ]
+    if share:
+        order = np.random.default_rng(item_seed(seed, "by window")).permutation(len(starts))
+        validation = set(order[: max(1, round(share * len(starts)))].tolist())
+        wanted = split == "validation"
+        starts = [start for k, start in enumerate(starts) if (k in validation) == wanted]
+    return starts
 
 
 def draw_utterances(
@@ -241,8 +275,13 @@ def draw_utterances(
     -------
     pd.DataFrame
         A row for each mixture, as `set_levels` takes it.
+
+    Raises
+    ------
+    UserError
+        If the split is empty.
     """
-    speech = speech[speech["split"] == settings.split].copy()
+    speech = members(speech, settings.split, "speech").copy()
     speech["order"] = [item_seed(seed, settings.split, name) for name in speech["id"]]
     speech["turn"] = speech.groupby("speaker")["order"].rank()
     speech = speech.sort_values(["turn", "order"])[: settings.utterances]
@@ -251,14 +290,8 @@ def draw_utterances(
         for copy in range(settings.copies)
         for _, row in speech.iterrows()
     ]
-    return _draw_noise(
-        pd.DataFrame(rows), _of_split(noise, settings.split), settings.level, seed, hop=1
-    )
-
-
-def _of_split(noise: pd.DataFrame, split: str) -> pd.DataFrame:
-    """The noise of a split; kinds too few for a validation split are absent from it."""
-    return noise[noise["split"] == split] if len(noise) else noise
+    noise = members(noise, settings.split, "noise") if len(noise) else noise
+    return _draw_noise(pd.DataFrame(rows), noise, settings.level, seed, hop=1)
 
 
 def _speech_row(row: pd.Series, start: int, length: int) -> dict[str, object]:
@@ -402,7 +435,7 @@ def mix_windows(
     Raises
     ------
     UserError
-        If no speech recording is as long as a window.
+        If a split is empty, or no speech recording is as long as a window.
     """
     speech, noise = _read_splits(splits, noise_splits)
     for split, path in out_paths.items():
@@ -448,6 +481,7 @@ def mix_test_set(
         out_folder / "manifest.json",
         {
             "rate": rate,
+            "score_rate": settings.score_rate or rate,
             "utterances": len(table),
             "hours": round(table["samples"].sum() / rate / 3600, 4),
             "speakers": table["speaker"].nunique(),

@@ -19,8 +19,12 @@ log = logging.getLogger(__name__)
 _CHUNK = 4
 
 
-def score_test_set(enhanced: Path, test_set: Path, out_path: Path, *, processes: int = 1) -> None:
+def score_test_set(
+    enhanced: Path, test_set: Path, bandwidth: int | None, out_path: Path, *, processes: int = 1
+) -> None:
     """Write a row for each utterance: what it is, every metric, and ``status``.
+
+    Everything is scored at the test set's ``score_rate``.
 
     Parameters
     ----------
@@ -29,11 +33,19 @@ def score_test_set(enhanced: Path, test_set: Path, out_path: Path, *, processes:
         may lie beside it.
     test_set
         Folder that `mixing.mix_test_set` wrote.
+    bandwidth
+        The rate in Hz that the method works at, if not that of the test set: only from 16 kHz on
+        is wide-band PESQ measured beside the others.
     """
-    rate = files.read_json(test_set / "manifest.json")["rate"]
+    manifest = files.read_json(test_set / "manifest.json")
     table = files.read_table(test_set / "mixtures.csv")
     work = functools.partial(
-        _score_slice, enhanced=enhanced, clean=test_set / "clean.npy", rate=rate
+        _score_slice,
+        enhanced=enhanced,
+        clean=test_set / "clean.npy",
+        rate=manifest["rate"],
+        score_rate=manifest["score_rate"],
+        wide=min(manifest["rate"], bandwidth or manifest["rate"]) >= 16000,
     )
     places = list(zip(table["offset"], table["samples"], strict=True))
     scores = pd.DataFrame(
@@ -52,11 +64,21 @@ def score_test_set(enhanced: Path, test_set: Path, out_path: Path, *, processes:
 
 
 def _score_slice(
-    place: tuple[int, int], enhanced: Path, clean: Path, rate: int
+    place: tuple[int, int], enhanced: Path, clean: Path, rate: int, score_rate: int, wide: bool
 ) -> dict[str, float | str]:
     start, length = place
     part = slice(start, start + length)
-    return metrics.score(files.load_array(clean)[part], files.load_array(enhanced)[part], rate)
+    pair = [files.load_array(path)[part] for path in (clean, enhanced)]
+    common = [audio.resample(signal, rate, score_rate) for signal in pair]
+    values = metrics.score(common[0], common[1], score_rate)
+    if wide and score_rate < 16000:
+        banded = [audio.resample(signal, rate, 16000) for signal in pair]
+        try:
+            values["pesq_wb"] = metrics.pesq(banded[0], banded[1], 16000, "wb")
+        except metrics.Undefined as reason:
+            before = "" if values["status"] == "ok" else f"{values['status']}; "
+            values["status"] = f"{before}pesq_wb: {reason}"
+    return values
 
 
 def score_folders(

@@ -27,6 +27,10 @@ class SplitSettings(Settings):
     """Share for test, taken from sources with `use: all`."""
     validation_speakers: tuple[str, ...] = ()
     """These speakers form the validation split of the speech, instead of a random share."""
+    by_window: bool = False
+    """Take the validation windows at random from the recordings of the training, as the published
+    recipes did. What is validated was then all but heard in training, so such a loss only serves to
+    be put beside a published one."""
 
 
 def assign(table: pd.DataFrame, use: str, settings: SplitSettings, seed: int) -> pd.Series:
@@ -47,6 +51,8 @@ def assign(table: pd.DataFrame, use: str, settings: SplitSettings, seed: int) ->
     """
     if use == "test":
         return pd.Series("test", index=table.index)
+    if settings.by_window:
+        settings = settings.model_copy(update={"validation_speakers": ()})
     has_speakers = (table["speaker"] != "").any()
     named = has_speakers and bool(settings.validation_speakers)
     chosen = table["speaker"].isin(settings.validation_speakers)
@@ -71,7 +77,7 @@ def _counts(groups: int, use: str, settings: SplitSettings) -> dict[str, int]:
     if use == "all" and groups >= 2:
         test = max(1, round(settings.test * groups))
     validation = 0
-    if groups - test >= 2:
+    if groups - test >= 2 and not settings.by_window:
         validation = max(1, round(settings.validation * groups))
     return {"test": test, "validation": validation}
 
@@ -86,12 +92,13 @@ def split(
     prepared
         Folder of each source, as `preparation.prepare` wrote it, and the source's ``use``.
     out_path
-        The CSV to write: the prepared indexes with columns ``source`` (the folder) and ``split``.
+        The CSV to write: the prepared indexes with columns ``source`` (the folder), ``split`` and
+        ``validation_windows``, the share of the training windows that serve for validation.
 
     Raises
     ------
     UserError
-        If a split is empty, a group stands in two splits, or a validation speaker is not there.
+        If a group stands in two splits, or a validation speaker is not there.
     """
     tables: list[pd.DataFrame] = []
     for folder, use in prepared:
@@ -104,18 +111,13 @@ def split(
     for name in settings.validation_speakers:
         if speakers and name not in speakers:
             raise unknown("speaker in splits.validation_speakers", name, speakers)
+    merged["validation_windows"] = settings.validation if settings.by_window else 0.0
     check_disjoint(merged)
     files.write_table(out_path, merged)
 
 
 def check_disjoint(table: pd.DataFrame) -> None:
-    """Raise `UserError` if a group of a corpus stands in two splits or a split is empty."""
-    for name in SPLITS:
-        if name not in set(table["split"]):
-            raise UserError(
-                f"the {name} split is empty: add recordings, or a source with "
-                f"use: {'test' if name == 'test' else 'all'}"
-            )
+    """Raise `UserError` if a group of a corpus stands in two splits."""
     counts = table.groupby(["corpus", "group"])["split"].nunique()
     shared = counts[counts > 1]
     if len(shared):
@@ -124,3 +126,22 @@ def check_disjoint(table: pd.DataFrame) -> None:
             f"{len(shared)} groups of {corpus} (first '{group}') stand in two splits: give the "
             "sources different speakers, folds or recordings"
         )
+
+
+def members(table: pd.DataFrame, split: str, what: str) -> pd.DataFrame:
+    """The rows of a table of `split` that serve for `split`, by recording or by window.
+
+    Raises
+    ------
+    UserError
+        If there are none.
+    """
+    if split == "validation" and table["validation_windows"].max() > 0:
+        split = "train"
+    found = table[table["split"] == split]
+    if found.empty:
+        raise UserError(
+            f"the {split} split of the {what} is empty: add recordings, or a source with "
+            f"use: {'test' if split == 'test' else 'all'}"
+        )
+    return found

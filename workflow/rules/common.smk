@@ -188,6 +188,12 @@ def enhanced_of(wildcards):
     return {"enhanced": f"{stem}.npy", "test_set": test_set_of(wildcards)}
 
 
+def bandwidth_of(wildcards):
+    """The rate in Hz that a model works at; a baseline works at that of the test set."""
+    variant = PLAN.variants.get(wildcards.method)
+    return variant.recipe.audio.sample_rate if variant else None
+
+
 def score_files(variant=None):
     """The score tables of a variant, or of all variants and baselines."""
     methods = [variant] if variant else list(PLAN.variants)

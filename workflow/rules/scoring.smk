@@ -61,6 +61,7 @@ rule score:
         "../envs/denoise.yaml"
     threads: 8
     params:
+        bandwidth=bandwidth_of,
         code=code_of("score"),
     message:
         "Scoring {wildcards.method}, seed {wildcards.seed}, on {wildcards.test_set}"

@@ -9,6 +9,7 @@ with job(snakemake):
     score_test_set(
         Path(snakemake.input.enhanced),
         Path(snakemake.input.test_set).parent,
+        snakemake.params.bandwidth,
         Path(snakemake.output[0]),
         processes=snakemake.threads,
     )

@@ -1,0 +1,76 @@
+"""Methods of different rates are scored by what all of them can give."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import hiss, tone_speech
+
+from denoise import files, metrics, scoring
+from denoise.audio import resample
+
+RATE = 16000
+
+
+@pytest.fixture(scope="module")
+def test_set(tmp_path_factory):
+    """Two utterances at 16 kHz, and what two methods make of them."""
+    folder = tmp_path_factory.mktemp("set")
+    rows = []
+    packs = {name: files.PackWriter(folder / f"{name}.npy") for name in ("clean", "noisy", "low")}
+    for number in range(2):
+        hiss_of_speech = 0.02 * np.sin(2 * np.pi * 6000 * np.arange(2 * RATE) / RATE)
+        clean = tone_speech(2, RATE, number) + hiss_of_speech.astype(np.float32)
+        noisy = clean + 0.3 * hiss(2, RATE, 10 + number)
+        # A method of 8 kHz: nothing above 4 kHz.
+        low = resample(resample(noisy, RATE, 8000), 8000, RATE)
+        offset = packs["clean"].append(clean)
+        packs["noisy"].append(noisy)
+        packs["low"].append(low)
+        rows.append({"id": f"u{number}", "split": "test", "recording": f"r{number}", "speaker": "s",
+                     "sex": "F", "kind": "k", "noise_id": "n", "snr_asked": 0.0, "snr": 0.0,
+                     "offset": offset, "samples": len(clean)})  # fmt: skip
+    for pack in packs.values():
+        pack.close()
+    files.write_table(folder / "mixtures.csv", pd.DataFrame(rows))
+    return folder
+
+
+def scored(folder, method, score_rate, bandwidth):
+    files.write_json(folder / "manifest.json", {"rate": RATE, "score_rate": score_rate})
+    scoring.score_test_set(folder / f"{method}.npy", folder, bandwidth, folder / "scores.csv")
+    return files.read_table(folder / "scores.csv")
+
+
+def test_at_a_common_rate_a_method_is_not_punished_for_its_band(test_set):
+    wide, low = (scored(test_set, name, 8000, None) for name in ("noisy", "low"))
+    columns = ["snr", "si_sdr", "seg_snr", "pesq_nb", "stoi", "csig", "cbak", "covl"]
+    np.testing.assert_allclose(wide[columns], low[columns], atol=0.1)
+    at_own_rate = scored(test_set, "low", RATE, None)
+    assert (at_own_rate["snr"] < low["snr"] - 0.3).all()
+
+
+def test_narrow_band_scores_are_those_of_the_signals_at_8_khz(test_set):
+    table = scored(test_set, "noisy", 8000, None)
+    packs = [files.load_array(test_set / f"{name}.npy") for name in ("clean", "noisy")]
+    for number, row in table.iterrows():
+        part = slice(2 * RATE * number, 2 * RATE * (number + 1))
+        pair = [resample(pack[part], RATE, 8000) for pack in packs]
+        assert row["pesq_nb"] == pytest.approx(metrics.pesq(*pair, 8000, "nb"), rel=1e-6)
+        assert row["si_sdr"] == pytest.approx(metrics.si_sdr(*pair), rel=1e-6)
+        whole = [pack[part] for pack in packs]
+        assert row["pesq_wb"] == pytest.approx(metrics.pesq(*whole, RATE, "wb"), rel=1e-6)
+
+
+@pytest.mark.parametrize(("bandwidth", "wide"), [(8000, 0), (16000, 2), (22050, 2), (None, 2)])
+def test_wide_band_pesq_is_for_methods_that_have_the_band(test_set, bandwidth, wide):
+    table = scored(test_set, "low", 8000, bandwidth)
+    assert table["pesq_wb"].notna().sum() == wide
+    assert table["pesq_nb"].notna().all() and (table["status"] == "ok").all()
+
+
+def test_without_a_common_rate_the_test_set_keeps_its_own(test_set):
+    table = scored(test_set, "noisy", RATE, RATE)
+    packs = [files.load_array(test_set / f"{name}.npy")[: 2 * RATE] for name in ("clean", "noisy")]
+    assert table["si_sdr"].iloc[0] == pytest.approx(metrics.si_sdr(*packs), rel=1e-6)
