@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import hiss, tone_speech
 from hypothesis import given, settings
@@ -188,10 +191,48 @@ def test_holm_of_a_textbook_example():
     assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
 
 
-def test_failed_utterances_are_counted_and_not_averaged():
-    import pandas as pd
+def grid_scores(seeds=(0, 1)) -> pd.DataFrame:
+    """Scores of a 2 x 3 grid whose settings add to the level of each utterance."""
+    rng = np.random.default_rng(0)
+    base = {f"u{k}": rng.normal(5, 2) for k in range(12)}
+    rows = []
+    for loss, loss_effect in (("huber", 1.0), ("mse", -1.0)):
+        for level, level_effect in (("low", -3.0), ("mid", 0.5), ("high", 2.5)):
+            for seed, number in itertools.product(seeds, range(12)):
+                row = dict.fromkeys(metrics.SCORED, 1.0)
+                about = {"split": "test", "recording": "r", "sex": "F", "kind": "rain",
+                         "snr_asked": 0.0, "snr_in": 0.0, "status": "ok"}  # fmt: skip
+                row["si_sdr"] = base[f"u{number}"] + loss_effect + level_effect + (seed - 0.5)
+                rows.append({**about, **row, "method": f"{loss}-{level}", "seed": seed,
+                             "test_set": "test", "id": f"u{number}",
+                             "speaker": f"s{number % 4}"})  # fmt: skip
+    return pd.DataFrame(rows)
 
-    base = dict.fromkeys(comparison.SCORED, 1.0)
+
+def test_main_effects_of_an_additive_grid_are_what_was_added():
+    scores = grid_scores()
+    swept = {
+        f"{loss}-{level}": {"training.loss": loss, "mixing.level": level}
+        for loss in ("huber", "mse")
+        for level in ("low", "mid", "high")
+    }
+    effects = comparison.main_effects(scores, swept, ["si_sdr"])
+    found = effects.set_index(["setting", "value"])
+    for (setting, value), expected in {
+        ("training.loss", "huber"): 1.0, ("training.loss", "mse"): -1.0,
+        ("mixing.level", "low"): -3.0, ("mixing.level", "mid"): 0.5, ("mixing.level", "high"): 2.5,
+    }.items():  # fmt: skip
+        row = found.loc[(setting, value)]
+        assert row["effect"] == pytest.approx(expected)
+        # The same for every utterance, so certain.
+        assert (row["ci_low"], row["ci_high"]) == pytest.approx((expected, expected))
+        assert row["variants"] == (3 if setting == "training.loss" else 2)
+    of_huber = scores[scores["method"].str.startswith("huber")]
+    assert found.loc[("training.loss", "huber"), "mean"] == pytest.approx(of_huber["si_sdr"].mean())
+
+
+def test_failed_utterances_are_counted_and_not_averaged():
+    base = dict.fromkeys(metrics.SCORED, 1.0)
     about = {
         "split": "validation",
         "recording": "r",

@@ -401,7 +401,7 @@ def test_early_stopping_counts_from_the_best_epoch():
 
 
 def test_gradual_reading_gives_every_window_once(caches):
-    windows = training._open(caches["train"], batch_size=8)
+    windows = training._open(caches["train"], TrainingSettings(batch_size=8))
     windows.shuffle(5)
     batches = [windows.batch(number) for number in range(len(windows))]
     inputs = np.concatenate([batch[0] for batch in batches])

@@ -74,6 +74,9 @@ def write(
                 "shards": shards,
                 "features": settings.model_dump(mode="json"),
                 "scales": scales,
+                "mixtures": str(mixtures),
+                "rate": rate,
+                "samples": int(table["samples"].iloc[0]),
             },
         )
 

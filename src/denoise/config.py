@@ -161,6 +161,15 @@ class Recipe(Settings):
                     "and features.target: mask or features.target_scaling with kind: min_max or "
                     "example_min_max and range: [0, 1]"
                 )
+        features = self.features
+        if self.training.loss in losses.SIGNAL_LOSSES and (features.target, features.reference) == (
+            "clean",
+            "utterance",
+        ):
+            raise ValueError(
+                f"{self.training.loss} compares windows of audio, in which the level of the whole "
+                "utterance is not known: use another features.target or features.reference"
+            )
         # Masks may be cut short, a level may not: its ends are the loudest and the faintest bins.
         reach = {"sigmoid": (0, 1), "tanh": (-1, 1)}.get(activation, (low, high))
         level = np.isfinite(low) and "mask" not in self.features.target

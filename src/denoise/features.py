@@ -19,7 +19,7 @@ from denoise.spectrogram import StftSettings, spectrogram_shape, stft
 _TINY = 1e-10
 _CHUNK_S = 1 << 20
 # Williamson, Wang & Wang, IEEE/ACM TASLP 24(3), 2016.
-_CIRM_K, _CIRM_C = 10.0, 0.1
+CIRM_K, CIRM_C = 10.0, 0.1
 
 
 class ScalingSettings(Settings):
@@ -101,7 +101,7 @@ class FeatureSettings(Settings):
         if self.target == "mask":
             return (0.0, 1.0)
         if self.target == "complex_mask":
-            return (-_CIRM_K, _CIRM_K)
+            return (-CIRM_K, CIRM_K)
         return self.target_scaling.bounds
 
     @property
@@ -238,8 +238,12 @@ class Features:
             found["target"] = found["input"] - level if settings.target == "noise" else level
         return found
 
+    def scale(self, side: str) -> Scale | None:
+        """The scale of ``input`` or ``target``; None if every example has its own."""
+        return self._scales[side]
+
     def _scale(self, side: str, noisy_levels: np.ndarray) -> Scale:
-        known = self._scales[side]
+        known = self.scale(side)
         if known is not None:
             return known
         scaling: ScalingSettings = getattr(self.settings, f"{side}_scaling")
@@ -279,7 +283,7 @@ class Features:
             ratio = wanted * np.conj(seen) / np.maximum(np.abs(seen) ** 2, _TINY**2)
             parts = np.stack([ratio.real, ratio.imag], axis=-1)
             # K (1 - exp(-C x)) / (1 + exp(-C x))
-            return (_CIRM_K * np.tanh(_CIRM_C / 2 * parts)).astype(np.float32)
+            return (CIRM_K * np.tanh(CIRM_C / 2 * parts)).astype(np.float32)
         levels = self.levels(noisy, clean, references)
         return self._scale("target", levels["input"]).apply(levels["target"])[..., None]
 
@@ -305,8 +309,8 @@ class Features:
         if settings.target == "mask":
             return np.clip(output[..., 0], 0, 1)
         if settings.target == "complex_mask":
-            inside = np.clip(output / _CIRM_K, -0.9999, 0.9999)
-            parts = 2 / _CIRM_C * np.arctanh(inside)
+            inside = np.clip(output / CIRM_K, -0.9999, 0.9999)
+            parts = 2 / CIRM_C * np.arctanh(inside)
             return parts[..., 0] + 1j * parts[..., 1]
         noisy_levels = self.levels(noisy, None, references)["input"]
         level = self._scale("target", noisy_levels).undo(output[..., 0])

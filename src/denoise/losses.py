@@ -1,8 +1,9 @@
 """The training losses and metrics, by the name they have in ``config.yaml``.
 
-Each compares target and output spectrograms [shape=(batch, frequency, time, channels)] in the
-scaling of the recipe.  To add one, write a function of both with Keras operations that gives a
-number for each item of the batch, and name it in `LOSSES` or `METRICS`.
+Those of `LOSSES` and `METRICS` compare target and output spectrograms [shape=(batch, frequency,
+time, channels)] in the scaling of the recipe, those of `SIGNAL_LOSSES` clean and enhanced waveforms
+[shape=(batch, samples)].  To add one, write a function of both with Keras operations that gives a
+number for each item of the batch, and name it there.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from denoise.differentiable import magnitude, stft
 from denoise.errors import unknown
 
 
@@ -60,17 +62,72 @@ def soft_iou(target: Any, output: Any) -> Any:
     return ops.sum(both, axes) / (ops.sum(target + output - both, axes) + 1e-7)
 
 
+def si_sdr(clean: Any, enhanced: Any) -> Any:
+    """Negative scale-invariant signal-to-distortion ratio in dB (Le Roux et al., ICASSP 2019)."""
+    from keras import ops
+
+    scale = ops.sum(clean * enhanced, 1, keepdims=True)
+    target = scale / (ops.sum(ops.square(clean), 1, keepdims=True) + 1e-8) * clean
+    error = ops.sum(ops.square(enhanced - target), 1)
+    return -10 * ops.log10((ops.sum(ops.square(target), 1) + 1e-8) / (error + 1e-8))
+
+
+def compressed_spectral(clean: Any, enhanced: Any) -> Any:
+    """Mean squared error of spectra compressed to the power 0.3, 70 % of it of the magnitudes and
+    30 % of the complex values; STFT of 512 samples every 128 (Braun & Tashev, SPECOM 2020)."""
+    from keras import ops
+
+    compressed = []
+    for waves in (clean, enhanced):
+        spectrum = stft(waves, 512, 128)
+        # Below this, compression would make gradients as large as bins are faint.
+        size = ops.sqrt(ops.square(magnitude(spectrum)) + 1e-8)
+        level = ops.power(size, 0.3)
+        compressed.append((level, *(part * level / size for part in spectrum)))
+    errors = [ops.mean(ops.square(a - b), (1, 2)) for a, b in zip(*compressed, strict=True)]
+    return 0.7 * errors[0] + 0.3 * (errors[1] + errors[2])
+
+
+def multi_resolution_stft(clean: Any, enhanced: Any) -> Any:
+    """Spectral convergence and mean absolute difference of log magnitudes, averaged over STFTs of
+    512, 1024 and 2048 samples with a quarter of them between frames (Yamamoto, Song & Kim, ICASSP
+    2020)."""
+    from keras import ops
+
+    total = 0.0
+    for n_fft in (512, 1024, 2048):
+        wanted, found = (magnitude(stft(waves, n_fft, n_fft // 4)) for waves in (clean, enhanced))
+        distance = ops.sqrt(ops.sum(ops.square(wanted - found), (1, 2)) + 1e-12)
+        convergence = distance / ops.sqrt(ops.sum(ops.square(wanted), (1, 2)) + 1e-6)
+        logs = ops.mean(
+            ops.abs(ops.log(ops.maximum(wanted, 1e-5)) - ops.log(ops.maximum(found, 1e-5))), (1, 2)
+        )
+        total = total + (convergence + logs) / 3
+    return total
+
+
 Measure = Callable[[Any, Any], Any]
-LOSSES: dict[str, Measure] = {"huber": huber, "mse": mse, "mae": mae, "log_cosh": log_cosh,
-                              "bce": bce}  # fmt: skip
+LOSSES: dict[str, Measure] = {
+    "huber": huber,
+    "mse": mse,
+    "mae": mae,
+    "log_cosh": log_cosh,
+    "bce": bce,
+}
+SIGNAL_LOSSES: dict[str, Measure] = {
+    "si_sdr": si_sdr,
+    "compressed_spectral": compressed_spectral,
+    "multi_resolution_stft": multi_resolution_stft,
+}
 METRICS: dict[str, Measure] = {"mae": mae, "mse": mse, "soft_iou": soft_iou}
 FROM_0_TO_1 = frozenset(["bce", "soft_iou"])
 
 
 def check(name: str) -> str:
     """`name` if it is a loss; else an error that lists them all."""
-    if name not in LOSSES:
-        raise unknown("loss", name, LOSSES)
+    known = LOSSES | SIGNAL_LOSSES
+    if name not in known:
+        raise unknown("loss", name, known)
     return name
 
 

@@ -7,8 +7,10 @@ reason, so that no stand-in value ever enters an average.
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import solve_toeplitz
@@ -253,13 +255,48 @@ def composite(
     return {name: float(np.clip(value, 1, 5)) for name, value in scores.items()}
 
 
-METRICS = (
-    "snr", "si_sdr", "seg_snr", "pesq_nb", "pesq_wb", "stoi", "estoi", "csig", "cbak", "covl",
-    "mse",
-)  # fmt: skip
-"""The measures of `score`, in the order of the tables."""
-HIGHER_IS_BETTER = {name: name != "mse" for name in METRICS} | {"mse_spec": False}
-UNITS = {"snr": "dB", "si_sdr": "dB", "seg_snr": "dB"}
+class Metric(NamedTuple):
+    """What a measure is called and how it is taken."""
+
+    title: str
+    unit: str = ""
+    higher_is_better: bool = True
+    measure: Callable[[np.ndarray, np.ndarray, int], float] | None = None
+    """From clean and estimate [shape=(samples,)] and their rate; None if `score` has it anyway."""
+    lowest_rate: int = 0
+    """It has no value at lower sample rates, which is no failure."""
+
+
+def _narrow_band(clean: np.ndarray, estimate: np.ndarray, rate: int) -> float:
+    band = _band(rate)
+    return pesq(resample(clean, rate, band), resample(estimate, rate, band), band, "nb")
+
+
+def _wide_band(clean: np.ndarray, estimate: np.ndarray, rate: int) -> float:
+    return pesq(resample(clean, rate, 16000), resample(estimate, rate, 16000), 16000, "wb")
+
+
+def _band(rate: int) -> int:
+    """The rate that PESQ and the composite measures are taken at: they are defined at two."""
+    return 16000 if rate >= 16000 else 8000
+
+
+METRICS: dict[str, Metric] = {
+    "snr": Metric("SNR", "dB", measure=lambda clean, estimate, rate: snr(clean, estimate)),
+    "si_sdr": Metric("SI-SDR", "dB", measure=lambda clean, estimate, rate: si_sdr(clean, estimate)),
+    "seg_snr": Metric("segmental SNR", "dB", measure=segmental_snr),
+    "pesq_nb": Metric("PESQ-NB", measure=_narrow_band),
+    "pesq_wb": Metric("PESQ-WB", measure=_wide_band, lowest_rate=16000),
+    "stoi": Metric("STOI", measure=stoi),
+    "estoi": Metric("ESTOI", measure=functools.partial(stoi, extended=True)),
+    "csig": Metric("CSIG"),
+    "cbak": Metric("CBAK"),
+    "covl": Metric("COVL"),
+    "mse": Metric("MSE", "", False, lambda clean, estimate, rate: mse(clean, estimate)),
+}
+"""The measures of `score`, in the order of the tables. To add one, name it here."""
+SCORED = METRICS | {"mse_spec": Metric("MSE of the scaled spectrogram", higher_is_better=False)}
+"""Those, and what enhancement measures of its own spectrograms."""
 
 
 def score(clean: np.ndarray, estimate: np.ndarray, rate: int) -> dict[str, float | str]:
@@ -269,30 +306,21 @@ def score(clean: np.ndarray, estimate: np.ndarray, rate: int) -> dict[str, float
     resampled to 16 kHz, or to 8 kHz if its rate is lower than 16 kHz.
     """
     clean, estimate = np.ascontiguousarray(clean), np.ascontiguousarray(estimate)
-    band = 16000 if rate >= 16000 else 8000
-    clean_band, estimate_band = resample(clean, rate, band), resample(estimate, rate, band)
     values: dict[str, float | str] = dict.fromkeys(METRICS, float("nan"))
     reasons: list[str] = []
-    calls: dict[str, Callable[[], float]] = {
-        "snr": lambda: snr(clean, estimate),
-        "si_sdr": lambda: si_sdr(clean, estimate),
-        "seg_snr": lambda: segmental_snr(clean, estimate, rate),
-        "stoi": lambda: stoi(clean, estimate, rate),
-        "estoi": lambda: stoi(clean, estimate, rate, extended=True),
-        "mse": lambda: mse(clean, estimate),
-    }
-    calls["pesq_nb"] = lambda: pesq(clean_band, estimate_band, band, "nb")
-    if band == 16000:
-        calls["pesq_wb"] = lambda: pesq(clean_band, estimate_band, band, "wb")
-    for name, call in calls.items():
+    for name, metric in METRICS.items():
+        if metric.measure is None or rate < metric.lowest_rate:
+            continue
         try:
-            values[name] = call()
+            values[name] = metric.measure(clean, estimate, rate)
         except Undefined as reason:
             reasons.append(f"{name}: {reason}")
+    band = _band(rate)
     used = values["pesq_wb" if band == 16000 else "pesq_nb"]
     if isinstance(used, float) and np.isfinite(used):
+        pair = [resample(signal, rate, band) for signal in (clean, estimate)]
         try:
-            values.update(composite(clean_band, estimate_band, band, used))
+            values.update(composite(pair[0], pair[1], band, used))
         except Undefined as reason:
             reasons.append(f"composite: {reason}")
     values["status"] = "; ".join(reasons) or "ok"

@@ -18,7 +18,7 @@ from pydantic_core import PydanticUndefined
 
 from denoise import files
 from denoise.config import Experiment, Recipe
-from denoise.losses import LOSSES, METRICS
+from denoise.losses import LOSSES, METRICS, SIGNAL_LOSSES
 
 _HEADER = """# Configuration
 
@@ -42,7 +42,11 @@ def table() -> str:
         )
         parts += [f"| `{key}` | {text} | {allowed} | {default} |\n"
                   for key, text, allowed, default in _rows(model, "")]  # fmt: skip
-    for heading, measures in (("Losses", LOSSES), ("Metrics while training", METRICS)):
+    for heading, measures in (
+        ("Losses", LOSSES),
+        ("Losses on the waveform", SIGNAL_LOSSES),
+        ("Metrics while training", METRICS),
+    ):
         parts.append(f"\n## {heading}\n\n| name | what it is |\n|---|---|\n")
         for name, measure in measures.items():
             about = " ".join(inspect.cleandoc(measure.__doc__ or "").split())

@@ -34,7 +34,8 @@ class StftSettings(Settings):
 
 
 @functools.lru_cache(8)
-def _hann(n_fft: int) -> np.ndarray:
+def hann(n_fft: int) -> np.ndarray:
+    """The periodic Hann window [shape=(n_fft,)], float32."""
     phase = 2 * np.pi * np.arange(n_fft) / n_fft
     return (0.5 - 0.5 * np.cos(phase)).astype(np.float32)
 
@@ -54,7 +55,7 @@ def stft(waves: np.ndarray, settings: StftSettings) -> np.ndarray:
     half = settings.n_fft // 2
     padded = np.pad(np.asarray(waves, dtype=np.float32), ((0, 0), (half, half)))
     frames = np.lib.stride_tricks.sliding_window_view(padded, settings.n_fft, axis=1)
-    frames = frames[:, :: settings.hop] * _hann(settings.n_fft)
+    frames = frames[:, :: settings.hop] * hann(settings.n_fft)
     return np.swapaxes(scipy.fft.rfft(frames, axis=2), 1, 2)
 
 
@@ -89,7 +90,7 @@ def istft(spectra: np.ndarray, settings: StftSettings, samples: int) -> np.ndarr
     np.ndarray [shape=(batch, samples)], float32
     """
     n_fft, hop = settings.n_fft, settings.hop
-    window = _hann(n_fft)
+    window = hann(n_fft)
     frames = scipy.fft.irfft(np.swapaxes(spectra, 1, 2), n=n_fft, axis=2).astype(np.float32)
     frames *= window
     count = frames.shape[1]

@@ -24,7 +24,10 @@ import pandas as pd
 from pydantic import Field, field_validator
 
 from denoise import backend, files, losses, models
+from denoise.differentiable import Decoder
 from denoise.errors import UserError
+from denoise.features import Features, FeatureSettings
+from denoise.mixing import load_packs, render
 from denoise.models import NetworkSettings
 from denoise.optimisation import (
     OptimiserSettings,
@@ -135,9 +138,11 @@ def train(
     keras.utils.set_random_seed(seed)
     _allow_many_open_files()
     training, validation = (
-        _open(cache_folders[name], settings.batch_size) for name in ("train", "validation")
+        _open(cache_folders[name], settings) for name in ("train", "validation")
     )
     model = models.build(network, training.item_shape, training.outputs)
+    if settings.loss in losses.SIGNAL_LOSSES:
+        model = _with_signal_loss(model, settings.loss, cache_folders["train"])
     _compile(model, settings)
     checkpoints = Checkpoints(out_folder / "checkpoints", digest(card, 16))
     history = checkpoints.restore(model)
@@ -184,21 +189,46 @@ def _allow_many_open_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _open(folder: Path, batch_size: int) -> Windows:
-    shards = files.read_json(folder / "manifest.json")["shards"]
+def _open(folder: Path, settings: TrainingSettings) -> Windows:
+    manifest = files.read_json(folder / "manifest.json")
     inputs, targets = (
-        [files.load_array(folder / shard[side]) for shard in shards] for side in ("input", "target")
+        [files.load_array(folder / shard[side]) for shard in manifest["shards"]]
+        for side in ("input", "target")
     )
-    return Windows(inputs, targets, batch_size)
+    waves = None
+    if settings.loss in losses.SIGNAL_LOSSES:
+        waves = Mixtures(files.read_table(manifest["mixtures"]), manifest["rate"])
+    return Windows(inputs, targets, settings.batch_size, waves)
+
+
+class Mixtures:
+    """The audio of the windows of a mixture table, rendered when it is asked for."""
+
+    def __init__(self, table: pd.DataFrame, rate: int) -> None:
+        self.rows, self.rate = table.to_dict("records"), rate
+        self.packs = load_packs([*table["speech_source"], *table["noise_source"]])
+
+    def __getitem__(self, chosen: np.ndarray) -> np.ndarray:
+        """Noisy and clean audio [shape=(chosen, samples, 2)], float32."""
+        pairs = [render(self.rows[number], self.packs, self.rate) for number in chosen]
+        return np.stack([np.stack(pair, axis=-1) for pair in pairs]).astype(np.float32)
 
 
 class Windows:
-    """Windows of a memory-mapped cache, served in batches in an order given by a seed."""
+    """Windows of a memory-mapped cache, served in batches in an order given by a seed.
+
+    With `waves`, which is indexed like the cache, the target comes together with the audio.
+    """
 
     def __init__(
-        self, inputs: list[np.ndarray], targets: list[np.ndarray], batch_size: int
+        self,
+        inputs: list[np.ndarray],
+        targets: list[np.ndarray],
+        batch_size: int,
+        waves: Mixtures | None = None,
     ) -> None:
         self.inputs, self.targets, self.batch_size = inputs, targets, batch_size
+        self.waves = waves
         self.shards = np.repeat(np.arange(len(inputs)), [len(shard) for shard in inputs])
         self.rows = np.concatenate([np.arange(len(shard)) for shard in inputs])
         self.order = np.arange(len(self.rows))
@@ -212,14 +242,21 @@ class Windows:
     def __len__(self) -> int:
         return -(-len(self.rows) // self.batch_size)
 
-    def batch(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Input and target [shape=(batch, frequency, time, channels)], float32."""
+    def batch(self, number: int) -> tuple[np.ndarray, Any]:
+        """Input and target [shape=(batch, frequency, time, channels)], float32.
+
+        With audio, the target is a dictionary of ``target`` and ``waves`` [shape=(batch, samples,
+        2)], noisy and clean.
+        """
         chosen = self.order[number * self.batch_size : (number + 1) * self.batch_size]
         places = list(zip(self.shards[chosen], self.rows[chosen], strict=True))
-        return tuple(
+        inputs, targets = (
             np.stack([side[shard][row] for shard, row in places]).astype(np.float32)
             for side in (self.inputs, self.targets)
-        )  # type: ignore[return-value]
+        )
+        if self.waves is None:
+            return inputs, targets
+        return inputs, {"target": targets, "waves": self.waves[chosen]}
 
 
 def _train_epoch(
@@ -307,13 +344,37 @@ def _reseed(model: keras.Model, seed: int) -> None:
             generator.state.assign(state.astype(str(generator.state.dtype)))
 
 
+def _with_signal_loss(model: keras.Model, loss: str, cache_folder: Path) -> keras.Model:
+    """The same network, trained by what its output sounds like."""
+    import keras
+    from keras import ops
+
+    manifest = files.read_json(cache_folder / "manifest.json")
+    features = Features(FeatureSettings.model_validate(manifest["features"]), manifest["scales"])
+    decode = Decoder(features, manifest["samples"])
+    decode.prepare()
+    measure = losses.SIGNAL_LOSSES[loss]
+
+    class SignalModel(keras.Model):
+        def compute_loss(
+            self, x: Any = None, y: Any = None, y_pred: Any = None, *rest: Any, **options: Any
+        ) -> Any:
+            noisy, clean = y["waves"][..., 0], y["waves"][..., 1]
+            return ops.mean(measure(clean, decode(y_pred, noisy))) + sum(self.losses)
+
+        def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+            return super().compute_metrics(x, y["target"], y_pred, sample_weight)
+
+    return SignalModel(model.inputs, model.outputs[0], name=model.name)
+
+
 def _compile(model: keras.Model, settings: TrainingSettings) -> None:
     jit = settings.xla
     if jit == "auto":
         jit = backend.has_gpu() or settings.backend == "jax"
     model.compile(
         optimizer=optimiser(settings.optimiser, settings.initial_learning_rate),
-        loss=losses.LOSSES[settings.loss],
+        loss=losses.LOSSES.get(settings.loss),
         metrics=[losses.METRICS[name] for name in settings.metrics],
         jit_compile=jit and settings.backend != "torch",
     )

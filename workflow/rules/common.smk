@@ -285,6 +285,11 @@ def report_params():
             "experiment": EXPERIMENT,
             "preset": PLAN.experiment.preset,
             "seeds": SEEDS,
+            "sweep": [
+                path
+                for path, values in PLAN.experiment.sweep.items()
+                if len(values) > 1
+            ],
             "baselines": PLAN.experiment.baselines,
             "examples": PLAN.experiment.examples,
             "test_sets": PLAN.test_set_names,

@@ -19,17 +19,15 @@ from matplotlib.figure import Figure
 
 from denoise import audio, files, mixing
 from denoise.baselines import BASELINES
-from denoise.comparison import by_utterance, read_scores
-from denoise.metrics import HIGHER_IS_BETTER
+from denoise.comparison import by_utterance, main_effects, read_scores
+from denoise.metrics import SCORED
 from denoise.report import figures
 
 USES = ("template.html",)
 
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
-_SHOWN = (
-    "si_sdr", "pesq_nb", "pesq_wb", "stoi", "estoi", "snr", "seg_snr", "csig", "cbak", "covl",
-    "mse", "mse_spec",
-)  # fmt: skip
+_MAIN = ("si_sdr", "pesq_nb", "pesq_wb", "stoi")
+_SHOWN = (*_MAIN, *(name for name in SCORED if name not in _MAIN))
 
 
 def build(
@@ -62,14 +60,22 @@ def build(
     folder = out_path.parent / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     pictures = _Pictures(folder)
+    effects = _effects(scores, params)
     test_sets = []
     for name, stage in params["test_sets"].items():
         part = utterances[utterances["test_set"] == name]
-        test_sets.append(
-            _test_set_section(
-                name, Path("results/test_sets") / stage, part, board, params, pictures
-            )
+        section = _test_set_section(
+            name, Path("results/test_sets") / stage, part, board, params, pictures
         )
+        section["effects"] = []
+        if len(effects):
+            own = effects[effects["test_set"] == name]
+            shown = list(dict.fromkeys(own["metric"]))
+            section["effects"] = own.to_dict("records")
+            section["effects_picture"] = pictures.svg(
+                f"{name}-effects", figures.main_effects(own, shown)
+            )
+        test_sets.append(section)
     histories = _histories(card_paths)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters["number"] = _number
@@ -96,6 +102,25 @@ def build(
         },
     )
     files.write_text(out_path, html)
+
+
+def _effects(scores: pd.DataFrame, params: dict[str, Any]) -> pd.DataFrame:
+    """The main effects of the swept settings; empty without a sweep."""
+    settings = {
+        name: {path: _plain(variant["differs"][path]) for path in params["sweep"]}
+        for name, variant in params["variants"].items()
+    }
+    measured = [metric for metric in _MAIN if scores[metric].notna().any()]
+    return main_effects(scores, settings, measured) if params["sweep"] else pd.DataFrame()
+
+
+def _plain(value: Any) -> str:
+    """A swept value as a person would write it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return " … ".join(map(_plain, value)) if len(value) == 2 else ", ".join(map(_plain, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 class _Pictures:
@@ -150,13 +175,13 @@ def _test_set_section(
     pictures: _Pictures,
 ) -> dict[str, Any]:
     rows = board[board["test_set"] == name]
-    shown = [m for m in ("si_sdr", "pesq_nb", "pesq_wb", "stoi") if rows[m].notna().any()]
+    shown = [m for m in _MAIN if rows[m].notna().any()]
     palette = figures.methods_palette(list(rows["variant"]))
     best = {}
     for metric in _SHOWN:
         candidates = rows.loc[rows["kind"] != "oracle", metric]
         if candidates.notna().any():
-            best[metric] = candidates.max() if HIGHER_IS_BETTER[metric] else candidates.min()
+            best[metric] = candidates.max() if SCORED[metric].higher_is_better else candidates.min()
     return {
         "name": name,
         "split": rows["split"].iloc[0],
@@ -254,7 +279,7 @@ def _verdict(board: pd.DataFrame, pairs: pd.DataFrame, test_set: str) -> str:
     text = (
         f"{first['variant']} has the highest SI-SDR, {first['si_sdr']:.1f} dB "
         f"({first['si_sdr'] - noisy['si_sdr']:+.1f} dB over the noisy input), with "
-        f"{figures.TITLES[quality]} {first[quality]:.2f} ({first[quality] - noisy[quality]:+.2f})."
+        f"{SCORED[quality].title} {first[quality]:.2f} ({first[quality] - noisy[quality]:+.2f})."
     )
     if len(rows) > 1:
         second = rows.iloc[1]["variant"]

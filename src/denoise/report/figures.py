@@ -8,14 +8,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from denoise.metrics import UNITS
+from denoise.metrics import SCORED
 from denoise.spectrogram import StftSettings, stft
-
-TITLES = {
-    "snr": "SNR", "si_sdr": "SI-SDR", "seg_snr": "segmental SNR", "pesq_nb": "PESQ-NB",
-    "pesq_wb": "PESQ-WB", "stoi": "STOI", "estoi": "ESTOI", "csig": "CSIG", "cbak": "CBAK",
-    "covl": "COVL", "mse": "MSE", "mse_spec": "MSE of the scaled spectrogram",
-}  # fmt: skip
 
 mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "denoise", "font.size": 9})
 sns.set_theme(style="whitegrid", context="paper", palette="colorblind")
@@ -23,7 +17,8 @@ sns.set_theme(style="whitegrid", context="paper", palette="colorblind")
 
 def title(metric: str) -> str:
     """A metric's name with its unit."""
-    return f"{TITLES[metric]} ({UNITS[metric]})" if metric in UNITS else TITLES[metric]
+    about = SCORED[metric]
+    return f"{about.title} ({about.unit})" if about.unit else about.title
 
 
 def methods_palette(methods: list[str]) -> dict[str, tuple[float, float, float]]:
@@ -74,8 +69,11 @@ def improvement_by_kind(scores: pd.DataFrame, metric: str) -> Figure:
         figsize=(max(6.0, 2.5 + 0.42 * len(gain)), 1.6 + 0.34 * gain.shape[1]), layout="constrained"
     )
     axis = figure.subplots()
-    sns.heatmap(gain.T, annot=True, fmt=".1f" if metric in UNITS else ".2f", center=0, cmap="vlag",
-                cbar=False, ax=axis, annot_kws={"size": 7})  # fmt: skip
+    digits = ".1f" if SCORED[metric].unit else ".2f"
+    sns.heatmap(
+        gain.T, annot=True, fmt=digits, center=0, cmap="vlag", cbar=False, ax=axis,
+        annot_kws={"size": 7},
+    )  # fmt: skip
     axis.set(xlabel="", ylabel="", title=f"gain in {title(metric)} over noisy")
     axis.tick_params(axis="x", rotation=45)
     axis.tick_params(axis="y", rotation=0)
@@ -98,17 +96,35 @@ def intervals(board: pd.DataFrame, metrics: list[str]) -> Figure:
     return figure
 
 
+def main_effects(effects: pd.DataFrame, metrics: list[str]) -> Figure:
+    """The effect of each value of the swept settings on each metric, with 95 % intervals."""
+    labels = list(dict.fromkeys(zip(effects["setting"], effects["value"], strict=True)))
+    figure = Figure(figsize=(2.6 * len(metrics) + 1.6, 0.9 + 0.3 * len(labels)),
+                    layout="constrained")  # fmt: skip
+    axes = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
+    colours = methods_palette(list(dict.fromkeys(setting for setting, _ in labels)))
+    for axis, metric in zip(axes, metrics, strict=True):
+        table = effects[effects["metric"] == metric].set_index(["setting", "value"]).loc[labels]
+        for place, ((setting, _), row) in enumerate(table.iterrows()):
+            ends = [[row["effect"] - row["ci_low"]], [row["ci_high"] - row["effect"]]]
+            axis.errorbar(row["effect"], place, xerr=ends, fmt="o", color=colours[setting])
+        axis.axvline(0, color="#888", linewidth=0.8)
+        axis.set(xlabel=f"effect on {title(metric)}")
+        axis.set_yticks(range(len(labels)), [f"{setting}: {value}" for setting, value in labels])
+    axes[0].invert_yaxis()
+    return figure
+
+
 def learning_curves(histories: pd.DataFrame) -> Figure:
-    """Training and validation loss by epoch; the band spans the seeds."""
+    """Training and validation loss and the other metrics by epoch; bands span the seeds."""
     figure = Figure(figsize=(8.5, 3.2), layout="constrained")
     names = list(dict.fromkeys(histories["variant"]))
     palette = methods_palette(names)
-    panels = [
-        ("loss", "training loss"),
-        ("val_loss", "validation loss"),
-        ("val_mae", "validation MAE"),
-    ]
-    for axis, (column, label) in zip(figure.subplots(1, 3), panels, strict=True):
+    others = [name for name in histories if name.startswith("val_") and name != "val_loss"]
+    panels = [("loss", "training loss"), ("val_loss", "validation loss")]
+    panels += [(name, name.replace("val_", "validation ").replace("_", " ")) for name in others]
+    figure.set_figwidth(2.85 * len(panels))
+    for axis, (column, label) in zip(figure.subplots(1, len(panels)), panels, strict=True):
         sns.lineplot(
             histories, x="epoch", y=column, hue="variant", palette=palette, ax=axis,
             errorbar=("pi", 100), marker="o", legend=axis is figure.axes[0],

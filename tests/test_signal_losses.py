@@ -1,0 +1,145 @@
+"""Losses on the waveform decode as enhancement does, and have the values of their definitions."""
+
+from __future__ import annotations
+
+import librosa
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import hiss, tone_speech
+
+from denoise import cache, files, losses, metrics, training
+from denoise.differentiable import Decoder
+from denoise.features import Features, FeatureSettings
+from denoise.models.unet import UNetSettings
+from denoise.spectrogram import StftSettings, istft, stft
+from denoise.training import TrainingSettings
+
+RATE, WINDOW = 8000, 8064
+CLEAN = np.stack([tone_speech(WINDOW / RATE, RATE, seed) for seed in (3, 4)])
+NOISY = CLEAN + np.stack([hiss(WINDOW / RATE, RATE, seed) for seed in (5, 6)]) * 0.5
+SCALES = {"input": [80.0, 80.0], "target": [70.0, 60.0]}
+
+
+@pytest.mark.parametrize(
+    ("settings", "samples"),
+    [
+        ({}, WINDOW),
+        ({"target": "clean"}, WINDOW),
+        ({"target": "clean", "reference": "absolute"}, WINDOW),
+        ({"target": "clean", "target_scaling": {"kind": "min_max"}}, WINDOW),
+        ({"target": "clean", "target_scaling": {"kind": "standard"}}, WINDOW),
+        ({"target": "clean", "target_scaling": {"kind": "example_min_max"}}, WINDOW),
+        ({"target": "noise", "target_scaling": {"kind": "example_min_max"}}, WINDOW),
+        ({"target": "mask"}, WINDOW),
+        ({"target": "mask", "stft": {"n_fft": 512, "hop": 256}, "bins": 250}, 5120),
+        ({"target": "mask", "stft": {"n_fft": 1199, "hop": 304}}, 8000),
+        ({"target": "complex_mask", "input": "level_and_phase"}, WINDOW),
+    ],
+)
+def test_the_decoder_gives_the_audio_that_enhancement_gives(settings, samples):
+    features = Features(FeatureSettings(floor_db=-70, **settings), SCALES)
+    noisy = NOISY[:, :samples]
+    spectra = stft(noisy, features.settings.stft)
+    zero = features.references(spectra)
+    target = features.encode_target(spectra, stft(CLEAN[:, :samples], features.settings.stft), zero)
+    rng = np.random.default_rng(0)
+    output = (target + 0.05 * rng.standard_normal(target.shape)).astype(np.float32)
+    estimate = features.decode(output, spectra, zero)
+    expected = istft(estimate, features.settings.stft, samples)
+    found = np.asarray(Decoder(features, samples)(output, noisy))
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+
+
+def numpy_spectra(n_fft: int, hop: int) -> list[np.ndarray]:
+    return [librosa.stft(waves, n_fft=n_fft, hop_length=hop, pad_mode="constant")
+            for waves in (CLEAN, NOISY)]  # fmt: skip
+
+
+def test_si_sdr_is_the_measure_with_its_sign_turned():
+    found = np.asarray(losses.si_sdr(CLEAN, NOISY))
+    expected = [-metrics.si_sdr(*pair) for pair in zip(CLEAN, NOISY, strict=True)]
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_compressed_spectra_are_compared_as_published():
+    clean, noisy = numpy_spectra(512, 128)
+    powers = [np.abs(spectrum) ** 0.3 for spectrum in (clean, noisy)]
+    complexes = [
+        power * np.exp(1j * np.angle(spectrum))
+        for power, spectrum in zip(powers, (clean, noisy), strict=True)
+    ]
+    expected = 0.7 * np.mean((powers[0] - powers[1]) ** 2, (1, 2))
+    expected += 0.3 * np.mean(np.abs(complexes[0] - complexes[1]) ** 2, (1, 2))
+    found = np.asarray(losses.compressed_spectral(CLEAN, NOISY))
+    np.testing.assert_allclose(found, expected, rtol=0.02)
+
+
+def test_several_resolutions_are_compared_as_published():
+    expected = np.zeros(2)
+    for n_fft in (512, 1024, 2048):
+        clean, noisy = (np.abs(spectrum) for spectrum in numpy_spectra(n_fft, n_fft // 4))
+        convergence = np.linalg.norm(clean - noisy, axis=(1, 2)) / np.linalg.norm(
+            clean, axis=(1, 2)
+        )
+        logs = np.log(np.maximum(clean, 1e-5)) - np.log(np.maximum(noisy, 1e-5))
+        expected += (convergence + np.abs(logs).mean((1, 2))) / 3
+    found = np.asarray(losses.multi_resolution_stft(CLEAN, NOISY))
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", losses.SIGNAL_LOSSES)
+def test_losses_on_the_waveform_are_least_for_the_clean_signal(name):
+    measure = losses.SIGNAL_LOSSES[name]
+    values = [float(np.mean(measure(CLEAN, CLEAN + share * (NOISY - CLEAN))))
+              for share in (0, 0.1, 0.5, 1)]  # fmt: skip
+    assert values == sorted(values)
+
+
+@pytest.fixture(scope="module")
+def caches(tmp_path_factory):
+    """Caches of 24 and 8 windows of one recording."""
+    root = tmp_path_factory.mktemp("caches")
+    wave, noise = tone_speech(3, RATE, 1), hiss(3, RATE, 2)
+    wave[-2000:] = 0  # silence, where logarithms and roots have no gradient
+    for name, audio in (("speech", wave), ("noise", noise)):
+        (root / name).mkdir()
+        files.save_array(root / name / "audio.npy", audio)
+    settings = FeatureSettings(stft=StftSettings(n_fft=63, hop=16), floor_db=-60)
+    for split, count in (("train", 24), ("validation", 8)):
+        rows = [
+            {"speech_source": str(root / "speech"), "noise_source": str(root / "noise"),
+             "speech_offset": 900 * k, "speech_start": 900 * k, "recording_samples": len(wave),
+             "samples": 992, "paired": False, "noise_start": 0, "noise_samples": len(noise),
+             "noise_offset": 131 * k, "gain": 0.5, "clip_scale": 1.0}
+            for k in range(count)
+        ]  # fmt: skip
+        rows[-1] |= {"speech_offset": 22_900, "speech_start": 22_900}
+        files.write_table(root / f"{split}.csv", pd.DataFrame(rows))
+        cache.write(root / f"{split}.csv", RATE, settings, {}, root / split)
+    return {split: root / split for split in ("train", "validation")}
+
+
+@pytest.mark.parametrize("name", losses.SIGNAL_LOSSES)
+def test_losses_on_the_waveform_train(caches, tmp_path, name):
+    settings = TrainingSettings(
+        loss=name, epochs=4, batch_size=8, threads=1, learning_rate=0.01, metrics=("mae",)
+    )
+    network = UNetSettings(filters=(4, 8), dropout=0)
+    training.train(caches, network, settings, 0, tmp_path, {"variant": "v", "seed": 0})
+    history = files.read_table(tmp_path / "history.csv")
+    assert np.isfinite(history["val_mae"]).all()
+    assert history["val_loss"].iloc[-1] < history["val_loss"].iloc[0]
+    # The loss of the model that is kept, by the way enhancement takes.
+    import keras
+
+    model = keras.saving.load_model(tmp_path / "model.keras", compile=False)
+    features = Features(FeatureSettings(stft=StftSettings(n_fft=63, hop=16), floor_db=-60))
+    waves = training.Mixtures(files.read_table(caches["validation"].with_suffix(".csv")), RATE)
+    noisy, clean = np.moveaxis(waves[np.arange(8)], 2, 0)
+    spectra = stft(noisy, features.settings.stft)
+    zero = features.references(spectra)
+    output = model.predict(features.encode_input(spectra, zero), verbose=0)
+    enhanced = istft(features.decode(output, spectra, zero), features.settings.stft, 992)
+    value = float(np.mean(losses.SIGNAL_LOSSES[name](clean, enhanced)))
+    assert value == pytest.approx(history["val_loss"].min(), rel=0.01, abs=0.01)
