@@ -316,26 +316,22 @@ def test_clipping_limits_the_gradient_over_all_weights(caches, tmp_path, monkeyp
     import keras
 
     norms: list[float] = []
-    update = keras.optimizers.Adam.update_step
+    update, compiled = keras.optimizers.Adam.update_step, training.compiled
 
     def watched(optimizer, gradient, variable, learning_rate):
         norms.append(keras.ops.sum(keras.ops.square(gradient)))
         return update(optimizer, gradient, variable, learning_rate)
 
+    def eager(*arguments):
+        """The same model, but with steps that run in Python, where gradients can be seen."""
+        model = compiled(*arguments)
+        model.run_eagerly = True
+        return model
+
     monkeypatch.setattr(keras.optimizers.Adam, "update_step", watched)
-    monkeypatch.setattr(training, "_compile", eager(training._compile))
+    monkeypatch.setattr(training, "compiled", eager)
     run(caches, tmp_path / "out", epochs=1, batch_size=50, optimiser={"clip_norm": 1e-3})
     assert math.sqrt(sum(float(norm) for norm in norms)) == pytest.approx(1e-3, rel=1e-3)
-
-
-def eager(compile_model):
-    """`compile_model`, but so that every step runs in Python."""
-
-    def changed(model, settings):
-        compile_model(model, settings)
-        model.run_eagerly = True
-
-    return changed
 
 
 def test_the_average_of_the_weights_is_validated_and_kept(caches, tmp_path):
@@ -401,7 +397,7 @@ def test_early_stopping_counts_from_the_best_epoch():
 
 
 def test_gradual_reading_gives_every_window_once(caches):
-    windows = training._open(caches["train"], TrainingSettings(batch_size=8))
+    windows = training.open_windows(caches["train"], TrainingSettings(batch_size=8))
     windows.shuffle(5)
     batches = [windows.batch(number) for number in range(len(windows))]
     inputs = np.concatenate([batch[0] for batch in batches])

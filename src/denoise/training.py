@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_MAP_BATCHES = 64
+
 
 class TrainingSettings(Settings):
     """How a network is trained. Changing these trains again, but mixes nothing."""
@@ -134,16 +136,12 @@ def train(
     backend.start(settings.backend, threads=settings.threads, deterministic=settings.deterministic)
     import keras
 
-    keras.config.set_dtype_policy(settings.precision)
     keras.utils.set_random_seed(seed)
     _allow_many_open_files()
     training, validation = (
-        _open(cache_folders[name], settings) for name in ("train", "validation")
+        open_windows(cache_folders[name], settings) for name in ("train", "validation")
     )
-    model = models.build(network, training.item_shape, training.outputs)
-    if settings.loss in losses.SIGNAL_LOSSES:
-        model = _with_signal_loss(model, settings.loss, cache_folders["train"])
-    _compile(model, settings)
+    model = compiled(network, settings, training, cache_folders["train"])
     checkpoints = Checkpoints(out_folder / "checkpoints", digest(card, 16))
     history = checkpoints.restore(model)
     for row in history:
@@ -189,16 +187,14 @@ def _allow_many_open_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _open(folder: Path, settings: TrainingSettings) -> Windows:
+def open_windows(folder: Path, settings: TrainingSettings) -> Windows:
+    """The windows of a cache folder, with their audio if the loss needs it."""
     manifest = files.read_json(folder / "manifest.json")
-    inputs, targets = (
-        [files.load_array(folder / shard[side]) for shard in manifest["shards"]]
-        for side in ("input", "target")
-    )
+    shards = [(folder / shard["input"], folder / shard["target"]) for shard in manifest["shards"]]
     waves = None
     if settings.loss in losses.SIGNAL_LOSSES:
         waves = Mixtures(files.read_table(manifest["mixtures"]), manifest["rate"])
-    return Windows(inputs, targets, settings.batch_size, waves)
+    return Windows(shards, settings.batch_size, waves)
 
 
 class Mixtures:
@@ -217,23 +213,28 @@ class Mixtures:
 class Windows:
     """Windows of a memory-mapped cache, served in batches in an order given by a seed.
 
-    With `waves`, which is indexed like the cache, the target comes together with the audio.
+    Parameters
+    ----------
+    paths
+        Input and target of each shard.
+    waves
+        Audio that is indexed like the cache, to come together with the target.
     """
 
     def __init__(
-        self,
-        inputs: list[np.ndarray],
-        targets: list[np.ndarray],
-        batch_size: int,
-        waves: Mixtures | None = None,
+        self, paths: list[tuple[Path, Path]], batch_size: int, waves: Mixtures | None = None
     ) -> None:
-        self.inputs, self.targets, self.batch_size = inputs, targets, batch_size
-        self.waves = waves
-        self.shards = np.repeat(np.arange(len(inputs)), [len(shard) for shard in inputs])
-        self.rows = np.concatenate([np.arange(len(shard)) for shard in inputs])
+        self.paths, self.batch_size, self.waves = paths, batch_size, waves
+        self._map()
+        lengths = [len(shard) for shard, _ in self.maps]
+        self.shards = np.repeat(np.arange(len(lengths)), lengths)
+        self.rows = np.concatenate([np.arange(length) for length in lengths])
         self.order = np.arange(len(self.rows))
-        self.item_shape: tuple[int, int, int] = inputs[0].shape[1:]
-        self.outputs: int = targets[0].shape[-1]
+        self.item_shape: tuple[int, int, int] = self.maps[0][0].shape[1:]
+        self.outputs: int = self.maps[0][1].shape[-1]
+
+    def _map(self) -> None:
+        self.maps = [(files.load_array(one), files.load_array(two)) for one, two in self.paths]
 
     def shuffle(self, seed: int) -> None:
         """Serve the windows in the order that `seed` gives."""
@@ -248,11 +249,14 @@ class Windows:
         With audio, the target is a dictionary of ``target`` and ``waves`` [shape=(batch, samples,
         2)], noisy and clean.
         """
+        if number % _MAP_BATCHES == 0:
+            # Until it is mapped anew, every page that was read counts as memory of this process.
+            self._map()
         chosen = self.order[number * self.batch_size : (number + 1) * self.batch_size]
         places = list(zip(self.shards[chosen], self.rows[chosen], strict=True))
         inputs, targets = (
-            np.stack([side[shard][row] for shard, row in places]).astype(np.float32)
-            for side in (self.inputs, self.targets)
+            np.stack([self.maps[shard][side][row] for shard, row in places]).astype(np.float32)
+            for side in (0, 1)
         )
         if self.waves is None:
             return inputs, targets
@@ -344,6 +348,28 @@ def _reseed(model: keras.Model, seed: int) -> None:
             generator.state.assign(state.astype(str(generator.state.dtype)))
 
 
+def compiled(
+    network: NetworkSettings, settings: TrainingSettings, windows: Windows, cache_folder: Path
+) -> keras.Model:
+    """The network that `settings` train on the windows of a cache, ready for its first step."""
+    import keras
+
+    keras.config.set_dtype_policy(settings.precision)
+    model = models.build(network, windows.item_shape, windows.outputs)
+    if settings.loss in losses.SIGNAL_LOSSES:
+        model = _with_signal_loss(model, settings.loss, cache_folder)
+    jit = settings.xla
+    if jit == "auto":
+        jit = backend.has_gpu() or settings.backend == "jax"
+    model.compile(
+        optimizer=optimiser(settings.optimiser, settings.initial_learning_rate),
+        loss=losses.LOSSES.get(settings.loss),
+        metrics=[losses.METRICS[name] for name in settings.metrics],
+        jit_compile=jit and settings.backend != "torch",
+    )
+    return model
+
+
 def _with_signal_loss(model: keras.Model, loss: str, cache_folder: Path) -> keras.Model:
     """The same network, trained by what its output sounds like."""
     import keras
@@ -366,18 +392,6 @@ def _with_signal_loss(model: keras.Model, loss: str, cache_folder: Path) -> kera
             return super().compute_metrics(x, y["target"], y_pred, sample_weight)
 
     return SignalModel(model.inputs, model.outputs[0], name=model.name)
-
-
-def _compile(model: keras.Model, settings: TrainingSettings) -> None:
-    jit = settings.xla
-    if jit == "auto":
-        jit = backend.has_gpu() or settings.backend == "jax"
-    model.compile(
-        optimizer=optimiser(settings.optimiser, settings.initial_learning_rate),
-        loss=losses.LOSSES.get(settings.loss),
-        metrics=[losses.METRICS[name] for name in settings.metrics],
-        jit_compile=jit and settings.backend != "torch",
-    )
 
 
 class Checkpoints:
