@@ -167,6 +167,12 @@ def test_a_study_is_replaced_key_by_key():
             "variant a has no test set 'other'|variant b has no test set 'test'",
         ),
         ({"set": {"test_sets": {"t": {**OWN, "score_rate": 9000}}}}, r"score_rate is 9000: .*8000"),
+        ({"set": {"test_sets": {"t": {**OWN, "split": "validation"}}}}, "leave data out"),
+        (
+            {"preset": "quickstart", "set": {"training.loss": "si_sdr", "features.target": "clean",
+                                             "features.reference": "utterance"}},
+            "si_sdr compares windows of audio",
+        ),
     ],
 )  # fmt: skip
 def test_comparisons_that_would_not_be_fair_are_refused(config, said):

@@ -106,6 +106,12 @@ class RecipeTestSet(TestSetSettings):
     """Recordings of its own, which variants that train on different data can share; default those
     of the recipe."""
 
+    @model_validator(mode="after")
+    def _check(self) -> RecipeTestSet:
+        if self.data is not None and self.split == "validation":
+            raise ValueError("split validation takes recordings of the recipe: leave data out")
+        return self
+
 
 class Recipe(Settings):
     """Everything that shapes one variant: a preset with its overrides."""
@@ -152,7 +158,8 @@ class Recipe(Settings):
 
     def _check_range(self) -> None:
         """Refuse a loss, metric or activation that does not fit the values of the target."""
-        low, high = self.features.target_bounds
+        features = self.features
+        low, high = features.target_bounds
         activation = self.network.output_activation
         for name in (self.training.loss, *self.training.metrics):
             if name in losses.FROM_0_TO_1 and (low < 0 or high > 1 or activation != "sigmoid"):
@@ -161,18 +168,15 @@ class Recipe(Settings):
                     "and features.target: mask or features.target_scaling with kind: min_max or "
                     "example_min_max and range: [0, 1]"
                 )
-        features = self.features
-        if self.training.loss in losses.SIGNAL_LOSSES and (features.target, features.reference) == (
-            "clean",
-            "utterance",
-        ):
+        by_utterance = features.target == "clean" and features.reference == "utterance"
+        if self.training.loss in losses.SIGNAL_LOSSES and by_utterance:
             raise ValueError(
                 f"{self.training.loss} compares windows of audio, in which the level of the whole "
                 "utterance is not known: use another features.target or features.reference"
             )
         # Masks may be cut short, a level may not: its ends are the loudest and the faintest bins.
         reach = {"sigmoid": (0, 1), "tanh": (-1, 1)}.get(activation, (low, high))
-        level = np.isfinite(low) and "mask" not in self.features.target
+        level = np.isfinite(low) and "mask" not in features.target
         if level and (low < reach[0] or high > reach[1]):
             raise ValueError(
                 f"network.output_activation {activation} gives values from {reach[0]} to "
