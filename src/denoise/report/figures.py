@@ -111,6 +111,7 @@ def main_effects(effects: pd.DataFrame, metrics: list[str]) -> Figure:
         axis.axvline(0, color="#888", linewidth=0.8)
         axis.set(xlabel=f"effect on {title(metric)}")
         axis.locator_params(axis="x", nbins=4)
+        axis.set_ylim(-0.6, len(labels) - 0.4)
         axis.set_yticks(range(len(labels)), [f"{setting}: {value}" for setting, value in labels])
     axes[0].invert_yaxis()
     return figure
