@@ -12,8 +12,9 @@ from denoise import report
     ("p_value", "low", "said"),
     [
         (0.01, 0.2, "0.50 dB, which is significant (95 % interval 0.20 to 0.80 dB"),
-        (0.26, 0.2, "0.50 dB, which is not significant (95 % interval 0.20 to 0.80 dB"),
-        (0.01, -0.1, "0.50 dB, which is not significant (95 % interval -0.10 to 0.80 dB"),
+        (0.26, 0.2, "0.50 dB, which is not certain, as the interval over speakers and the test"),
+        (0.01, -0.1, "0.50 dB, which is not certain, as the interval over speakers and the test"),
+        (0.26, -0.1, "0.50 dB, which is not significant (95 % interval -0.10 to 0.80 dB"),
     ],
 )
 def test_a_lead_is_significant_only_if_interval_and_test_agree(p_value, low, said):

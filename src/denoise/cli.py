@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import soundfile
+import yaml
 
 import denoise
 from denoise import audio, files
@@ -263,7 +264,14 @@ def run_score(options: argparse.Namespace) -> None:
         raise UserError(f"{options.output} exists already: give --force or another -o")
     table = score_folders(options.clean, options.enhanced, options.noisy, processes=options.jobs)
     files.write_table(options.output, table)
-    means = table.groupby("method", sort=False)[list(METRICS)].mean().dropna(axis=1, how="all")
+    means = pd.DataFrame(
+        {
+            # Over the files for which every method has a value: others would be unlike sets.
+            name: table.pivot_table(name, "file", "method", dropna=False).dropna().mean()
+            for name in METRICS
+        },
+        index=table["method"].unique(),
+    ).dropna(axis=1, how="all")
     failed = table["status"].ne("ok").groupby(table["method"], sort=False).sum()
     counts = table.groupby("method", sort=False).size()
     means.insert(0, "files", counts)
@@ -286,8 +294,12 @@ def run_models(options: argparse.Namespace) -> None:
 
 
 def run_where(options: argparse.Namespace) -> None:
-    """Carry out ``denoise where``."""
+    """Carry out ``denoise where``: the report of ``config.yaml``, or else the newest."""
     reports = sorted(Path("reports").glob("*/report.html"), key=lambda path: path.stat().st_mtime)
+    if Path("config.yaml").is_file():
+        config = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8"))
+        name = config.get("experiment") or Path(str(config.get("preset", ""))).stem
+        reports += [path for path in reports if path.parent.name == name]
     if not reports:
         raise UserError("there is no report in this folder yet: run `snakemake --cores all all`")
     print(f"Report:      {reports[-1].resolve()}")

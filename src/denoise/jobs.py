@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from denoise.errors import UserError
 
@@ -17,12 +17,15 @@ from denoise.errors import UserError
 def job(snakemake: Any) -> Iterator[None]:
     """Send logging, standard output and errors of a Snakemake script to its log file.
 
-    A `UserError` is also shown on the terminal, as one line; anything else with a traceback.
+    What compiled libraries write goes there too.  A `UserError` is also shown on the terminal, as
+    one line; anything else with a traceback.
     """
     path = Path(snakemake.log[0])
     path.parent.mkdir(parents=True, exist_ok=True)
-    terminal = sys.stderr
-    with path.open("w", encoding="utf-8", buffering=1) as stream:
+    with (
+        path.open("w", encoding="utf-8", buffering=1) as stream,
+        _native_output_to(stream) as terminal,
+    ):
         logging.basicConfig(
             stream=stream,
             level=logging.INFO,
@@ -40,6 +43,26 @@ def job(snakemake: Any) -> Iterator[None]:
             except Exception:
                 logging.exception("the job failed unexpectedly")
                 raise
+
+
+@contextlib.contextmanager
+def _native_output_to(stream: TextIO) -> Iterator[TextIO]:
+    """Send what is written to the descriptors 1 and 2 to `stream`; gives the former standard error.
+
+    Only so is the output of compiled libraries reached, whose warnings look like a failed job.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = [os.dup(number) for number in (1, 2)]
+    for number in (1, 2):
+        os.dup2(stream.fileno(), number)
+    try:
+        with os.fdopen(os.dup(saved[1]), "w", encoding="utf-8") as terminal:
+            yield terminal
+    finally:
+        for number, descriptor in zip((1, 2), saved, strict=True):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
 
 
 def make_importable() -> None:

@@ -87,7 +87,8 @@ def score_folders(
     """Score the files of `enhanced` against those of the same name in `clean`.
 
     Files are compared by their path without suffix, at 16 kHz if the clean file's rate is at least
-    that, else at 8 kHz.  With `noisy`, its files are scored too.
+    that, else at 8 kHz.  With `noisy`, its files are scored too; only names that stand in all
+    folders are, so that means are over the same files.
 
     Returns
     -------
@@ -97,32 +98,38 @@ def score_folders(
     Raises
     ------
     UserError
-        If a folder is missing or empty, or no name stands in both.
+        If a folder is missing or empty, or no name stands in all of them.
     """
-    names = {
-        path.relative_to(clean).with_suffix("").as_posix(): path for path in audio_files(clean)
-    }
-    jobs = []
-    for method, folder in (("enhanced", enhanced), ("noisy", noisy)):
-        if folder is None:
-            continue
-        found = {
+    folders = {"clean": clean, "enhanced": enhanced} | ({"noisy": noisy} if noisy else {})
+    found = {
+        method: {
             path.relative_to(folder).with_suffix("").as_posix(): path
             for path in audio_files(folder)
         }
-        common = sorted(names.keys() & found.keys())
-        if not common:
+        for method, folder in folders.items()
+    }
+    common = set.intersection(*(set(names) for names in found.values()))
+    for method in list(found)[1:]:
+        if not found["clean"].keys() & found[method].keys():
             raise UserError(
-                f"no file of '{folder}' has the name of one in '{clean}': the clean and the "
-                "processed version of an utterance must have the same name"
+                f"no file of '{folders[method]}' has the name of one in '{clean}': the clean and "
+                "the processed version of an utterance must have the same name"
             )
-        alone = sorted(names.keys() ^ found.keys())
-        if alone:
-            log.warning(
-                "%d files stand in only one of '%s' and '%s' and are not scored: %s",
-                len(alone), clean, folder, ", ".join(alone[:5]) + (", …" if len(alone) > 5 else ""),
-            )  # fmt: skip
-        jobs += [(name, method, names[name], found[name]) for name in common]
+    if not common:
+        raise UserError(f"no name stands in all of {', '.join(map(str, folders.values()))}")
+    alone = sorted(set.union(*(set(names) for names in found.values())) - common)
+    if alone:
+        log.warning(
+            "%d of the names do not stand in all of %s and are not scored: %s",
+            len(alone),
+            ", ".join(f"'{folder}'" for folder in folders.values()),
+            ", ".join(alone[:5]) + (", …" if len(alone) > 5 else ""),
+        )
+    jobs = [
+        (name, method, found["clean"][name], found[method][name])
+        for method in list(found)[1:]
+        for name in sorted(common)
+    ]
     rows = ordered_map(_score_files, jobs, processes=processes, label="score", chunk=_CHUNK)
     return pd.DataFrame(rows)
 

@@ -292,11 +292,15 @@ def _verdict(board: pd.DataFrame, pairs: pd.DataFrame, test_set: str) -> str:
         sign = 1 if pair["first"] == first["variant"] else -1
         low, high = sorted((sign * pair["ci_low"], sign * pair["ci_high"]))
         # With few speakers the bootstrap interval is too narrow, so the test must agree.
-        certain = low > 0 and pair["p_holm"] < 0.05
+        agreeing = int(low > 0) + int(pair["p_holm"] < 0.05)
+        said = (
+            "not significant",
+            "not certain, as the interval over speakers and the test over utterances disagree",
+            "significant",
+        )[agreeing]
         text += (
-            f" Its lead over {second} is {sign * pair['difference']:.2f} dB, which is "
-            f"{'' if certain else 'not '}significant (95 % interval {low:.2f} to {high:.2f} dB, "
-            f"Wilcoxon p = {pair['p_holm']:.2g})."
+            f" Its lead over {second} is {sign * pair['difference']:.2f} dB, which is {said} "
+            f"(95 % interval {low:.2f} to {high:.2f} dB, Wilcoxon p = {pair['p_holm']:.2g})."
         )
     return text
 
