@@ -155,6 +155,27 @@ def test_score_prints_and_saves_a_table(inside, tmp_path, capsys):
     assert "silent estimate" in table.loc[("enhanced", 2), "status"]
     shown = capsys.readouterr().out
     assert "pesq_wb" in shown and "failed" in shown
+    # A file without a value in one row is left out of the mean of both.
+    printed = {line.split()[0]: line.split() for line in shown.splitlines()[1:]}
+    place = shown.splitlines()[0].split().index("si_sdr") + 1
+    for method in ("enhanced", "noisy"):
+        mean = table.loc[[(method, 0), (method, 1)], "si_sdr"].mean()
+        assert float(printed[method][place]) == pytest.approx(mean, abs=6e-4)
+
+
+def test_only_files_that_all_folders_have_are_scored(inside, tmp_path, caplog):
+    for folder, count in (("clean", 3), ("enhanced", 2), ("noisy", 3)):
+        (tmp_path / folder).mkdir()
+        for number in range(count):
+            wave = tone_speech(1, 8000, number) + 0.01 * hiss(1, 8000, len(folder))
+            soundfile.write(tmp_path / folder / f"{number}.wav", wave, 8000)
+    run("score", "--clean", tmp_path / "clean", "--enhanced", tmp_path / "enhanced",
+        "--noisy", tmp_path / "noisy", "-o", tmp_path / "t.csv", "--jobs", 1)  # fmt: skip
+    table = pd.read_csv(tmp_path / "t.csv")
+    assert table.groupby("method")["file"].apply(list).to_dict() == {
+        "enhanced": [0, 1], "noisy": [0, 1],
+    }  # fmt: skip
+    assert "1 of the names do not stand in all" in caplog.text
 
 
 def test_score_needs_common_names(inside, tmp_path, capsys):
