@@ -225,3 +225,19 @@ def test_every_verb_has_help(verb, capsys):
     with pytest.raises(SystemExit) as ended:
         run(*verb, "--help")
     assert ended.value.code == 0 and "usage: denoise" in capsys.readouterr().out
+
+
+def test_where_names_the_report_of_the_configuration_not_the_newest(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("mine", "newer")):
+        report = tmp_path / "reports" / name / "report.html"
+        report.parent.mkdir(parents=True)
+        report.touch()
+        os.utime(report, (number, number))
+    run("where")
+    assert "reports/newer/report.html" in capsys.readouterr().out
+    (tmp_path / "config.yaml").write_text("preset: presets/mine.yaml\n")
+    run("where")
+    assert "reports/mine/report.html" in capsys.readouterr().out
+    (tmp_path / "config.yaml").write_text("just a text")
+    assert "config.yaml must hold keys with values" in fails(capsys, "where")

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import soundfile
-import yaml
 
 import denoise
 from denoise import audio, files
@@ -297,7 +296,9 @@ def run_where(options: argparse.Namespace) -> None:
     """Carry out ``denoise where``: the report of ``config.yaml``, or else the newest."""
     reports = sorted(Path("reports").glob("*/report.html"), key=lambda path: path.stat().st_mtime)
     if Path("config.yaml").is_file():
-        config = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8"))
+        from denoise.config import read_yaml
+
+        config = read_yaml(Path("config.yaml"))
         name = config.get("experiment") or Path(str(config.get("preset", ""))).stem
         reports += [path for path in reports if path.parent.name == name]
     if not reports:
