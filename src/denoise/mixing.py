@@ -160,18 +160,22 @@ def render(
 def render_recording(
     row: dict[str, object], packs: dict[str, np.ndarray], rate: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The recording that a row's window is cut from, mixed as the window is: as for `render`."""
+    """The whole recording that a row's window is cut from, mixed as the window is.
+
+    Returns
+    -------
+    tuple of np.ndarray [shape=(recording_samples,)]
+        Noisy and clean audio.
+    """
     before = int(row["speech_offset"])  # type: ignore[call-overload]
+    # The noise of a pair lies beside its speech, another goes on in both directions.
+    noise = "noise_start" if row["paired"] else "noise_offset"
     whole = {
         **row,
         "samples": row["recording_samples"],
         "speech_offset": 0,
         "speech_start": int(row["speech_start"]) - before,  # type: ignore[call-overload]
-        # The noise of a pair lies beside its speech, another goes on in both directions.
-        ("noise_start" if row["paired"] else "noise_offset"): int(
-            row["noise_start" if row["paired"] else "noise_offset"]  # type: ignore[call-overload]
-        )
-        - before,
+        noise: int(row[noise]) - before,  # type: ignore[call-overload]
     }
     return render(whole, packs, rate)
 

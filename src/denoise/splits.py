@@ -129,7 +129,14 @@ def check_disjoint(table: pd.DataFrame) -> None:
 
 
 def members(table: pd.DataFrame, split: str, what: str) -> pd.DataFrame:
-    """The rows of a table of `split` that serve for `split`, by recording or by window.
+    """The recordings that serve for a split: its own, or the training's if it goes by window.
+
+    Parameters
+    ----------
+    table
+        As `split` wrote it.
+    what
+        ``speech`` or ``noise``, for the error.
 
     Raises
     ------
