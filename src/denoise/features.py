@@ -17,7 +17,7 @@ from denoise.settings import Settings
 from denoise.spectrogram import StftSettings, spectrogram_shape, stft
 
 _TINY = 1e-10
-_CHUNK_S = 1 << 20
+_CHUNK = 1 << 20  # samples
 # Williamson, Wang & Wang, IEEE/ACM TASLP 24(3), 2016.
 CIRM_K, CIRM_C = 10.0, 0.1
 
@@ -216,7 +216,7 @@ class Features:
         """Magnitude of 0 dB [shape=(1, 1, 1)] of all windows of a recording [shape=(samples,)]."""
         if self.settings.reference == "absolute":
             return self.references(np.zeros((1, 1, 1)))
-        parts = (noisy[start : start + _CHUNK_S] for start in range(0, len(noisy), _CHUNK_S))
+        parts = (noisy[start : start + _CHUNK] for start in range(0, len(noisy), _CHUNK))
         return np.max(
             [self.references(stft(part[None], self.settings.stft)) for part in parts], axis=0
         )
