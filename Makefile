@@ -28,7 +28,9 @@ $(VENV)/installed-$(EXTRA): $(LOCK) pyproject.toml | $(filter .uv/bin/uv,$(UV))
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; name one with make PYTHON=/path/to/python3.12")'
 	@echo "Installing the environment of $(LOCK) into $(VENV)"
 	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
-	@$(UV) pip sync --quiet --require-hashes $(LOCK)
+	@# Compiled now, as containers often forbid Python to keep what it compiles later: TensorFlow
+	@# would take twice as long to import in every job.
+	@$(UV) pip sync --quiet --require-hashes --compile-bytecode $(LOCK)
 	@$(UV) pip install --quiet --no-deps --editable .
 	@rm -f $(VENV)/installed-*
 	@touch $@

@@ -168,6 +168,16 @@ def test_windows_of_the_training_recordings_validate_only_where_that_is_asked(so
         assert set(table["split"]) == {split}
 
 
+def test_test_windows_are_those_of_the_test_split_one_of_each(sources):
+    speech, noise = (table.assign(validation_windows=0.25) for table in sources)
+    chosen = MixingSettings(window=4000, speech_hop=4000, windows=3, validation_windows=2)
+    table = mixing.draw_windows(speech, noise, chosen, "test", RATE, 0)
+    tested = speech[speech["split"] == "test"]
+    assert len(table) == (tested["samples"] // 4000).sum() > 3
+    assert set(table["recording"]) == set(tested["id"])
+    assert set(table["noise_id"]) <= set(noise.loc[noise["split"] == "test", "id"])
+
+
 def test_the_number_of_windows_can_be_given(sources):
     for asked, count in (
         ({"windows": 500, "validation_windows": 50}, {"train": 500, "validation": 50}),

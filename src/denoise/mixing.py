@@ -93,8 +93,10 @@ class MixingSettings(Settings):
                 raise ValueError(f"give either {prefix}hours or {prefix}windows, not both")
         return self
 
-    def count(self, split: Literal["train", "validation"], rate: int) -> int | None:
+    def count(self, split: Literal["train", "validation", "test"], rate: int) -> int | None:
         """The number of windows that is asked for; None for one of each speech window."""
+        if split == "test":
+            return None
         training = split == "train"
         hours = self.hours if training else self.validation_hours
         if hours is not None:
@@ -201,11 +203,11 @@ def draw_windows(
     speech: pd.DataFrame,
     noise: pd.DataFrame,
     settings: MixingSettings,
-    split: Literal["train", "validation"],
+    split: Literal["train", "validation", "test"],
     rate: int,
     seed: int,
 ) -> pd.DataFrame:
-    """Choose the sources of every training window of a split; gains are still to be set.
+    """Choose the sources of every window of a split; gains are still to be set.
 
     Speech windows are taken in random rounds, each window once a round, until the asked hours are
     filled; each meets another noise window.
@@ -247,7 +249,7 @@ def _window_starts(
     speech: pd.DataFrame, settings: MixingSettings, split: str, seed: int
 ) -> list[tuple[int, int]]:
     """Number of the recording and first sample in it of every speech window of a split."""
-    share = speech["validation_windows"].max()
+    share = speech["validation_windows"].max() if split != "test" else 0
     shortest = settings.window if settings.pad else 0
     starts = [
         (row, start)

@@ -1,0 +1,69 @@
+"""Measure a trained model's loss on windows of its test split, without regularisation:
+
+python benchmarks/test_loss.py --configfile benchmarks/published.yaml --variant autoencoder-rain
+
+The workflow scores whole recordings; the published recipes give the loss of test windows. These are
+drawn and mixed as those of the training, one for each speech window, from the speakers and noise
+recordings of the test split. Run it in the folder where the variant was trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from denoise import backend, cache, files, losses
+from denoise.config import make_plan, read_yaml
+from denoise.mixing import draw_windows, set_levels
+from denoise.training import open_windows
+
+ROOT = Path(__file__).parents[1]
+
+
+def main() -> None:
+    """Draw and cache the windows, and print their number and the means over them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--configfile", type=Path, required=True)
+    parser.add_argument("--variant", required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    plan = make_plan(read_yaml(options.configfile), ROOT / "presets")
+    variant = plan.variants[options.variant]
+    recipe = variant.recipe
+    rate, seed = recipe.audio.sample_rate, recipe.data.seed
+    (mixtures,) = plan.spectrograms[variant.spectrograms].upstream
+    speech, *noise = (
+        files.read_table(Path("results/splits") / f"{name}.csv")
+        for name in plan.mixtures[mixtures].upstream
+    )
+    model_folder = Path("results/models") / variant.name / f"seed{options.seed}"
+    with tempfile.TemporaryDirectory(dir="results") as name:
+        folder = Path(name)
+        table = draw_windows(
+            speech, noise[0] if noise else speech[:0], recipe.mixing, "test", rate, seed
+        )
+        files.write_table(folder / "test.csv", set_levels(table, rate, seed))
+        scales = files.read_json(model_folder / "card.json")["scales"]
+        cache.write(folder / "test.csv", rate, recipe.features, scales, folder / "test")
+        backend.start(recipe.training.backend, threads=recipe.training.threads)
+        import keras
+
+        model = keras.saving.load_model(model_folder / "model.keras", compile=False, safe_mode=True)
+        measures = {**losses.LOSSES, **losses.METRICS}
+        shown = [recipe.training.loss, *recipe.training.metrics]
+        sums = dict.fromkeys((name for name in shown if name in measures), 0.0)
+        windows = open_windows(folder / "test", recipe.training)
+        for step in range(len(windows)):
+            noisy, target = windows.batch(step)
+            output = model(noisy, training=False)
+            for measure in sums:
+                value = keras.ops.mean(measures[measure](target, output))
+                sums[measure] += float(value) * len(noisy)
+    print(f"{variant.name}: {len(table)} test windows of {table['speaker'].nunique()} speakers")
+    for measure, total in sums.items():
+        print(f"{measure:>10} {total / len(table):.6f}")
+
+
+if __name__ == "__main__":
+    main()
