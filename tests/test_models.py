@@ -57,6 +57,26 @@ def test_the_recipe_asks_for_the_network_of_1941093_parameters():
     assert models.from_dict(recipe["network"]) == UNetSettings()
 
 
+@pytest.mark.parametrize("where", ["deepest", "every"])
+def test_dropout_keeps_the_mean_of_what_the_bottleneck_sees(where):
+    import keras
+
+    keras.utils.set_random_seed(0)
+    model = models.build(UNetSettings(filters=(4, 8), dropout_at=where), (16, 16, 1))
+    pooling = next(layer for layer in model.layers if type(layer).__name__ == "MaxPooling2D")
+    entrance = next(
+        layer for layer in model.layers[model.layers.index(pooling) + 1 :]
+        if type(layer).__name__ == "Conv2D"
+    ).input  # fmt: skip
+    part = keras.Model(model.input, entrance)
+    image = np.random.default_rng(0).standard_normal((1, 16, 16, 1)).astype(np.float32)
+    trained = np.asarray(part(np.repeat(image, 2000, axis=0), training=True)).mean(axis=0)
+    used = np.asarray(part(image, training=False))[0]
+    # Dropout of one half before the maxima of four would raise positive means by a half or more.
+    assert trained.mean() == pytest.approx(used.mean(), rel=0.02)
+    assert not np.array_equal(trained, used)
+
+
 def test_batch_normalisation_stands_before_every_activation_but_the_last():
     plain = models.build(UNetSettings(filters=(2, 4)), (8, 8, 1))
     normalised = models.build(UNetSettings(filters=(2, 4), normalisation="batch"), (8, 8, 1))

@@ -164,11 +164,12 @@ def test_a_loss_that_is_not_finite_stops_with_the_batch(tmp_path):
 
 
 def test_the_learning_rate_falls_when_the_validation_loss_does_not():
-    schedule = ScheduleSettings(factor=0.5, patience=2, minimum=0.03)
+    schedule = ScheduleSettings(kind="plateau", factor=0.5, patience=2, minimum=0.03)
     losses = [1.0, 0.9, 0.95, 0.92, 0.91, 0.93, 0.99, 0.98]
     rates = [learning_rate(schedule, 0.1, 100, losses[:n]) for n in range(len(losses) + 1)]
     # Two epochs without a better loss halve it, but never below the minimum.
     assert rates == [0.1, 0.1, 0.1, 0.1, 0.05, 0.05, 0.03, 0.03, 0.03]
+    assert learning_rate(ScheduleSettings(), 0.1, 100, losses) == 0.1
 
 
 @pytest.mark.parametrize(

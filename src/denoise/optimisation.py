@@ -42,13 +42,14 @@ class OptimiserSettings(Settings):
 class ScheduleSettings(Settings):
     """How the learning rate changes during the training."""
 
-    kind: Literal["plateau", "cosine"] = "plateau"
-    """`plateau`: reduced when the validation loss stops falling; `cosine`: half a cosine from the
-    start to `minimum` over all epochs (Loshchilov & Hutter, ICLR 2017, without restarts)."""
+    kind: Literal["constant", "plateau", "cosine"] = "constant"
+    """`constant`: as it is; `plateau`: reduced when the validation loss stops falling; `cosine`:
+    half a cosine from the start to `minimum` over all epochs (Loshchilov & Hutter, ICLR 2017,
+    without restarts)."""
     warmup_epochs: float = Field(0, ge=0)
     """Epochs, or a part of one, over which the learning rate rises from 0."""
-    factor: float = Field(0.5, gt=0, le=1)
-    """With `plateau`: factor on the learning rate; 1 keeps it."""
+    factor: float = Field(0.5, gt=0, lt=1)
+    """With `plateau`: factor on the learning rate."""
     patience: int = Field(3, ge=1)
     """With `plateau`: epochs without a better validation loss before a reduction."""
     minimum: float = Field(1e-7, gt=0)
@@ -85,8 +86,10 @@ def learning_rate(
         share = min(done / epochs, 1.0)
         rate = schedule.minimum
         rate += (initial - schedule.minimum) * (1 + math.cos(math.pi * share)) / 2
-    else:
+    elif schedule.kind == "plateau":
         rate = _plateau(schedule, initial, validation_losses)
+    else:
+        rate = initial
     return rate * min(1.0, done / schedule.warmup_epochs) if schedule.warmup_epochs else rate
 
 

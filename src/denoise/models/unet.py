@@ -31,8 +31,8 @@ class UNetSettings(NetworkSettings):
     dropout: float = Field(0.5, ge=0, lt=1)
     """Share of the values that dropout removes."""
     dropout_at: Literal["deepest", "every"] = "deepest"
-    """`deepest`: after the convolutions of the deepest level with a skip and of the bottleneck;
-    `every`: after every pooling and every concatenation."""
+    """`deepest`: on the deepest skip, after the pooling beside it, and on the bottleneck; `every`:
+    after every pooling and every concatenation."""
     up: Literal["upsampling", "transposed"] = "upsampling"
     """`upsampling`: repetition and a 2x2 convolution; `transposed`: a 3x3 transposed convolution
     of stride 2."""
@@ -75,10 +75,13 @@ def build(
     inputs = x = layers.Input(input_shape)
     skips = []
     for level, filters in enumerate(settings.filters):
-        x = drop(double(x, filters), here=not everywhere and level >= levels - 1)
+        deepest = not everywhere and level >= levels - 1
+        x = double(x, filters)
         if level < levels:
-            skips.append(x)
-            x = drop(layers.MaxPooling2D()(x), here=everywhere)
+            skips.append(drop(x, here=deepest))
+            # Before the pooling, dropout would raise the maxima of training over those of use.
+            x = layers.MaxPooling2D()(x)
+        x = drop(x, here=deepest or (everywhere and level < levels))
     for filters, skip in zip(settings.filters[-2::-1], skips[::-1], strict=True):
         x = layers.Concatenate()([skip, enlarge(x, filters)])
         x = double(drop(x, here=everywhere), filters)
