@@ -1,7 +1,17 @@
 # From archives to a report that compares trained denoisers. Type: snakemake --cores 8 all
+from pathlib import Path
+
 from snakemake.utils import min_version
 
+from denoise.config import read_yaml
+from denoise.errors import one_line_errors
+
 min_version("9.0")
+
+# Snakemake would say neither which file nor which line is wrong.
+if Path("config.yaml").exists():
+    with one_line_errors():
+        read_yaml(Path("config.yaml"))
 
 
 configfile: "config.yaml"

@@ -118,6 +118,25 @@ def test_a_format_that_cannot_hold_the_result_is_named(inside, tmp_path, capsys)
     assert not list(tmp_path.glob("*.mp3"))
 
 
+def test_an_output_of_an_unknown_format_is_refused(inside, tmp_path, capsys):
+    soundfile.write(tmp_path / "a.wav", tone_speech(1, 8000, 1), 8000)
+    said = fails(capsys, "enhance", tmp_path / "a.wav", "-o", tmp_path / "out.xyz")
+    assert "'.xyz' is no format that can be written: give a wav" in said
+    assert not (tmp_path / "out.xyz").exists()
+
+
+def test_clipping_is_told(inside, tmp_path, capsys, monkeypatch):
+    from denoise.enhancement import Enhancer
+
+    soundfile.write(tmp_path / "a.wav", tone_speech(1, 8000, 1), 8000)
+    for factor, told in ((1, False), (100, True)):
+        monkeypatch.setattr(
+            Enhancer, "enhance_any", lambda self, noisy, rate, label, factor=factor: factor * noisy
+        )
+        run("enhance", tmp_path / "a.wav", "--force")
+        assert ("beyond full scale and are clipped" in capsys.readouterr().err) == told
+
+
 def test_a_folder_whose_card_is_no_card_is_named(inside, tmp_path, capsys):
     shutil.copytree(inside / "results/models/tiny/seed0", tmp_path / "model")
     (tmp_path / "model/card.json").write_text('{"variant": "x"}')

@@ -77,6 +77,26 @@ def test_the_default_configuration_is_valid():
         ({"sweep": {"training.loss": []}}, r"training\.loss must have at least one value"),
         ({"set": {"mixing.window": 8000}}, "multiples of 16, not 128x127"),
         ({"set": {"training": {"epochs": 3}}}, r"one by one, such as training\.loss"),
+        ({"set": {"network": {"filters": [8, 16]}}}, "name the network, one of autoencoder, unet"),
+        ({"set": {"network": {"name": "autoencoder"}}}, "sigmoid gives no negative values"),
+        ({"set": ["training.epochs", 5]}, r"set is \['training.epochs', 5\]: give paths with"),
+        ({"set": {"mixing.level.snr_db": [0, 5]}}, r"replace the whole group, such as level"),
+        ({"seeds": 0}, "seeds is 0: give a list"),
+        ({"variants": [{"name": "a", "set": 1}]}, r"variants\.0\.set is 1: give a group"),
+        (
+            {"sweep": {"training.loss": ["mse"]}, "set": {"training.loss": "mae"}},
+            "training.loss is given in set and swept as well",
+        ),
+        (
+            {"variants": [{"name": "a", "set": {"training.loss": "mae"}}]},
+            r"given in variant a and swept as well.*sweep: \{\}",
+        ),
+        (
+            {"set": {"data.noise": [{"corpus": "esc50", "categories": ["rian"]}]}},
+            r"unknown category of esc50 'rian' \(did you mean 'rain'\?\)",
+        ),
+        ({"set": {"data.noise": [{"corpus": "esc50", "folds": [6]}]}}, "unknown fold 6 of esc50"),
+        ({"set": {"data.speech": [{"corpus": "esc50"}]}}, "speech names esc50 all, which holds"),
         ({"baselines": ["wiener"]}, "unknown baseline 'wiener'.*noisereduce"),
         ({"variants": [{"name": "noisy"}], "sweep": {}}, "'noisy' exists already"),
         ({"variants": [{"name": "a/b"}], "sweep": {}}, "names are letters"),
@@ -93,16 +113,23 @@ def test_an_empty_or_broken_file_is_named(tmp_path):
     (tmp_path / "p.yaml").write_text("a: [1,")
     with pytest.raises(UserError, match=r"p\.yaml is not valid YAML"):
         make_plan({"preset": str(tmp_path / "p.yaml")}, PRESETS)
+    (tmp_path / "p.yaml").write_text("seeds: [1]\nseeds: [2]\n")
+    with pytest.raises(UserError, match="key 'seeds' stands twice.*line 2"):
+        make_plan({"preset": str(tmp_path / "p.yaml")}, PRESETS)
     with pytest.raises(UserError, match="preset is missing"):
         make_plan({}, PRESETS)
 
 
 def test_another_network_is_named_and_keeps_its_own_defaults():
-    made = plan(variants=[{"name": "a", "set": {"network": {"name": "autoencoder"}}}], sweep={})
+    chosen = {"network": {"name": "autoencoder", "output_activation": "tanh"}}
+    made = plan(variants=[{"name": "a", "set": chosen}], sweep={})
     network = made.variants["a"].training_params(0)["network"]
-    assert (network["name"], network["bottleneck"], network["output_activation"]) == (
-        "autoencoder", 512, "sigmoid",
-    )  # fmt: skip
+    assert (network["name"], network["bottleneck"], network["dropout"]) == ("autoencoder", 512, 0.1)
+
+
+def test_what_is_set_is_not_swept_by_the_preset():
+    made = plan(set={"training.loss": "mae"})
+    assert [v.recipe.training.loss for v in made.variants.values()] == ["mae"]
 
 
 def test_only_measured_scalings_are_measured():

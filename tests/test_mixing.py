@@ -207,6 +207,21 @@ def test_kinds_and_snrs_are_dealt_evenly(sources):
     assert len(counts) == 4 and counts.max() - counts.min() <= 1
 
 
+@pytest.mark.parametrize(("kinds", "snrs"), [(2, 4), (4, 4), (5, 4), (6, 4), (3, 7)])
+def test_few_mixtures_have_all_snrs_and_many_have_all_pairs(sources, kinds, snrs):
+    speech, noise = sources
+    noise = noise.iloc[[0] * kinds].assign(kind=[f"k{k}" for k in range(kinds)], split="test")
+    level = LevelSettings(snr_db=tuple(range(snrs)))
+    few = TestSetSettings(level=level, utterances=snrs, copies=2)
+    table = mixing.draw_utterances(speech, noise, few, 0)
+    counts = table["snr_asked"].value_counts().reindex(range(snrs), fill_value=0)
+    assert counts.max() - counts.min() <= 1
+    utterances = int((speech["split"] == "test").sum())
+    many = TestSetSettings(level=level, copies=-(-3 * kinds * snrs // utterances))
+    pairs = mixing.draw_utterances(speech, noise, many, 0).groupby(["kind", "snr_asked"]).size()
+    assert len(pairs) == kinds * snrs and pairs.max() - pairs.min() <= 1
+
+
 def test_pairs_are_rendered_as_published(tmp_path):
     clean = {"p1": tone_speech(3, RATE, 1), "p2": tone_speech(3, RATE, 2)}
     noisy = {name: wave + hiss(3, RATE, 5) for name, wave in clean.items()}

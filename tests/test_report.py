@@ -27,6 +27,9 @@ def test_a_lead_is_significant_only_if_interval_and_test_agree(p_value, low, sai
     text = report._verdict(board, pd.DataFrame([pair]), "test")
     assert text.startswith("better has the highest SI-SDR, 5.5 dB (+4.5 dB over the noisy input)")
     assert said in text
+    board.loc[len(board)] = ["louder", "baseline", 7.0, "test", 2.0, float("nan")]
+    text = report._verdict(board, pd.DataFrame([pair]), "test")
+    assert "the highest SI-SDR of the variants" in text and "louder has more, 7.0 dB" in text
 
 
 @pytest.mark.parametrize("count", [3, 4, 5])

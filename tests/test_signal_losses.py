@@ -56,10 +56,16 @@ def numpy_spectra(n_fft: int, hop: int) -> list[np.ndarray]:
             for waves in (CLEAN, NOISY)]  # fmt: skip
 
 
-def test_si_sdr_is_the_measure_with_its_sign_turned():
+def test_si_sdr_is_the_measure_with_its_sign_turned_and_holds_the_level():
+    measured = np.array([-metrics.si_sdr(*pair) for pair in zip(CLEAN, NOISY, strict=True)])
+    # By how much of the clean signal the noisy one holds, its level differs a little.
+    share = np.sum(CLEAN * NOISY, 1) / np.sum(CLEAN**2, 1)
     found = np.asarray(losses.si_sdr(CLEAN, NOISY))
-    expected = [-metrics.si_sdr(*pair) for pair in zip(CLEAN, NOISY, strict=True)]
-    np.testing.assert_allclose(found, expected, atol=1e-3)
+    np.testing.assert_allclose(found, measured + (2 * np.log10(share)) ** 2, atol=1e-3)
+    # 20 dB too loud costs 20 * 20 / 100.
+    louder = np.asarray(losses.si_sdr(CLEAN, 10 * CLEAN + 10 * (NOISY - share[:, None] * CLEAN)))
+    balanced = np.asarray(losses.si_sdr(CLEAN, CLEAN + NOISY - share[:, None] * CLEAN))
+    np.testing.assert_allclose(louder - balanced, 4, atol=1e-3)
 
 
 def test_compressed_spectra_are_compared_as_published():

@@ -64,17 +64,21 @@ class Killed(BaseException):
 
 
 def test_a_killed_training_resumes_to_the_same_result(caches, tmp_path):
-    # The optimiser with the most to remember.
-    optimiser = {"name": "adamw", "weight_decay": 0.1, "ema": 0.9}
-    whole = run(caches, tmp_path / "whole", optimiser=optimiser)
-    # SIGKILL in the middle of the third epoch, of 7 training and 3 validation batches each.
+    # What has the most to remember: moving averages, and half a batch at the end of an epoch.
+    changes = {
+        "optimiser": {"name": "adamw", "weight_decay": 0.1, "ema": 0.9},
+        "batch_size": 16,
+        "accumulate": 2,
+    }
+    whole = run(caches, tmp_path / "whole", **changes)
+    # SIGKILL in the middle of the third epoch, of 7 training and 3 validation parts each.
     code = (
         "import os, sys; from pathlib import Path; from test_training import run, training;"
         "batch, served = training.Windows.batch, [];"
         "training.Windows.batch = lambda self, n: served.append(n) or ("
         "    os.kill(os.getpid(), 9) if len(served) == 24 else batch(self, n));"
         f"run({{k: Path(v) for k, v in eval(sys.argv[1]).items()}}, Path(sys.argv[2]),"
-        f"optimiser={optimiser!r})"
+        f"**{changes!r})"
     )
     given = repr({name: str(path) for name, path in caches.items()})
     ended = subprocess.run(
@@ -89,7 +93,7 @@ def test_a_killed_training_resumes_to_the_same_result(caches, tmp_path):
         caches,
         tmp_path / "killed",
         on_epoch=lambda row: seen.append(row["epoch"]),
-        optimiser=optimiser,
+        **changes,
     )
     assert seen == [1, 2, 3, 4]
     columns = ["epoch", "learning_rate", "loss", "mae", "val_loss", "val_mae"]
@@ -97,6 +101,18 @@ def test_a_killed_training_resumes_to_the_same_result(caches, tmp_path):
     for one, other in zip(weights(tmp_path / "whole"), weights(tmp_path / "killed"), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
     assert not (tmp_path / "killed" / "checkpoints").exists()
+
+
+def test_a_batch_in_parts_makes_the_same_step(tmp_path):
+    caches = {part: make_cache(tmp_path / part, 48, 0) for part in ("train", "validation")}
+    plain = UNetSettings(filters=(2, 4), dropout=0)
+    for parts in (1, 4):
+        settings = TrainingSettings(epochs=2, batch_size=16, accumulate=parts, threads=1)
+        training.train(caches, plain, settings, 7, tmp_path / f"parts{parts}", {"variant": "v"})
+    for one, other in zip(weights(tmp_path / "parts1"), weights(tmp_path / "parts4"), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+    with pytest.raises(ValueError, match="accumulate 3 must divide batch_size 16"):
+        TrainingSettings(batch_size=16, accumulate=3)
 
 
 def test_a_truncated_checkpoint_falls_back_to_the_one_before(caches, tmp_path):

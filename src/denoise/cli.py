@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from denoise.enhancement import Enhancer
 
 MODELS = Path("results/models")
+_MOST_CLIPPED = 1e-3
 
 
 def parser() -> argparse.ArgumentParser:
@@ -223,6 +224,11 @@ def _output_paths(inputs: list[Path], output: Path | None) -> list[tuple[Path, P
             pairs.append((path, path.with_name(f"{path.stem}.enhanced{path.suffix}")))
         elif len(inputs) == 1 and audio.has_audio_suffix(output):
             pairs.append((path, output))
+        elif output.suffix and not output.is_dir():
+            raise UserError(
+                f"-o {output}: '{output.suffix}' is no format that can be written: give a wav, "
+                "flac, ogg or mp3 file, or a folder"
+            )
         else:
             pairs.append((path, output / path.name))
     return [
@@ -247,6 +253,13 @@ def _enhance_file(enhancer: Enhancer, source: Path, target: Path, *, plot: bool)
     subtype = soundfile.info(str(source)).subtype if same else None
     with files.replacing(target) as temporary:
         audio.write(temporary, enhanced, rate, subtype)
+    clipped = float(np.mean(np.abs(enhanced) > 1))
+    if clipped > _MOST_CLIPPED:
+        print(
+            f"warning: {target}: {clipped:.1%} of the samples were beyond full scale and are "
+            "clipped: lower the input, or look at the model's scores (denoise models)",
+            file=sys.stderr,
+        )
     if plot:
         from denoise.report import figures
 

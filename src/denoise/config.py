@@ -40,6 +40,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]*")
 PAIRED = {"voicebank_demand"}
 _STUDY_KEYS = {"variants", "sweep", "seeds", "baselines", "examples"}
 _WHOLE_GROUPS = {
+    "data": "noise",
     "audio": "sample_rate",
     "mixing": "level",
     "features": "floor_db",
@@ -66,7 +67,13 @@ class DataSettings(Settings):
 
 
 def _check_noise(speech: tuple[SourceSettings, ...], noise: tuple[SourceSettings, ...]) -> None:
-    """Refuse speech without noise, and pairs with it."""
+    """Refuse speech without noise, pairs with it, and noise for speech."""
+    for source in speech:
+        for subset in source.resolved_subsets():
+            if subset in corpora.get(source.corpus).noise_subsets:
+                raise ValueError(
+                    f"speech names {source.corpus} {subset}, which holds noise: name it in noise"
+                )
     paired = [source.corpus in PAIRED for source in speech]
     if not noise and not all(paired):
         raise ValueError("noise must name at least one source (only paired corpora need none)")
@@ -174,6 +181,17 @@ class Recipe(Settings):
                 f"{self.training.loss} compares windows of audio, in which the level of the whole "
                 "utterance is not known: use another features.target or features.reference"
             )
+        scaling, quiet = (
+            features.target_scaling,
+            0 if features.target == "noise" else features.floor_db,
+        )
+        affine = scaling.kind == "affine" and "mask" not in features.target
+        if affine and activation == "sigmoid" and (quiet + scaling.add) / scaling.divide < 0:
+            raise ValueError(
+                "network.output_activation sigmoid gives no negative values, but "
+                f"features.target_scaling makes {quiet:g} dB one: use tanh or linear, or another "
+                "scaling"
+            )
         # Masks may be cut short, a level may not: its ends are the loudest and the faintest bins.
         reach = {"sigmoid": (0, 1), "tanh": (-1, 1)}.get(activation, (low, high))
         level = np.isfinite(low) and "mask" not in features.target
@@ -233,7 +251,7 @@ class Experiment(Settings):
     def _check_seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
         if not seeds or len(set(seeds)) != len(seeds) or not 0 <= min(seeds) <= max(seeds) < 2**32:
             raise ValueError(
-                f"seeds {list(seeds)} must be different numbers from 0 to 2^32 - 1, at least one"
+                "seeds must be different whole numbers from 0 to 2^32 - 1, at least one"
             )
         return seeds
 
@@ -311,10 +329,25 @@ class Plan:
     """The spectrograms whose scaling depends on the training windows."""
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML in which a key that stands twice is an error, instead of the last one counting."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"key '{key.value}' stands twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping; one clear line if it is not one."""
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        value = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -339,9 +372,16 @@ def validated(model: type[Settings], value: Any, where: str) -> Any:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise UserError(
-            "; ".join(_explain(model, item, where) for item in error.errors())
-        ) from None
+        items = error.errors()
+        # A list that holds something wrong is not also too short.
+        places = [item["loc"] for item in items]
+        items = [
+            item
+            for item in items
+            if item["type"] != "too_short"
+            or not any(place[: len(item["loc"])] == item["loc"] != place for place in places)
+        ]
+        raise UserError("; ".join(_explain(model, item, where) for item in items)) from None
 
 
 def _explain(model: type[Settings], item: Any, where: str) -> str:
@@ -352,6 +392,10 @@ def _explain(model: type[Settings], item: Any, where: str) -> str:
         hint = did_you_mean(path[-1], known)
         return f"{name} is not a known key{hint}: known are {', '.join(known)}"
     message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "tuple_type":
+        message = "give a list, such as [1, 2]"
+    if item["type"] in {"model_type", "model_attributes_type", "dict_type"}:
+        message = "give a group of settings, such as {key: value}"
     value = item.get("input")
     shown = ":" if isinstance(value, dict | Settings) else f" is {value!r}:"
     if item["type"] == "missing":
@@ -394,6 +438,12 @@ def override(recipe: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     result = copy.deepcopy(recipe)
     for path, value in changes.items():
         parts = path.split(".")
+        if path == "network" and isinstance(value, dict) and "name" not in value:
+            raise UserError(
+                f"{path}: name the network, one of {', '.join(sorted(models.NETWORKS))}, if its "
+                "other settings are to have their defaults, or give settings one by one, such as "
+                "network.filters"
+            )
         if path in _WHOLE_GROUPS:
             raise UserError(
                 f"{path}: give its settings one by one, such as {path}.{_WHOLE_GROUPS[path]}: "
@@ -439,10 +489,17 @@ def load(config: Mapping[str, Any], preset_folder: Path) -> tuple[Experiment, di
     if "preset" not in config:
         raise UserError("config.yaml: preset is missing: name a file of presets/")
     preset = read_preset(str(config["preset"]), preset_folder)
+    own = config.get("set") or {}
+    if not isinstance(own, dict):
+        raise UserError(
+            f"config.yaml: set is {own!r}: give paths with values, such as {{training.epochs: 20}}"
+        )
     # A preset may bring a study of its own, which config.yaml replaces key by key.
     for key in _STUDY_KEYS & preset.keys():
         config.setdefault(key, preset[key])
-    config["set"] = {**preset.get("set", {}), **(config.get("set") or {})}
+        if key == "sweep" and config[key] is preset[key]:
+            config[key] = {path: values for path, values in preset[key].items() if path not in own}
+    config["set"] = {**preset.get("set", {}), **own}
     config = {key: value for key, value in config.items() if value is not None}
     return validated(Experiment, config, "config.yaml"), _recipe_of(preset)
 
@@ -459,6 +516,13 @@ def expand(
     named = experiment.variants or (VariantSettings(name=name),)
     variants: dict[str, Variant] = {}
     for variant in named:
+        for path in experiment.sweep:
+            for given, where in ((experiment.set, "set"), (variant.set, f"variant {variant.name}")):
+                if path in given:
+                    raise UserError(
+                        f"{path} is given in {where} and swept as well: leave it out of one (a "
+                        "preset's own sweep is turned off by sweep: {})"
+                    )
         base = preset
         if variant.preset:
             base = _recipe_of(read_preset(variant.preset, preset_folder))

@@ -63,13 +63,18 @@ def soft_iou(target: Any, output: Any) -> Any:
 
 
 def si_sdr(clean: Any, enhanced: Any) -> Any:
-    """Negative scale-invariant signal-to-distortion ratio in dB (Le Roux et al., ICASSP 2019)."""
+    """Negative scale-invariant signal-to-distortion ratio in dB (Le Roux et al., ICASSP 2019), plus
+    a hundredth of the squared level difference in dB: without it the level is free, and drifts
+    until the network's output saturates."""
     from keras import ops
 
     scale = ops.sum(clean * enhanced, 1, keepdims=True)
-    target = scale / (ops.sum(ops.square(clean), 1, keepdims=True) + 1e-8) * clean
+    power = ops.sum(ops.square(clean), 1, keepdims=True) + 1e-8
+    target = scale / power * clean
+    found = ops.sum(ops.square(target), 1) + 1e-8
     error = ops.sum(ops.square(enhanced - target), 1)
-    return -10 * ops.log10((ops.sum(ops.square(target), 1) + 1e-8) / (error + 1e-8))
+    level = 10 * ops.log10(found / ops.squeeze(power, 1))
+    return -10 * ops.log10(found / (error + 1e-8)) + ops.square(level / 10)
 
 
 def compressed_spectral(clean: Any, enhanced: Any) -> Any:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 from pathlib import Path
 from typing import Literal
 
@@ -48,7 +49,9 @@ class LevelSettings(Settings):
         given = [name for name, value in self if value is not None]
         if len(given) != 1:
             raise ValueError(
-                f"give exactly one of gain, snr_db and snr_range_db, not {' and '.join(given) or 0}"
+                "give exactly one of gain, snr_db and snr_range_db, not "
+                f"{' and '.join(given) or 0}: replace the whole group, such as "
+                "level: {snr_db: [0, 5]}"
             )
         for name in ("gain", "snr_range_db"):
             pair = getattr(self, name)
@@ -346,7 +349,9 @@ def _draw_noise(
             asked = rng.uniform(*level.snr_range_db)
         else:
             assert level.snr_db is not None
-            asked = level.snr_db[(deal[number] // len(kinds)) % len(level.snr_db)]
+            # One round goes through both lists in step, the next shifts them against each other.
+            rounds = deal[number] // math.lcm(len(kinds), len(level.snr_db))
+            asked = level.snr_db[(deal[number] + rounds) % len(level.snr_db)]
         offsets = max(1, -(-max(recording["samples"] - row["samples"], 0) // hop))
         if recording["samples"] < row["samples"]:
             offsets = -(-recording["samples"] // hop)

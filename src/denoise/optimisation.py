@@ -106,15 +106,22 @@ def _plateau(schedule: ScheduleSettings, initial: float, validation_losses: list
     return rate
 
 
-def optimiser(settings: OptimiserSettings, initial: float) -> keras.optimizers.Optimizer:
-    """The Keras optimiser that `settings` describe, with the learning rate `initial`."""
+def optimiser(
+    settings: OptimiserSettings, initial: float, accumulate: int = 1
+) -> keras.optimizers.Optimizer:
+    """The Keras optimiser that `settings` describe, with the learning rate `initial`.
+
+    It steps once for every `accumulate` gradients, by their mean.
+    """
     import keras
 
     common = {
         "learning_rate": initial,
         "global_clipnorm": settings.clip_norm,
         "use_ema": settings.ema is not None,
-        "ema_momentum": settings.ema or 0.99,
+        # Keras averages the weights after each gradient, whether it steps or not.
+        "ema_momentum": (settings.ema or 0.99) ** (1 / accumulate),
+        "gradient_accumulation_steps": accumulate if accumulate > 1 else None,
     }
     if settings.name == "adamw":
         return keras.optimizers.AdamW(weight_decay=settings.weight_decay, **common)

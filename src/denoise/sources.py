@@ -34,13 +34,26 @@ class SourceSettings(SelectionSettings):
             if not self.path:
                 raise ValueError("corpus folder needs path: the folder of recordings")
             if self.subsets:
-                raise ValueError("corpus folder has no subsets")
+                raise ValueError(
+                    f"corpus folder has no subsets, but subsets is {list(self.subsets)}: leave it "
+                    "out, or replace the whole source of the preset"
+                )
             return self
         if self.path or self.speaker_level:
             raise ValueError(f"path and speaker_level are for corpus folder, not {self.corpus}")
         for subset in self.resolved_subsets():
             if subset not in corpus.subsets:
                 raise unknown(f"subset of {self.corpus}", subset, corpus.subsets)
+        # Said before anything is downloaded, where it can be known.
+        for name in self.categories:
+            if corpus.kinds and name not in corpus.kinds:
+                raise unknown(f"category of {self.corpus}", name, corpus.kinds)
+        for fold in self.folds:
+            if corpus.folds and fold not in corpus.folds:
+                raise ValueError(
+                    f"unknown fold {fold} of {self.corpus}: there are "
+                    f"{', '.join(map(str, corpus.folds))}"
+                )
         return self
 
     def resolved_subsets(self) -> tuple[str, ...]:

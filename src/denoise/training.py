@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from denoise import backend, files, losses, models
 from denoise.differentiable import Decoder
@@ -69,6 +69,10 @@ class TrainingSettings(Settings):
     """At most this many passes over the training windows."""
     batch_size: int = Field(20, ge=1)
     """Windows of a step."""
+    accumulate: int = Field(1, ge=1)
+    """Parts that a batch is computed in, whose gradients are averaged: the step is the same with
+    less memory, but batch normalisation looks at a part. What an epoch leaves over goes into the
+    first step of the next."""
     early_stopping: int | None = Field(None, ge=1)
     """Stop after this many epochs without a better validation loss; default never."""
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
@@ -90,6 +94,14 @@ class TrainingSettings(Settings):
     @classmethod
     def _check_metrics(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(losses.check_metric(name) for name in names)
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainingSettings:
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"accumulate {self.accumulate} must divide batch_size {self.batch_size}"
+            )
+        return self
 
     @property
     def initial_learning_rate(self) -> float:
@@ -194,7 +206,7 @@ def open_windows(folder: Path, settings: TrainingSettings) -> Windows:
     waves = None
     if settings.loss in losses.SIGNAL_LOSSES:
         waves = Mixtures(files.read_table(manifest["mixtures"]), manifest["rate"])
-    return Windows(shards, settings.batch_size, waves)
+    return Windows(shards, settings.batch_size // settings.accumulate, waves)
 
 
 class Mixtures:
@@ -362,7 +374,9 @@ def compiled(
     if jit == "auto":
         jit = backend.has_gpu() or settings.backend == "jax"
     model.compile(
-        optimizer=optimiser(settings.optimiser, settings.initial_learning_rate),
+        optimizer=optimiser(
+            settings.optimiser, settings.initial_learning_rate, settings.accumulate
+        ),
         loss=losses.LOSSES.get(settings.loss),
         metrics=[losses.METRICS[name] for name in settings.metrics],
         jit_compile=jit and settings.backend != "torch",

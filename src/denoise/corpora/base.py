@@ -38,6 +38,12 @@ class Corpus:
     """Taken when a source names no subset."""
     wanted: Callable[[str], bool] = field(default=lambda name: True)
     """Which members of its archives are extracted."""
+    kinds: tuple[str, ...] = ()
+    """Its noise categories, if they are known before it is downloaded."""
+    folds: tuple[int, ...] = ()
+    """Its folds, if it has any."""
+    noise_subsets: tuple[str, ...] = ()
+    """The subsets that hold no speech."""
 
 
 def index_table(rows: list[dict[str, object]]) -> pd.DataFrame:

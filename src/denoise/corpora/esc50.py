@@ -23,6 +23,17 @@ _ARCHIVE = Archive(
     ),
 )
 
+_CATEGORIES = """
+    dog rooster pig cow frog cat hen insects sheep crow
+    rain sea_waves crackling_fire crickets chirping_birds
+    water_drops wind pouring_water toilet_flush thunderstorm
+    crying_baby sneezing clapping breathing coughing
+    footsteps laughing brushing_teeth snoring drinking_sipping
+    door_wood_knock mouse_click keyboard_typing door_wood_creaks can_opening
+    washing_machine vacuum_cleaner clock_alarm clock_tick glass_breaking
+    helicopter chainsaw siren car_horn engine train church_bells airplane fireworks hand_saw
+"""
+
 
 def build(folder: Path, subset: str) -> pd.DataFrame:
     """Index the clips that ``meta/esc50.csv`` lists, all of which must be there."""
@@ -56,6 +67,9 @@ CORPUS = Corpus(
     homepage="https://github.com/karolpiczak/ESC-50",
     subsets={"all": (_ARCHIVE,)},
     default_subset="all",
+    kinds=tuple(_CATEGORIES.split()),
+    folds=(1, 2, 3, 4, 5),
+    noise_subsets=("all",),
     build=build,
     wanted=lambda name: name.endswith((".wav", "/meta/esc50.csv", "LICENSE")),
 )

@@ -135,4 +135,5 @@ CORPUS = Corpus(
     homepage="https://github.com/espeak-ng/espeak-ng",
     subsets={"speech": (), "noise": ()},
     build=build,
+    noise_subsets=("noise",),
 )

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import platform
+import shutil
 import time
 from importlib import metadata, resources
 from pathlib import Path
@@ -58,7 +59,8 @@ def build(
     board, pairs = files.read_table(leaderboard_path), files.read_table(pairwise_path)
     cards = [files.read_json(path) for path in card_paths]
     folder = out_path.parent / "figures"
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     pictures = _Pictures(folder)
     effects = _effects(scores, params)
     test_sets = []
@@ -281,6 +283,11 @@ def _verdict(board: pd.DataFrame, pairs: pd.DataFrame, test_set: str) -> str:
         f"({first['si_sdr'] - noisy['si_sdr']:+.1f} dB over the noisy input), with "
         f"{SCORED[quality].title} {first[quality]:.2f} ({first[quality] - noisy[quality]:+.2f})."
     )
+    baselines = board[(board["test_set"] == test_set) & (board["kind"] == "baseline")]
+    baseline = baselines.loc[baselines["si_sdr"].idxmax()]
+    if baseline["si_sdr"] > first["si_sdr"]:
+        text = text.replace(" has the highest SI-SDR", " has the highest SI-SDR of the variants")
+        text += f" The baseline {baseline['variant']} has more, {baseline['si_sdr']:.1f} dB."
     if len(rows) > 1:
         second = rows.iloc[1]["variant"]
         pair = pairs[
