@@ -1,9 +1,9 @@
 """Measure the memory of a training over the number of examples: python benchmarks/memory.py
 
 For each number, a process of its own trains the preset's network on a cache of that many windows
-(random numbers of the preset's shape, on disk), for some steps, and reads all other windows as an
-epoch does. It prints the largest resident memory, the cache's size, and what a process would need
-that holds all windows in memory as float32.
+(random numbers of the preset's shape, on disk), for some steps, reads all other windows as an
+epoch does, and saves a checkpoint. It prints the largest resident memory, the cache's size, and
+what a process would need that holds all windows in memory as float32.
 """
 
 from __future__ import annotations
@@ -52,11 +52,15 @@ def measure(preset: str, examples: int, steps: int, changes: dict[str, object]) 
         size = sum(path.stat().st_size for path in folder.iterdir())
         windows = training.open_windows(folder, settings)
         model = training.compiled(recipe.network, settings, windows, folder)
+        checkpoints = training.Checkpoints(folder / "checkpoints", "")
+        checkpoints.restore(model)
         windows.shuffle(0)
         for step in range(len(windows)):
             batch = windows.batch(step)
             if step < steps:
                 model.train_on_batch(*batch)
+        checkpoints.keep_best(model)
+        checkpoints.save(model, [{"val_loss": 0.0}], better=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps({"examples": examples, "peak": peak, "cache": size,
                       "in_memory": 2 * examples * int(np.prod(shape)) * 4}))  # fmt: skip

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,9 @@ def start(name: str, *, threads: int = 2, deterministic: bool = True) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         if name == "tensorflow":
-            import tensorflow as tf
+            with _hidden("jax", "matplotlib", "sklearn"):
+                import keras  # noqa: F401
+                import tensorflow as tf
 
             if loaded is None:
                 _configure_tensorflow(tf, threads, deterministic)
@@ -58,6 +62,23 @@ def start(name: str, *, threads: int = 2, deterministic: bool = True) -> None:
         raise UserError(
             f"training.backend {name} is not installed ({error}): run make install EXTRA={name}"
         ) from None
+
+
+@contextlib.contextmanager
+def _hidden(*names: str) -> Iterator[None]:
+    """Let imports of `names` fail, unless they are loaded already.
+
+    TensorFlow and Keras import these where they are installed, for wrappers that are not used
+    here: a third of the time they take to start, and 0.2 GB of memory in every process.
+    """
+    hidden = [name for name in names if name not in sys.modules]
+    for name in hidden:
+        sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 def _configure_tensorflow(tf: Any, threads: int, deterministic: bool) -> None:

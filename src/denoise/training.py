@@ -15,7 +15,7 @@ import resource
 import shutil
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -173,11 +173,12 @@ def train(
         with averaged_weights(model, settings.optimiser):
             row |= _validate(model, validation, len(history))
             better = row["val_loss"] < min(losses_so_far, default=math.inf)
-            best = model.get_weights() if better else None
+            if better:
+                checkpoints.keep_best(model)
         row["seconds"] = round(time.monotonic() - started, 2)
         log.info("epoch %d: loss %.5f val_loss %.5f", row["epoch"], row["loss"], row["val_loss"])
         history.append(row)
-        checkpoints.save(model, history, best)
+        checkpoints.save(model, history, better=better)
         on_epoch(row)
     model.set_weights(checkpoints.best_weights())
     _write_model(model, network, out_folder, history, card, training)
@@ -422,21 +423,25 @@ class Checkpoints:
     def _existing(self) -> list[Path]:
         return sorted(self.folder.glob("epoch-*"), reverse=True)
 
-    def save(
-        self,
-        model: keras.Model,
-        history: list[dict[str, float]],
-        best: list[np.ndarray] | None,
-    ) -> None:
+    @property
+    def _kept(self) -> Path:
+        return self.folder / "best.npz"
+
+    def keep_best(self, model: keras.Model) -> None:
+        """Write the weights of `model`, the best so far, for the next `save` to take over."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _save_arrays(self._kept, (weight.numpy() for weight in model.weights))
+
+    def save(self, model: keras.Model, history: list[dict[str, float]], *, better: bool) -> None:
         """Write the state after the last epoch of `history`; remove all but the one before.
 
-        `best` are the weights to keep, if this epoch is the best so far.
+        If this epoch is the best so far, `keep_best` has written its weights.
         """
         with files.replacing(self.folder / f"epoch-{len(history):05d}") as temporary:
             temporary.mkdir(parents=True)
-            _save_arrays(temporary / "state.npz", [item.numpy() for item in _state(model)])
-            if best is not None:
-                _save_arrays(temporary / "best.npz", best)
+            _save_arrays(temporary / "state.npz", (item.numpy() for item in _state(model)))
+            if better:
+                self._kept.replace(temporary / "best.npz")
             else:
                 shutil.copy(self._existing()[0] / "best.npz", temporary)
             files.write_json(
@@ -477,8 +482,12 @@ def _state(model: keras.Model) -> list[Any]:
     return [*model.weights, *model.optimizer.variables]
 
 
-def _save_arrays(path: Path, arrays: list[np.ndarray]) -> None:
-    np.savez(path, *arrays)
+def _save_arrays(path: Path, arrays: Iterable[np.ndarray]) -> None:
+    """As ``numpy.savez``, which would hold all arrays in memory at once."""
+    with zipfile.ZipFile(path, "w", allowZip64=True) as package:
+        for number, array in enumerate(arrays):
+            with package.open(f"arr_{number}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
 
 
 def _load_arrays(path: Path) -> list[np.ndarray]:
