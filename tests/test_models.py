@@ -83,10 +83,13 @@ def test_batch_normalisation_stands_before_every_activation_but_the_last():
     # Scale, shift, running mean and variance of each filter.
     filters = [2, 2, 4, 4, 2, 2, 2, 2]
     assert normalised.count_params() - plain.count_params() == 4 * sum(filters)
-    kinds = [type(layer).__name__ for layer in normalised.layers]
-    followed = [kinds[k - 1] for k, kind in enumerate(kinds) if kind == "LeakyReLU"]
-    assert followed == ["BatchNormalization"] * len(filters)
-    assert kinds[-1] == "Conv2D"
+    before = [
+        type(layer.input._keras_history.operation).__name__
+        for layer in normalised.layers
+        if type(layer).__name__ == "LeakyReLU"
+    ]
+    assert before == ["BatchNormalization"] * len(filters)
+    assert type(normalised.layers[-1]).__name__ == "Conv2D"
 
 
 def test_a_network_gives_as_many_channels_as_the_target_has():
