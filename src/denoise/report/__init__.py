@@ -283,11 +283,6 @@ def _verdict(board: pd.DataFrame, pairs: pd.DataFrame, test_set: str) -> str:
         f"({first['si_sdr'] - noisy['si_sdr']:+.1f} dB over the noisy input), with "
         f"{SCORED[quality].title} {first[quality]:.2f} ({first[quality] - noisy[quality]:+.2f})."
     )
-    baselines = board[(board["test_set"] == test_set) & (board["kind"] == "baseline")]
-    baseline = baselines.loc[baselines["si_sdr"].idxmax()]
-    if baseline["si_sdr"] > first["si_sdr"]:
-        text = text.replace(" has the highest SI-SDR", " has the highest SI-SDR of the variants")
-        text += f" The baseline {baseline['variant']} has more, {baseline['si_sdr']:.1f} dB."
     if len(rows) > 1:
         second = rows.iloc[1]["variant"]
         pair = pairs[
@@ -309,6 +304,11 @@ def _verdict(board: pd.DataFrame, pairs: pd.DataFrame, test_set: str) -> str:
             f" Its lead over {second} is {sign * pair['difference']:.2f} dB, which is {said} "
             f"(95 % interval {low:.2f} to {high:.2f} dB, Wilcoxon p = {pair['p_holm']:.2g})."
         )
+    baselines = board[(board["test_set"] == test_set) & (board["kind"] == "baseline")]
+    baseline = baselines.loc[baselines["si_sdr"].idxmax()]
+    if baseline["si_sdr"] > first["si_sdr"]:
+        text = text.replace(" has the highest SI-SDR", " has the highest SI-SDR of the variants")
+        text += f" The baseline {baseline['variant']} has more, {baseline['si_sdr']:.1f} dB."
     return text
 
 
