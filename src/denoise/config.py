@@ -181,10 +181,8 @@ class Recipe(Settings):
                 f"{self.training.loss} compares windows of audio, in which the level of the whole "
                 "utterance is not known: use another features.target or features.reference"
             )
-        scaling, quiet = (
-            features.target_scaling,
-            0 if features.target == "noise" else features.floor_db,
-        )
+        scaling = features.target_scaling
+        quiet = 0 if features.target == "noise" else features.floor_db
         affine = scaling.kind == "affine" and "mask" not in features.target
         if affine and activation == "sigmoid" and (quiet + scaling.add) / scaling.divide < 0:
             raise ValueError(
