@@ -44,7 +44,7 @@ def measure(preset: str, examples: int, steps: int, changes: dict[str, object]) 
     plan = make_plan({"preset": preset, "sweep": {}, "set": changes}, ROOT / "presets")
     recipe = next(iter(plan.variants.values())).recipe
     settings = recipe.training
-    backend.start(settings.backend, threads=os.cpu_count() or 1)
+    backend.start(settings.backend, threads=os.cpu_count() or 1, low_memory=settings.low_memory)
     with tempfile.TemporaryDirectory(dir=ROOT / "results") as name:
         folder = Path(name)
         shape = (*recipe.features.shape(recipe.mixing.window), 1)
@@ -83,7 +83,7 @@ def main() -> None:
         command = [sys.executable, __file__, "--one", "--preset", options.preset,
                    "--set", options.set, "--examples", str(examples),
                    "--steps", str(options.steps)]  # fmt: skip
-        ended = subprocess.run(command, capture_output=True, text=True, check=True)
+        ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         row = json.loads(ended.stdout.splitlines()[-1])
         sizes = [f"{row[name] / 1e9:.2f} GB" for name in ("peak", "cache", "in_memory")]
         print(f"{examples:>9} {sizes[0]:>10} {sizes[1]:>10} {sizes[2]:>14}")

@@ -92,6 +92,24 @@ def test_batch_normalisation_stands_before_every_activation_but_the_last():
     assert type(normalised.layers[-1]).__name__ == "Conv2D"
 
 
+@pytest.mark.parametrize("settings", [
+    UNetSettings(filters=(2, 4), normalisation="batch", norm_momentum=0.6),
+    AutoencoderSettings(filters=(2,), bottleneck=4, norm_momentum=0.6),
+])  # fmt: skip
+def test_running_averages_move_by_what_the_momentum_leaves(settings):
+    import keras
+
+    model = models.build(settings, (8, 8, 1))
+    layers = (keras.layers.BatchNormalization,)
+    first = next(layer for layer in model.layers if isinstance(layer, layers))
+    noise = np.random.default_rng(0).standard_normal((4, 8, 8, 1))
+    before = np.asarray(keras.Model(model.input, first.input)(noise))
+    model(noise, training=True)
+    np.testing.assert_allclose(first.moving_mean, 0.4 * before.mean((0, 1, 2)), atol=1e-6)
+    expected = 0.6 * 1 + 0.4 * before.var((0, 1, 2))
+    np.testing.assert_allclose(first.moving_variance, expected, rtol=1e-5)
+
+
 def test_a_network_gives_as_many_channels_as_the_target_has():
     for network in (UNetSettings(filters=(2, 4)), AutoencoderSettings(filters=(2,), bottleneck=4)):
         assert models.build(network, (8, 8, 3), 2).output_shape == (None, 8, 8, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import platform
 import sys
@@ -13,7 +14,9 @@ from typing import Any
 from denoise.errors import UserError
 
 
-def start(name: str, *, threads: int = 2, deterministic: bool = True) -> None:
+def start(
+    name: str, *, threads: int = 2, deterministic: bool = True, low_memory: bool = False
+) -> None:
     """Choose the backend of Keras; to be called before Keras is imported.
 
     Parameters
@@ -24,6 +27,8 @@ def start(name: str, *, threads: int = 2, deterministic: bool = True) -> None:
         CPU threads of the arithmetic.
     deterministic
         Use only operations that give the same result every time.
+    low_memory
+        Prefer what takes little memory to what is fast.
 
     Raises
     ------
@@ -38,6 +43,10 @@ def start(name: str, *, threads: int = 2, deterministic: bool = True) -> None:
         )
     os.environ["KERAS_BACKEND"] = name
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if low_memory:
+        _give_freed_memory_back()
+        # oneDNN keeps the scratch memory of every convolution between the steps.
+        os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
     try:
         if name == "tensorflow":
             with _hidden("jax", "matplotlib", "sklearn"):
@@ -62,6 +71,16 @@ def start(name: str, *, threads: int = 2, deterministic: bool = True) -> None:
         raise UserError(
             f"training.backend {name} is not installed ({error}): run make install EXTRA={name}"
         ) from None
+
+
+def _give_freed_memory_back() -> None:
+    """Have glibc return freed arrays to the system at once, instead of keeping up to 32 MB of each
+    size in an arena for every thread; other C libraries are left alone."""
+    if platform.libc_ver()[0] != "glibc":
+        return
+    # M_ARENA_MAX, M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h.
+    for parameter, value in ((-8, 1), (-3, 2**18), (-1, 2**18)):
+        ctypes.CDLL(None).mallopt(parameter, value)
 
 
 @contextlib.contextmanager

@@ -81,6 +81,10 @@ class TrainingSettings(Settings):
     """Compile with XLA; `auto` does so on a GPU only (on a CPU it slows these networks)."""
     deterministic: bool = True
     """Use only operations that give the same result every time."""
+    low_memory: bool = False
+    """Give freed memory back to the system at once and, on a CPU, compute without oneDNN, which
+    keeps scratch memory for every convolution: slower, but half a gigabyte less for the widest
+    recipe."""
     threads: int = Field(2, ge=1, le=256)
     """CPU threads of the arithmetic. Part of the settings because the order of sums depends on
     it: with more cores granted the result stays the same."""
@@ -145,7 +149,12 @@ def train(
     TrainingFailed
         If a loss is not finite.
     """
-    backend.start(settings.backend, threads=settings.threads, deterministic=settings.deterministic)
+    backend.start(
+        settings.backend,
+        threads=settings.threads,
+        deterministic=settings.deterministic,
+        low_memory=settings.low_memory,
+    )
     import keras
 
     keras.utils.set_random_seed(seed)
@@ -154,6 +163,7 @@ def train(
         open_windows(cache_folders[name], settings) for name in ("train", "validation")
     )
     model = compiled(network, settings, training, cache_folders["train"])
+    _warn_of_slow_averages(model, network.norm_momentum, settings.epochs * len(training))
     checkpoints = Checkpoints(out_folder / "checkpoints", digest(card, 16))
     history = checkpoints.restore(model)
     for row in history:
@@ -183,6 +193,20 @@ def train(
     model.set_weights(checkpoints.best_weights())
     _write_model(model, network, out_folder, history, card, training)
     shutil.rmtree(checkpoints.folder)
+
+
+def _warn_of_slow_averages(model: keras.Model, momentum: float, updates: int) -> None:
+    import keras
+
+    rest = momentum**updates
+    normalised = any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers)
+    if normalised and rest > 0.01:
+        log.warning(
+            "after all %d updates, batch normalisation's running averages will still hold %.0f %% "
+            "of what they started from, so that validation and use differ from training: lower "
+            "network.norm_momentum from %g to %.2g, or train longer",
+            updates, 100 * rest, momentum, max(0.5, math.floor(1e-4 ** (1 / updates) * 100) / 100),
+        )  # fmt: skip
 
 
 def should_stop(settings: TrainingSettings, validation_losses: list[float]) -> bool:
@@ -256,12 +280,15 @@ class Windows:
     def __len__(self) -> int:
         return -(-len(self.rows) // self.batch_size)
 
-    def batch(self, number: int) -> tuple[np.ndarray, Any]:
-        """Input and target [shape=(batch, frequency, time, channels)], float32.
+    def batch(self, number: int) -> tuple[Any, Any]:
+        """Input and target [shape=(batch, frequency, time, channels)], float32, as tensors: those
+        who compute with the target would else be given arrays by some backends.
 
         With audio, the target is a dictionary of ``target`` and ``waves`` [shape=(batch, samples,
         2)], noisy and clean.
         """
+        from keras import ops
+
         if number % _MAP_BATCHES == 0:
             # Until it is mapped anew, every page that was read counts as memory of this process.
             self._map()
@@ -272,8 +299,11 @@ class Windows:
             for side in (0, 1)
         )
         if self.waves is None:
-            return inputs, targets
-        return inputs, {"target": targets, "waves": self.waves[chosen]}
+            return ops.convert_to_tensor(inputs), ops.convert_to_tensor(targets)
+        return ops.convert_to_tensor(inputs), {
+            "target": ops.convert_to_tensor(targets),
+            "waves": ops.convert_to_tensor(self.waves[chosen]),
+        }
 
 
 def _train_epoch(

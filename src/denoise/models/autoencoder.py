@@ -50,13 +50,13 @@ def build(
             filters, 3, padding="same", activation="relu",
             kernel_regularizer=keras.regularizers.L2(settings.l2),
         )(x)  # fmt: skip
-        x = layers.BatchNormalization()(x)
+        x = layers.BatchNormalization(momentum=settings.norm_momentum)(x)
         x = layers.MaxPooling2D()(x)
         x = layers.Dropout(settings.dropout)(x)
     x = layers.Conv2D(settings.bottleneck, 3, padding="same", activation="relu")(x)
     for filters in reversed(settings.filters):
         x = layers.Conv2DTranspose(filters, 3, strides=2, padding="same", activation="relu")(x)
-        x = layers.BatchNormalization()(x)
+        x = layers.BatchNormalization(momentum=settings.norm_momentum)(x)
     outputs_ = layers.Conv2D(
         outputs, 3, padding="same", activation=settings.output_activation, dtype="float32"
     )(x)

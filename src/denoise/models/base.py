@@ -16,6 +16,10 @@ class NetworkSettings(Settings):
     """The network."""
     filters: tuple[int, ...] = Field(min_length=1)
     """Filters of each level."""
+    norm_momentum: float = Field(0.99, gt=0, lt=1)
+    """What each step of the training leaves of the running means and variances that batch
+    normalisation uses afterwards. They start at 0 and 1: trainings of a few hundred steps need a
+    lower one, such as 0.9."""
     output_activation: Literal["tanh", "sigmoid", "linear"] = "tanh"
     """Activation of the last convolution; it must reach the range of the scaled target."""
 

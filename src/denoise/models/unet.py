@@ -57,7 +57,7 @@ def build(
     def convolve(x: Any, filters: int, size: int) -> Any:
         x = layers.Conv2D(filters, size, padding="same", kernel_initializer="he_normal")(x)
         if settings.normalisation == "batch":
-            x = layers.BatchNormalization()(x)
+            x = layers.BatchNormalization(momentum=settings.norm_momentum)(x)
         return layers.LeakyReLU(negative_slope=settings.leak)(x)
 
     def double(x: Any, filters: int) -> Any:
