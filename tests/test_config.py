@@ -78,6 +78,15 @@ def test_the_default_configuration_is_valid():
         ({"set": {"mixing.window": 8000}}, "multiples of 16, not 128x127"),
         ({"set": {"training": {"epochs": 3}}}, r"one by one, such as training\.loss"),
         ({"set": {"network": {"filters": [8, 16]}}}, "name the network, one of autoencoder, unet"),
+        ({"set": {"augmentation.shift": 8}}, r"set features\.cache: false"),
+        (
+            {"set": {"features.cache": False, "features.reference": "utterance"}},
+            "use reference: window or absolute",
+        ),
+        (
+            {"set": {"augmentation": {"babble": 0.6, "shaped_noise": 0.6}}},
+            r"augmentation.* together at most 1",
+        ),
         ({"set": {"network": {"name": "autoencoder"}}}, "sigmoid gives no negative values"),
         ({"set": ["training.epochs", 5]}, r"set is \['training.epochs', 5\]: give paths with"),
         ({"set": {"mixing.level.snr_db": [0, 5]}}, r"replace the whole group, such as level"),

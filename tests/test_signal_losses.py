@@ -9,6 +9,7 @@ import pytest
 from conftest import hiss, tone_speech
 
 from denoise import cache, files, losses, metrics, training
+from denoise.augmentation import Mixer
 from denoise.differentiable import Decoder
 from denoise.features import Features, FeatureSettings
 from denoise.models.unet import UNetSettings
@@ -141,8 +142,8 @@ def test_losses_on_the_waveform_train(caches, tmp_path, name):
 
     model = keras.saving.load_model(tmp_path / "model.keras", compile=False)
     features = Features(FeatureSettings(stft=StftSettings(n_fft=63, hop=16), floor_db=-60))
-    waves = training.Mixtures(files.read_table(caches["validation"].with_suffix(".csv")), RATE)
-    noisy, clean = np.moveaxis(waves[np.arange(8)], 2, 0)
+    mixer = Mixer(files.read_table(caches["validation"].with_suffix(".csv")), RATE)
+    noisy, clean = np.moveaxis(mixer.batch(np.arange(8)), 2, 0)
     spectra = stft(noisy, features.settings.stft)
     zero = features.references(spectra)
     output = model.predict(features.encode_input(spectra, zero), verbose=0)

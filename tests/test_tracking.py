@@ -9,8 +9,8 @@ from denoise import files, tracking
 
 CARD = {
     "variant": "v", "seed": 0, "rate": 8000, "window": 992, "features": {}, "network": {},
-    "training": {"epochs": 1}, "data": {}, "code": "abc", "parameters": 1, "best_val_loss": 0.5,
-    "code_version": "0",
+    "augmentation": {}, "training": {"epochs": 1}, "data": {}, "code": "abc", "parameters": 1,
+    "best_val_loss": 0.5, "code_version": "0",
 }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """The spectrograms of training and validation windows, on disk.
 
 A cache is a folder of ``.npy`` shards that training reads through ``mmap``, so that memory does
-not grow with the number of windows.
+not grow with the number of windows.  Where the recipe wants none, only the manifest is written.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def write(
 ) -> None:
     """Write inputs and targets of a mixture table as shards and a ``manifest.json``.
 
-    Shard ``k`` is ``input-k.npy`` and ``target-k.npy`` [shape=(windows, f, t, channels)]; the
-    folder gets its name only when it is complete.
+    Shard ``k`` is ``input-k.npy`` and ``target-k.npy`` [shape=(windows, f, t, channels)]; there is
+    none with ``cache: false``.  The folder gets its name only when it is complete.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def write(
         temporary.mkdir()
         features = Features(settings, scales)
         work = functools.partial(_write_shard, rate=rate, features=features, folder=temporary)
-        jobs = list(enumerate(_parts(table)))
+        jobs = list(enumerate(_parts(table))) if settings.cache else []
         shards = list(ordered_map(work, jobs, processes=processes, label="spectrograms"))
         files.write_json(
             temporary / "manifest.json",

@@ -23,6 +23,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from denoise import corpora, losses, models
+from denoise.augmentation import AugmentationSettings
 from denoise.baselines import BASELINES
 from denoise.corpora.folder import listing_digest
 from denoise.enhancement import EnhancementSettings
@@ -135,6 +136,8 @@ class Recipe(Settings):
     """What the network sees and predicts."""
     network: models.AnyNetwork = models.unet.UNetSettings()
     """The network."""
+    augmentation: AugmentationSettings = AugmentationSettings()
+    """What each epoch varies in the training windows."""
     training: TrainingSettings = TrainingSettings()
     """The training."""
     enhancement: EnhancementSettings = EnhancementSettings()
@@ -146,6 +149,11 @@ class Recipe(Settings):
     def _check(self) -> Recipe:
         models.check_shape(self.network, self.features.shape(self.mixing.window))
         self._check_range()
+        if self.augmentation.active and self.features.cache:
+            raise ValueError(
+                "augmentation varies windows in every epoch, but features.cache keeps them as they "
+                "are: set features.cache: false"
+            )
         if not self.test_sets:
             raise ValueError("test_sets must name at least one test set")
         for name, test_set in self.test_sets.items():
@@ -305,6 +313,7 @@ class Variant:
             "window": recipe.mixing.window,
             "features": recipe.features.model_dump(mode="json"),
             "network": recipe.network.model_dump(mode="json"),
+            "augmentation": recipe.augmentation.model_dump(mode="json"),
             "training": recipe.training.model_dump(mode="json"),
         }
 

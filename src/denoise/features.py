@@ -77,6 +77,9 @@ class FeatureSettings(Settings):
     """Scaling of the target dB; masks need none."""
     dtype: Literal["float16", "float32"] = "float16"
     """Number format of the cache."""
+    cache: bool = True
+    """Keep the spectrograms of all windows on disk; without, training makes them from audio again
+    in every epoch, which takes no disk and allows `augmentation`."""
 
     @model_validator(mode="after")
     def _check(self) -> FeatureSettings:
@@ -87,6 +90,11 @@ class FeatureSettings(Settings):
             raise ValueError(
                 "target complex_mask needs input: level_and_phase: a phase cannot be corrected "
                 "without being seen"
+            )
+        if not self.cache and self.reference == "utterance":
+            raise ValueError(
+                "cache: false makes spectrograms of windows, in which the level of the whole "
+                "utterance is not known: use reference: window or absolute"
             )
         return self
 

@@ -27,7 +27,8 @@ from denoise.splits import members
 
 log = logging.getLogger(__name__)
 
-_PEAK = 0.99
+PEAK = 0.99
+"""Mixtures are scaled down to this, so that none clips."""
 _CROSS_FADE_S = 0.02
 _FAINT_NOISE = 10 ** (-30 / 20)
 _NOISE_DRAWS = 16
@@ -157,7 +158,7 @@ def render(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The noisy and the clean audio [shape=(samples,)] of one row of a mixture table."""
     scale = np.float32(row["clip_scale"])  # type: ignore[arg-type]
-    clean, noise = _sources(row, packs, rate)
+    clean, noise = sources(row, packs, rate)
     noisy = clean + np.float32(row["gain"]) * noise  # type: ignore[arg-type]
     return scale * noisy, scale * clean
 
@@ -185,9 +186,10 @@ def render_recording(
     return render(whole, packs, rate)
 
 
-def _sources(
+def sources(
     row: dict[str, object], packs: dict[str, np.ndarray], rate: int
 ) -> tuple[np.ndarray, np.ndarray]:
+    """The speech and, as it was recorded, the noise [shape=(samples,)] of a row."""
     length, start = int(row["samples"]), int(row["speech_start"])  # type: ignore[call-overload]
     noise_start = int(row["noise_start"])  # type: ignore[call-overload]
     # The rest of a padded window is silence, and the pack goes on with another recording.
@@ -386,8 +388,9 @@ def set_levels(table: pd.DataFrame, rate: int, seed: int, *, processes: int = 1)
     merged = pd.concat(list(done), ignore_index=True)
     order = [
         "id", "split", "recording", "speaker", "sex", "speech_offset", "noise_id", "kind",
-        "noise_offset", "snr_asked", "snr", "gain", "clip_scale", "samples", "recording_samples",
-        "paired", "speech_source", "speech_start", "noise_source", "noise_start", "noise_samples",
+        "noise_offset", "snr_asked", "snr", "gain", "clip_scale", "speech_level", "samples",
+        "recording_samples", "paired", "speech_source", "speech_start", "noise_source",
+        "noise_start", "noise_samples",
     ]  # fmt: skip
     return merged[order]
 
@@ -399,7 +402,7 @@ def _set_levels_of_chunk(chunk: pd.DataFrame, rate: int, seed: int) -> pd.DataFr
 
 
 def _set_level(row: dict, packs: dict[str, np.ndarray], rate: int, seed: int) -> dict[str, object]:
-    clean, noise = _sources(row, packs, rate)
+    clean, noise = sources(row, packs, rate)
     level = row["speech_level"]
     if row["paired"]:
         gain = 1.0
@@ -409,7 +412,7 @@ def _set_level(row: dict, packs: dict[str, np.ndarray], rate: int, seed: int) ->
             if audio.rms(noise) > _FAINT_NOISE * row["noise_level"]:
                 break
             row["noise_offset"] = int(rng.integers(row["noise_offsets"])) * row["noise_hop"]
-            clean, noise = _sources(row, packs, rate)
+            clean, noise = sources(row, packs, rate)
         loudness = max(audio.rms(noise), 1e-9)
         gain = level / loudness * 10 ** (-row["snr_asked"] / 20)
     else:
@@ -417,7 +420,7 @@ def _set_level(row: dict, packs: dict[str, np.ndarray], rate: int, seed: int) ->
     noise_rms = gain * audio.rms(noise)
     peak = float(np.abs(clean + np.float32(gain) * noise).max())
     row["gain"] = gain
-    row["clip_scale"] = min(1.0, _PEAK / peak) if peak > 0 else 1.0
+    row["clip_scale"] = min(1.0, PEAK / peak) if peak > 0 else 1.0
     row["snr"] = 20 * np.log10(level / noise_rms) if noise_rms > 0 else np.inf
     return row
 

@@ -142,7 +142,10 @@ def _child_run(client: Any, experiment: str, card: dict[str, Any]) -> str:
         return str(run.info.run_id)
 
 
-_IDENTITY = ("variant", "seed", "code", "data", "features", "network", "training", "window", "rate")
+_IDENTITY = (
+    "variant", "seed", "code", "data", "features", "network", "augmentation", "training", "window",
+    "rate",
+)  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -202,7 +205,7 @@ def _log_params(client: Any, run_id: str, card: dict[str, Any]) -> None:
     from mlflow.entities import Param
 
     flat = {"rate": card["rate"], "window": card["window"], "seed": card["seed"]}
-    for group in ("network", "training"):
+    for group in ("network", "augmentation", "training"):
         for key, value in card[group].items():
             flat[f"{group}.{key}"] = json.dumps(value) if isinstance(value, dict | list) else value
     flat["features"] = digest(card["features"])

@@ -8,6 +8,7 @@ a run that was killed and resumed gives what an uninterrupted run gives.
 
 from __future__ import annotations
 
+import abc
 import functools
 import logging
 import math
@@ -15,7 +16,8 @@ import resource
 import shutil
 import time
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,10 +26,10 @@ import pandas as pd
 from pydantic import Field, field_validator, model_validator
 
 from denoise import backend, files, losses, models
+from denoise.augmentation import AugmentationSettings, Mixer
 from denoise.differentiable import Decoder
 from denoise.errors import UserError
 from denoise.features import Features, FeatureSettings
-from denoise.mixing import load_packs, render
 from denoise.models import NetworkSettings
 from denoise.optimisation import (
     OptimiserSettings,
@@ -38,6 +40,7 @@ from denoise.optimisation import (
 )
 from denoise.provenance import code_version
 from denoise.settings import Settings, digest, item_seed
+from denoise.spectrogram import stft
 
 if TYPE_CHECKING:
     import keras
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _MAP_BATCHES = 64
+_SIDES = ("input", "target")
 
 
 class TrainingSettings(Settings):
@@ -125,6 +129,7 @@ def train(
     out_folder: Path,
     card: dict[str, Any],
     *,
+    augmentation: AugmentationSettings | None = None,
     on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
 ) -> None:
     """Train, and write ``model.keras`` (best on validation), ``history.csv`` and ``card.json``.
@@ -141,6 +146,8 @@ def train(
         Decides the initial weights, the shuffling and the dropout.
     card
         What the model is made of, to be kept with it; a checkpoint of another card is deleted.
+    augmentation
+        How the training windows are varied if they are not cached.
     on_epoch
         Called with each row of the history as it comes (and for those a resumed run has already).
 
@@ -159,9 +166,8 @@ def train(
 
     keras.utils.set_random_seed(seed)
     _allow_many_open_files()
-    training, validation = (
-        open_windows(cache_folders[name], settings) for name in ("train", "validation")
-    )
+    training = open_windows(cache_folders["train"], settings, augmentation)
+    validation = open_windows(cache_folders["validation"], settings)
     model = compiled(network, settings, training, cache_folders["train"])
     _warn_of_slow_averages(model, network.norm_momentum, settings.epochs * len(training))
     checkpoints = Checkpoints(out_folder / "checkpoints", digest(card, 16))
@@ -224,86 +230,154 @@ def _allow_many_open_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def open_windows(folder: Path, settings: TrainingSettings) -> Windows:
-    """The windows of a cache folder, with their audio if the loss needs it."""
+def open_windows(
+    folder: Path, settings: TrainingSettings, augmentation: AugmentationSettings | None = None
+) -> Windows:
+    """The windows of a cache folder, with their audio if the loss needs it.
+
+    Those that were not cached are rendered, and varied by `augmentation` when they are shuffled.
+    """
     manifest = files.read_json(folder / "manifest.json")
-    shards = [(folder / shard["input"], folder / shard["target"]) for shard in manifest["shards"]]
-    waves = None
-    if settings.loss in losses.SIGNAL_LOSSES:
-        waves = Mixtures(files.read_table(manifest["mixtures"]), manifest["rate"])
-    return Windows(shards, settings.batch_size // settings.accumulate, waves)
+    batch_size = settings.batch_size // settings.accumulate
+    heard = settings.loss in losses.SIGNAL_LOSSES
+    mixer = None
+    if heard or not manifest["shards"]:
+        mixer = Mixer(files.read_table(manifest["mixtures"]), manifest["rate"], augmentation)
+    if manifest["shards"]:
+        shards = [tuple(folder / shard[side] for side in _SIDES) for shard in manifest["shards"]]
+        return CachedWindows(shards, batch_size, mixer)
+    assert mixer is not None
+    features = Features(FeatureSettings.model_validate(manifest["features"]), manifest["scales"])
+    return RenderedWindows(features, batch_size, mixer, heard=heard)
 
 
-class Mixtures:
-    """The audio of the windows of a mixture table, rendered when it is asked for."""
-
-    def __init__(self, table: pd.DataFrame, rate: int) -> None:
-        self.rows, self.rate = table.to_dict("records"), rate
-        self.packs = load_packs([*table["speech_source"], *table["noise_source"]])
-
-    def __getitem__(self, chosen: np.ndarray) -> np.ndarray:
-        """Noisy and clean audio [shape=(chosen, samples, 2)], float32."""
-        pairs = [render(self.rows[number], self.packs, self.rate) for number in chosen]
-        return np.stack([np.stack(pair, axis=-1) for pair in pairs]).astype(np.float32)
-
-
-class Windows:
-    """Windows of a memory-mapped cache, served in batches in an order given by a seed.
+class Windows(abc.ABC):
+    """Training or validation windows, served in batches in an order given by a seed.
 
     Parameters
     ----------
-    paths
-        Input and target of each shard.
-    waves
-        Audio that is indexed like the cache, to come together with the target.
+    count
+        How many there are.
+    mixer
+        Renders their audio.
+    heard
+        Whether the audio comes together with the target.
     """
 
-    def __init__(
-        self, paths: list[tuple[Path, Path]], batch_size: int, waves: Mixtures | None = None
-    ) -> None:
-        self.paths, self.batch_size, self.waves = paths, batch_size, waves
-        self._map()
-        lengths = [len(shard) for shard, _ in self.maps]
-        self.shards = np.repeat(np.arange(len(lengths)), lengths)
-        self.rows = np.concatenate([np.arange(length) for length in lengths])
-        self.order = np.arange(len(self.rows))
-        self.item_shape: tuple[int, int, int] = self.maps[0][0].shape[1:]
-        self.outputs: int = self.maps[0][1].shape[-1]
+    item_shape: tuple[int, int, int]
+    """Shape of an input: frequencies, frames and channels."""
+    outputs: int
+    """Channels of a target."""
 
-    def _map(self) -> None:
-        self.maps = [(files.load_array(one), files.load_array(two)) for one, two in self.paths]
+    def __init__(self, count: int, batch_size: int, mixer: Mixer | None, *, heard: bool) -> None:
+        self.count, self.batch_size, self.mixer, self.heard = count, batch_size, mixer, heard
+        self.order = np.arange(count)
+        self.turn: int | None = None
 
     def shuffle(self, seed: int) -> None:
-        """Serve the windows in the order that `seed` gives."""
-        self.order = np.random.default_rng(seed).permutation(len(self.rows))
+        """Serve the windows in the order, and with the variations, that `seed` gives."""
+        self.order = np.random.default_rng(seed).permutation(self.count)
+        self.turn = seed
 
     def __len__(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
+        return -(-self.count // self.batch_size)
 
     def batch(self, number: int) -> tuple[Any, Any]:
         """Input and target [shape=(batch, frequency, time, channels)], float32, as tensors: those
         who compute with the target would else be given arrays by some backends.
 
-        With audio, the target is a dictionary of ``target`` and ``waves`` [shape=(batch, samples,
-        2)], noisy and clean.
+        If the audio is heard, the target is a dictionary of ``target`` and ``waves`` [shape=(batch,
+        samples, 2)], noisy and clean.
         """
         from keras import ops
 
+        chosen = self.order[number * self.batch_size : (number + 1) * self.batch_size]
+        waves = None
+        if self.mixer is not None:
+            waves = self.mixer.batch(chosen, self.turn)
+        inputs, targets = map(ops.convert_to_tensor, self._spectra(number, chosen, waves))
+        if not self.heard:
+            return inputs, targets
+        return inputs, {"target": targets, "waves": ops.convert_to_tensor(waves)}
+
+    @abc.abstractmethod
+    def _spectra(
+        self, number: int, chosen: np.ndarray, waves: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Input and target of the windows `chosen`, the batch `number` of this turn."""
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        """All batches of a turn; another thread makes the next while one is computed with."""
+        with ThreadPoolExecutor(1) as thread:
+            waiting = [thread.submit(self.batch, 0)]
+            for number in range(len(self)):
+                if number + 1 < len(self):
+                    waiting.append(thread.submit(self.batch, number + 1))
+                yield waiting.pop(0).result()
+
+
+class CachedWindows(Windows):
+    """Windows of a memory-mapped cache.
+
+    Parameters
+    ----------
+    paths
+        Input and target of each shard.
+    mixer
+        Renders audio that is indexed like the cache, to come together with the target.
+    """
+
+    def __init__(
+        self, paths: list[tuple[Path, ...]], batch_size: int, mixer: Mixer | None = None
+    ) -> None:
+        self.paths = paths
+        self._map()
+        lengths = [len(shard) for shard, _ in self.maps]
+        super().__init__(sum(lengths), batch_size, mixer, heard=mixer is not None)
+        self.shards = np.repeat(np.arange(len(lengths)), lengths)
+        self.rows = np.concatenate([np.arange(length) for length in lengths])
+        self.item_shape = self.maps[0][0].shape[1:]
+        self.outputs = self.maps[0][1].shape[-1]
+
+    def _map(self) -> None:
+        self.maps = [(files.load_array(one), files.load_array(two)) for one, two in self.paths]
+
+    def _spectra(
+        self, number: int, chosen: np.ndarray, waves: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
         if number % _MAP_BATCHES == 0:
             # Until it is mapped anew, every page that was read counts as memory of this process.
             self._map()
-        chosen = self.order[number * self.batch_size : (number + 1) * self.batch_size]
         places = list(zip(self.shards[chosen], self.rows[chosen], strict=True))
         inputs, targets = (
             np.stack([self.maps[shard][side][row] for shard, row in places]).astype(np.float32)
             for side in (0, 1)
         )
-        if self.waves is None:
-            return ops.convert_to_tensor(inputs), ops.convert_to_tensor(targets)
-        return ops.convert_to_tensor(inputs), {
-            "target": ops.convert_to_tensor(targets),
-            "waves": ops.convert_to_tensor(self.waves[chosen]),
-        }
+        return inputs, targets
+
+
+class RenderedWindows(Windows):
+    """Windows whose audio and spectrograms are made when they are asked for."""
+
+    def __init__(
+        self, features: Features, batch_size: int, mixer: Mixer, *, heard: bool = False
+    ) -> None:
+        super().__init__(len(mixer.rows), batch_size, mixer, heard=heard)
+        self.features = features
+        one = np.zeros(1, int)
+        inputs, targets = self._spectra(0, one, mixer.batch(one))
+        self.item_shape, self.outputs = inputs.shape[1:], targets.shape[-1]
+
+    def _spectra(
+        self, number: int, chosen: np.ndarray, waves: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        assert waves is not None
+        noisy, clean = (stft(waves[..., side], self.features.settings.stft) for side in (0, 1))
+        references = self.features.references(noisy)
+        return (
+            self.features.encode_input(noisy, references),
+            self.features.encode_target(noisy, clean, references),
+        )
 
 
 def _train_epoch(
@@ -320,8 +394,7 @@ def _train_epoch(
     started = last = time.monotonic()
     steps = len(windows)
     mean = _Mean()
-    for step in range(steps):
-        batch = windows.batch(step)
+    for step, batch in enumerate(windows):
         # The first step of a warm-up has a rate above zero, the last reaches the full rate.
         model.optimizer.learning_rate.assign(rate((step + 1) / steps))
         loss = mean.add(model.train_on_batch(*batch, return_dict=True), len(batch[0]))
@@ -343,8 +416,7 @@ def _train_epoch(
 def _validate(model: keras.Model, windows: Windows, epoch: int) -> dict[str, float]:
     """The means of the loss and the metrics over the validation windows, named ``val_…``."""
     mean = _Mean()
-    for step in range(len(windows)):
-        batch = windows.batch(step)
+    for batch in windows:
         mean.add(model.test_on_batch(*batch, return_dict=True), len(batch[0]))
     row = {f"val_{name}": value for name, value in mean.values().items()}
     if not math.isfinite(row["val_loss"]):
@@ -549,7 +621,7 @@ def _write_model(
             **card,
             "parameters": plain.count_params(),
             "input_shape": list(training.item_shape),
-            "training_windows": len(training.rows),
+            "training_windows": training.count,
             "best_epoch": best["epoch"],
             "best_val_loss": best["val_loss"],
             "wall_time_s": round(sum(row["seconds"] for row in history), 1),

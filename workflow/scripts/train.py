@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from denoise import files, models, tracking
+from denoise.augmentation import AugmentationSettings
 from denoise.devices import one_gpu
 from denoise.jobs import job
 from denoise.settings import digest
@@ -24,5 +25,6 @@ with job(snakemake), one_gpu(Path("results/locks")):
             card["seed"],
             Path(snakemake.output.model).parent,
             card,
+            augmentation=AugmentationSettings.model_validate(card["augmentation"]),
             on_epoch=on_epoch,
         )

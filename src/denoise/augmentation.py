@@ -1,0 +1,220 @@
+"""Mixtures rendered while training, varied anew in every epoch.
+
+Everything random about a window of an epoch comes from a seed of its own, so that a training that
+is resumed hears what an uninterrupted one hears.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from pydantic import Field, model_validator
+from scipy import signal
+
+from denoise import audio
+from denoise.mixing import PEAK, load_packs, render, sources
+from denoise.settings import Settings, item_seed
+
+_POLE = 3 / 8
+_TALKERS = (3, 8)
+_SECOND_DB = (-10.0, 0.0)
+_FAINT_DB = -30.0
+_DRAWS = 8
+Generator = np.random.Generator
+
+
+class AugmentationSettings(Settings):
+    """What each epoch varies in the training windows; it needs `features.cache: false`. Changing it
+    trains again."""
+
+    snr_range_db: tuple[float, float] | None = None
+    """Every speech window meets the noise of another, at an SNR drawn evenly from this range in dB
+    (remixing: Defossez, Synnaeve & Adi, Interspeech 2020); default what `mixing` drew."""
+    shift: int = Field(0, ge=0)
+    """Windows of speech start up to so many samples earlier or later."""
+    gain_range_db: tuple[float, float] = (0, 0)
+    """The level of noisy and clean changes by as many dB, drawn evenly."""
+    equalise: float = Field(0, ge=0, le=1)
+    """Share of the windows whose speech, and share of those whose noise, pass through a random
+    filter of second order (Valin, MMSP 2018)."""
+    second_noise: float = Field(0, ge=0, le=1)
+    """Share of the windows to whose noise that of another window is added, 0 to 10 dB below it."""
+    babble: float = Field(0, ge=0, le=1)
+    """Share of the windows whose noise is 3 to 8 other training speakers talking at once."""
+    shaped_noise: float = Field(0, ge=0, le=1)
+    """Share of the windows whose noise is Gaussian, with a smooth random spectrum and, half of the
+    time, a random envelope."""
+    band_mask: float = Field(0, ge=0, le=0.5)
+    """A band of up to this share of the mel scale is taken out of noisy and clean (Defossez,
+    Synnaeve & Adi, Interspeech 2020)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> AugmentationSettings:
+        for name in ("snr_range_db", "gain_range_db"):
+            pair = getattr(self, name)
+            if pair is not None and pair[0] > pair[1]:
+                raise ValueError(f"{name} {list(pair)} must go from low to high")
+        if self.babble + self.shaped_noise > 1:
+            raise ValueError(
+                f"babble {self.babble:g} and shaped_noise {self.shaped_noise:g} are shares of the "
+                "same windows: together at most 1"
+            )
+        return self
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is varied."""
+        return self != AugmentationSettings()
+
+
+class Mixer:
+    """Renders the windows of a mixture table, as they are drawn there or varied.
+
+    Parameters
+    ----------
+    table
+        As `mixing.set_levels` gives it.
+    rate
+        Samples a second.
+    """
+
+    def __init__(
+        self, table: pd.DataFrame, rate: int, settings: AugmentationSettings | None = None
+    ) -> None:
+        self.rows, self.rate = table.to_dict("records"), rate
+        self.packs = load_packs([*table["speech_source"], *table["noise_source"]])
+        self.settings = settings or AugmentationSettings()
+        self._levels: dict[tuple[str, int], float] = {}
+
+    def batch(self, chosen: np.ndarray, turn: int | None = None) -> np.ndarray:
+        """Noisy and clean audio [shape=(chosen, samples, 2)], float32, of the rows `chosen`.
+
+        With `turn`, the seed of an epoch, they are varied.
+        """
+        varied = turn is not None and self.settings.active
+        pairs = [
+            self._varied(self.rows[number], item_seed(turn, self.rows[number]["id"]))
+            if varied
+            else render(self.rows[number], self.packs, self.rate)
+            for number in chosen
+        ]
+        return np.stack([np.stack(pair, axis=-1) for pair in pairs]).astype(np.float32)
+
+    def _varied(self, row: dict, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng(seed)
+        settings = self.settings
+        clean, own = sources(_shifted(row, settings.shift, rng), self.packs, self.rate)
+        noise = self._noise(row, own, rng)
+        if rng.random() < settings.second_noise:
+            below = 10 ** (rng.uniform(*_SECOND_DB) / 20)
+            second = self._other_noise(rng)
+            noise = noise + below * _loudness(noise) / _loudness(second) * second
+        if rng.random() < settings.equalise:
+            clean = equalised(clean, rng)
+        if rng.random() < settings.equalise:
+            noise = equalised(noise, rng)
+        snr = row["snr"] if settings.snr_range_db is None else rng.uniform(*settings.snr_range_db)
+        # The level of the whole recording: that of a pause would make its noise inaudible.
+        gain = row["speech_level"] / _loudness(noise) * 10 ** (-min(snr, 100.0) / 20)
+        pair = np.stack([clean + gain * noise, clean])
+        if settings.band_mask:
+            pair = band_masked(pair, self.rate, settings.band_mask, rng)
+        pair *= 10 ** (rng.uniform(*settings.gain_range_db) / 20)
+        pair *= min(1.0, PEAK / max(np.abs(pair[0]).max(), 1e-9))
+        return pair[0], pair[1]
+
+    def _noise(self, row: dict, own: np.ndarray, rng: Generator) -> np.ndarray:
+        kind = rng.random()
+        if kind < self.settings.babble:
+            return self._babble(row, rng)
+        if kind < self.settings.babble + self.settings.shaped_noise:
+            return shaped_noise(len(own), self.rate, rng)
+        return own if self.settings.snr_range_db is None else self._other_noise(rng)
+
+    def _other_noise(self, rng: Generator) -> np.ndarray:
+        """The noise of any row, at any place of its recording that is not a gap."""
+        for _ in range(_DRAWS):
+            other = dict(self.rows[rng.integers(len(self.rows))])
+            if not other["paired"]:
+                room = other["noise_samples"] - other["samples"]
+                other["noise_offset"] = int(rng.integers(max(room, other["noise_samples"] // 2, 1)))
+            noise = sources(other, self.packs, self.rate)[1]
+            if audio.rms(noise) > 10 ** (_FAINT_DB / 20) * self._level(other):
+                break
+        return noise
+
+    def _level(self, row: dict) -> float:
+        """RMS of the noise recording of a row."""
+        place = str(row["noise_source"]), int(row["noise_start"])
+        if row["paired"]:
+            return 0.0
+        if place not in self._levels:
+            whole = self.packs[place[0]][place[1] : place[1] + int(row["noise_samples"])]
+            self._levels[place] = audio.rms(whole)
+        return self._levels[place]
+
+    def _babble(self, row: dict, rng: Generator) -> np.ndarray:
+        """The sum of some windows of other speakers at the same level."""
+        talkers = rng.integers(_TALKERS[0], _TALKERS[1] + 1)
+        total = np.zeros(row["samples"])
+        while talkers:
+            other = self.rows[rng.integers(len(self.rows))]
+            if other["speaker"] != row["speaker"] or rng.random() < 0.01:
+                total += sources(other, self.packs, self.rate)[0] / max(other["speech_level"], 1e-6)
+                talkers -= 1
+        return total
+
+
+def _shifted(row: dict, most: int, rng: Generator) -> dict:
+    """The row of a window that lies up to `most` samples earlier or later in its recording."""
+    if not most:
+        return row
+    latest = max(row["recording_samples"] - row["samples"], row["speech_offset"])
+    start = int(np.clip(row["speech_offset"] + rng.integers(-most, most + 1), 0, latest))
+    moved = start - row["speech_offset"]
+    shifted = {**row, "speech_offset": start, "speech_start": row["speech_start"] + moved}
+    if row["paired"]:
+        shifted["noise_start"] = row["noise_start"] + moved
+    return shifted
+
+
+def _loudness(wave: np.ndarray) -> float:
+    return max(float(audio.rms(wave)), 1e-6)
+
+
+def equalised(wave: np.ndarray, rng: Generator) -> np.ndarray:
+    """`wave` [shape=(samples,)] through a random filter, at its old RMS (Valin, MMSP 2018, eq. 7).
+
+    The filter is ``(1 + r1/z + r2/z²) / (1 + r3/z + r4/z²)`` with all of r from -3/8 to 3/8.
+    """
+    above, below = rng.uniform(-_POLE, _POLE, (2, 2))
+    filtered = signal.lfilter([1, *above], [1, *below], wave)
+    return filtered * (float(audio.rms(wave)) / _loudness(filtered))
+
+
+def shaped_noise(samples: int, rate: int, rng: Generator) -> np.ndarray:
+    """Gaussian noise [shape=(samples,)] with a random slope of 0 to -9 dB an octave, smooth random
+    peaks and dips of 6 dB and, half of the time, an envelope that moves as far."""
+    frequency = np.fft.rfftfreq(samples, 1 / rate)
+    octaves = np.log2(np.maximum(frequency, 40) / 40)
+    knots = np.linspace(0, octaves[-1], 12)
+    shape = rng.uniform(-9, 0) * octaves + np.interp(octaves, knots, 6 * rng.standard_normal(12))
+    spectrum = np.fft.rfft(rng.standard_normal(samples)) * 10 ** (shape / 20)
+    noise = np.fft.irfft(spectrum, samples)
+    if rng.random() < 0.5:
+        points = 2 + int(rng.uniform(0.5, 8) * samples / rate)
+        levels = 6 * rng.standard_normal(points)
+        moves = np.interp(np.arange(samples), np.linspace(0, samples, points), levels)
+        noise = noise * 10 ** (moves / 20)
+    return noise / _loudness(noise)
+
+
+def band_masked(waves: np.ndarray, rate: int, most: float, rng: Generator) -> np.ndarray:
+    """`waves` [shape=(…, samples)] without a random band of up to `most` of the mel scale."""
+    top = 2595 * np.log10(1 + rate / 2 / 700)
+    width = rng.uniform(0, most) * top
+    low = rng.uniform(0, top - width)
+    edges = 700 * (10 ** (np.array([low, low + width]) / 2595) - 1)
+    frequency = np.fft.rfftfreq(waves.shape[-1], 1 / rate)
+    kept = (frequency < edges[0]) | (frequency >= edges[1])
+    return np.fft.irfft(np.fft.rfft(waves) * kept, waves.shape[-1])

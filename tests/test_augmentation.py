@@ -1,0 +1,232 @@
+"""Augmented windows have what is asked for, and the same in every run."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import hiss
+
+from denoise import audio, augmentation, cache, files, mixing, training
+from denoise.augmentation import AugmentationSettings, Mixer
+from denoise.features import FeatureSettings
+from denoise.mixing import LevelSettings, MixingSettings
+from denoise.models.unet import UNetSettings
+from denoise.spectrogram import StftSettings
+from denoise.training import TrainingSettings
+
+RATE, WINDOW = 8000, 2048
+TONES = {"low": 500.0, "middle": 1000.0, "high": 2000.0}
+FEATURES = FeatureSettings(stft=StftSettings(n_fft=63, hop=16), floor_db=-60, dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory) -> pd.DataFrame:
+    """Windows of three speakers, who hum a tone each, in hiss of three recordings."""
+    root = tmp_path_factory.mktemp("sources")
+    time = np.arange(3 * RATE) / RATE
+    waves = {
+        "speech": {who: 0.1 * np.sin(2 * np.pi * tone * time) for who, tone in TONES.items()},
+        "noise": {f"n{k}": hiss(1.5, RATE, k) * (0.5 + k) for k in range(3)},
+    }
+    tables = []
+    for role, recordings in waves.items():
+        (root / role).mkdir()
+        writer = files.PackWriter(root / role / "audio.npy")
+        tables.append(
+            pd.DataFrame(
+                {
+                    "source": str(root / role), "id": who, "sex": "", "kind": "hiss",
+                    "speaker": who if role == "speech" else "", "group": who, "snr": np.nan,
+                    "split": "train", "validation_windows": 0.0, "noisy_offset": -1,
+                    "offset": writer.append(wave.astype(np.float32)), "samples": len(wave),
+                    "level": audio.rms(wave),
+                }
+                for who, wave in recordings.items()
+            )
+        )  # fmt: skip
+        writer.close()
+    chosen = MixingSettings(
+        window=WINDOW, speech_hop=WINDOW, noise_hop=100, level=LevelSettings(snr_db=(0, 10))
+    )
+    drawn = mixing.draw_windows(tables[0], tables[1], chosen, "train", RATE, 0)
+    return mixing.set_levels(drawn, RATE, 0)
+
+
+def mixed(table, **settings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All windows of an epoch: noisy, clean and, undoing what scaled both, the noise."""
+    waves = Mixer(table, RATE, AugmentationSettings(**settings)).batch(np.arange(len(table)), 1)
+    noisy, clean = np.moveaxis(waves.astype(float), 2, 0)
+    return noisy, clean, noisy - clean
+
+
+def level(waves: np.ndarray) -> np.ndarray:
+    return 10 * np.log10(np.mean(np.square(waves), axis=-1))
+
+
+def test_without_settings_or_epoch_the_table_is_rendered(table):
+    packs = mixing.load_packs([*table["speech_source"], *table["noise_source"]])
+    chosen = np.array([3, 0, 5])
+    rows = table.to_dict("records")
+    expected = [np.stack(mixing.render(rows[number], packs, RATE), -1) for number in chosen]
+    plain = Mixer(table, RATE).batch(chosen, 4)
+    varied = Mixer(table, RATE, AugmentationSettings(equalise=1)).batch(chosen)
+    np.testing.assert_array_equal(plain, np.stack(expected))
+    np.testing.assert_array_equal(varied, np.stack(expected))
+
+
+def test_a_window_of_an_epoch_is_always_the_same_and_of_the_next_another(table):
+    settings = AugmentationSettings(
+        snr_range_db=(-5, 20), shift=500, gain_range_db=(-10, 5), equalise=0.5, second_noise=0.5,
+        babble=0.3, shaped_noise=0.3, band_mask=0.2,
+    )  # fmt: skip
+    mixer = Mixer(table, RATE, settings)
+    together = mixer.batch(np.array([4, 2, 1]), 7)
+    alone = Mixer(table, RATE, settings).batch(np.array([2]), 7)
+    np.testing.assert_array_equal(together[1], alone[0])
+    assert np.abs(mixer.batch(np.array([2]), 8) - alone).max() > 0.01
+    assert np.isfinite(together).all()
+    assert np.abs(together).max() <= 0.9901
+
+
+@pytest.mark.parametrize("kind", [{}, {"babble": 1}, {"shaped_noise": 1}, {"second_noise": 1},
+                                  {"equalise": 1}])  # fmt: skip
+def test_noise_has_the_snr_that_is_asked_for(table, kind):
+    _, clean, noise = mixed(table, snr_range_db=(4, 4), **kind)
+    np.testing.assert_allclose(level(clean) - level(noise), 4, atol=0.05)
+    own = mixed(table, snr_range_db=(4, 4))[2]
+    if kind:
+        assert np.abs(noise - own).max() > 0.01
+
+
+def test_without_a_range_the_snr_is_that_of_the_table(table):
+    _, clean, noise = mixed(table, shaped_noise=1)
+    np.testing.assert_allclose(level(clean) - level(noise), table["snr"], atol=0.05)
+
+
+def test_snrs_are_drawn_evenly_from_the_range(table):
+    many = pd.concat([table] * 12).assign(id=[f"w{k}" for k in range(12 * len(table))])
+    _, clean, noise = mixed(many, snr_range_db=(-5, 15))
+    drawn = level(clean) - level(noise)
+    assert -5.1 < drawn.min() < -3 and 13 < drawn.max() < 15.1
+    # Three standard errors of the mean of an even distribution.
+    assert drawn.mean() == pytest.approx(5, abs=3 * 20 / math.sqrt(12 * len(drawn)))
+
+
+def test_the_gain_is_that_of_noisy_and_clean(table):
+    plain, louder = (mixed(table, gain_range_db=(gain, gain), shaped_noise=0.5)[:2]
+                     for gain in (-1, -7))  # fmt: skip
+    for before, after in zip(plain, louder, strict=True):
+        np.testing.assert_allclose(before * 10 ** (-6 / 20), after, atol=1e-6)
+
+
+def test_babble_is_of_other_speakers(table):
+    _, _, noise = mixed(table, babble=1)
+    power = np.abs(np.fft.rfft(noise)) ** 2
+    for row, spectrum in zip(table.to_dict("records"), power, strict=True):
+        own = round(TONES[row["speaker"]] * WINDOW / RATE)
+        assert spectrum[own - 2 : own + 3].sum() < 0.01 * spectrum.sum()
+
+
+def test_shifted_windows_stay_in_their_recording_and_within_reach(table):
+    mixer = Mixer(table, RATE, AugmentationSettings(shift=700))
+    starts = {}
+    for row in table.to_dict("records"):
+        rng = np.random.default_rng(0)
+        places = [augmentation._shifted(row, 700, rng) for _ in range(200)]
+        moves = [place["speech_offset"] - row["speech_offset"] for place in places]
+        assert all(p["speech_start"] - row["speech_start"] == m
+                   for p, m in zip(places, moves, strict=True))  # fmt: skip
+        assert min(p["speech_offset"] for p in places) >= 0
+        assert max(p["speech_offset"] for p in places) <= row["recording_samples"] - WINDOW
+        starts[row["id"]] = (min(moves), max(moves))
+    assert min(low for low, _ in starts.values()) < -650
+    assert max(high for _, high in starts.values()) > 650
+    assert all(low >= -700 and high <= 700 for low, high in starts.values())
+    assert mixer.batch(np.array([1]), 3).shape == (1, WINDOW, 2)
+
+
+def test_the_equaliser_is_a_filter_of_second_order():
+    rng = np.random.default_rng(3)
+    wave = rng.standard_normal(4096)
+    filtered = augmentation.equalised(wave, np.random.default_rng(5))
+    assert audio.rms(filtered) == pytest.approx(audio.rms(wave))
+    above, below = np.random.default_rng(5).uniform(-3 / 8, 3 / 8, (2, 2))
+    # Undone by its own recursion: y[n] + b1 y[n-1] + b2 y[n-2] is x[n] + a1 x[n-1] + a2 x[n-2].
+    left = filtered[2:] + below[0] * filtered[1:-1] + below[1] * filtered[:-2]
+    right = wave[2:] + above[0] * wave[1:-1] + above[1] * wave[:-2]
+    scale = left @ right / (right @ right)
+    np.testing.assert_allclose(left, scale * right, atol=1e-9)
+
+
+def test_shaped_noise_falls_with_frequency_and_moves():
+    octaves = np.array([125, 250, 500, 1000, 2000, 4000])
+    slopes, envelopes = [], []
+    for seed in range(60):
+        noise = augmentation.shaped_noise(32_000, 16_000, np.random.default_rng(seed))
+        assert audio.rms(noise) == pytest.approx(1)
+        power = np.abs(np.fft.rfft(noise)) ** 2
+        bins = octaves * 2
+        bands = [power[low : 2 * low].mean() for low in bins]
+        slopes.append(np.polyfit(range(6), 10 * np.log10(bands), 1)[0])
+        envelopes.append(np.std(level(noise.reshape(20, -1))))
+    assert -6.5 < np.mean(slopes) < -2.5  # evenly from 0 to -9 dB an octave
+    assert 0.25 < np.mean(np.array(envelopes) > 2) < 0.75
+
+
+def test_a_band_is_missing_and_nothing_else():
+    waves = np.random.default_rng(0).standard_normal((2, 4096))
+    masked = augmentation.band_masked(waves, RATE, 0.2, np.random.default_rng(1))
+    before, after = np.fft.rfft(waves), np.fft.rfft(masked)
+    gone = np.abs(after).max(axis=0) < 1e-9
+    assert gone.any() and np.all(np.diff(np.flatnonzero(gone)) == 1)
+    np.testing.assert_allclose(after[:, ~gone], before[:, ~gone], atol=1e-9)
+    edges = np.flatnonzero(gone)[[0, -1]] * RATE / 4096
+    mel = 2595 * np.log10(1 + np.array([*edges, RATE / 2]) / 700)
+    assert mel[1] - mel[0] <= 0.2 * mel[2]
+
+
+@pytest.fixture(scope="module")
+def folders(table, tmp_path_factory):
+    """Manifests for windows that are cached and for such that are not."""
+    root = tmp_path_factory.mktemp("folders")
+    files.write_table(root / "train.csv", table)
+    for name, kept in (("cached", True), ("rendered", False)):
+        settings = FEATURES.model_copy(update={"cache": kept})
+        cache.write(root / "train.csv", RATE, settings, {}, root / name)
+    return root
+
+
+def test_windows_that_are_not_cached_are_those_of_the_cache(folders):
+    chosen = TrainingSettings(batch_size=4)
+    cached, rendered = (training.open_windows(folders / name, chosen)
+                        for name in ("cached", "rendered"))  # fmt: skip
+    assert not list((folders / "rendered").glob("*.npy"))
+    assert (cached.item_shape, cached.outputs) == (rendered.item_shape, rendered.outputs)
+    for windows in (cached, rendered):
+        windows.shuffle(3)
+    for one, two in zip(cached, rendered, strict=True):
+        for first, second in zip(one, two, strict=True):
+            np.testing.assert_array_equal(first, second)
+
+
+def test_training_varies_the_training_windows_alone(folders, tmp_path, monkeypatch):
+    turns: list[int | None] = []
+    batch = Mixer.batch
+    monkeypatch.setattr(
+        Mixer, "batch", lambda self, chosen, turn=None: turns.append(
+            turn if self.settings.active else None) or batch(self, chosen, turn)
+    )  # fmt: skip
+    settings = TrainingSettings(epochs=2, batch_size=8, threads=1, loss="si_sdr")
+    paths = {"train": folders / "rendered", "validation": folders / "rendered"}
+    training.train(
+        paths, UNetSettings(filters=(2, 4)), settings, 0, tmp_path, {"variant": "v", "seed": 0},
+        augmentation=AugmentationSettings(equalise=1),
+    )  # fmt: skip
+    history = files.read_table(tmp_path / "history.csv")
+    assert np.isfinite(history["val_loss"]).all()
+    varied = {turn for turn in turns if turn is not None}
+    assert len(varied) == 2  # one seed an epoch
+    assert turns.count(None) > 2
