@@ -78,6 +78,16 @@ def test_the_default_configuration_is_valid():
         ({"set": {"mixing.window": 8000}}, "multiples of 16, not 128x127"),
         ({"set": {"training": {"epochs": 3}}}, r"one by one, such as training\.loss"),
         ({"set": {"network": {"filters": [8, 16]}}}, "name the network, one of autoencoder, unet"),
+        (
+            {
+                "set": {
+                    "features.target": "mask_and_phase",
+                    "features.input": "compressed_complex",
+                    "network.output_activation": "sigmoid",
+                }
+            },
+            "mask_and_phase has values from -1 to 1: use network.output_activation: tanh",
+        ),
         ({"set": {"augmentation.shift": 8}}, r"set features\.cache: false"),
         (
             {"set": {"features.cache": False, "features.reference": "utterance"}},

@@ -97,6 +97,35 @@ def test_the_complex_mask_is_that_of_the_paper():
     np.testing.assert_allclose(target[0, 0, 0], expected, rtol=1e-5)
 
 
+def test_a_mask_and_a_turn_give_the_clean_spectrum_as_far_as_they_reach():
+    features = fitted(target="mask_and_phase", input="compressed_complex")
+    noisy, clean = spectra(features)
+    zero = features.references(noisy)
+    target = features.encode_target(noisy, clean, zero)
+    assert target.shape == (2, 128, 128, 3) and np.abs(target).max() <= 1
+    estimate = features.decode(target, noisy, zero)
+    near = np.real(clean * np.conj(noisy)) >= 0
+    assert 0.5 < near.mean() < 1
+    expected = clean * np.minimum(1, np.abs(noisy) / np.maximum(np.abs(clean), 1e-9))
+    np.testing.assert_allclose(estimate[near], expected[near], rtol=1e-3, atol=1e-5)
+    # Farther turns stop at a quarter, on the side of the clean spectrum.
+    far = ~near & (np.abs(estimate) > 1e-3)
+    turned = np.angle(estimate[far] / noisy[far])
+    wanted = np.angle(clean[far] / noisy[far])
+    np.testing.assert_allclose(turned, np.sign(wanted) * np.pi / 2, atol=1e-3)
+
+
+def test_a_compressed_input_is_a_power_of_the_magnitude_with_its_phase():
+    noisy, _ = spectra(Features(FeatureSettings()))
+    loudest = np.abs(noisy).max(axis=(1, 2), keepdims=True)
+    expected = (np.abs(noisy) / loudest) ** 0.5 * np.exp(1j * np.angle(noisy))
+    for kind, channels in (("compressed", 1), ("compressed_complex", 3)):
+        features = Features(FeatureSettings(input=kind, compression=0.5))
+        encoded = features.encode_input(noisy, features.references(noisy))
+        parts = np.stack([np.abs(expected), expected.real, expected.imag], -1)[..., :channels]
+        np.testing.assert_allclose(encoded, parts, atol=1e-5)
+
+
 def test_phase_channels_are_cosine_and_sine():
     features = Features(FeatureSettings(input="level_and_phase"))
     noisy, _ = spectra(features)
@@ -264,7 +293,8 @@ def test_the_cache_has_the_scaling_of_the_training_windows(mixtures):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"target": "complex_mask"}, "needs input: level_and_phase"),
+        ({"target": "complex_mask"}, "needs input: level_and_phase or compressed_complex"),
+        ({"target": "mask_and_phase", "input": "compressed"}, "needs input: level_and_phase or"),
         ({"bins": 500}, r"bins 500 must be at most n_fft // 2 \+ 1 = 128"),
         ({"input_scaling": {"range": [1, 0]}}, "range .* must go from low to high"),
     ],

@@ -198,6 +198,11 @@ class Recipe(Settings):
                 f"features.target_scaling makes {quiet:g} dB one: use tanh or linear, or another "
                 "scaling"
             )
+        if features.target == "mask_and_phase" and activation == "sigmoid":
+            raise ValueError(
+                "features.target mask_and_phase has values from -1 to 1: use "
+                "network.output_activation: tanh"
+            )
         # Masks may be cut short, a level may not: its ends are the loudest and the faintest bins.
         reach = {"sigmoid": (0, 1), "tanh": (-1, 1)}.get(activation, (low, high))
         level = np.isfinite(low) and "mask" not in features.target

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from denoise.features import CIRM_C, CIRM_K, Features
+from denoise.features import CIRM_C, CIRM_K, TURN, Features
 from denoise.spectrogram import StftSettings, hann
 
 _TINY = 1e-8
@@ -106,6 +106,11 @@ class Decoder:
             inside = [ops.clip(channel / CIRM_K, -0.9999, 0.9999) for channel in channels]
             # 2 atanh(x) = log((1 + x) / (1 - x))
             return tuple(ops.log((1 + x) / (1 - x)) / CIRM_C for x in inside)
+        if settings.target == "mask_and_phase":
+            size, real, imaginary = (ops.clip(channel, -1, 1) for channel in channels)
+            turn = ops.sqrt(ops.square(1 + real) + ops.square(imaginary) + 1e-12)
+            gain = (size + 1) / 2 / ops.maximum(turn, TURN)
+            return gain * (1 + real), gain * imaginary
         level = self._level(channels[0], noisy)
         if settings.target == "noise":
             return (_amplitude(-level),)

@@ -20,6 +20,9 @@ _TINY = 1e-10
 _CHUNK = 1 << 20  # samples
 # Williamson, Wang & Wang, IEEE/ACM TASLP 24(3), 2016.
 CIRM_K, CIRM_C = 10.0, 0.1
+TURN = 1e-3
+_COMPLEX = ("complex_mask", "mask_and_phase")
+_PHASED = ("level_and_phase", "compressed_complex")
 
 
 class ScalingSettings(Settings):
@@ -64,13 +67,18 @@ class FeatureSettings(Settings):
     """STFT magnitude of 0 dB with `reference: absolute`."""
     floor_db: float = Field(-80.0, lt=0, ge=-200)
     """Lower levels are raised to this."""
-    input: Literal["level", "level_and_phase"] = "level"
+    input: Literal["level", "level_and_phase", "compressed", "compressed_complex"] = "level"
     """`level`: the scaled dB of the noisy window; `level_and_phase`: with the cosine and the sine
-    of its phase as two more channels."""
-    target: Literal["noise", "clean", "mask", "complex_mask"] = "noise"
+    of its phase as two more channels; `compressed`: its magnitude over the reference, to the power
+    of `compression`; `compressed_complex`: with the real and the imaginary part of the spectrum
+    whose magnitude this is (Abdulatif, Cao & Yang, IEEE/ACM TASLP 32, 2024)."""
+    compression: float = Field(0.3, gt=0, le=1)
+    """Exponent of the magnitudes of a compressed input."""
+    target: Literal["noise", "clean", "mask", "complex_mask", "mask_and_phase"] = "noise"
     """`noise`: predict noisy dB - clean dB and subtract it; `clean`: predict the clean dB; `mask`:
     predict the clean over the noisy magnitude, from 0 to 1; `complex_mask`: predict the compressed
-    real and imaginary parts of their complex ratio."""
+    real and imaginary parts of their complex ratio; `mask_and_phase`: predict that mask and, in
+    two more channels, by what the phase turns, up to a quarter."""
     input_scaling: ScalingSettings = ScalingSettings(add=46, divide=50)
     """Scaling of the noisy dB."""
     target_scaling: ScalingSettings = ScalingSettings(add=-6, divide=82)
@@ -86,10 +94,10 @@ class FeatureSettings(Settings):
         most = self.stft.n_fft // 2 + 1
         if self.bins is not None and self.bins > most:
             raise ValueError(f"bins {self.bins} must be at most n_fft // 2 + 1 = {most}")
-        if self.target == "complex_mask" and self.input == "level":
+        if self.target in _COMPLEX and self.input not in _PHASED:
             raise ValueError(
-                "target complex_mask needs input: level_and_phase: a phase cannot be corrected "
-                "without being seen"
+                f"target {self.target} needs input: {' or '.join(_PHASED)}: a phase cannot be "
+                "corrected without being seen"
             )
         if not self.cache and self.reference == "utterance":
             raise ValueError(
@@ -110,17 +118,16 @@ class FeatureSettings(Settings):
             return (0.0, 1.0)
         if self.target == "complex_mask":
             return (-CIRM_K, CIRM_K)
+        if self.target == "mask_and_phase":
+            return (-1.0, 1.0)
         return self.target_scaling.bounds
 
     @property
     def measured(self) -> bool:
         """Whether a scaling depends on the training windows."""
-        sides = [self.input_scaling] if "mask" in self.target else self._scalings
+        sides = [] if "compressed" in self.input else [self.input_scaling]
+        sides += [] if "mask" in self.target else [self.target_scaling]
         return any(side.kind in {"min_max", "standard"} for side in sides)
-
-    @property
-    def _scalings(self) -> list[ScalingSettings]:
-        return [self.input_scaling, self.target_scaling]
 
 
 class Scale(NamedTuple):
@@ -271,13 +278,16 @@ class Features:
         noisy : np.ndarray [shape=(batch, f, t)], complex
         references : np.ndarray [shape=(batch, 1, 1)]
         """
-        level = self.levels(noisy, None, references)["input"]
-        scaled = self._scale("input", level).apply(level)
-        if self.settings.input == "level":
-            return scaled[..., None]
         seen = noisy[:, : self.settings.bins]
         phase = seen / np.maximum(np.abs(seen), _TINY)
-        return np.stack([scaled, phase.real, phase.imag], axis=-1).astype(np.float32)
+        if "compressed" in self.settings.input:
+            size = np.power(np.abs(seen) / references, self.settings.compression)
+            phase = size * phase
+        else:
+            level = self.levels(noisy, None, references)["input"]
+            size = self._scale("input", level).apply(level)
+        channels = [size, phase.real, phase.imag] if self.settings.input in _PHASED else [size]
+        return np.stack(channels, axis=-1).astype(np.float32)
 
     def encode_target(
         self, noisy: np.ndarray, clean: np.ndarray, references: np.ndarray
@@ -292,6 +302,12 @@ class Features:
             parts = np.stack([ratio.real, ratio.imag], axis=-1)
             # K (1 - exp(-C x)) / (1 + exp(-C x))
             return (CIRM_K * np.tanh(CIRM_C / 2 * parts)).astype(np.float32)
+        if self.settings.target == "mask_and_phase":
+            ratio = wanted * np.conj(seen) / np.maximum(np.abs(seen) ** 2, _TINY**2)
+            size = np.abs(ratio)
+            turn = np.where(size > 0, ratio / np.maximum(size, _TINY), 1)
+            channels = [2 * np.minimum(size, 1) - 1, np.maximum(turn.real, 0) - 1, turn.imag]
+            return np.stack(channels, axis=-1).astype(np.float32)
         levels = self.levels(noisy, clean, references)
         return self._scale("target", levels["input"]).apply(levels["target"])[..., None]
 
@@ -320,6 +336,10 @@ class Features:
             inside = np.clip(output / CIRM_K, -0.9999, 0.9999)
             parts = 2 / CIRM_C * np.arctanh(inside)
             return parts[..., 0] + 1j * parts[..., 1]
+        if settings.target == "mask_and_phase":
+            inside = np.clip(output, -1, 1)
+            turn = (1 + inside[..., 1]) + 1j * inside[..., 2]
+            return (inside[..., 0] + 1) / 2 * turn / np.maximum(np.abs(turn), TURN)
         noisy_levels = self.levels(noisy, None, references)["input"]
         level = self._scale("target", noisy_levels).undo(output[..., 0])
         if settings.target == "noise":
