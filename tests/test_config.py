@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from denoise import schema
-from denoise.config import Experiment, Recipe, make_plan, override, slug
+from denoise.config import Experiment, Recipe, make_plan, override, slug, typed
 from denoise.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -57,10 +57,16 @@ def test_the_default_configuration_is_valid():
         ({"set": {"training.loss": "bce"}}, "bce compares values from 0 to 1: use network"),
         (
             {"set": {"features.target_scaling": {"kind": "min_max", "range": [-2, 1]}}},
-            r"tanh gives values from -1 to 1, but features.target_scaling.range is \[-2",
+            r"tanh gives values from -1 to 1, but .* takes features.target noise to -2 … 1",
         ),
         (
-            {"set": {"data.splits.by_window": True, "test_sets.v": {"split": "validation"}}},
+            {
+                "set": {
+                    "data.splits.by_window": True,
+                    "mixing.speech_hop": 8064,
+                    "test_sets.v": {"split": "validation"},
+                }
+            },
             r"test_sets\.v\.split validation needs recordings",
         ),
         ({"set": {"features.target": "complex_mask"}}, "needs input: level_and_phase"),
@@ -86,8 +92,49 @@ def test_the_default_configuration_is_valid():
                     "network.output_activation": "sigmoid",
                 }
             },
-            "mask_and_phase has values from -1 to 1: use network.output_activation: tanh",
+            "mask_and_phase has negative values, which network.output_activation sigmoid",
         ),
+        ({"set": {"data.splits.by_window": True}}, "on samples that are trained on: use at least"),
+        (
+            {
+                "set": {"training.schedule.warmup_epochs": 1},
+                "sweep": {"training.schedule": [{"kind": "plateau"}, {"kind": "cosine"}]},
+            },
+            r"training\.schedule replaces a whole group, training\.schedule\.warmup_epochs in it",
+        ),
+        ({"set": {"training.schedule": {"patience": 5}}}, r"schedule: give kind too"),
+        ({"set": {"training.schedule.minimum": 0.1}}, "must be at most the learning rate at the"),
+        ({"set": {"training.schedule.warmup_epochs": 50}}, "must be at most epochs 8"),
+        ({"set": {"features.target_scaling": {"kind": "standard"}}}, "has no ends: use linear"),
+        (
+            {
+                "set": {
+                    "features.target": "complex_mask",
+                    "features.input": "level_and_phase",
+                    "network.output_activation": "sigmoid",
+                }
+            },
+            "complex_mask has negative values",
+        ),
+        ({"set": {"data.splits.validation": 0.6, "data.splits.test": 0.6}}, "less than 1"),
+        ({"set": {"data.noise.0.sex": "F"}}, "selected by speakers or sex, which noise does not"),
+        (
+            {
+                "set": {
+                    "data.speech": [
+                        {"corpus": "librispeech", "subsets": ["dev-clean"], "folds": [1]}
+                    ]
+                }
+            },
+            "librispeech cannot be selected by folds: it knows speakers and sex",
+        ),
+        (
+            {"set": {"data.speech.0.use": "test"}},
+            "all sources of speech have use: test, so there is nothing to train on",
+        ),
+        ({"set": {"data.speech.0.use": "train"}}, r"test_sets\.test has no speech: all sources"),
+        ({"set": {"audio.max_duration_s": 1.005}}, "leaves no recording as long as mixing.window"),
+        ({"set": {"test_sets.test.score_rate": 16000}}, "score_rate 16000 is above the 8000 Hz"),
         ({"set": {"augmentation.shift": 8}}, r"set features\.cache: false"),
         (
             {"set": {"features.cache": False, "features.reference": "utterance"}},
@@ -97,7 +144,7 @@ def test_the_default_configuration_is_valid():
             {"set": {"augmentation": {"babble": 0.6, "shaped_noise": 0.6}}},
             r"augmentation.* together at most 1",
         ),
-        ({"set": {"network": {"name": "autoencoder"}}}, "sigmoid gives no negative values"),
+        ({"set": {"network": {"name": "autoencoder"}}}, "noise from 0 to 50 dB to -0.0732 … 0.537"),
         ({"set": ["training.epochs", 5]}, r"set is \['training.epochs', 5\]: give paths with"),
         ({"set": {"mixing.level.snr_db": [0, 5]}}, r"replace the whole group, such as level"),
         ({"seeds": 0}, "seeds is 0: give a list"),
@@ -185,6 +232,23 @@ def test_recipes_of_different_rates_meet_on_a_test_set_of_its_own_data():
         assert getattr(compared, group) == getattr(alone.recipe, group)
 
 
+def test_what_the_command_line_gives_as_text_has_its_type():
+    # A path that the file gives keeps its type, one that the command line gives is read as YAML.
+    config = {"set": {"a": "8000", "b": "null", "c": "text", "d": ["1", {"e": "true"}], "f": "1"}}
+    given = {"set": {"a": "8000", "b": "null", "c": "text", "d": ["1", {"e": "true"}]}}
+    expected = {"set": {"a": 8000, "b": None, "c": "text", "d": [1, {"e": True}], "f": "1"}}
+    assert typed(config, given) == expected
+    assert typed({"seeds": [1], "x": "2"}, {}) == {"seeds": [1], "x": "2"}
+
+
+def test_a_comparison_trains_what_its_presets_train_by_themselves():
+    together = make_plan({"preset": "compare-all"}, PRESETS).variants
+    assert len(together) == 5
+    for name, variant in together.items():
+        alone = make_plan({"preset": name}, PRESETS).variants[name]
+        assert variant.training_params(0) == alone.training_params(0)
+
+
 def test_a_study_is_replaced_key_by_key():
     one = [{"preset": "unet-huber-voicebank", "name": "alone"}]
     made = make_plan({"preset": "compare-all", "variants": one, "seeds": [1, 2]}, PRESETS)
@@ -202,7 +266,19 @@ def test_a_study_is_replaced_key_by_key():
     [
         ({"variants": [{"name": "a"}]}, "variant a: preset compare-all is a study of other"),
         ({"variants": [{"set": {}}]}, "needs a name or a preset"),
-        ({"variants": [{"preset": "unet-mse-librispeech"}]}, "takes esc50 .* which the variant"),
+        (
+            {"variants": [{"preset": "unet-mse-librispeech",
+                           "set": {"data.noise.0.folds": [4, 5]}}]},
+            "takes esc50 .* which the variant",
+        ),
+        (
+            {"preset": "quickstart", "set": {
+                "data.speech": [{"corpus": "librispeech", "subsets": ["train-clean-100"]}],
+                "test_sets": {"t": {"data": {
+                    "speech": [{"corpus": "librispeech", "subsets": ["train-clean-5"]}],
+                    "noise": [{"corpus": "esc50"}]}}}}},
+            "takes librispeech train-clean-5, which the variant trains on",
+        ),
         (
             {"preset": "quickstart", "variants": [{"preset": "unet-huber-voicebank"},
                                                   {"name": "b"}], "sweep": {}},
@@ -225,6 +301,16 @@ def test_a_study_is_replaced_key_by_key():
 def test_comparisons_that_would_not_be_fair_are_refused(config, said):
     with pytest.raises(UserError, match=said):
         make_plan({"preset": "compare-all", **config}, PRESETS)
+
+
+def test_a_folder_is_the_same_however_it_is_written(noise_folder):
+    speech = [{"corpus": "librispeech", "subsets": ["test-clean"]}]
+    noise = [{"corpus": "folder", "path": str(noise_folder)}]
+    own = {"t": {"data": {"speech": speech, "noise": noise}}}
+    for path in (f"{noise_folder}/../{noise_folder.name}", f"{noise_folder}/", noise_folder.parent):
+        trained = [{"corpus": "folder", "path": str(path)}]
+        with pytest.raises(UserError, match="takes folder .*my noise, which the variant trains on"):
+            plan(set={"data.noise": trained, "test_sets": own})
 
 
 def test_a_sweep_is_a_grid_times_variants_and_shares_what_it_can():

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -42,10 +41,19 @@ PAIRED = {"voicebank_demand"}
 _STUDY_KEYS = {"variants", "sweep", "seeds", "baselines", "examples"}
 _WHOLE_GROUPS = {
     "data": "noise",
+    "data.splits": "by_window",
     "audio": "sample_rate",
     "mixing": "level",
     "features": "floor_db",
     "training": "loss",
+}
+# Groups that are another thing under another kind: replacing one drops the preset's other values.
+_KINDS = {
+    "features.input_scaling": "kind",
+    "features.target_scaling": "kind",
+    "features.stft": "n_fft",
+    "training.schedule": "kind",
+    "training.optimiser": "name",
 }
 
 
@@ -64,7 +72,18 @@ class DataSettings(Settings):
     @model_validator(mode="after")
     def _check(self) -> DataSettings:
         _check_noise(self.speech, self.noise)
+        for name, sources in (("speech", self.speech), ("noise", self.noise)):
+            if sources and all(source.use == "test" for source in sources):
+                raise ValueError(
+                    f"all sources of {name} have use: test, so there is nothing to train on: give "
+                    "one use: train or all"
+                )
         return self
+
+    @property
+    def paired(self) -> bool:
+        """Whether the noise of all speech is mixed already."""
+        return all(source.corpus in PAIRED for source in self.speech)
 
 
 def _check_noise(speech: tuple[SourceSettings, ...], noise: tuple[SourceSettings, ...]) -> None:
@@ -75,6 +94,12 @@ def _check_noise(speech: tuple[SourceSettings, ...], noise: tuple[SourceSettings
                 raise ValueError(
                     f"speech names {source.corpus} {subset}, which holds noise: name it in noise"
                 )
+    for source in noise:
+        if source.speakers or source.sex:
+            raise ValueError(
+                f"noise from {source.corpus} is selected by speakers or sex, which noise does not "
+                "have: use categories, or folds"
+            )
     paired = [source.corpus in PAIRED for source in speech]
     if not noise and not all(paired):
         raise ValueError("noise must name at least one source (only paired corpora need none)")
@@ -154,9 +179,36 @@ class Recipe(Settings):
                 "augmentation varies windows in every epoch, but features.cache keeps them as they "
                 "are: set features.cache: false"
             )
+        longest, window_s = self.audio.max_duration_s, self.mixing.window / self.audio.sample_rate
+        if longest is not None and longest < window_s and not self.mixing.pad:
+            raise ValueError(
+                f"audio.max_duration_s {longest:g} leaves no recording as long as mixing.window "
+                f"({window_s:.4g} s): raise it, or set mixing.pad: true"
+            )
+        if self.data.splits.by_window and self.mixing.speech_hop < self.mixing.window:
+            raise ValueError(
+                f"mixing.speech_hop {self.mixing.speech_hop} makes windows overlap, so "
+                "data.splits.by_window would validate on samples that are trained on: use at least "
+                f"mixing.window {self.mixing.window}"
+            )
         if not self.test_sets:
             raise ValueError("test_sets must name at least one test set")
         for name, test_set in self.test_sets.items():
+            rate = (test_set.data.audio if test_set.data else self.audio).sample_rate
+            if (test_set.score_rate or 0) > rate:
+                raise ValueError(
+                    f"test_sets.{name}.score_rate {test_set.score_rate} is above the {rate} Hz of "
+                    "its recordings: use at most that"
+                )
+            if test_set.data is None and test_set.split == "test":
+                for side in ("speech", "noise"):
+                    sources = getattr(self.data, side)
+                    if sources and all(source.use == "train" for source in sources):
+                        raise ValueError(
+                            f"test_sets.{name} has no {side}: all sources of data.{side} have use: "
+                            f"train. Give one use: test or all, or the test set "
+                            f"(test_sets.{name}.data) recordings of its own"
+                        )
             if test_set.split == "validation" and self.data.splits.by_window:
                 raise ValueError(
                     f"test_sets.{name}.split validation needs recordings that are not trained on, "
@@ -189,27 +241,34 @@ class Recipe(Settings):
                 f"{self.training.loss} compares windows of audio, in which the level of the whole "
                 "utterance is not known: use another features.target or features.reference"
             )
-        scaling = features.target_scaling
-        quiet = 0 if features.target == "noise" else features.floor_db
-        affine = scaling.kind == "affine" and "mask" not in features.target
-        if affine and activation == "sigmoid" and (quiet + scaling.add) / scaling.divide < 0:
-            raise ValueError(
-                "network.output_activation sigmoid gives no negative values, but "
-                f"features.target_scaling makes {quiet:g} dB one: use tanh or linear, or another "
-                "scaling"
-            )
-        if features.target == "mask_and_phase" and activation == "sigmoid":
-            raise ValueError(
-                "features.target mask_and_phase has values from -1 to 1: use "
-                "network.output_activation: tanh"
-            )
-        # Masks may be cut short, a level may not: its ends are the loudest and the faintest bins.
-        reach = {"sigmoid": (0, 1), "tanh": (-1, 1)}.get(activation, (low, high))
-        level = np.isfinite(low) and "mask" not in features.target
-        if level and (low < reach[0] or high > reach[1]):
+        if activation == "linear":
+            return
+        if "mask" in features.target:
+            # A mask may be cut short at its top, but not by half of it.
+            if features.target != "mask" and activation == "sigmoid":
+                raise ValueError(
+                    f"features.target {features.target} has negative values, which "
+                    "network.output_activation sigmoid does not give: use tanh"
+                )
+            return
+        reach = {"sigmoid": (0, 1), "tanh": (-1, 1)}[activation]
+        scaling, what = features.target_scaling, f"features.target {features.target}"
+        if scaling.kind == "standard":
             raise ValueError(
                 f"network.output_activation {activation} gives values from {reach[0]} to "
-                f"{reach[1]}, but features.target_scaling.range is {[low, high]}"
+                f"{reach[1]}, but features.target_scaling standard has no ends: use linear"
+            )
+        if scaling.kind == "affine":
+            # Of the faintest bins, and of the loudest.
+            ends = (0, -features.floor_db) if features.target == "noise" else (features.floor_db, 0)
+            low, high = ((level + scaling.add) / scaling.divide for level in ends)
+            what += f" from {ends[0]:g} to {ends[1]:g} dB"
+        # The tolerance is for what 1/divide rounds.
+        if low < reach[0] - 1e-6 or high > reach[1] + 1e-6:
+            raise ValueError(
+                f"network.output_activation {activation} gives values from {reach[0]} to "
+                f"{reach[1]}, but features.target_scaling takes {what} to {low:.3g} … {high:.3g}: "
+                "use another scaling, or linear"
             )
 
 
@@ -456,6 +515,12 @@ def override(recipe: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, An
                 "other settings are to have their defaults, or give settings one by one, such as "
                 "network.filters"
             )
+        kind = _KINDS.get(path)
+        if kind is not None and isinstance(value, dict) and kind not in value:
+            raise UserError(
+                f"{path}: give {kind} too if its other settings are to have their defaults, or "
+                f"give settings one by one, such as {path}.{next(iter(value), kind)}"
+            )
         if path in _WHOLE_GROUPS:
             raise UserError(
                 f"{path}: give its settings one by one, such as {path}.{_WHOLE_GROUPS[path]}: "
@@ -535,6 +600,13 @@ def expand(
                         f"{path} is given in {where} and swept as well: leave it out of one (a "
                         "preset's own sweep is turned off by sweep: {})"
                     )
+        in_order = [*experiment.set, *variant.set, *experiment.sweep]
+        for earlier, later in itertools.combinations(in_order, 2):
+            if earlier.startswith(f"{later}."):
+                raise UserError(
+                    f"{later} replaces a whole group, {earlier} in it included: give the settings "
+                    "of the group one by one"
+                )
         base = preset
         if variant.preset:
             base = _recipe_of(read_preset(variant.preset, preset_folder))
@@ -563,6 +635,29 @@ def expand(
             differs = {"preset": variant.preset, **changes} if variant.preset else changes
             variants[full_name] = Variant(full_name, recipe, differs)
     return variants
+
+
+def typed(config: Any, given: Any) -> Any:
+    """`config` with numbers, truth values and null where the command line gave them as text.
+
+    Parameters
+    ----------
+    config
+        A value of the configuration.
+    given
+        What the command line says of it: Snakemake leaves whatever is nested there as text.
+    """
+    if isinstance(config, dict) and isinstance(given, dict):
+        return {key: typed(value, given.get(key)) for key, value in config.items()}
+    if isinstance(config, list) and isinstance(given, list):
+        return [typed(value, value) for value in config]
+    if isinstance(config, str) and config == given:
+        try:
+            value = yaml.safe_load(config)
+        except yaml.YAMLError:
+            return config
+        return value if value is None or isinstance(value, int | float) else config
+    return config
 
 
 def make_plan(config: Mapping[str, Any], preset_folder: Path) -> Plan:
@@ -642,8 +737,10 @@ def _check_apart(variant: Variant, test_name: str, own: TestData) -> None:
     for trained, tested in itertools.chain(
         itertools.product(data.speech, own.speech), itertools.product(data.noise, own.noise)
     ):
-        shared = set(trained.resolved_subsets()) & set(tested.resolved_subsets())
-        if trained.use == "test" or trained.corpus != tested.corpus or not shared:
+        if trained.use == "test" or trained.corpus != tested.corpus:
+            continue
+        shared = _shared(trained, tested)
+        if shared is None:
             continue
         for name in ("speakers", "folds", "categories"):
             first, second = set(getattr(trained, name)), set(getattr(tested, name))
@@ -652,9 +749,25 @@ def _check_apart(variant: Variant, test_name: str, own: TestData) -> None:
         else:
             raise UserError(
                 f"variant {variant.name}: test set '{test_name}' takes {tested.corpus} "
-                f"{min(shared)}, which the variant trains on: give both different subsets, "
+                f"{shared}, which the variant trains on: give both different subsets, "
                 "speakers or folds"
             )
+
+
+def _shared(trained: SourceSettings, tested: SourceSettings) -> str | None:
+    """What two sources of a corpus have in common, if anything: a folder, or a subset of both."""
+    if trained.path is not None and tested.path is not None:
+        one, other = Path(trained.path).resolve(), Path(tested.path).resolve()
+        within = one.is_relative_to(other) or other.is_relative_to(one)
+        return tested.path if within else None
+    larger = corpora.get(trained.corpus).part_of
+    known = {name for subset in trained.resolved_subsets() for name in (subset, larger.get(subset))}
+    # Of two parts of one subset neither holds the other.
+    direct = set(trained.resolved_subsets())
+    for subset in tested.resolved_subsets():
+        if subset in known or larger.get(subset) in direct:
+            return subset
+    return None
 
 
 def _plan_splits(

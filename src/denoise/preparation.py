@@ -65,7 +65,9 @@ def prepare(
     else:
         table.loc[table["noisy_path"] == "", "kind"] = ""
     table, skipped = select(table, what, selection, settings, seed)
-    load = functools.partial(_load, settings=settings)
+    # Noise is not cut: the gaps between two barks belong to it.
+    trim_top_db = settings.trim_top_db if role == "speech" else None
+    load = functools.partial(_load, rate=settings.sample_rate, trim_top_db=trim_top_db)
     rows: list[dict[str, object]] = []
     dropped: list[dict[str, str]] = []
     out_folder.mkdir(parents=True, exist_ok=True)
@@ -119,12 +121,11 @@ def _check_dropped(
 
 
 def _load(
-    paths: tuple[str, str], settings: AudioSettings
+    paths: tuple[str, str], rate: int, trim_top_db: float | None
 ) -> tuple[np.ndarray, np.ndarray | None, float] | str:
     """Mono audio of a recording and of its noisy version and its active level, or the reason it
     cannot be used."""
     path, noisy_path = paths
-    rate = settings.sample_rate
     try:
         clean = audio.read_mono(path, rate)
         if audio.rms(clean) < _SILENCE:
@@ -135,9 +136,9 @@ def _load(
     if noisy is not None:
         length = min(len(clean), len(noisy))
         clean, noisy = clean[:length], noisy[:length]
-    elif settings.trim_top_db is not None:
+    elif trim_top_db is not None:
         from librosa import effects  # type: ignore[attr-defined]  # slow to import
 
-        clean, _ = effects.trim(clean, top_db=settings.trim_top_db)
+        clean, _ = effects.trim(clean, top_db=trim_top_db)
     level, _ = audio.active_speech(clean, rate)
     return clean, noisy, level

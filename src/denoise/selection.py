@@ -37,7 +37,8 @@ class AudioSettings(Settings):
     max_duration_s: float | None = Field(None, gt=0)
     """Longer speech recordings are left out; default no limit."""
     trim_top_db: float | None = Field(None, gt=0, le=120)
-    """Cut leading and trailing parts this many dB below the peak; default no trimming."""
+    """Cut leading and trailing parts of unpaired speech this many dB below the peak; default no
+    trimming."""
     max_dropped: float = Field(0.05, ge=0, le=1)
     """The job fails if a larger share of the files is undecodable, silent or NaN."""
 

@@ -18,7 +18,12 @@ class Settings(BaseModel):
     """A frozen group of settings that refuses unknown keys."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        # Names may look like numbers: speakers do.
+        coerce_numbers_to_str=True,
     )
 
     def canonical(self) -> str:

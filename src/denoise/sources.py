@@ -30,6 +30,12 @@ class SourceSettings(SelectionSettings):
     @model_validator(mode="after")
     def _check(self) -> SourceSettings:
         corpus = corpora.get(self.corpus)
+        for name in ("categories", "folds", "speakers", "sex"):
+            if getattr(self, name) and name not in corpus.selected_by:
+                raise ValueError(
+                    f"recordings of {self.corpus} cannot be selected by {name}: it knows "
+                    f"{' and '.join(corpus.selected_by)}"
+                )
         if self.corpus == "folder":
             if not self.path:
                 raise ValueError("corpus folder needs path: the folder of recordings")

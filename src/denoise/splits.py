@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from denoise import files
 from denoise.errors import UserError, unknown
@@ -31,6 +31,15 @@ class SplitSettings(Settings):
     """Take the validation windows at random from the recordings of the training, as the published
     recipes did. What is validated was then all but heard in training, so such a loss only serves to
     be put beside a published one."""
+
+    @model_validator(mode="after")
+    def _check(self) -> SplitSettings:
+        if self.validation + self.test >= 1:
+            raise ValueError(
+                f"validation {self.validation:g} and test {self.test:g} leave nothing to train "
+                "on: together they must be less than 1"
+            )
+        return self
 
 
 def assign(table: pd.DataFrame, use: str, settings: SplitSettings, seed: int) -> pd.Series:

@@ -105,6 +105,17 @@ class TrainingSettings(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> TrainingSettings:
+        if self.schedule.warmup_epochs > self.epochs:
+            raise ValueError(
+                f"schedule.warmup_epochs {self.schedule.warmup_epochs:g} must be at most epochs "
+                f"{self.epochs}: the learning rate would never be reached"
+            )
+        falling = self.schedule.kind != "constant"
+        if falling and self.schedule.minimum > self.initial_learning_rate:
+            raise ValueError(
+                f"schedule.minimum {self.schedule.minimum:g} must be at most the learning rate at "
+                f"the start, {self.initial_learning_rate:g}"
+            )
         if self.batch_size % self.accumulate:
             raise ValueError(
                 f"accumulate {self.accumulate} must divide batch_size {self.batch_size}"

@@ -3,7 +3,7 @@ import sys
 from pathlib import Path
 
 from denoise import baselines, corpora
-from denoise.config import archives_of, make_plan
+from denoise.config import archives_of, make_plan, typed
 from denoise.errors import UserError
 from denoise.jobs import make_importable
 from denoise.provenance import code_digest, lock_digest
@@ -15,6 +15,8 @@ if ROOT.name == "workflow":
     ROOT = ROOT.parent
 
 make_importable()
+
+config.update(typed(config, workflow.config_settings.config))
 
 try:
     PLAN = make_plan(config, ROOT / "presets")

@@ -44,6 +44,10 @@ class Corpus:
     """Its folds, if it has any."""
     noise_subsets: tuple[str, ...] = ()
     """The subsets that hold no speech."""
+    selected_by: tuple[str, ...] = ("categories", "folds", "speakers", "sex")
+    """What its recordings can be selected by."""
+    part_of: Mapping[str, str] = field(default_factory=dict)
+    """Subset → the larger subset that it was taken from."""
 
 
 def index_table(rows: list[dict[str, object]]) -> pd.DataFrame:

@@ -69,6 +69,7 @@ CORPUS = Corpus(
     default_subset="all",
     kinds=tuple(_CATEGORIES.split()),
     folds=(1, 2, 3, 4, 5),
+    selected_by=("categories", "folds"),
     noise_subsets=("all",),
     build=build,
     wanted=lambda name: name.endswith((".wav", "/meta/esc50.csv", "LICENSE")),

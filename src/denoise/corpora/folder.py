@@ -68,4 +68,5 @@ CORPUS = Corpus(
     homepage="",
     subsets={},
     build=build,
+    selected_by=("categories", "speakers"),
 )

@@ -81,5 +81,7 @@ CORPUS = Corpus(
         for subset, md5 in subsets.items()
     },
     build=build,
+    selected_by=("speakers", "sex"),
+    part_of={"train-clean-5": "train-clean-100", "dev-clean-2": "dev-clean"},
     wanted=lambda name: name.endswith((".flac", "SPEAKERS.TXT", "LICENSE.TXT")),
 )

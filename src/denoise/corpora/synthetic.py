@@ -136,4 +136,5 @@ CORPUS = Corpus(
     subsets={"speech": (), "noise": ()},
     build=build,
     noise_subsets=("noise",),
+    selected_by=("categories", "speakers", "sex"),
 )

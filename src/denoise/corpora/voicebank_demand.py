@@ -109,5 +109,6 @@ CORPUS = Corpus(
         for subset, stem in _STEMS.items()
     },
     build=build,
+    selected_by=("categories", "speakers"),
     wanted=lambda name: name.endswith((".wav", ".txt")) and "__MACOSX" not in name,
 )
