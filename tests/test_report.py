@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from denoise import report
+from denoise.report import figures
 
 
 @pytest.mark.parametrize(
@@ -40,3 +42,38 @@ def test_the_best_the_median_and_the_worst_are_always_played(count):
     chosen = {label.split(" ")[0]: name for label, name in
               report.example_ids(table, "v", count).items()}  # fmt: skip
     assert (chosen["best"], chosen["median"], chosen["worst"]) == ("u10", "u05", "u00")
+
+
+def history(variant: str, loss: str, **columns: list[float]) -> pd.DataFrame:
+    table = pd.DataFrame({"epoch": [1, 2], "loss": [2.0, 1.0], "val_loss": [2.5, 1.5], **columns})
+    return table.assign(variant=variant, seed=0, loss_name=loss)
+
+
+def test_losses_that_cannot_be_compared_have_a_row_of_curves_each():
+    histories = [history("a", "mse", val_mae=[3, 2]), history("b", "bce"), history("c", "mse")]
+    figure = figures.learning_curves(pd.concat(histories, ignore_index=True))
+    labels = [axis.get_ylabel() for axis in figure.axes if axis.get_visible()]
+    assert labels == ["training mse", "validation mse", "training bce", "validation bce",
+                      "validation mae"]  # fmt: skip
+    drawn = [
+        sum(np.isfinite(line.get_ydata()).any() for line in axis.lines) for axis in figure.axes
+    ]
+    assert drawn[:5] == [2, 2, 1, 1, 1]
+
+
+def test_the_loss_without_penalties_is_that_of_the_best_epoch():
+    histories = pd.concat([history("a", "mse", val_mse=[0.3, 0.2]), history("b", "mse")])
+    card = {"variant": "a", "seed": 0, "best_epoch": 2, "training": {"loss": "mse"}}
+    assert report._without_penalty({**card, "network": {"l2": 1e-4}}, histories) == 0.2
+    assert report._without_penalty({**card, "network": {"l2": 0}}, histories) is None
+    assert report._without_penalty({**card, "network": {}}, histories) is None
+
+
+def test_errors_in_different_scalings_have_no_best():
+    features = {"stft": {}, "bins": None, "reference": "window", "floor_db": -80,
+                "target": "noise", "target_scaling": {"divide": 82}, "cache": True}  # fmt: skip
+    other = {**features, "target_scaling": {"divide": 41}}
+    cached = {**features, "cache": False}
+    for second, said in ((cached, True), (other, False)):
+        variants = {"a": {"recipe": {"features": features}}, "b": {"recipe": {"features": second}}}
+        assert report._one_scaling({"variants": variants}) is said

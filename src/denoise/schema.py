@@ -56,8 +56,13 @@ def table() -> str:
     return "".join(parts)
 
 
-def _rows(model: type[BaseModel], prefix: str, choice: str = "") -> list[tuple[str, ...]]:
-    """Key, meaning, allowed values and default of every setting; `choice` stands before each."""
+def _rows(
+    model: type[BaseModel], prefix: str, choice: str = "", given: BaseModel | None = None
+) -> list[tuple[str, ...]]:
+    """Key, meaning, allowed values and default of every setting.
+
+    `choice` stands before each meaning; `given` is what the group is if it is left out.
+    """
     rows: list[tuple[str, ...]] = []
     for name, field in model.model_fields.items():
         key = f"{prefix}{name}"
@@ -67,9 +72,12 @@ def _rows(model: type[BaseModel], prefix: str, choice: str = "") -> list[tuple[s
             about = " ".join((nested.__doc__ or "").split())
             rows.append((key, text or about, f"group: {about}", ""))
             member = f"`{nested.model_fields['name'].default}`: " if len(members) > 1 else choice
-            rows += _rows(nested, f"{key}{marker}.", member)
+            default = getattr(given, name, field.default)
+            default = default if type(default) is nested else None
+            rows += _rows(nested, f"{key}{marker}.", member, default)
         if not members:
-            rows.append((key, text, _allowed(field), _default(field)))
+            default = getattr(given, name, field.default)
+            rows.append((key, text, _allowed(field), _shown(default)))
     return rows
 
 
@@ -107,10 +115,10 @@ def _type_name(annotation: Any) -> str:
     return names.get(name, "any value" if name == "Any" else name)
 
 
-def _default(field: Any) -> str:
-    if field.default is PydanticUndefined:
+def _shown(default: Any) -> str:
+    if default is PydanticUndefined:
         return "required"
-    value = list(field.default) if isinstance(field.default, tuple) else field.default
+    value = list(default) if isinstance(default, tuple) else default
     return "none" if value is None else f"`{json.dumps(value, ensure_ascii=False)}`"
 
 

@@ -23,6 +23,7 @@ from denoise.baselines import BASELINES
 from denoise.comparison import by_utterance, main_effects, read_scores
 from denoise.metrics import SCORED
 from denoise.report import figures
+from denoise.settings import digest
 
 USES = ("template.html",)
 
@@ -78,7 +79,7 @@ def build(
                 f"{name}-effects", figures.main_effects(own, shown)
             )
         test_sets.append(section)
-    histories = _histories(card_paths)
+    histories = _histories(card_paths, cards)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters["number"] = _number
     source = resources.files("denoise.report").joinpath("template.html").read_text("utf-8")
@@ -93,7 +94,7 @@ def build(
         titles={name: figures.title(name) for name in _SHOWN},
         pairwise=pairs.to_dict("records"),
         curves=pictures.svg("learning-curves", figures.learning_curves(histories)),
-        models=_models(cards),
+        models=_models(cards, histories),
         data=_data_card(manifests),
         mixtures=_mixture_examples(params),
         provenance={**provenance, **_software()},
@@ -182,7 +183,9 @@ def _test_set_section(
     best = {}
     for metric in _SHOWN:
         candidates = rows.loc[rows["kind"] != "oracle", metric]
-        if candidates.notna().any():
+        # In the scaling of each recipe: the same error has another value in another one.
+        unlike = metric == "mse_spec" and not _one_scaling(params)
+        if candidates.notna().any() and not unlike:
             best[metric] = candidates.max() if SCORED[metric].higher_is_better else candidates.min()
     return {
         "name": name,
@@ -197,6 +200,13 @@ def _test_set_section(
         ],
         "examples": _examples(name, folder, utterances, params, pictures),
     }
+
+
+def _one_scaling(params: dict[str, Any]) -> bool:
+    """Whether all variants predict the same thing in the same scaling."""
+    features = (variant["recipe"]["features"] for variant in params["variants"].values())
+    names = ("stft", "bins", "reference", "floor_db", "target", "target_scaling")
+    return len({digest({name: one[name] for name in names}) for one in features}) == 1
 
 
 def example_ids(utterances: pd.DataFrame, variant: str, count: int) -> dict[str, str]:
@@ -262,12 +272,13 @@ def signals_of(
     }
 
 
-def _histories(card_paths: list[Path]) -> pd.DataFrame:
-    tables = []
-    for path in card_paths:
-        seed, variant = path.parent.name, path.parent.parent.name
-        table = files.read_table(path.parent / "history.csv")
-        tables.append(table.assign(variant=variant, seed=seed))
+def _histories(card_paths: list[Path], cards: list[dict[str, Any]]) -> pd.DataFrame:
+    tables = [
+        files.read_table(path.parent / "history.csv").assign(
+            variant=card["variant"], seed=card["seed"], loss_name=card["training"]["loss"]
+        )
+        for path, card in zip(card_paths, cards, strict=True)
+    ]
     return pd.concat(tables, ignore_index=True)
 
 
@@ -312,7 +323,7 @@ def _verdict(board: pd.DataFrame, pairs: pd.DataFrame, test_set: str) -> str:
     return text
 
 
-def _models(cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _models(cards: list[dict[str, Any]], histories: pd.DataFrame) -> list[dict[str, Any]]:
     return [
         {
             "variant": card["variant"],
@@ -320,12 +331,24 @@ def _models(cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "parameters": card["parameters"],
             "windows": card["training_windows"],
             "best_epoch": int(card["best_epoch"]),
+            "loss": card["training"]["loss"],
             "val_loss": card["best_val_loss"],
+            "val_pure": _without_penalty(card, histories),
             "minutes": card["wall_time_s"] / 60,
             "processor": card["hardware"]["processor"],
         }
         for card in cards
     ]
+
+
+def _without_penalty(card: dict[str, Any], histories: pd.DataFrame) -> float | None:
+    """The validation loss of the best epoch without penalties on the weights, if they are in it."""
+    column = f"val_{card['training']['loss']}"
+    if column not in histories or not card["network"].get("l2"):
+        return None
+    same = (histories[name] == card[name] for name in ("variant", "seed"))
+    best = histories[np.logical_and(*same) & (histories["epoch"] == card["best_epoch"])]
+    return None if best[column].isna().all() else float(best[column].iloc[0])
 
 
 def _data_card(manifests: dict[str, list[Path]]) -> dict[str, Any]:

@@ -118,20 +118,39 @@ def main_effects(effects: pd.DataFrame, metrics: list[str]) -> Figure:
 
 
 def learning_curves(histories: pd.DataFrame) -> Figure:
-    """Training and validation loss and the other metrics by epoch; bands span the seeds."""
-    figure = Figure(figsize=(8.5, 3.2), layout="constrained")
+    """Loss and metrics by epoch, of training and validation; bands span the seeds.
+
+    Values of different losses cannot be compared, so each has a row of its own.
+
+    Parameters
+    ----------
+    histories
+        Columns ``variant``, ``epoch``, ``loss_name``, ``loss``, ``val_loss`` and those of metrics.
+    """
     names = list(dict.fromkeys(histories["variant"]))
     palette = methods_palette(names)
-    others = [name for name in histories if name.startswith("val_") and name != "val_loss"]
-    panels = [("loss", "training loss"), ("val_loss", "validation loss")]
-    panels += [(name, name.replace("val_", "validation ").replace("_", " ")) for name in others]
-    figure.set_figwidth(2.85 * len(panels))
-    for axis, (column, label) in zip(figure.subplots(1, len(panels)), panels, strict=True):
+    metrics = [name for name in histories if name.startswith("val_") and name != "val_loss"]
+    kinds = list(dict.fromkeys(histories["loss_name"]))
+    columns = max(2, len(metrics))
+    figure = Figure(figsize=(2.85 * columns, 2.9 * (len(kinds) + bool(metrics))),
+                    layout="constrained")  # fmt: skip
+    axes = figure.subplots(len(kinds) + bool(metrics), columns, squeeze=False)
+    panels = [
+        (axes[row][side], histories[histories["loss_name"] == kind], column, f"{which} {kind}")
+        for row, kind in enumerate(kinds)
+        for side, (column, which) in enumerate((("loss", "training"), ("val_loss", "validation")))
+    ]
+    panels += [(axes[-1][k], histories, name, name.replace("val_", "validation ").replace("_", " "))
+               for k, name in enumerate(metrics)]  # fmt: skip
+    for axis, part, column, label in panels:
         sns.lineplot(
-            histories, x="epoch", y=column, hue="variant", palette=palette, ax=axis,
+            part, x="epoch", y=column, hue="variant", hue_order=names, palette=palette, ax=axis,
             errorbar=("pi", 100), marker="o", legend=axis is figure.axes[0],
         )  # fmt: skip
         axis.set(xlabel="epoch", ylabel=label)
+    used = {id(panel[0]) for panel in panels}
+    for axis in figure.axes:
+        axis.set_visible(id(axis) in used)
     _move_legend(figure)
     return figure
 
