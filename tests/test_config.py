@@ -241,6 +241,41 @@ def test_what_the_command_line_gives_as_text_has_its_type():
     assert typed({"seeds": [1], "x": "2"}, {}) == {"seeds": [1], "x": "2"}
 
 
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        (
+            {"preset": "unet-huber-voicebank",
+             "sweep": {"mixing.level": [{"gain": [0, 1]}, {"snr_db": [0]}]}},
+            "mixing.level changes nothing.*pairs of data.speech are mixed already",
+        ),
+        ({"sweep": {"training.optimiser.name": ["adam", "adamw"]}}, "weight_decay alone"),
+        (
+            {"set": {"training.schedule": {"kind": "constant"}},
+             "sweep": {"training.schedule.minimum": [1e-5, 1e-6]}},
+            "schedule.kind is constant",
+        ),
+        ({"sweep": {"features.reference_magnitude": [1, 2]}}, "features.reference is window"),
+        ({"sweep": {"features.input_scaling.range": [[0, 1], [-1, 1]]}}, "affine does not use it"),
+        ({"sweep": {"network.norm_momentum": [0.9, 0.99]}}, "normalisation is none"),
+        (
+            {"set": {"features.target": "mask"},
+             "sweep": {"features.target_scaling.divide": [50, 82]}},
+            "target mask is not scaled",
+        ),
+    ],
+)  # fmt: skip
+def test_a_sweep_of_what_has_no_effect_is_refused(config, why):
+    with pytest.raises(UserError, match=why):
+        plan(**config)
+
+
+def test_a_sweep_of_what_has_an_effect_somewhere_is_not_refused():
+    made = plan(sweep={"training.schedule.kind": ["constant", "cosine"],
+                       "training.schedule.minimum": [1e-5, 1e-6]})  # fmt: skip
+    assert len(made.variants) == 4
+
+
 def test_a_comparison_trains_what_its_presets_train_by_themselves():
     together = make_plan({"preset": "compare-all"}, PRESETS).variants
     assert len(together) == 5

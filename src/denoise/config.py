@@ -10,10 +10,11 @@ these settings share its files, and a change re-runs that stage and what comes a
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -464,7 +465,8 @@ def _explain(model: type[Settings], item: Any, where: str) -> str:
         return f"{name} is not a known key{hint}: known are {', '.join(known)}"
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "tuple_type":
-        message = "give a list, such as [1, 2]"
+        one = item["input"] if isinstance(item["input"], str | int | float) else "…"
+        message = f"give a list, such as [{one}]"
     if item["type"] in {"model_type", "model_attributes_type", "dict_type"}:
         message = "give a group of settings, such as {key: value}"
     value = item.get("input")
@@ -618,7 +620,8 @@ def expand(
             )
         # Checked first by itself, so that an error in the preset is not blamed on a variant.
         validated(Recipe, base, f"preset {origin}")
-        base = override(base, experiment.set)
+        with _named(f"variant {variant.label}: set"):
+            base = override(base, experiment.set)
         if not variant.preset:
             validated(Recipe, base, "config.yaml: set")
         for values in itertools.product(*experiment.sweep.values()):
@@ -627,14 +630,70 @@ def expand(
                 [variant.label, *(f"{path.split('.')[-1]}-{slug(v)}" for path, v in swept.items())]
             )
             changes = {**variant.set, **swept}
-            recipe = validated(Recipe, override(base, changes), f"variant {full_name}")
+            with _named(f"variant {full_name}"):
+                changed = override(base, changes)
+            recipe = validated(Recipe, changed, f"variant {full_name}")
             if not _NAME.fullmatch(full_name):
                 raise UserError(f"variant '{full_name}': names are letters, digits and . _ + -")
             if full_name in variants or full_name in BASELINES:
-                raise UserError(f"variant '{full_name}' exists already: give it another name")
+                raise UserError(
+                    f"variant '{full_name}' exists already: give it another name, or take out the "
+                    "value that is swept twice"
+                )
             differs = {"preset": variant.preset, **changes} if variant.preset else changes
             variants[full_name] = Variant(full_name, recipe, differs)
+    for path, swept_values in experiment.sweep.items():
+        reasons = [_without_effect(variant.recipe, path) for variant in variants.values()]
+        if len(swept_values) > 1 and all(reasons):
+            raise UserError(
+                f"sweep: {path} changes nothing, so its variants would be the same: {reasons[0]}"
+            )
     return variants
+
+
+@contextlib.contextmanager
+def _named(where: str) -> Iterator[None]:
+    """Say where a mistake is."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def _without_effect(recipe: Recipe, path: str) -> str:
+    """Why a setting changes nothing in a recipe; empty if it does."""
+    features, network, training = recipe.features, recipe.network, recipe.training
+    reasons: dict[str, str] = {}
+    if recipe.data.paired:
+        mixed = "the pairs of data.speech are mixed already"
+        reasons |= {"mixing.level": mixed, "mixing.noise_hop": mixed, "audio.trim_top_db": mixed}
+    for side, unused in (("input", "compressed" in features.input),
+                         ("target", "mask" in features.target)):  # fmt: skip
+        group = f"features.{side}_scaling"
+        kind = getattr(features, f"{side}_scaling").kind
+        if unused:
+            reasons[group] = f"features.{side} {getattr(features, side)} is not scaled"
+        keys = {"affine": ["range"], "standard": ["add", "divide", "range"]}
+        for key in keys.get(kind, ["add", "divide"]):
+            reasons.setdefault(f"{group}.{key}", f"{group}.kind {kind} does not use it")
+    if "compressed" not in features.input:
+        reasons["features.compression"] = f"features.input is {features.input}"
+    if features.reference != "absolute":
+        reasons["features.reference_magnitude"] = f"features.reference is {features.reference}"
+    schedule = f"training.schedule.kind is {training.schedule.kind}"
+    if training.schedule.kind != "plateau":
+        for key in ("factor", "patience"):
+            reasons[f"training.schedule.{key}"] = schedule
+    if training.schedule.kind == "constant":
+        reasons["training.schedule.minimum"] = schedule
+    if training.optimiser.weight_decay == 0:
+        same = "adam and adamw differ by weight_decay alone, which is 0"
+        reasons["training.optimiser.name"] = same
+    if getattr(network, "normalisation", "batch") == "none":
+        reasons["network.norm_momentum"] = "network.normalisation is none"
+    if getattr(network, "dropout", 1) == 0:
+        reasons["network.dropout_at"] = "network.dropout is 0"
+    return next((why for group, why in reasons.items() if f"{path}.".startswith(f"{group}.")), "")
 
 
 def typed(config: Any, given: Any) -> Any:
