@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gzip
 import http.server
 import io
 import os
@@ -63,9 +64,12 @@ def librispeech_tar(subset: str, speakers: dict[str, str], seconds: float = 2.5)
 
 
 def tar_of(members: dict[str, bytes]) -> bytes:
-    """A gzipped tar of these members."""
+    """A gzipped tar of these members, whenever it is made the same bytes."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as bundle:
+    with (
+        gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w") as bundle,
+    ):
         for name, content in members.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)
@@ -74,11 +78,11 @@ def tar_of(members: dict[str, bytes]) -> bytes:
 
 
 def zip_of(members: dict[str, bytes]) -> bytes:
-    """A zip of these members."""
+    """A zip of these members, whenever it is made the same bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as package:
         for name, content in members.items():
-            package.writestr(name, content)
+            package.writestr(zipfile.ZipInfo(name), content)
     return buffer.getvalue()
 
 
