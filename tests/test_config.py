@@ -103,6 +103,7 @@ def test_the_default_configuration_is_valid():
             r"training\.schedule replaces a whole group, training\.schedule\.warmup_epochs in it",
         ),
         ({"set": {"training.schedule": {"patience": 5}}}, r"schedule: give kind too"),
+        ({"set": {"data.splits": {"by_window": True}}}, "data.splits: give test too, which the"),
         ({"set": {"training.schedule.minimum": 0.1}}, "must be at most the learning rate at the"),
         ({"set": {"training.schedule.warmup_epochs": 50}}, "must be at most epochs 8"),
         ({"set": {"features.target_scaling": {"kind": "standard"}}}, "has no ends: use linear"),

@@ -372,7 +372,7 @@ def test_other_backends_train_too(caches, tmp_path, backend):
 
 def test_a_missing_backend_says_how_to_install_it():
     code = (
-        "import sys; sys.modules['torch'] = None; from denoise import training;"
+        "import sys; from denoise import training; sys.modules['torch'] = None;"
         "training.backend.start('torch')"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -42,7 +42,6 @@ PAIRED = {"voicebank_demand"}
 _STUDY_KEYS = {"variants", "sweep", "seeds", "baselines", "examples"}
 _WHOLE_GROUPS = {
     "data": "noise",
-    "data.splits": "by_window",
     "audio": "sample_rate",
     "mixing": "level",
     "features": "floor_db",
@@ -528,6 +527,13 @@ def override(recipe: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, An
                 f"{path}: give its settings one by one, such as {path}.{_WHOLE_GROUPS[path]}: "
                 "a whole group would drop the preset's other values"
             )
+        if path == "data.splits" and isinstance(value, dict):
+            dropped = (result.get("data") or {}).get("splits", {}).keys() - value.keys()
+            if dropped:
+                raise UserError(
+                    f"{path}: give {min(dropped)} too, which the preset sets and a whole group "
+                    f"would drop, or give settings one by one, such as {path}.by_window"
+                )
         place: Any = result
         for part in parts[:-1]:
             if isinstance(place, list):
