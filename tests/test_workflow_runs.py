@@ -70,7 +70,7 @@ def test_voicebank_runs_without_mixing(tmp_path, web_mirror):
                 {**pairs, "subsets": ["test"], "use": "test"},
             ],
             "data.noise": [],
-            "data.splits": {"validation_speakers": ["p287"]},
+            "data.splits": {"validation": 0.1, "test": 0.2, "validation_speakers": ["p287"]},
         },
         sweep={},
         download={"mirror": web_mirror, "retries": 0},

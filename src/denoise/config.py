@@ -200,15 +200,6 @@ class Recipe(Settings):
                     f"test_sets.{name}.score_rate {test_set.score_rate} is above the {rate} Hz of "
                     "its recordings: use at most that"
                 )
-            if test_set.data is None and test_set.split == "test":
-                for side in ("speech", "noise"):
-                    sources = getattr(self.data, side)
-                    if sources and all(source.use == "train" for source in sources):
-                        raise ValueError(
-                            f"test_sets.{name} has no {side}: all sources of data.{side} have use: "
-                            f"train. Give one use: test or all, or the test set "
-                            f"(test_sets.{name}.data) recordings of its own"
-                        )
             if test_set.split == "validation" and self.data.splits.by_window:
                 raise ValueError(
                     f"test_sets.{name}.split validation needs recordings that are not trained on, "
@@ -776,6 +767,8 @@ def _plan_variant(plan: Plan, variant: Variant) -> None:
     for test_name, test_set in recipe.test_sets.items():
         test_sides, test_common = sides, common
         own = test_set.data
+        if own is None and test_set.split == "test":
+            _check_tested(variant, test_name)
         if own is not None:
             _check_apart(variant, test_name, own)
             test_sides = _plan_splits(
@@ -794,6 +787,18 @@ def _plan_variant(plan: Plan, variant: Variant) -> None:
                 f"(test_sets.{test_name}.data)"
             )
         variant.test_sets[test_name] = stage
+
+
+def _check_tested(variant: Variant, test_name: str) -> None:
+    """Refuse a test set of the recipe's recordings if they are all for training."""
+    for side in ("speech", "noise"):
+        sources = getattr(variant.recipe.data, side)
+        if sources and all(source.use == "train" for source in sources):
+            raise UserError(
+                f"variant {variant.name}: test_sets.{test_name} has no {side}: all sources of "
+                f"data.{side} have use: train. Give one use: test or all, or the test set "
+                f"(test_sets.{test_name}.data) recordings of its own"
+            )
 
 
 def _check_apart(variant: Variant, test_name: str, own: TestData) -> None:
