@@ -23,7 +23,7 @@ from denoise.parallel import progress
 from denoise.settings import Settings
 from denoise.spectrogram import istft, stft
 
-_BATCH = 32
+_BATCH, _SMALL_BATCH = 32, 8
 
 
 class EnhancementSettings(Settings):
@@ -121,14 +121,14 @@ class Enhancer:
         if self.features.settings.reference == "utterance":
             whole = self.features.utterance_reference(noisy)
         parts, errors = [], []
-        starts = range(0, len(windows), _BATCH)
-        for start in progress(starts, label) if label else starts:
-            part = windows[start : start + _BATCH]
+        places = _batches(len(windows))
+        for place in progress(places, label) if label else places:
+            part = windows[place]
             spectra = stft(part, self.stft)
             zero = self.features.references(spectra) if whole is None else whole
             output = self._predict(self.features.encode_input(spectra, zero))
             if cleans is not None:
-                wanted = stft(cleans[start : start + _BATCH], self.stft)
+                wanted = stft(cleans[place], self.stft)
                 target = self.features.encode_target(spectra, wanted, zero)
                 errors.extend(np.mean(np.square(output - target), axis=(1, 2, 3)))
             parts.append(istft(self.features.decode(output, spectra, zero), self.stft, self.window))
@@ -136,8 +136,9 @@ class Enhancer:
         return joined, float(np.mean(errors)) if errors else float("nan")
 
     def _predict(self, inputs: np.ndarray) -> np.ndarray:
-        """Outputs of a batch, padded to a fixed size so that the network is compiled once."""
-        padded = np.zeros((_BATCH, *inputs.shape[1:]), np.float32)
+        """Outputs of a batch, padded to one of two sizes so that the network is compiled twice."""
+        size = _BATCH if len(inputs) > _SMALL_BATCH else _SMALL_BATCH
+        padded = np.zeros((size, *inputs.shape[1:]), np.float32)
         padded[: len(inputs)] = inputs
         return np.asarray(self.model.predict_on_batch(padded))[: len(inputs)]
 
@@ -161,6 +162,14 @@ class Enhancer:
             wave[part] += fade * window
             weight[part] += fade
         return (wave / weight)[overlap : overlap + samples]
+
+
+def _batches(count: int) -> list[slice]:
+    """Large batches, and small ones for what is left over: few windows are not padded to many."""
+    whole = count - count % _BATCH
+    sizes = [(start, _BATCH) for start in range(0, whole, _BATCH)]
+    sizes += [(start, _SMALL_BATCH) for start in range(whole, count, _SMALL_BATCH)]
+    return [slice(start, min(start + size, count)) for start, size in sizes]
 
 
 def enhance_test_set(
