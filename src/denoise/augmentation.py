@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
-from scipy import signal
 
 from denoise import audio
 from denoise.mixing import PEAK, load_packs, render, sources
@@ -187,6 +186,8 @@ def equalised(wave: np.ndarray, rng: Generator) -> np.ndarray:
 
     The filter is ``(1 + r1/z + r2/z²) / (1 + r3/z + r4/z²)`` with all of r from -3/8 to 3/8.
     """
+    from scipy import signal  # takes 50 MB, which a training without it need not spend
+
     above, below = rng.uniform(-_POLE, _POLE, (2, 2))
     filtered = signal.lfilter([1, *above], [1, *below], wave)
     return filtered * (float(audio.rms(wave)) / _loudness(filtered))
