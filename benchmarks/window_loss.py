@@ -1,6 +1,7 @@
 """Measure a trained model's loss on windows of its test split, without regularisation:
 
-python benchmarks/window_loss.py --configfile benchmarks/published.yaml --variant autoencoder-rain
+python benchmarks/window_loss.py --configfile benchmarks/published.yaml \\
+    --variant autoencoder-rain-by-window
 
 The workflow scores whole recordings; the published recipes give the loss of test windows. These are
 drawn and mixed as those of the training, one for each speech window, from the speakers and noise

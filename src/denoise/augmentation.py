@@ -75,6 +75,8 @@ class Mixer:
         As `mixing.set_levels` gives it.
     rate
         Samples a second.
+    settings
+        How windows are varied; default not at all.
     """
 
     def __init__(

@@ -832,7 +832,7 @@ def _shared(trained: SourceSettings, tested: SourceSettings) -> str | None:
         return tested.path if within else None
     larger = corpora.get(trained.corpus).part_of
     known = {name for subset in trained.resolved_subsets() for name in (subset, larger.get(subset))}
-    # Of two parts of one subset neither holds the other.
+    # A part of what is tested may be trained on; two parts of one subset share nothing known.
     direct = set(trained.resolved_subsets())
     for subset in tested.resolved_subsets():
         if subset in known or larger.get(subset) in direct:

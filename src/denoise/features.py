@@ -21,6 +21,7 @@ _CHUNK = 1 << 20  # samples
 # Williamson, Wang & Wang, IEEE/ACM TASLP 24(3), 2016.
 CIRM_K, CIRM_C = 10.0, 0.1
 TURN = 1e-3
+"""The shortest sum of 1 and a predicted turn that is brought to the length of 1."""
 _COMPLEX = ("complex_mask", "mask_and_phase")
 _PHASED = ("level_and_phase", "compressed_complex")
 
@@ -279,15 +280,17 @@ class Features:
         references : np.ndarray [shape=(batch, 1, 1)]
         """
         seen = noisy[:, : self.settings.bins]
-        phase = seen / np.maximum(np.abs(seen), _TINY)
-        if "compressed" in self.settings.input:
+        compressed = "compressed" in self.settings.input
+        if compressed:
             size = np.power(np.abs(seen) / references, self.settings.compression)
-            phase = size * phase
         else:
             level = self.levels(noisy, None, references)["input"]
             size = self._scale("input", level).apply(level)
-        channels = [size, phase.real, phase.imag] if self.settings.input in _PHASED else [size]
-        return np.stack(channels, axis=-1).astype(np.float32)
+        if self.settings.input not in _PHASED:
+            return size[..., None].astype(np.float32)
+        phase = seen / np.maximum(np.abs(seen), _TINY)
+        parts = size * phase if compressed else phase
+        return np.stack([size, parts.real, parts.imag], axis=-1).astype(np.float32)
 
     def encode_target(
         self, noisy: np.ndarray, clean: np.ndarray, references: np.ndarray
