@@ -72,7 +72,7 @@ def training(
     keras.config.set_dtype_policy(precision)
     model = models.build(variant.recipe.network, (128, 128, 1))
     keras.config.set_dtype_policy("float32")
-    model.compile("adam", losses.LOSSES[variant.recipe.training.loss])
+    model.compile("adam", losses.LOSSES[str(variant.recipe.training.loss)])
     inputs = RNG.standard_normal((batch, 128, 128, 1)).astype(np.float32)
 
     def run() -> object:

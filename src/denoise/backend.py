@@ -7,9 +7,11 @@ import ctypes
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from denoise.errors import UserError
 
@@ -107,6 +109,38 @@ def _configure_tensorflow(tf: Any, threads: int, deterministic: bool) -> None:
         tf.config.experimental.set_memory_growth(device, True)
     if deterministic:
         tf.config.experimental.enable_op_determinism()
+
+
+def compiled(model: Any) -> Callable[[Sequence[np.ndarray]], list[np.ndarray]]:
+    """A Keras model of several inputs and outputs as a function of arrays, for calls too small to
+    bear the cost of ``predict``."""
+    from keras import backend, ops
+
+    if backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        traced = tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True)
+    elif backend.backend() == "jax":
+        import jax
+
+        weights = [variable.value for variable in model.trainable_variables]
+        others = [variable.value for variable in model.non_trainable_variables]
+        pure = jax.jit(lambda *given: model.stateless_call(*given, training=False)[0])
+
+        def traced(inputs: list[Any]) -> Any:
+            return pure(weights, others, inputs)
+    else:
+        import torch
+
+        def traced(inputs: list[Any]) -> Any:
+            with torch.inference_mode():
+                return model(inputs, training=False)
+
+    def call(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        outputs = traced([ops.convert_to_tensor(item) for item in inputs])
+        return [ops.convert_to_numpy(item) for item in outputs]
+
+    return call
 
 
 def devices() -> list[str]:

@@ -1,4 +1,4 @@
-"""The ``denoise`` command: enhance recordings, score files, list the trained models."""
+"""The ``denoise`` command: enhance recordings and streams, score files, list and export models."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from denoise.enhancement import Enhancer
 
 MODELS = Path("results/models")
+READY = ("best", "stream")
+"""The models that come with the program: for recordings, and for streams."""
+PCM = {"s16le": "<i2", "f32le": "<f4"}
+"""Formats of a stream's samples, and their NumPy types."""
 _MOST_CLIPPED = 1e-3
 
 
@@ -48,8 +52,8 @@ def parser() -> argparse.ArgumentParser:
     )
     enhance.add_argument(
         "--model",
-        help="a variant listed by `denoise models`, or a model folder; default the best on "
-        "validation data, or the newest",
+        help=f"a model listed by `denoise models`, or a model folder; default {READY[0]}, which "
+        "comes ready to use",
     )
     enhance.add_argument("--overlap", type=float, default=0.5, help="share of a window, 0 to 0.9")
     enhance.add_argument(
@@ -76,9 +80,53 @@ def parser() -> argparse.ArgumentParser:
     models = verbs.add_parser(
         "models",
         help="list the trained models with their scores",
-        description="List the models trained in this folder with their scores, newest first.",
+        description="List the models that come with the program, and those trained in this folder "
+        "with their scores, newest first.",
     )
     models.set_defaults(run=run_models)
+
+    stream = verbs.add_parser(
+        "stream",
+        help="denoise audio as it comes",
+        description="Denoise raw PCM (mono, at the model's rate) from standard input, or a "
+        "microphone, to standard output, block by block. Example: arecord -t raw -f S16_LE "
+        "-r 16000 | denoise stream | aplay -t raw -f S16_LE -r 16000",
+    )
+    stream.add_argument(
+        "--model",
+        default=READY[1],
+        help="a causal model listed by `denoise models`, or its folder (default %(default)s)",
+    )
+    stream.add_argument(
+        "--format", choices=sorted(PCM), default="s16le", help="samples (default %(default)s)"
+    )
+    stream.add_argument(
+        "--microphone",
+        nargs="?",
+        const="",
+        metavar="DEVICE",
+        help="read from a microphone: the default one, or one by number or name",
+    )
+    stream.set_defaults(run=run_stream)
+
+    export = verbs.add_parser(
+        "export",
+        help="write a model for other run-times",
+        description="Write a model's network with what is needed to use it; examples/exported.py "
+        "runs the result without this package.",
+    )
+    export.add_argument(
+        "model", nargs="?", default=READY[0], help="a model or its folder (default %(default)s)"
+    )
+    export.add_argument("--format", required=True, choices=["litert", "onnx", "savedmodel"])
+    export.add_argument(
+        "-o", "--output", type=Path, help="default NAME.tflite, NAME.onnx or the folder NAME"
+    )
+    export.add_argument(
+        "--frames", type=int, help="frames of a call, where the network leaves that open"
+    )
+    export.add_argument("--force", action="store_true", help="overwrite an existing output")
+    export.set_defaults(run=run_export)
 
     where = verbs.add_parser(
         "where", help="say where the newest report is", description="Say where the results are."
@@ -123,32 +171,28 @@ def trained_models() -> pd.DataFrame:
     return table.reset_index(drop=True)
 
 
-def find_model(name: str | None) -> Path:
-    """The folder of a model by variant name or path.
+def ready_folder() -> Path:
+    """Where the models are that come with the program."""
+    package = Path(denoise.__file__).parent
+    installed = package / "pretrained"
+    return installed if installed.is_dir() else package.parents[1] / "pretrained"
 
-    For None it is the best by SI-SDR on validation data, where there are such scores, else the
-    newest: choosing by a test score would make that score a boast.
-    """
-    if name is not None and Path(name).is_dir():
+
+def find_model(name: str) -> Path:
+    """The folder of a model by name or path: those that come with the program go first."""
+    for folder in (Path(name), ready_folder() / name):
+        if (folder / "card.json").is_file():
+            return folder
+    if Path(name).is_dir():
         return Path(name)
     table = trained_models()
-    if table.empty:
+    trained = table[table["variant"] == name] if len(table) else table
+    if trained.empty:
+        known = [*READY, *(sorted(table["variant"].unique()) if len(table) else [])]
         raise UserError(
-            "no model is trained in this folder yet: run `snakemake --cores all all` first, or "
-            "give --model the path of a model folder"
+            f"no model '{name}'{did_you_mean(name, known)}: there are {', '.join(known)}"
         )
-    if name is None:
-        if "split" in table and (table["split"] == "validation").any():
-            scored = table[table["split"] == "validation"]
-            table = scored.sort_values("si_sdr", ascending=False, kind="stable")
-        return Path(table["folder"].iloc[0])
-    chosen = table[table["variant"] == name]
-    if chosen.empty:
-        known = sorted(table["variant"].unique())
-        raise UserError(
-            f"no model '{name}'{did_you_mean(name, known)}: trained are {', '.join(known)}"
-        )
-    return Path(chosen["folder"].iloc[0])
+    return Path(trained["folder"].iloc[0])
 
 
 def run_enhance(options: argparse.Namespace) -> None:
@@ -157,7 +201,7 @@ def run_enhance(options: argparse.Namespace) -> None:
         raise UserError(f"--overlap {options.overlap:g} must be between 0 and 0.9")
     jobs = _output_paths(options.inputs, options.output)
     _check_targets(jobs, plot=options.plot, force=options.force)
-    folder = find_model(options.model)
+    folder = find_model(options.model or READY[0])
     # Headers are looked at before the network is loaded, so that a wrong name is told at once.
     for source, _ in jobs:
         _check_readable(source)
@@ -296,13 +340,67 @@ def run_score(options: argparse.Namespace) -> None:
 
 def run_models(options: argparse.Namespace) -> None:
     """Carry out ``denoise models``."""
+    for name in READY:
+        path = ready_folder() / name / "card.json"
+        if path.is_file():
+            card = files.read_json(path)
+            print(f"{name}: ready to use, {card['rate']} Hz, {card['parameters']:,} parameters")
     table = trained_models()
     if table.empty:
-        raise UserError("no model is trained in this folder yet: run `snakemake --cores all all`")
+        print("no model is trained in this folder yet: run `snakemake --cores all all`")
+        return
     shown = ["variant", "seed", "rate", "parameters", "test_set", "split", "si_sdr",
              "pesq_nb", "pesq_wb", "stoi", "folder"]  # fmt: skip
     columns = [name for name in shown if name in table and table[name].notna().any()]
     print(table[columns].replace({np.nan: "–"}).to_string(index=False))
+
+
+def run_stream(options: argparse.Namespace) -> None:
+    """Carry out ``denoise stream``."""
+    folder = find_model(options.model)
+    if options.microphone is None and sys.stdin.isatty():
+        raise UserError(
+            "standard input is a terminal: pipe raw PCM into `denoise stream`, or give --microphone"
+        )
+    from denoise import backend, streaming
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _quiet_native_libraries():
+        backend.start("tensorflow", threads=1, deterministic=False)
+        stream = streaming.load(folder)
+        stream.warm_up()
+    kind = np.dtype(PCM[options.format])
+    print(
+        f"model {folder}: {stream.rate} Hz mono {options.format}, blocks of {stream.hop} samples, "
+        f"latency {1000 * stream.latency / stream.rate:g} ms",
+        file=sys.stderr,
+    )
+    if options.microphone is None:
+        blocks = streaming.blocks_of(sys.stdin.buffer, stream.hop, kind)
+    else:
+        blocks = streaming.blocks_of_microphone(options.microphone, stream.rate, stream.hop)
+    times = streaming.follow(stream, blocks, sys.stdout.buffer, kind)
+    if times.count:
+        print(times.summary(stream.hop / stream.rate), file=sys.stderr)
+
+
+def run_export(options: argparse.Namespace) -> None:
+    """Carry out ``denoise export``."""
+    from denoise import exporting
+
+    folder = find_model(options.model)
+    if options.frames is not None and options.frames < 1:
+        raise UserError(f"--frames {options.frames} must be at least 1")
+    name = files.read_json(folder / "card.json")["variant"]
+    target = options.output or Path(name + exporting.FORMATS[options.format])
+    if target.exists() and not options.force:
+        raise UserError(f"{target} exists already: give --force to overwrite, or another -o")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _quiet_native_libraries():
+        about = exporting.export(folder, options.format, target, options.frames)
+    shapes = ", ".join("x".join(str(n or "any") for n in shape) for shape in about["inputs"][:1])
+    states = f" and {about['states']} states" if about["states"] else ""
+    print(f"{folder} -> {target}: input {shapes}{states}", file=sys.stderr)
 
 
 def run_where(options: argparse.Namespace) -> None:

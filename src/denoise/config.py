@@ -73,10 +73,10 @@ class DataSettings(Settings):
     def _check(self) -> DataSettings:
         _check_noise(self.speech, self.noise)
         for name, sources in (("speech", self.speech), ("noise", self.noise)):
-            if sources and all(source.use == "test" for source in sources):
+            if sources and all(source.use in {"validation", "test"} for source in sources):
                 raise ValueError(
-                    f"all sources of {name} have use: test, so there is nothing to train on: give "
-                    "one use: train or all"
+                    f"all sources of {name} have use: {' or '.join({s.use for s in sources})}, so "
+                    "there is nothing to train on: give one use: train or all"
                 )
         return self
 
@@ -174,6 +174,8 @@ class Recipe(Settings):
     def _check(self) -> Recipe:
         models.check_shape(self.network, self.features.shape(self.mixing.window))
         self._check_range()
+        if getattr(self.network, "causal", False):
+            self._check_causal()
         if self.augmentation.active and self.features.cache:
             raise ValueError(
                 "augmentation varies windows in every epoch, but features.cache keeps them as they "
@@ -214,12 +216,27 @@ class Recipe(Settings):
             )
         return self
 
+    def _check_causal(self) -> None:
+        """Refuse features for which a causal network would have to know later audio."""
+        features = self.features
+        if features.reference != "absolute":
+            raise ValueError(
+                "network.causal needs features.reference: absolute: the level of the "
+                f"{features.reference} is known only at its end"
+            )
+        for side in ("input", "target"):
+            if getattr(features, f"{side}_scaling").kind == "example_min_max":
+                raise ValueError(
+                    f"network.causal cannot use features.{side}_scaling.kind example_min_max: the "
+                    "levels of a window are known only at its end"
+                )
+
     def _check_range(self) -> None:
         """Refuse a loss, metric or activation that does not fit the values of the target."""
         features = self.features
         low, high = features.target_bounds
         activation = self.network.output_activation
-        for name in (self.training.loss, *self.training.metrics):
+        for name in (*losses.weights(self.training.loss), *self.training.metrics):
             if name in losses.FROM_0_TO_1 and (low < 0 or high > 1 or activation != "sigmoid"):
                 raise ValueError(
                     f"{name} compares values from 0 to 1: use network.output_activation: sigmoid, "
@@ -227,10 +244,11 @@ class Recipe(Settings):
                     "example_min_max and range: [0, 1]"
                 )
         by_utterance = features.target == "clean" and features.reference == "utterance"
-        if self.training.loss in losses.SIGNAL_LOSSES and by_utterance:
+        if losses.heard(self.training.loss) and by_utterance:
+            name = " + ".join(losses.weights(self.training.loss))
             raise ValueError(
-                f"{self.training.loss} compares windows of audio, in which the level of the whole "
-                "utterance is not known: use another features.target or features.reference"
+                f"{name} compares windows of audio, in which the level of the whole utterance is "
+                "not known: use another features.target or features.reference"
             )
         if activation == "linear":
             return
@@ -793,11 +811,11 @@ def _check_tested(variant: Variant, test_name: str) -> None:
     """Refuse a test set of the recipe's recordings if they are all for training."""
     for side in ("speech", "noise"):
         sources = getattr(variant.recipe.data, side)
-        if sources and all(source.use == "train" for source in sources):
+        if sources and all(source.use in {"train", "validation"} for source in sources):
             raise UserError(
                 f"variant {variant.name}: test_sets.{test_name} has no {side}: all sources of "
-                f"data.{side} have use: train. Give one use: test or all, or the test set "
-                f"(test_sets.{test_name}.data) recordings of its own"
+                f"data.{side} have use: train or validation. Give one use: test or all, or the "
+                f"test set (test_sets.{test_name}.data) recordings of its own"
             )
 
 
@@ -812,7 +830,7 @@ def _check_apart(variant: Variant, test_name: str, own: TestData) -> None:
         shared = _shared(trained, tested)
         if shared is None:
             continue
-        for name in ("speakers", "folds", "categories"):
+        for name in ("speakers", "folds", "categories", "recordings"):
             first, second = set(getattr(trained, name)), set(getattr(tested, name))
             if first and second and not first & second:
                 break

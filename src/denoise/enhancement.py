@@ -1,9 +1,10 @@
 """Applying a trained network to recordings of any length, rate and number of channels.
 
-A recording is cut into overlapping windows of the length the network was trained on, each is
-enhanced with the noisy phase, and the windows are cross-faded.  The ends are padded by reflection,
-so that no sample is lost and the first and last windows sound like those the network was trained
-on; levels are those of the input.
+A recording is cut into overlapping windows of the length the network was trained on, or four times
+that if it takes any; each is enhanced, and the windows are cross-faded.  The ends are padded by
+reflection, so that no sample is lost and the first and last windows sound like those the network
+was trained on; levels are those of the input.  A causal network goes through the recording once,
+from its start.
 """
 
 from __future__ import annotations
@@ -22,8 +23,11 @@ from denoise.features import Features, FeatureSettings
 from denoise.parallel import progress
 from denoise.settings import Settings
 from denoise.spectrogram import istft, stft
+from denoise.streaming import Stream, streams
 
 _BATCH, _SMALL_BATCH = 32, 8
+_LONG = 4
+_BLOCK = 1 << 15  # samples
 
 
 class EnhancementSettings(Settings):
@@ -40,9 +44,15 @@ class Enhancer:
         self.model, self.card = model, card
         self.rate: int = card["rate"]
         self.window: int = card["window"]
+        overlap_samples = round(self.window * overlap)
+        # Networks for any number of frames see more context, and less of it twice.
+        self.long = model.inputs[0].shape[2] is None
+        if self.long:
+            self.window *= _LONG
         self.features = Features(FeatureSettings.model_validate(card["features"]), card["scales"])
         self.stft = self.features.settings.stft
-        self.hop = max(1, round(self.window * (1 - overlap)))
+        self.hop = max(1, self.window - overlap_samples)
+        self.stream = Stream(model, card) if streams(card) else None
 
     @classmethod
     def load(cls, folder: Path, overlap: float = 0.5) -> Enhancer:
@@ -115,13 +125,15 @@ class Enhancer:
     ) -> tuple[np.ndarray, float]:
         if len(noisy) == 0:
             return np.zeros(0, np.float32), float("nan")
+        if self.stream is not None:
+            return self._follow(self.stream, noisy, clean, label)
         windows, fade = self._cut(noisy)
         cleans = None if clean is None else self._cut(clean)[0]
         whole = None
         if self.features.settings.reference == "utterance":
             whole = self.features.utterance_reference(noisy)
         parts, errors = [], []
-        places = _batches(len(windows))
+        places = _batches(len(windows), self._sizes)
         for place in progress(places, label) if label else places:
             part = windows[place]
             spectra = stft(part, self.stft)
@@ -135,12 +147,41 @@ class Enhancer:
         joined = self._join(np.concatenate(parts), fade, len(noisy))
         return joined, float(np.mean(errors)) if errors else float("nan")
 
+    def _follow(
+        self, stream: Stream, noisy: np.ndarray, clean: np.ndarray | None, label: str
+    ) -> tuple[np.ndarray, float]:
+        """What `_run` gives, of a causal network: exactly what it makes of a stream."""
+        errors: list[np.ndarray] = []
+        wanted = stft(noisy[None] if clean is None else clean[None], self.stft)
+
+        def compare(spectra: np.ndarray, output: np.ndarray, references: np.ndarray) -> None:
+            done = sum(map(len, errors))
+            frames = slice(done, done + spectra.shape[2])
+            target = self.features.encode_target(spectra, wanted[:, :, frames], references)
+            errors.append(np.mean(np.square(output - target), axis=(0, 1, 3)))
+
+        stream.watch = None if clean is None else compare
+        starts = range(0, len(noisy), _BLOCK)
+        parts = [
+            stream.process(noisy[start : start + _BLOCK])
+            for start in (progress(list(starts), label) if label else starts)
+        ]
+        parts.append(stream.flush())
+        return np.concatenate(parts), float(np.mean(np.concatenate(errors))) if errors else np.nan
+
     def _predict(self, inputs: np.ndarray) -> np.ndarray:
         """Outputs of a batch, padded to one of two sizes so that the network is compiled twice."""
-        size = _BATCH if len(inputs) > _SMALL_BATCH else _SMALL_BATCH
+        large, small = self._sizes
+        size = large if len(inputs) > small else small
         padded = np.zeros((size, *inputs.shape[1:]), np.float32)
         padded[: len(inputs)] = inputs
         return np.asarray(self.model.predict_on_batch(padded))[: len(inputs)]
+
+    @property
+    def _sizes(self) -> tuple[int, int]:
+        """Windows of a large and of a small batch."""
+        share = _LONG if self.long else 1
+        return _BATCH // share, _SMALL_BATCH // share
 
     def _cut(self, wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Overlapping windows [shape=(windows, window)] and the fade [shape=(window,)]."""
@@ -164,12 +205,13 @@ class Enhancer:
         return (wave / weight)[overlap : overlap + samples]
 
 
-def _batches(count: int) -> list[slice]:
+def _batches(count: int, sizes: tuple[int, int]) -> list[slice]:
     """Large batches, and small ones for what is left over: few windows are not padded to many."""
-    whole = count - count % _BATCH
-    sizes = [(start, _BATCH) for start in range(0, whole, _BATCH)]
-    sizes += [(start, _SMALL_BATCH) for start in range(whole, count, _SMALL_BATCH)]
-    return [slice(start, min(start + size, count)) for start, size in sizes]
+    large, small = sizes
+    whole = count - count % large
+    places = [(start, large) for start in range(0, whole, large)]
+    places += [(start, small) for start in range(whole, count, small)]
+    return [slice(start, min(start + size, count)) for start, size in places]
 
 
 def enhance_test_set(

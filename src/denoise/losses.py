@@ -93,6 +93,26 @@ def compressed_spectral(clean: Any, enhanced: Any) -> Any:
     return 0.7 * errors[0] + 0.3 * (errors[1] + errors[2])
 
 
+def suppressed_speech(clean: Any, enhanced: Any) -> Any:
+    """Mean squared shortfall of magnitudes compressed to the power 0.3, where the output has less
+    than the speech: beside another loss, a price on removing speech rather than leaving noise (Wang
+    et al., Interspeech 2020, "VoiceFilter-Lite", section 3.3)."""
+    from keras import ops
+
+    wanted, found = (
+        ops.power(ops.square(magnitude(stft(waves, 512, 128))) + 1e-8, 0.15)
+        for waves in (clean, enhanced)
+    )
+    return ops.mean(ops.square(ops.relu(wanted - found)), (1, 2))
+
+
+def wave(clean: Any, enhanced: Any) -> Any:
+    """Mean absolute error of the samples."""
+    from keras import ops
+
+    return ops.mean(ops.abs(clean - enhanced), 1)
+
+
 def multi_resolution_stft(clean: Any, enhanced: Any) -> Any:
     """Spectral convergence and mean absolute difference of log magnitudes, averaged over STFTs of
     512, 1024 and 2048 samples with a quarter of them between frames (Yamamoto, Song & Kim, ICASSP
@@ -123,17 +143,54 @@ SIGNAL_LOSSES: dict[str, Measure] = {
     "si_sdr": si_sdr,
     "compressed_spectral": compressed_spectral,
     "multi_resolution_stft": multi_resolution_stft,
+    "suppressed_speech": suppressed_speech,
+    "wave": wave,
 }
 METRICS: dict[str, Measure] = {"mae": mae, "mse": mse, "soft_iou": soft_iou}
 FROM_0_TO_1 = frozenset(["bce", "soft_iou"])
 
 
-def check(name: str) -> str:
-    """`name` if it is a loss; else an error that lists them all."""
+def check(loss: str | dict[str, float]) -> str | dict[str, float]:
+    """`loss` if it is the name of one or weights of several; else an error that says what is."""
     known = LOSSES | SIGNAL_LOSSES
-    if name not in known:
-        raise unknown("loss", name, known)
-    return name
+    if isinstance(loss, str):
+        if loss not in known:
+            raise unknown("loss", loss, known)
+        return loss
+    for name, weight in loss.items():
+        if name in LOSSES:
+            raise ValueError(
+                f"{name} compares spectrograms and cannot be weighed with others: only "
+                f"{', '.join(SIGNAL_LOSSES)} can"
+            )
+        check(name)
+        if not weight > 0:
+            raise ValueError(f"the weight {weight:g} of {name} must be positive")
+    if not loss:
+        raise ValueError("name at least one loss")
+    return loss
+
+
+def weights(loss: str | dict[str, float]) -> dict[str, float]:
+    """The weight of every loss in a setting."""
+    return {loss: 1.0} if isinstance(loss, str) else loss
+
+
+def heard(loss: str | dict[str, float]) -> bool:
+    """Whether a loss compares waveforms."""
+    return all(name in SIGNAL_LOSSES for name in weights(loss))
+
+
+def on_signals(loss: str | dict[str, float]) -> Measure:
+    """The weighted sum of losses on the waveform as one function."""
+
+    def measure(clean: Any, enhanced: Any) -> Any:
+        parts = [
+            weight * SIGNAL_LOSSES[name](clean, enhanced) for name, weight in weights(loss).items()
+        ]
+        return sum(parts[1:], parts[0])
+
+    return measure
 
 
 def check_metric(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import PurePosixPath
 from typing import Literal
 
 import pandas as pd
@@ -21,6 +22,8 @@ class SelectionSettings(Settings):
     """Folds to take (ESC-50); empty takes all."""
     speakers: tuple[str, ...] = ()
     """Speakers to take; empty takes all."""
+    recordings: tuple[str, ...] = ()
+    """Files to take, by name without folder and suffix; empty takes all."""
     sex: Literal["F", "M"] | None = None
     """Take speakers of this sex only."""
     hours: float | None = Field(None, gt=0)
@@ -67,19 +70,20 @@ def select(
         If a category, fold or speaker does not exist, or nothing is left.
     """
     skipped: Counter[str] = Counter()
-    for column, names in (
-        ("kind", selection.categories),
-        ("group", tuple(f"fold{fold}" for fold in selection.folds)),
-        ("speaker", selection.speakers),
+    for called, column, names in (
+        ("category", "kind", selection.categories),
+        ("fold", "group", tuple(f"fold{fold}" for fold in selection.folds)),
+        ("speaker", "speaker", selection.speakers),
+        ("recording", "id", selection.recordings),
     ):
         if not names:
             continue
-        known = set(table[column])
+        values = table[column].map(_file_name) if called == "recording" else table[column]
+        known = set(values)
         for name in names:
             if name not in known:
-                column_name = {"kind": "category", "group": "fold", "speaker": "speaker"}[column]
-                raise unknown(f"{column_name} of {what}", name, known)
-        table = _keep(table, table[column].isin(names), column, skipped)
+                raise unknown(f"{called} of {what}", name, known)
+        table = _keep(table, values.isin(names), called, skipped)
     if selection.sex:
         table = _keep(table, table["sex"] == selection.sex, "sex", skipped)
     if (table["speaker"] != "").all():
@@ -97,6 +101,10 @@ def select(
             f"no recording of {what} is left (left out: {reasons}): widen the selection"
         )
     return table.reset_index(drop=True), skipped
+
+
+def _file_name(recording: str) -> str:
+    return PurePosixPath(recording).stem
 
 
 def _keep(table: pd.DataFrame, mask: pd.Series, reason: str, skipped: Counter[str]) -> pd.DataFrame:

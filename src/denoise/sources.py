@@ -24,8 +24,10 @@ class SourceSettings(SelectionSettings):
     """The folder of recordings; for `folder` only."""
     speaker_level: int | None = Field(None, ge=1, le=9)
     """Which folder level below `path` names the speaker; for `folder` only."""
-    use: Literal["all", "train", "test"] = "all"
-    """`train` is divided into training and validation, `test` is for test only, `all` for all."""
+    use: Literal["all", "train", "validation", "test"] = "all"
+    """`validation` and `test` are for these only; `train` is divided into training and validation,
+    `all` into all three, but where speech or noise has a source for `validation` of its own, they
+    give it none."""
 
     @model_validator(mode="after")
     def _check(self) -> SourceSettings:

@@ -42,7 +42,9 @@ class SplitSettings(Settings):
         return self
 
 
-def assign(table: pd.DataFrame, use: str, settings: SplitSettings, seed: int) -> pd.Series:
+def assign(
+    table: pd.DataFrame, use: str, settings: SplitSettings, seed: int, *, held: bool = False
+) -> pd.Series:
     """The split of each row of a prepared index.
 
     Groups are ranked by a seeded digest and dealt out within each stratum (sex for speech, kind
@@ -54,12 +56,14 @@ def assign(table: pd.DataFrame, use: str, settings: SplitSettings, seed: int) ->
     table
         With the columns ``group``, ``sex`` and ``kind``.
     use
-        ``all``, ``train`` (training and validation) or ``test``.
+        ``all``, ``train`` (training and validation), ``validation`` or ``test``.
     seed
         The data seed.
+    held
+        Whether the validation split has a source of its own and takes nothing from others.
     """
-    if use == "test":
-        return pd.Series("test", index=table.index)
+    if use in {"validation", "test"}:
+        return pd.Series(use, index=table.index)
     if settings.by_window:
         settings = settings.model_copy(update={"validation_speakers": ()})
     has_speakers = (table["speaker"] != "").any()
@@ -70,7 +74,7 @@ def assign(table: pd.DataFrame, use: str, settings: SplitSettings, seed: int) ->
     for _, groups in table[~chosen].groupby(strata[~chosen], sort=True)["group"]:
         names = sorted(groups.unique(), key=lambda name: item_seed(seed, "split", name))
         counts = _counts(len(names), use, settings)
-        if named:
+        if named or held:
             counts["validation"] = 0
         taken = {split: sum(split_of.get(n) == split for n in names) for split in SPLITS}
         for name in names:
@@ -110,9 +114,10 @@ def split(
         If a group stands in two splits, or a validation speaker is not there.
     """
     tables: list[pd.DataFrame] = []
+    held = any(use == "validation" for _, use in prepared)
     for folder, use in prepared:
         table = files.read_table(folder / "index.csv")
-        table["split"] = assign(table, use, settings, seed)
+        table["split"] = assign(table, use, settings, seed, held=held)
         table.insert(0, "source", str(folder))
         tables.append(table)
     merged = pd.concat(tables, ignore_index=True)
@@ -126,11 +131,16 @@ def split(
 
 
 def check_disjoint(table: pd.DataFrame) -> None:
-    """Raise `UserError` if a group of a corpus stands in two splits."""
-    counts = table.groupby(["corpus", "group"])["split"].nunique()
+    """Raise `UserError` if a group of a corpus stands in two splits.
+
+    Noise is looked at by kind: a fold of ESC-50 keeps clips of one recording together, and these
+    are of one kind.
+    """
+    noise = table["kind"].where(table["speaker"] == "", "")
+    counts = table.groupby(["corpus", noise, "group"])["split"].nunique()
     shared = counts[counts > 1]
     if len(shared):
-        corpus, group = shared.index[0]
+        corpus, _, group = shared.index[0]
         raise UserError(
             f"{len(shared)} groups of {corpus} (first '{group}') stand in two splits: give the "
             "sources different speakers, folds or recordings"

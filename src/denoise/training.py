@@ -56,8 +56,9 @@ class TrainingSettings(Settings):
 
     backend: Literal["tensorflow", "jax", "torch"] = "tensorflow"
     """The library that Keras computes with."""
-    loss: str = "huber"
-    """One of the losses listed at the end."""
+    loss: str | dict[str, float] = "huber"
+    """One of the losses listed at the end, or a sum of those on the waveform by their weights, e.g.
+    `{compressed_spectral: 1, si_sdr: 0.01}`."""
     metrics: tuple[str, ...] = ("mae",)
     """What is followed beside the loss: metrics listed at the end."""
     optimiser: OptimiserSettings = OptimiserSettings()
@@ -95,8 +96,8 @@ class TrainingSettings(Settings):
 
     @field_validator("loss")
     @classmethod
-    def _check_loss(cls, name: str) -> str:
-        return losses.check(name)
+    def _check_loss(cls, loss: str | dict[str, float]) -> str | dict[str, float]:
+        return losses.check(loss)
 
     @field_validator("metrics")
     @classmethod
@@ -180,7 +181,7 @@ def train(
     training = open_windows(cache_folders["train"], settings, augmentation)
     validation = open_windows(cache_folders["validation"], settings)
     model = compiled(network, settings, training, cache_folders["train"])
-    _warn_of_slow_averages(model, network.norm_momentum, settings.epochs * len(training))
+    _warn_of_slow_averages(model, network, settings.epochs * len(training))
     checkpoints = Checkpoints(out_folder / "checkpoints", digest(card, 16))
     history = checkpoints.restore(model)
     for row in history:
@@ -212,9 +213,10 @@ def train(
     shutil.rmtree(checkpoints.folder)
 
 
-def _warn_of_slow_averages(model: keras.Model, momentum: float, updates: int) -> None:
+def _warn_of_slow_averages(model: keras.Model, network: NetworkSettings, updates: int) -> None:
     import keras
 
+    momentum = getattr(network, "norm_momentum", 0.0)
     rest = momentum**updates
     normalised = any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers)
     if normalised and rest > 0.01:
@@ -250,7 +252,7 @@ def open_windows(
     """
     manifest = files.read_json(folder / "manifest.json")
     batch_size = settings.batch_size // settings.accumulate
-    heard = settings.loss in losses.SIGNAL_LOSSES
+    heard = losses.heard(settings.loss)
     mixer = None
     if heard or not manifest["shards"]:
         mixer = Mixer(files.read_table(manifest["mixtures"]), manifest["rate"], augmentation)
@@ -482,8 +484,9 @@ def compiled(
 
     keras.config.set_dtype_policy(settings.precision)
     model = models.build(network, windows.item_shape, windows.outputs)
-    if settings.loss in losses.SIGNAL_LOSSES:
-        model = _with_signal_loss(model, settings.loss, cache_folder)
+    heard = losses.heard(settings.loss)
+    if heard:
+        model = _with_signal_loss(model, losses.on_signals(settings.loss), cache_folder)
     jit = settings.xla
     if jit == "auto":
         jit = backend.has_gpu() or settings.backend == "jax"
@@ -491,14 +494,16 @@ def compiled(
         optimizer=optimiser(
             settings.optimiser, settings.initial_learning_rate, settings.accumulate
         ),
-        loss=losses.LOSSES.get(settings.loss),
+        loss=None if heard else losses.LOSSES[str(settings.loss)],
         metrics=[losses.METRICS[name] for name in settings.metrics],
         jit_compile=jit and settings.backend != "torch",
     )
     return model
 
 
-def _with_signal_loss(model: keras.Model, loss: str, cache_folder: Path) -> keras.Model:
+def _with_signal_loss(
+    model: keras.Model, measure: losses.Measure, cache_folder: Path
+) -> keras.Model:
     """The same network, trained by what its output sounds like."""
     import keras
     from keras import ops
@@ -507,7 +512,6 @@ def _with_signal_loss(model: keras.Model, loss: str, cache_folder: Path) -> kera
     features = Features(FeatureSettings.model_validate(manifest["features"]), manifest["scales"])
     decode = Decoder(features, manifest["samples"])
     decode.prepare()
-    measure = losses.SIGNAL_LOSSES[loss]
 
     class SignalModel(keras.Model):
         def compute_loss(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Union
 from pydantic import BeforeValidator, Field
 
 from denoise.errors import UserError, unknown
-from denoise.models import autoencoder, unet
+from denoise.models import autoencoder, temporal_unet, unet
 from denoise.models.base import NetworkSettings
 
 if TYPE_CHECKING:
@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 NETWORKS: dict[str, tuple[type[NetworkSettings], Callable[..., keras.Model]]] = {
     "unet": (unet.UNetSettings, unet.build),
     "autoencoder": (autoencoder.AutoencoderSettings, autoencoder.build),
+    "temporal_unet": (temporal_unet.TemporalUNetSettings, temporal_unet.build),
 }
+
+
+STREAMING: dict[str, Callable[..., keras.Model]] = {"temporal_unet": temporal_unet.streaming}
+"""Of networks that can follow a stream: what gives their next frames from the states."""
 
 
 def _check_name(value: Any) -> Any:
@@ -52,12 +57,13 @@ def from_dict(value: dict[str, Any]) -> NetworkSettings:
 
 def check_shape(settings: NetworkSettings, shape: tuple[int, int]) -> None:
     """Raise `UserError` unless the network takes spectrograms [shape=(frequency, time)]."""
-    step = settings.step
-    if shape[0] % step or shape[1] % step:
+    steps = settings.steps
+    if shape[0] % steps[0] or shape[1] % steps[1]:
         raise UserError(
             f"network {settings.name} with {len(settings.filters)} levels needs spectrograms whose "
-            f"sides are multiples of {step}, not {shape[0]}x{shape[1]}: change features.stft, "
-            "features.bins, mixing.window or network.filters"
+            f"frequencies and frames are multiples of {steps[0]} and {steps[1]}, not "
+            f"{shape[0]}x{shape[1]}: change features.stft, features.bins, mixing.window or "
+            "network.filters"
         )
 
 
@@ -80,3 +86,13 @@ def build(
     """
     check_shape(settings, input_shape[:2])
     return NETWORKS[settings.name][1](settings, input_shape, outputs)
+
+
+def streaming(settings: NetworkSettings, model: keras.Model) -> keras.Model:
+    """A causal network, built from `settings`, for the next frames of a stream.
+
+    Its inputs are the frames [shape=(batch, frequency, frames, channels)] and the states, zeros at
+    the start of a stream; its outputs those of `model` for these frames, and the states to go on
+    with.  It shares the weights of `model`.
+    """
+    return STREAMING[settings.name](settings, model)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from denoise.models.base import NetworkSettings
+from denoise.models.base import NormalisedSettings
 
 if TYPE_CHECKING:
     import keras
 
 
-class AutoencoderSettings(NetworkSettings):
+class AutoencoderSettings(NormalisedSettings):
     """A convolutional autoencoder. Changing it trains again."""
 
     name: Literal["autoencoder"] = "autoencoder"
@@ -32,9 +32,10 @@ class AutoencoderSettings(NetworkSettings):
     """Activation of the last convolution; it must reach the range of the scaled target."""
 
     @property
-    def step(self) -> int:
+    def steps(self) -> tuple[int, int]:
         """Both sides of a spectrogram are halved at every level of the encoder."""
-        return int(2 ** len(self.filters))
+        step = int(2 ** len(self.filters))
+        return step, step
 
 
 def build(

@@ -16,10 +16,6 @@ class NetworkSettings(Settings):
     """The network."""
     filters: tuple[int, ...] = Field(min_length=1)
     """Filters of each level."""
-    norm_momentum: float = Field(0.99, gt=0, lt=1)
-    """What each step of the training leaves of the running means and variances that batch
-    normalisation uses afterwards. They start at 0 and 1: trainings of a few hundred steps need a
-    lower one, such as 0.9."""
     output_activation: Literal["tanh", "sigmoid", "linear"] = "tanh"
     """Activation of the last convolution; it must reach the range of the scaled target."""
 
@@ -31,6 +27,15 @@ class NetworkSettings(Settings):
         return filters
 
     @property
-    def step(self) -> int:
-        """Both sides of a spectrogram must be multiples of this."""
-        return 1
+    def steps(self) -> tuple[int, int]:
+        """The sides of a spectrogram, frequency and time, must be multiples of these."""
+        return 1, 1
+
+
+class NormalisedSettings(NetworkSettings):
+    """A network with batch normalisation."""
+
+    norm_momentum: float = Field(0.99, gt=0, lt=1)
+    """What each step of the training leaves of the running means and variances that batch
+    normalisation uses afterwards. They start at 0 and 1: trainings of a few hundred steps need a
+    lower one, such as 0.9."""

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from denoise.models.base import NetworkSettings
+from denoise.models.base import NormalisedSettings
 
 if TYPE_CHECKING:
     import keras
 
 
-class UNetSettings(NetworkSettings):
+class UNetSettings(NormalisedSettings):
     """A U-Net. Changing it trains again."""
 
     name: Literal["unet"] = "unet"
@@ -40,9 +40,10 @@ class UNetSettings(NetworkSettings):
     """Filters of a 3x3 convolution before the last 1x1 convolution; 0 for none."""
 
     @property
-    def step(self) -> int:
+    def steps(self) -> tuple[int, int]:
         """Both sides of a spectrogram are halved at every level but the bottleneck."""
-        return int(2 ** (len(self.filters) - 1))
+        step = int(2 ** (len(self.filters) - 1))
+        return step, step
 
 
 def build(
