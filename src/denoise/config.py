@@ -756,6 +756,7 @@ def make_plan(config: Mapping[str, Any], preset_folder: Path) -> Plan:
     stem = Path(experiment.preset).stem
     plan = Plan(experiment, name, expand(experiment, preset, stem, preset_folder))
     for variant in plan.variants.values():
+        _check_start(plan, variant)
         _plan_variant(plan, variant)
     for variant in plan.variants.values():
         missing = sorted(plan.test_set_names.keys() - variant.test_sets.keys())
@@ -765,6 +766,31 @@ def make_plan(config: Mapping[str, Any], preset_folder: Path) -> Plan:
                 "all variants of an experiment the same test_sets"
             )
     return plan
+
+
+def _check_start(plan: Plan, variant: Variant) -> None:
+    """Refuse weights to start from that are not there, or those of another kind of network."""
+    name, seen = variant.recipe.training.start_from, [variant.name]
+    where = f"variant {variant.name}: training.start_from"
+    if name is not None and name not in plan.variants:
+        if not (Path(name) / "model.keras").is_file():
+            raise UserError(
+                f"{where}: '{name}' is neither a variant{did_you_mean(name, plan.variants)} nor a "
+                f"folder with model.keras: the variants are {', '.join(plan.variants)}"
+            )
+        return
+    while name in plan.variants:
+        if name in seen:
+            raise UserError(f"{where}: {' starts from '.join([*seen, name])}: give one no start")
+        seen.append(name)
+        other = plan.variants[name].recipe
+        for key in ("network", "features"):
+            if getattr(other, key) != getattr(variant.recipe, key):
+                raise UserError(
+                    f"{where}: {name} has other settings of {key}, with which its weights mean "
+                    "something else"
+                )
+        name = other.training.start_from
 
 
 def _plan_variant(plan: Plan, variant: Variant) -> None:

@@ -26,6 +26,7 @@ import pandas as pd
 from pydantic import Field, field_validator, model_validator
 
 from denoise import backend, files, losses, models
+from denoise.adversarial import AdversarialSettings, Adversary, best_epoch
 from denoise.augmentation import AugmentationSettings, Mixer
 from denoise.differentiable import Decoder
 from denoise.errors import UserError
@@ -59,6 +60,11 @@ class TrainingSettings(Settings):
     loss: str | dict[str, float] = "huber"
     """One of the losses listed at the end, or a sum of those on the waveform by their weights, e.g.
     `{compressed_spectral: 1, si_sdr: 0.01}`."""
+    adversarial: AdversarialSettings = AdversarialSettings()
+    """A discriminator beside the loss."""
+    start_from: str | None = None
+    """The weights to start from: another variant of the experiment, or a model folder such as
+    `pretrained/best`, of the same network and features; default random ones."""
     metrics: tuple[str, ...] = ("mae",)
     """What is followed beside the loss: metrics listed at the end."""
     optimiser: OptimiserSettings = OptimiserSettings()
@@ -106,6 +112,11 @@ class TrainingSettings(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> TrainingSettings:
+        if self.adversarial.active and not losses.heard(self.loss):
+            raise ValueError(
+                f"adversarial.kind {self.adversarial.kind} listens to audio, which loss "
+                f"{self.loss} does not make: use one or more of {', '.join(losses.SIGNAL_LOSSES)}"
+            )
         if self.schedule.warmup_epochs > self.epochs:
             raise ValueError(
                 f"schedule.warmup_epochs {self.schedule.warmup_epochs:g} must be at most epochs "
@@ -142,6 +153,7 @@ def train(
     card: dict[str, Any],
     *,
     augmentation: AugmentationSettings | None = None,
+    start: Path | None = None,
     on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
 ) -> None:
     """Train, and write ``model.keras`` (best on validation), ``history.csv`` and ``card.json``.
@@ -160,6 +172,8 @@ def train(
         What the model is made of, to be kept with it; a checkpoint of another card is deleted.
     augmentation
         How the training windows are varied if they are not cached.
+    start
+        A ``model.keras`` whose weights to start from.
     on_epoch
         Called with each row of the history as it comes (and for those a resumed run has already).
 
@@ -167,6 +181,8 @@ def train(
     ------
     TrainingFailed
         If a loss is not finite.
+    UserError
+        If `start` holds another network.
     """
     backend.start(
         settings.backend,
@@ -176,13 +192,20 @@ def train(
     )
     import keras
 
-    keras.utils.set_random_seed(seed)
     _allow_many_open_files()
     training = open_windows(cache_folders["train"], settings, augmentation)
     validation = open_windows(cache_folders["validation"], settings)
-    model = compiled(network, settings, training, cache_folders["train"])
+    adversary = None
+    if settings.adversarial.active:
+        keras.utils.set_random_seed(item_seed(seed, "judge") % 2**32)
+        adversary = Adversary(settings.adversarial, card["rate"])
+    keras.utils.set_random_seed(seed)
+    model = compiled(network, settings, training, cache_folders["train"], adversary)
+    if start is not None:
+        _start_from(start, model)
     _warn_of_slow_averages(model, network, settings.epochs * len(training))
-    checkpoints = Checkpoints(out_folder / "checkpoints", digest(card, 16))
+    extra = adversary.variables if adversary else []
+    checkpoints = Checkpoints(out_folder / "checkpoints", digest(card, 16), extra)
     history = checkpoints.restore(model)
     for row in history:
         on_epoch(row)
@@ -197,10 +220,10 @@ def train(
         )
         started = time.monotonic()
         row = {"epoch": len(history) + 1, "learning_rate": rate(1.0)}
-        row |= _train_epoch(model, training, seed, len(history), settings, rate)
+        row |= _train_epoch(model, training, seed, len(history), settings, rate, adversary)
         with averaged_weights(model, settings.optimiser):
-            row |= _validate(model, validation, len(history))
-            better = row["val_loss"] < min(losses_so_far, default=math.inf)
+            row |= _validate(model, validation, len(history), adversary)
+            better = best_epoch([*history, row]) == len(history)
             if better:
                 checkpoints.keep_best(model)
         row["seconds"] = round(time.monotonic() - started, 2)
@@ -208,6 +231,8 @@ def train(
         history.append(row)
         checkpoints.save(model, history, better=better)
         on_epoch(row)
+    if adversary is not None:
+        adversary.close()
     model.set_weights(checkpoints.best_weights())
     _write_model(model, network, out_folder, history, card, training)
     shutil.rmtree(checkpoints.folder)
@@ -400,9 +425,13 @@ def _train_epoch(
     epoch: int,
     settings: TrainingSettings,
     rate: Callable[[float], float],
+    adversary: Adversary | None = None,
 ) -> dict[str, float]:
     """One pass over the training windows; the means of the loss and the metrics over it."""
     _reseed(model, item_seed(seed, "dropout", epoch))
+    if adversary is not None:
+        adversary.start_epoch(item_seed(seed, "replay", epoch))
+    judged: list[float] = []
     windows.shuffle(item_seed(seed, "shuffle", epoch))
     started = last = time.monotonic()
     steps = len(windows)
@@ -413,6 +442,9 @@ def _train_epoch(
         loss = mean.add(model.train_on_batch(*batch, return_dict=True), len(batch[0]))
         if not math.isfinite(loss):
             raise _not_finite(loss, f"at batch {step + 1} of epoch {epoch + 1}")
+        if adversary is not None:
+            error = adversary.learn(*_heard(model, batch))
+            judged += [] if error is None else [error]
         now = time.monotonic()
         if now - last > 15 or step == steps - 1:
             last = now
@@ -423,18 +455,35 @@ def _train_epoch(
                 epoch + 1, settings.epochs, step + 1, steps, mean.values()["loss"],
                 _clock(pace * (settings.epochs - done)),
             )  # fmt: skip
-    return mean.values()
+    return mean.values() | ({"judge": float(np.mean(judged))} if judged else {})
 
 
-def _validate(model: keras.Model, windows: Windows, epoch: int) -> dict[str, float]:
-    """The means of the loss and the metrics over the validation windows, named ``val_…``."""
+def _heard(model: keras.Model, batch: tuple[Any, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """The audio of a batch [shape=(batch, samples, 2)] and what the network makes of it."""
+    from keras import ops
+
+    inputs, wanted = batch
+    output = ops.convert_to_tensor(model.predict_on_batch(inputs))
+    enhanced = model.decode(output, wanted["waves"][..., 0])
+    return ops.convert_to_numpy(wanted["waves"]), ops.convert_to_numpy(enhanced)
+
+
+def _validate(
+    model: keras.Model, windows: Windows, epoch: int, adversary: Adversary | None = None
+) -> dict[str, float]:
+    """The means of the loss and the metrics over the validation windows, named ``val_…``; with a
+    discriminator also those of PESQ and SI-SDR."""
     mean = _Mean()
+    scores: dict[str, list[float]] = {}
     for batch in windows:
         mean.add(model.test_on_batch(*batch, return_dict=True), len(batch[0]))
+        if adversary is not None:
+            for name, values in adversary.scores(*_heard(model, batch)).items():
+                scores.setdefault(name, []).extend(values)
     row = {f"val_{name}": value for name, value in mean.values().items()}
     if not math.isfinite(row["val_loss"]):
         raise _not_finite(row["val_loss"], f"on the validation windows of epoch {epoch + 1}")
-    return row
+    return row | {f"val_{name}": float(np.mean(values)) for name, values in scores.items()}
 
 
 def _not_finite(loss: float, where: str) -> TrainingFailed:
@@ -477,7 +526,11 @@ def _reseed(model: keras.Model, seed: int) -> None:
 
 
 def compiled(
-    network: NetworkSettings, settings: TrainingSettings, windows: Windows, cache_folder: Path
+    network: NetworkSettings,
+    settings: TrainingSettings,
+    windows: Windows,
+    cache_folder: Path,
+    adversary: Adversary | None = None,
 ) -> keras.Model:
     """The network that `settings` train on the windows of a cache, ready for its first step."""
     import keras
@@ -486,7 +539,8 @@ def compiled(
     model = models.build(network, windows.item_shape, windows.outputs)
     heard = losses.heard(settings.loss)
     if heard:
-        model = _with_signal_loss(model, losses.on_signals(settings.loss), cache_folder)
+        measure = losses.on_signals(settings.loss)
+        model = _with_signal_loss(model, measure, cache_folder, adversary)
     jit = settings.xla
     if jit == "auto":
         jit = backend.has_gpu() or settings.backend == "jax"
@@ -502,7 +556,10 @@ def compiled(
 
 
 def _with_signal_loss(
-    model: keras.Model, measure: losses.Measure, cache_folder: Path
+    model: keras.Model,
+    measure: losses.Measure,
+    cache_folder: Path,
+    adversary: Adversary | None = None,
 ) -> keras.Model:
     """The same network, trained by what its output sounds like."""
     import keras
@@ -518,12 +575,38 @@ def _with_signal_loss(
             self, x: Any = None, y: Any = None, y_pred: Any = None, *rest: Any, **options: Any
         ) -> Any:
             noisy, clean = y["waves"][..., 0], y["waves"][..., 1]
-            return ops.mean(measure(clean, decode(y_pred, noisy))) + sum(self.losses)
+            enhanced = decode(y_pred, noisy)
+            loss = ops.mean(measure(clean, enhanced)) + sum(self.losses)
+            return loss if adversary is None else loss + adversary.loss(clean, noisy, enhanced)
 
         def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
             return super().compute_metrics(x, y["target"], y_pred, sample_weight)
 
-    return SignalModel(model.inputs, model.outputs[0], name=model.name)
+    trained = SignalModel(model.inputs, model.outputs[0], name=model.name)
+    trained.decode = decode
+    if adversary is not None:
+        trained.judge = adversary.judge
+    return trained
+
+
+def _network(model: keras.Model) -> keras.Model:
+    """The network alone of a model that is trained, without what judges it."""
+    import keras
+
+    return keras.Model(model.inputs, model.outputs[0])
+
+
+def _start_from(path: Path, model: keras.Model) -> None:
+    import keras
+
+    weights = keras.saving.load_model(path, compile=False, safe_mode=True).get_weights()
+    try:
+        _network(model).set_weights(weights)
+    except ValueError as error:
+        raise UserError(
+            f"training.start_from: {path} holds another network than the one to be trained "
+            f"({' '.join(str(error).split())})"
+        ) from None
 
 
 class Checkpoints:
@@ -534,8 +617,8 @@ class Checkpoints:
     before is kept in case the newest cannot be read.
     """
 
-    def __init__(self, folder: Path, fingerprint: str) -> None:
-        self.folder, self.fingerprint = folder, fingerprint
+    def __init__(self, folder: Path, fingerprint: str, extra: list[Any] | None = None) -> None:
+        self.folder, self.fingerprint, self.extra = folder, fingerprint, extra or []
 
     def _existing(self) -> list[Path]:
         return sorted(self.folder.glob("epoch-*"), reverse=True)
@@ -556,7 +639,7 @@ class Checkpoints:
         """
         with files.replacing(self.folder / f"epoch-{len(history):05d}") as temporary:
             temporary.mkdir(parents=True)
-            _save_arrays(temporary / "state.npz", (item.numpy() for item in _state(model)))
+            _save_arrays(temporary / "state.npz", (item.numpy() for item in self._state(model)))
             if better:
                 self._kept.replace(temporary / "best.npz")
             else:
@@ -583,20 +666,19 @@ class Checkpoints:
                 log.warning("%s cannot be read (%s); trying the one before", folder, error)
                 shutil.rmtree(folder)
                 continue
-            for variable, value in zip(_state(model), saved, strict=True):
+            for variable, value in zip(self._state(model), saved, strict=True):
                 variable.assign(value)
             log.info("resuming after epoch %d", len(state["history"]))
             return list(state["history"])
         return []
 
+    def _state(self, model: keras.Model) -> list[Any]:
+        """All variables that the next step depends on, but those of the random layers."""
+        return [*model.weights, *model.optimizer.variables, *self.extra]
+
     def best_weights(self) -> list[np.ndarray]:
         """The weights with the lowest validation loss."""
         return _load_arrays(self._existing()[0] / "best.npz")
-
-
-def _state(model: keras.Model) -> list[Any]:
-    """All variables that the next step depends on, but those of the random layers."""
-    return [*model.weights, *model.optimizer.variables]
 
 
 def _save_arrays(path: Path, arrays: Iterable[np.ndarray]) -> None:
@@ -625,8 +707,8 @@ def _write_model(
     # A fresh network without optimiser state, in float32: smaller, and it runs anywhere.
     keras.config.set_dtype_policy("float32")
     plain = models.build(network, training.item_shape, training.outputs)
-    plain.set_weights(model.get_weights())
-    best = min(history, key=lambda row: row["val_loss"])
+    plain.set_weights(_network(model).get_weights())
+    best = history[best_epoch(history)]
     with files.replacing(out_folder / "model.keras") as temporary:
         plain.save(temporary)
     files.write_table(out_folder / "history.csv", pd.DataFrame(history))

@@ -167,6 +167,16 @@ def training_threads(wildcards):
     return PLAN.variants[wildcards.variant].recipe.training.threads
 
 
+def start_of(wildcards):
+    """The model that a training starts from, if it does not start from random weights."""
+    name = PLAN.variants[wildcards.variant].recipe.training.start_from
+    if name is None:
+        return []
+    if name in PLAN.variants:
+        return [f"results/models/{name}/seed{wildcards.seed}/model.keras"]
+    return [f"{name}/model.keras"]
+
+
 def spectrograms_of(wildcards):
     name = PLAN.variants[wildcards.variant].spectrograms
     return {

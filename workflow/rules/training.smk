@@ -18,6 +18,7 @@ rule mlflow_store:
 rule train:
     input:
         unpack(spectrograms_of),
+        start=start_of,
         store=ancient("results/mlflow/store.json"),
     output:
         model="results/models/{variant}/seed{seed}/model.keras",

@@ -16,6 +16,8 @@ with job(snakemake), one_gpu(Path("results/locks")):
     # A checkpoint of other code is not continued, and a run of other code is another run.
     card["code"] = snakemake.params.code
     card["data"] = {part: digest(Path(snakemake.input[part]).read_text(), 16) for part in caches}
+    if snakemake.input.get("start"):
+        card["data"]["start"] = files.file_digest(Path(snakemake.input.start[0]))
     card["scales"] = files.read_json(snakemake.input.train)["scales"]
     with tracking.live(snakemake.config["experiment"], card) as on_epoch:
         train(
@@ -26,5 +28,6 @@ with job(snakemake), one_gpu(Path("results/locks")):
             Path(snakemake.output.model).parent,
             card,
             augmentation=AugmentationSettings.model_validate(card["augmentation"]),
+            start=Path(snakemake.input.start[0]) if snakemake.input.get("start") else None,
             on_epoch=on_epoch,
         )
