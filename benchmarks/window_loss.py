@@ -52,7 +52,7 @@ def main() -> None:
 
         model = keras.saving.load_model(model_folder / "model.keras", compile=False, safe_mode=True)
         measures = {**losses.LOSSES, **losses.METRICS}
-        shown = [recipe.training.loss, *recipe.training.metrics]
+        shown = [*losses.weights(recipe.training.loss), *recipe.training.metrics]
         sums = dict.fromkeys((name for name in shown if name in measures), 0.0)
         windows = open_windows(folder / "test", recipe.training)
         for step in range(len(windows)):

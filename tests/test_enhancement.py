@@ -15,11 +15,19 @@ from denoise.errors import UserError
 from denoise.features import FeatureSettings
 from denoise.metrics import si_sdr
 
-CARD = {"rate": 8000, "window": 8064, "features": FeatureSettings().model_dump(), "scales": {}}
+CARD = {
+    "network": {"name": "unet"},
+    "rate": 8000,
+    "window": 8064,
+    "features": FeatureSettings().model_dump(),
+    "scales": {},
+}
 
 
 class Constant:
     """A network that always predicts the same noise level, in dB."""
+
+    inputs = (np.zeros((1, 128, 128, 1)),)
 
     def __init__(self, decibels: float) -> None:
         self.output = (decibels - 6) / 82

@@ -13,6 +13,7 @@ import yaml
 from denoise import losses, models
 from denoise.errors import UserError
 from denoise.models.autoencoder import AutoencoderSettings
+from denoise.models.temporal_unet import TemporalUNetSettings
 from denoise.models.unet import UNetSettings
 
 ROOT = Path(__file__).parents[1]
@@ -115,9 +116,60 @@ def test_a_network_gives_as_many_channels_as_the_target_has():
         assert models.build(network, (8, 8, 3), 2).output_shape == (None, 8, 8, 2)
 
 
+def test_the_parameters_of_the_temporal_network_are_those_of_its_layers():
+    def convolution(inputs, outputs, size=9):
+        return (size * inputs + 1) * outputs
+
+    def residual(filters):
+        return convolution(filters, filters) + convolution(filters, filters, 1)
+
+    total = convolution(4 * 3, 8) + residual(8)  # four frequencies of three channels
+    total += convolution(8, 16, 12) + residual(16)
+    total += 3 * residual(16)
+    total += convolution(16 + 8, 8) + residual(8) + convolution(8, 4 * 2, 1)
+    network = TemporalUNetSettings(filters=(8, 16), dilations=(1, 2, 4))
+    model = models.build(network, (32, 7, 3), 2)
+    assert model.count_params() == total
+    assert model.output_shape == (None, 32, None, 2)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_the_temporal_network_sees_as_far_as_its_dilations_reach(causal):
+    network = TemporalUNetSettings(
+        filters=(4, 6), dilations=(1, 3), fold=2, causal=causal, output_activation="linear"
+    )
+    model = models.build(network, (8, 60, 1))
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        weight.assign(rng.normal(size=weight.shape))
+    quiet = rng.standard_normal((1, 8, 60, 1)).astype(np.float32)
+    struck = quiet.copy()
+    struck[:, :, 30] += 1
+    changed = np.abs(np.asarray(model(struck)) - np.asarray(model(quiet))).max(axis=(0, 1, 3))
+    # Six convolutions of three frames outside of the bottleneck, and a dilated one in each block.
+    reach = 6 + 1 + 3
+    before = 30 if causal else 30 - reach
+    after = 30 + (2 * reach if causal else reach)
+    assert np.flatnonzero(changed > 1e-4).tolist() == list(range(before, after + 1))
+
+
+def test_a_deep_temporal_network_begins_as_a_shallow_one():
+    deep = models.build(TemporalUNetSettings(filters=(4,), dilations=(1, 2, 4)), (8, 5, 1))
+    shallow = models.build(TemporalUNetSettings(filters=(4,), dilations=()), (8, 5, 1))
+    for layer in shallow.layers:
+        if layer.weights:
+            deep.get_layer(layer.name).set_weights(layer.get_weights())
+    noise = np.random.default_rng(0).standard_normal((1, 8, 5, 1)).astype(np.float32)
+    np.testing.assert_array_equal(np.asarray(deep(noise)), np.asarray(shallow(noise)))
+
+
 @pytest.mark.parametrize(
     ("network", "shape", "step"),
-    [(UNetSettings(), (100, 128, 1), 16), (AutoencoderSettings(), (600, 260, 1), 8)],
+    [
+        (UNetSettings(), (100, 128, 1), "16 and 16"),
+        (AutoencoderSettings(), (600, 260, 1), "8 and 8"),
+        (TemporalUNetSettings(), (257, 5, 1), "16 and 1"),
+    ],
 )
 def test_a_spectrogram_that_does_not_fit_the_depth_is_an_error(network, shape, step):
     with pytest.raises(UserError, match=f"multiples of {step}, not {shape[0]}x{shape[1]}"):
