@@ -214,6 +214,17 @@ def test_a_category_that_does_not_exist_lists_those_that_do():
         select(table, "esc50", SelectionSettings(categories=("rein",)), AudioSettings(), 0)
 
 
+def test_recordings_are_selected_by_the_names_of_their_files():
+    names = ["home/a_1.wav", "home/b/a_2.flac", "home/a_3.wav"]
+    table = pd.DataFrame({"id": names, "speaker": "", "kind": "a", "sex": "", "group": names,
+                          "duration": 5.0})  # fmt: skip
+    chosen = SelectionSettings(recordings=("a_2", "a_3"))
+    kept, _ = select(table, "folder", chosen, AudioSettings(), 0)
+    assert kept["id"].tolist() == names[1:]
+    with pytest.raises(UserError, match="recording of folder 'a_4' .did you mean 'a_"):
+        select(table, "folder", SelectionSettings(recordings=("a_4",)), AudioSettings(), 0)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     groups=st.lists(st.integers(1, 4), min_size=3, max_size=30),
@@ -252,7 +263,29 @@ def test_esc50_folds_stay_whole_across_kinds():
 
 def test_a_leak_is_refused():
     table = pd.DataFrame(
-        {"corpus": "x", "group": ["a", "a", "b"], "split": ["train", "test", "validation"]}
-    )
+        {"corpus": "x", "group": ["a", "a", "b"], "split": ["train", "test", "validation"],
+         "speaker": "", "kind": ["rain", "rain", "dog"]}
+    )  # fmt: skip
     with pytest.raises(UserError, match="first 'a'.* two splits"):
         splits.check_disjoint(table)
+    # Of another kind, the same fold of ESC-50 holds other recordings.
+    splits.check_disjoint(table.assign(kind=["rain", "dog", "dog"]))
+    # What a speaker says is hers whatever it is called.
+    with pytest.raises(UserError, match="first 'a'.* two splits"):
+        splits.check_disjoint(table.assign(kind=["rain", "dog", "dog"], speaker="a"))
+
+
+def test_a_source_for_validation_leaves_the_others_to_training_and_test(tmp_path):
+    for name, kinds in (("common", ["rain", "dog"]), ("held", ["saw"])):
+        rows = [{"id": f"{name}{kind}{k}", "group": f"{name}{kind}{k}", "kind": kind, "sex": "",
+                 "speaker": "", "corpus": "x"} for kind in kinds for k in range(10)]  # fmt: skip
+        files.write_table(tmp_path / name / "index.csv", pd.DataFrame(rows))
+    out = tmp_path / "splits.csv"
+    chosen = splits.SplitSettings()
+    sources = [(tmp_path / "common", "all"), (tmp_path / "held", "validation")]
+    splits.split(sources, chosen, 0, out)
+    table = files.read_table(out)
+    assert set(table.loc[table["split"] == "validation", "kind"]) == {"saw"}
+    assert table.groupby("split").size().to_dict() == {"test": 4, "train": 16, "validation": 10}
+    splits.split(sources[:1], chosen, 0, out)
+    assert set(files.read_table(out)["split"]) == {"train", "validation", "test"}
