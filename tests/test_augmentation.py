@@ -148,6 +148,13 @@ def test_shifted_windows_stay_in_their_recording_and_within_reach(table):
     assert mixer.batch(np.array([1]), 3).shape == (1, WINDOW, 2)
 
 
+def test_some_windows_have_no_noise(table):
+    _, clean, noise = mixed(table, clean=0.5, snr_range_db=(0, 10))
+    bare = np.abs(noise).max(axis=1) == 0
+    assert 0 < bare.mean() < 1
+    assert (level(clean) > -60).all()
+
+
 def test_the_equaliser_is_a_filter_of_second_order():
     rng = np.random.default_rng(3)
     wave = rng.standard_normal(4096)

@@ -13,6 +13,7 @@ import soundfile
 from conftest import hiss, tone_speech
 
 from denoise import cli, files, models
+from denoise.errors import UserError
 from denoise.features import FeatureSettings
 from denoise.metrics import METRICS
 from denoise.models.unet import UNetSettings
@@ -28,14 +29,16 @@ def workspace(tmp_path_factory) -> Path:
     models.build(settings, (32, 32, 1)).save(folder / "model.keras")
     features = FeatureSettings(stft={"n_fft": 63, "hop": 31}).model_dump()
     card = {"variant": "tiny", "seed": 0, "rate": 8000, "window": 992, "features": features,
-            "scales": {}, "parameters": 300}  # fmt: skip
+            "scales": {}, "parameters": 300, "network": settings.model_dump()}  # fmt: skip
     files.write_json(folder / "card.json", card)
+    shutil.copytree(folder, root / "ready" / "best")
     return root
 
 
 @pytest.fixture
 def inside(workspace, monkeypatch):
     monkeypatch.chdir(workspace)
+    monkeypatch.setattr(cli, "ready_folder", lambda: workspace / "ready")
     return workspace
 
 
@@ -212,34 +215,35 @@ def test_models_lists_what_is_trained(inside, capsys):
     assert "tiny" in capsys.readouterr().out
 
 
-def test_the_default_model_is_never_chosen_by_a_test_score(tmp_path, monkeypatch):
+def ready_card(folder: Path, name: str) -> Path:
+    card = {"variant": name, "seed": 0, "rate": 16000, "parameters": 1234}
+    files.write_json(folder / name / "card.json", card)
+    return folder / name
+
+
+def test_the_model_that_is_ready_is_the_default_whatever_is_trained(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    scores = {"good": (9.0, 1.0), "poor": (3.0, 5.0), "newest": (1.0, 0.0)}
-    for age, (name, (on_test, _)) in enumerate(scores.items()):
-        folder = tmp_path / "results/models" / name / "seed0"
-        card = {"variant": name, "seed": 0, "rate": 8000, "parameters": 1}
-        files.write_json(folder / "card.json", card)
-        os.utime(folder / "card.json", (age, age))
-        write_scores(tmp_path, name, "test", on_test)
-    assert cli.find_model(None) == Path("results/models/newest/seed0")
-    for name, (_, on_validation) in scores.items():
-        write_scores(tmp_path, name, "validation", on_validation)
-    assert cli.find_model(None) == Path("results/models/poor/seed0")
+    monkeypatch.setattr(cli, "ready_folder", lambda: tmp_path / "ready")
+    ready = ready_card(tmp_path / "ready", "best")
+    assert cli.find_model("best") == ready
+    assert cli.find_model(str(ready)) == ready
+    with pytest.raises(UserError, match=r"no model 'bist' .did you mean 'best'\?.: there are best"):
+        cli.find_model("bist")
 
 
-def write_scores(root: Path, variant: str, split: str, si_sdr: float) -> None:
-    row = {**dict.fromkeys(METRICS, 1.0), "id": "a", "split": split, "si_sdr": si_sdr}
-    files.write_table(
-        root / "results/scores" / variant / "seed0" / f"{split}.csv", pd.DataFrame([row])
-    )
-
-
-def test_an_empty_folder_says_what_to_run(tmp_path, monkeypatch, capsys):
+def test_models_lists_those_that_are_ready_before_anything_is_trained(
+    tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
-    assert "snakemake --cores all all" in fails(capsys, "models")
+    monkeypatch.setattr(cli, "ready_folder", lambda: tmp_path / "ready")
+    ready_card(tmp_path / "ready", "stream")
+    run("models")
+    shown = capsys.readouterr().out
+    assert "stream: ready to use, 16000 Hz, 1,234 parameters" in shown
+    assert "snakemake --cores all all" in shown
 
 
-@pytest.mark.parametrize("verb", [[], ["enhance"], ["score"], ["models"]])
+@pytest.mark.parametrize("verb", [[], ["enhance"], ["score"], ["models"], ["stream"], ["export"]])
 def test_every_verb_has_help(verb, capsys):
     with pytest.raises(SystemExit) as ended:
         run(*verb, "--help")

@@ -91,7 +91,10 @@ def test_the_default_configuration_is_valid():
         ({"sweep": {"training.loss": []}}, r"training\.loss must have at least one value"),
         ({"set": {"mixing.window": 8000}}, "multiples of 16 and 16, not 128x127"),
         ({"set": {"training": {"epochs": 3}}}, r"one by one, such as training\.loss"),
-        ({"set": {"network": {"filters": [8, 16]}}}, "name the network, one of autoencoder, temporal_unet, unet"),
+        (
+            {"set": {"network": {"filters": [8, 16]}}},
+            "name the network, one of autoencoder, temporal_unet, unet",
+        ),
         (
             {
                 "set": {

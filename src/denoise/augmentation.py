@@ -43,6 +43,8 @@ class AugmentationSettings(Settings):
     shaped_noise: float = Field(0, ge=0, le=1)
     """Share of the windows whose noise is Gaussian, with a smooth random spectrum and, half of the
     time, a random envelope."""
+    clean: float = Field(0, ge=0, le=0.5)
+    """Share of the windows without noise, which the network learns to leave alone."""
     band_mask: float = Field(0, ge=0, le=0.5)
     """A band of up to this share of the mel scale is taken out of noisy and clean (Defossez,
     Synnaeve & Adi, Interspeech 2020)."""
@@ -117,6 +119,8 @@ class Mixer:
         snr = row["snr"] if settings.snr_range_db is None else rng.uniform(*settings.snr_range_db)
         # The level of the whole recording: that of a pause would make its noise inaudible.
         gain = row["speech_level"] / _loudness(noise) * 10 ** (-min(snr, 100.0) / 20)
+        if settings.clean and rng.random() < settings.clean:
+            gain = 0.0
         pair = np.stack([clean + gain * noise, clean])
         if settings.band_mask:
             pair = band_masked(pair, self.rate, settings.band_mask, rng)

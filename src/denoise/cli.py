@@ -188,7 +188,8 @@ def find_model(name: str) -> Path:
     table = trained_models()
     trained = table[table["variant"] == name] if len(table) else table
     if trained.empty:
-        known = [*READY, *(sorted(table["variant"].unique()) if len(table) else [])]
+        ready = (name for name in READY if (ready_folder() / name / "card.json").is_file())
+        known = list(dict.fromkeys([*ready, *(table["variant"] if len(table) else ())]))
         raise UserError(
             f"no model '{name}'{did_you_mean(name, known)}: there are {', '.join(known)}"
         )
