@@ -15,7 +15,6 @@ from conftest import hiss, tone_speech
 from denoise import cli, files, models
 from denoise.errors import UserError
 from denoise.features import FeatureSettings
-from denoise.metrics import METRICS
 from denoise.models.unet import UNetSettings
 
 
