@@ -104,6 +104,26 @@ def test_losses_on_the_waveform_are_least_for_the_clean_signal(name):
     assert values == sorted(values)
 
 
+def test_losses_on_the_waveform_are_weighed_and_named():
+    loss = {"wave": 1, "si_sdr": 0.5}
+    expected = losses.wave(CLEAN, NOISY) + 0.5 * losses.si_sdr(CLEAN, NOISY)
+    np.testing.assert_allclose(losses.on_signals(loss)(CLEAN, NOISY), expected, rtol=1e-6)
+    assert losses.label(loss) == "wave + 0.5 si_sdr" and losses.label("huber") == "huber"
+
+
+def test_missing_speech_costs_and_remaining_noise_does_not():
+    enough, noisier = (
+        losses.suppressed_speech(CLEAN, CLEAN),
+        losses.suppressed_speech(CLEAN, 2 * CLEAN),
+    )
+    np.testing.assert_allclose([*enough, *noisier], 0, atol=1e-9)
+    power = np.abs(numpy_spectra(512, 128)[0]) ** 2
+    missing = (power + 1e-8) ** 0.15 - (power / 4 + 1e-8) ** 0.15
+    np.testing.assert_allclose(
+        losses.suppressed_speech(CLEAN, 0.5 * CLEAN), np.mean(missing**2, axis=(1, 2)), rtol=1e-3
+    )
+
+
 @pytest.fixture(scope="module")
 def caches(tmp_path_factory):
     """Caches of 24 and 8 windows of one recording."""

@@ -177,6 +177,13 @@ def weights(loss: str | dict[str, float]) -> dict[str, float]:
     return {loss: 1.0} if isinstance(loss, str) else loss
 
 
+def label(loss: str | dict[str, float]) -> str:
+    """A loss as it is shown, such as ``compressed_spectral + 0.003 si_sdr``."""
+    return " + ".join(
+        name if weight == 1 else f"{weight:g} {name}" for name, weight in weights(loss).items()
+    )
+
+
 def heard(loss: str | dict[str, float]) -> bool:
     """Whether a loss compares waveforms."""
     return all(name in SIGNAL_LOSSES for name in weights(loss))

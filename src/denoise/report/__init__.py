@@ -18,7 +18,7 @@ import pandas as pd
 import soundfile
 from matplotlib.figure import Figure
 
-from denoise import audio, files, mixing
+from denoise import audio, files, losses, mixing
 from denoise.baselines import BASELINES
 from denoise.comparison import by_utterance, main_effects, read_scores
 from denoise.metrics import SCORED
@@ -275,7 +275,9 @@ def signals_of(
 def _histories(card_paths: list[Path], cards: list[dict[str, Any]]) -> pd.DataFrame:
     tables = [
         files.read_table(path.parent / "history.csv").assign(
-            variant=card["variant"], seed=card["seed"], loss_name=card["training"]["loss"]
+            variant=card["variant"],
+            seed=card["seed"],
+            loss_name=losses.label(card["training"]["loss"]),
         )
         for path, card in zip(card_paths, cards, strict=True)
     ]
@@ -331,7 +333,7 @@ def _models(cards: list[dict[str, Any]], histories: pd.DataFrame) -> list[dict[s
             "parameters": card["parameters"],
             "windows": card["training_windows"],
             "best_epoch": int(card["best_epoch"]),
-            "loss": card["training"]["loss"],
+            "loss": losses.label(card["training"]["loss"]),
             "val_loss": card["best_val_loss"],
             "val_pure": _without_penalty(card, histories),
             "minutes": card["wall_time_s"] / 60,
