@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from denoise.errors import UserError
 
 
@@ -111,9 +109,9 @@ def _configure_tensorflow(tf: Any, threads: int, deterministic: bool) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
-def compiled(model: Any) -> Callable[[Sequence[np.ndarray]], list[np.ndarray]]:
-    """A Keras model of several inputs and outputs as a function of arrays, for calls too small to
-    bear the cost of ``predict``."""
+def compiled(model: Any) -> Callable[[Sequence[Any]], list[Any]]:
+    """A Keras model of several inputs and outputs as a function from arrays or tensors to tensors,
+    for calls too small to bear the cost of ``predict``."""
     from keras import backend, ops
 
     if backend.backend() == "tensorflow":
@@ -136,11 +134,7 @@ def compiled(model: Any) -> Callable[[Sequence[np.ndarray]], list[np.ndarray]]:
             with torch.inference_mode():
                 return model(inputs, training=False)
 
-    def call(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        outputs = traced([ops.convert_to_tensor(item) for item in inputs])
-        return [ops.convert_to_numpy(item) for item in outputs]
-
-    return call
+    return lambda inputs: traced([ops.convert_to_tensor(item) for item in inputs])
 
 
 def devices() -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,7 +25,6 @@ from denoise.spectrogram import hann
 
 log = logging.getLogger(__name__)
 
-Step = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 Watch = Callable[[np.ndarray, np.ndarray, np.ndarray], None]
 
 
@@ -65,7 +64,7 @@ class Stream:
         self.n_fft = self.features.settings.stft.n_fft
         self.hop = self.features.settings.stft.hop
         stepped = models.streaming(models.from_dict(card["network"]), model)
-        self._step: Step = compiled(stepped)
+        self._step = compiled(stepped)
         self._shapes = [(1, *state.shape[1:]) for state in stepped.inputs[1:]]
         self._window = hann(self.n_fft)
         self.watch = watch
@@ -78,7 +77,7 @@ class Stream:
 
     def reset(self) -> None:
         """Begin a new stream."""
-        self._states = [np.zeros(shape, np.float32) for shape in self._shapes]
+        self._states: list[Any] = [np.zeros(shape, np.float32) for shape in self._shapes]
         half = self.n_fft // 2
         # As in the transform of a whole recording, the first frame is centred on the first sample.
         self._input = np.zeros(half, np.float32)
@@ -125,7 +124,9 @@ class Stream:
         spectra = scipy.fft.rfft(frames, axis=1).T[None]
         references = self.features.references(spectra)
         encoded = self.features.encode_input(spectra, references)
-        output, *self._states = self._step([encoded, *self._states])
+        # The states stay with the backend: to bring them all here and back would take longer.
+        result, *self._states = self._step([encoded, *self._states])
+        output = np.asarray(result)
         if self.watch is not None:
             self.watch(spectra, output, references)
         enhanced = self.features.decode(output, spectra, references)[0].T

@@ -1,0 +1,117 @@
+"""What a model costs: parameters, operations, training, and the time it takes on one core.
+
+    python benchmarks/cost.py best stream
+    python benchmarks/cost.py stream --soak 3600
+
+Operations are multiplications with an addition (MACs) of the convolutions and dense layers in a
+second of audio. RTF is the time over the length of the audio, once through a minute of it, after
+the network was compiled. A causal model is also timed block by block, as `denoise stream` runs it;
+`--soak` does so for that many seconds of audio and tells the memory of the process along the way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import time
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import psutil
+
+from denoise import backend, cli
+from denoise.enhancement import Enhancer
+from denoise.streaming import Stream, Times
+
+
+def macs_a_second(enhancer: Enhancer) -> float:
+    """MACs of the convolutions in a second of audio, overlapping windows counted twice."""
+    frames = 1000
+    model, card = enhancer.model, enhancer.card
+    fixed = model.inputs[0].shape[2]
+    frames = fixed or frames
+    total = 0.0
+    for layer in model.layers:
+        kernel = getattr(layer, "kernel", None)
+        if kernel is None:
+            continue
+        # Every input position of a transposed convolution, every output position of another.
+        transposed = type(layer).__name__.endswith("Transpose")
+        shape = (layer.input if transposed else layer.output).shape[1:-1]
+        positions = math.prod(frames if size is None else size for size in shape)
+        total += positions * math.prod(kernel.shape)
+    share = enhancer.window / enhancer.hop if enhancer.stream is None else 1.0
+    return float(total / frames * card["rate"] / enhancer.stft.hop * share)
+
+
+def noise(seconds: float, rate: int) -> np.ndarray:
+    """What the models are timed on [shape=(samples,)]; what it is does not matter."""
+    samples = round(seconds * rate)
+    return (0.1 * np.random.default_rng(0).standard_normal(samples)).astype(np.float32)
+
+
+def time_of_blocks(stream: Stream, seconds: float, *, watch: bool = False) -> Times:
+    """The times of blocks of a hop over so many seconds of audio."""
+    stream.warm_up()
+    times, wave = Times(), noise(60, stream.rate)
+    process = psutil.Process()
+    blocks = round(seconds * stream.rate / stream.hop)
+    for number in range(blocks):
+        start = number * stream.hop % (len(wave) - stream.hop)
+        started = time.perf_counter()
+        stream.process(wave[start : start + stream.hop])
+        times.add(time.perf_counter() - started)
+        if watch and (number + 1) % max(1, blocks // 12) == 0:
+            done = (number + 1) * stream.hop / stream.rate
+            print(f"{done:7.0f} s of audio: {process.memory_info().rss / 1e6:.1f} MB", flush=True)
+    return times
+
+
+def cost(name: str) -> dict[str, Any]:
+    """A row of the table."""
+    enhancer = Enhancer.load(cli.find_model(name))
+    wave = noise(60, enhancer.rate)
+    enhancer.enhance(wave)
+    started = time.perf_counter()
+    enhancer.enhance(wave)
+    elapsed = time.perf_counter() - started
+    row = {
+        "model": name,
+        "parameters": enhancer.card["parameters"],
+        "GMAC/s": macs_a_second(enhancer) / 1e9,
+        "RTF": elapsed / 60,
+        "training min": enhancer.card.get("wall_time_s", math.nan) / 60,
+    }
+    if enhancer.stream is not None:
+        times = time_of_blocks(enhancer.stream, 60)
+        row |= {
+            "block ms": 1000 * enhancer.stream.hop / enhancer.rate,
+            "median ms": 1000 * times.quantile(0.5),
+            "99 % ms": 1000 * times.quantile(0.99),
+        }
+    return row
+
+
+def main() -> None:
+    """Print the table, or soak a stream."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("models", nargs="+", help="models, or their folders")
+    parser.add_argument("--soak", type=float, metavar="SECONDS", help="of audio, block by block")
+    options = parser.parse_args()
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    backend.start("tensorflow", threads=1, deterministic=False)
+    if options.soak:
+        stream = Enhancer.load(cli.find_model(options.models[0])).stream
+        if stream is None:
+            raise SystemExit(f"{options.models[0]} is not causal")
+        times = time_of_blocks(stream, options.soak, watch=True)
+        print(times.summary(stream.hop / stream.rate))
+        return
+    table = pd.DataFrame([cost(name) for name in options.models])
+    print(table.round(4).to_string(index=False, na_rep="–"))
+
+
+if __name__ == "__main__":
+    main()
