@@ -32,6 +32,8 @@ def main() -> None:
     plan = make_plan(read_yaml(options.configfile), ROOT / "presets")
     variant = plan.variants[options.variant]
     recipe = variant.recipe
+    if losses.heard(recipe.training.loss):
+        parser.error(f"{variant.name} is trained by what it sounds like: denoise score its output")
     rate, seed = recipe.audio.sample_rate, recipe.data.seed
     (mixtures,) = plan.spectrograms[variant.spectrograms].upstream
     speech, *noise = (

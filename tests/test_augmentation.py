@@ -219,6 +219,20 @@ def test_windows_that_are_not_cached_are_those_of_the_cache(folders):
             np.testing.assert_array_equal(first, second)
 
 
+def test_processes_that_mix_windows_change_nothing(folders):
+    served = []
+    for loaders in (0, 2):
+        chosen = TrainingSettings(batch_size=4, loss="wave", loaders=loaders)
+        windows = training.open_windows(folders / "rendered", chosen, AugmentationSettings(shift=9))
+        windows.shuffle(3)
+        served.append([[np.asarray(part) for part in batch] for batch in windows])
+        windows.close()
+    for one, other in zip(*served, strict=True):
+        np.testing.assert_array_equal(one[0], one[1][..., 0])
+        for first, second in zip(one, other, strict=True):
+            np.testing.assert_array_equal(first, second)
+
+
 def test_training_varies_the_training_windows_alone(folders, tmp_path, monkeypatch):
     turns: list[int | None] = []
     batch = Mixer.batch

@@ -10,7 +10,7 @@ from conftest import hiss, tone_speech
 
 from denoise import cache, files, losses, metrics, training
 from denoise.augmentation import Mixer
-from denoise.differentiable import Decoder
+from denoise.differentiable import Decoder, Encoder
 from denoise.features import Features, FeatureSettings
 from denoise.models.unet import UNetSettings
 from denoise.spectrogram import StftSettings, istft, stft
@@ -51,6 +51,37 @@ def test_the_decoder_gives_the_audio_that_enhancement_gives(settings, samples):
     expected = istft(estimate, features.settings.stft, samples)
     found = np.asarray(Decoder(features, samples)(output, noisy))
     np.testing.assert_allclose(found, expected, atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "samples"),
+    [
+        ({}, WINDOW),
+        ({"target": "clean", "reference": "absolute"}, WINDOW),
+        ({"target": "clean", "target_scaling": {"kind": "min_max"},
+          "input_scaling": {"kind": "standard"}}, WINDOW),
+        ({"target": "clean", "target_scaling": {"kind": "example_min_max"},
+          "input_scaling": {"kind": "example_min_max", "range": [-1, 1]}}, WINDOW),
+        ({"target": "noise", "target_scaling": {"kind": "example_min_max"}}, WINDOW),
+        ({"target": "mask", "stft": {"n_fft": 512, "hop": 256}, "bins": 250}, 5120),
+        ({"target": "mask", "input": "compressed", "stft": {"n_fft": 1199, "hop": 304}}, 8000),
+        ({"target": "complex_mask", "input": "level_and_phase"}, WINDOW),
+        ({"target": "mask_and_phase", "input": "compressed_complex", "bins": 120}, WINDOW),
+    ],
+)  # fmt: skip
+def test_the_encoder_gives_what_the_cache_holds(settings, samples):
+    features = Features(FeatureSettings(floor_db=-70, **settings), SCALES)
+    noisy, clean = NOISY[:, :samples].astype(np.float32), CLEAN[:, :samples].astype(np.float32)
+    spectra = [stft(waves, features.settings.stft) for waves in (noisy, clean)]
+    zero = features.references(spectra[0])
+    encoder = Encoder(features)
+    np.testing.assert_allclose(
+        encoder.input(noisy), features.encode_input(spectra[0], zero), atol=2e-3
+    )
+    found = np.asarray(encoder.target(noisy, clean))
+    expected = features.encode_target(*spectra, zero)
+    # Where a bin is faint, the last digits decide its phase.
+    assert np.mean(np.abs(found - expected) > 5e-3) < 2e-3
 
 
 def numpy_spectra(n_fft: int, hop: int) -> list[np.ndarray]:

@@ -243,12 +243,11 @@ class Recipe(Settings):
                     "and features.target: mask or features.target_scaling with kind: min_max or "
                     "example_min_max and range: [0, 1]"
                 )
-        by_utterance = features.target == "clean" and features.reference == "utterance"
-        if losses.heard(self.training.loss) and by_utterance:
+        if losses.heard(self.training.loss) and features.reference == "utterance":
             name = " + ".join(losses.weights(self.training.loss))
             raise ValueError(
                 f"{name} compares windows of audio, in which the level of the whole utterance is "
-                "not known: use another features.target or features.reference"
+                "not known: use features.reference: window or absolute"
             )
         if activation == "linear":
             return

@@ -1,4 +1,5 @@
-"""Decoding a network's output to a waveform in Keras operations, for losses on the signal.
+"""From waveforms to a network's input and from its output back, in Keras operations, for losses on
+the signal.
 
 The same as `denoise.features` and `denoise.spectrogram` do with NumPy, but with gradients.
 """
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from denoise.features import CIRM_C, CIRM_K, TURN, Features
+from denoise.features import CIRM_C, CIRM_K, TURN, Features, FeatureSettings
 from denoise.spectrogram import StftSettings, hann
 
 _TINY = 1e-8
@@ -115,35 +116,125 @@ class Decoder:
         if settings.target == "noise":
             return (_amplitude(-level),)
         seen = noisy[:, :, : settings.bins]
-        return (self._reference(noisy) * _amplitude(level) / ops.maximum(seen, 1e-7),)
-
-    def _reference(self, noisy: Any) -> Any:
-        from keras import ops
-
-        settings = self.features.settings
-        if settings.reference == "absolute":
-            return settings.reference_magnitude
-        return ops.maximum(ops.max(noisy, axis=(1, 2), keepdims=True), 1e-6)
+        return (_reference(settings, noisy) * _amplitude(level) / ops.maximum(seen, 1e-7),)
 
     def _level(self, scaled: Any, noisy: Any) -> Any:
         """Levels in dB of scaled values, as `features.Scale.undo` has them."""
         from keras import ops
 
-        scale = self.features.scale("target")
-        if scale is not None:
-            add, divide, low, high = scale
-        else:
-            settings = self.features.settings
-            ratio = noisy[:, :, : settings.bins] / self._reference(noisy)
-            levels = ops.maximum(20 * ops.log10(ops.maximum(ratio, 1e-10)), settings.floor_db)
-            lowest = ops.min(levels, axis=(1, 2), keepdims=True)
-            highest = ops.max(levels, axis=(1, 2), keepdims=True)
-            low, high = settings.target_scaling.range
-            divide = ops.maximum(highest - lowest, 1e-3) / (high - low)
-            add = low * divide - (0.0 if settings.target == "noise" else lowest)
+        add, divide, low, high = _scale(self.features, "target", noisy)
         if np.isfinite(low):
             scaled = ops.clip(scaled, low, high)
         return scaled * divide - add
+
+
+class Encoder:
+    """What a network sees and should predict, from waveforms, as `Features` gives it."""
+
+    def __init__(self, features: Features) -> None:
+        self.features = features
+
+    def input(self, noisy: Any) -> Any:
+        """The input [shape=(batch, f, t, channels)] for `noisy` [shape=(batch, samples)]."""
+        from keras import ops
+
+        settings = self.features.settings
+        spectrum = self._spectrum(noisy)
+        size = magnitude(spectrum)
+        seen = size[:, :, : settings.bins]
+        if "compressed" in settings.input:
+            level = ops.power(seen / _reference(settings, size), settings.compression)
+        else:
+            level = self._scaled("input", self._db(seen, size), size)
+        channels = [level]
+        if "complex" in settings.input or "phase" in settings.input:
+            turned = [part[:, :, : settings.bins] / seen for part in spectrum]
+            compressed = "compressed" in settings.input
+            channels += [level * part if compressed else part for part in turned]
+        return _channels(channels)
+
+    def target(self, noisy: Any, clean: Any) -> Any:
+        """The target [shape=(batch, f, t, channels)] for both [shape=(batch, samples)]."""
+        from keras import ops
+
+        settings = self.features.settings
+        spectra = [self._spectrum(waves) for waves in (noisy, clean)]
+        size = magnitude(spectra[0])
+        seen, wanted = (magnitude(spectrum)[:, :, : settings.bins] for spectrum in spectra)
+        if settings.target == "mask":
+            return _channels([ops.minimum(wanted / seen, 1)])
+        if "mask" in settings.target:
+            (a, b), (c, d) = (
+                tuple(part[:, :, : settings.bins] for part in spectrum) for spectrum in spectra
+            )
+            power = ops.square(seen)
+            ratio = ((a * c + b * d) / power, (a * d - b * c) / power)
+            if settings.target == "complex_mask":
+                return _channels([CIRM_K * ops.tanh(CIRM_C / 2 * part) for part in ratio])
+            length = ops.sqrt(ops.square(ratio[0]) + ops.square(ratio[1]))
+            real, imaginary = (part / ops.maximum(length, 1e-10) for part in ratio)
+            real = ops.where(length > 0, real, 1.0)
+            mask = 2 * ops.minimum(length, 1) - 1
+            return _channels([mask, ops.maximum(real, 0) - 1, imaginary])
+        level = self._db(wanted, size)
+        if settings.target == "noise":
+            level = self._db(seen, size) - level
+        return _channels([self._scaled("target", level, size)])
+
+    def _spectrum(self, waves: Any) -> Spectrum:
+        return stft(waves, self.features.settings.stft.n_fft, self.features.settings.stft.hop)
+
+    def _db(self, size: Any, noisy: Any) -> Any:
+        return _db(self.features.settings, size, noisy)
+
+    def _scaled(self, side: str, level: Any, noisy: Any) -> Any:
+        from keras import ops
+
+        add, divide, low, high = _scale(self.features, side, noisy)
+        scaled = (level + add) / divide
+        return ops.clip(scaled, low, high) if np.isfinite(low) else scaled
+
+
+def _channels(parts: list[Any]) -> Any:
+    """Channels [shape=(batch, t, f)] as an input or target [shape=(batch, f, t, channels)]."""
+    from keras import ops
+
+    return ops.swapaxes(ops.stack(parts, axis=-1), 1, 2)
+
+
+def _reference(settings: FeatureSettings, noisy: Any) -> Any:
+    """Magnitude of 0 dB, from all magnitudes of the noisy window."""
+    from keras import ops
+
+    if settings.reference == "absolute":
+        return settings.reference_magnitude
+    return ops.maximum(ops.max(noisy, axis=(1, 2), keepdims=True), 1e-6)
+
+
+def _db(settings: FeatureSettings, size: Any, noisy: Any) -> Any:
+    """Levels of magnitudes in dB."""
+    from keras import ops
+
+    ratio = ops.maximum(size, 1e-10) / _reference(settings, noisy)
+    return ops.maximum(20 * ops.log10(ratio), settings.floor_db)
+
+
+def _scale(features: Features, side: str, noisy: Any) -> tuple[Any, Any, float, float]:
+    """Add, divide and the ends of the scaling of a side, from all magnitudes of the window."""
+    from keras import ops
+
+    scale = features.scale(side)
+    if scale is not None:
+        return scale
+    settings = features.settings
+    levels = _db(settings, noisy[:, :, : settings.bins], noisy)
+    lowest = ops.min(levels, axis=(1, 2), keepdims=True)
+    highest = ops.max(levels, axis=(1, 2), keepdims=True)
+    low, high = getattr(settings, f"{side}_scaling").range
+    divide = ops.maximum(highest - lowest, 1e-3) / (high - low)
+    if side == "target" and settings.target == "noise":
+        lowest = 0.0
+    return low * divide - lowest, divide, low, high
 
 
 def _amplitude(level: Any) -> Any:

@@ -12,12 +12,14 @@ import abc
 import functools
 import logging
 import math
+import multiprocessing
 import resource
 import shutil
 import time
 import zipfile
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,7 +30,7 @@ from pydantic import Field, field_validator, model_validator
 from denoise import backend, files, losses, models
 from denoise.adversarial import AdversarialSettings, Adversary, best_epoch
 from denoise.augmentation import AugmentationSettings, Mixer
-from denoise.differentiable import Decoder
+from denoise.differentiable import Decoder, Encoder
 from denoise.errors import UserError
 from denoise.features import Features, FeatureSettings
 from denoise.models import NetworkSettings
@@ -80,6 +82,9 @@ class TrainingSettings(Settings):
     """At most this many passes over the training windows."""
     batch_size: int = Field(20, ge=1)
     """Windows of a step."""
+    loaders: int = Field(0, ge=0, le=256)
+    """With losses on the waveform: processes that mix windows beside the training, which do not
+    change the result; 0 for a thread, which keeps up with two cores but not with a GPU."""
     accumulate: int = Field(1, ge=1)
     """Parts that a batch is computed in, whose gradients are averaged: the step is the same with
     less memory, but batch normalisation looks at a part. What an epoch leaves over goes into the
@@ -231,8 +236,9 @@ def train(
         history.append(row)
         checkpoints.save(model, history, better=better)
         on_epoch(row)
-    if adversary is not None:
-        adversary.close()
+    for helper in (training, validation, adversary):
+        if helper is not None:
+            helper.close()
     model.set_weights(checkpoints.best_weights())
     _write_model(model, network, out_folder, history, card, training)
     shutil.rmtree(checkpoints.folder)
@@ -243,7 +249,8 @@ def _warn_of_slow_averages(model: keras.Model, network: NetworkSettings, updates
 
     momentum = getattr(network, "norm_momentum", 0.0)
     rest = momentum**updates
-    normalised = any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers)
+    layers = _network(model).layers
+    normalised = any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers)
     if normalised and rest > 0.01:
         log.warning(
             "after all %d updates, batch normalisation's running averages will still hold %.0f %% "
@@ -271,44 +278,37 @@ def _allow_many_open_files() -> None:
 def open_windows(
     folder: Path, settings: TrainingSettings, augmentation: AugmentationSettings | None = None
 ) -> Windows:
-    """The windows of a cache folder, with their audio if the loss needs it.
+    """The windows of a cache folder, as audio if the loss hears it.
 
     Those that were not cached are rendered, and varied by `augmentation` when they are shuffled.
     """
     manifest = files.read_json(folder / "manifest.json")
     batch_size = settings.batch_size // settings.accumulate
     heard = losses.heard(settings.loss)
-    mixer = None
-    if heard or not manifest["shards"]:
-        mixer = Mixer(files.read_table(manifest["mixtures"]), manifest["rate"], augmentation)
-    if manifest["shards"]:
+    if manifest["shards"] and not heard:
         shards = [tuple(folder / shard[side] for side in _SIDES) for shard in manifest["shards"]]
-        return CachedWindows(shards, batch_size, mixer)
-    assert mixer is not None
+        return CachedWindows(shards, batch_size)
     features = Features(FeatureSettings.model_validate(manifest["features"]), manifest["scales"])
-    return RenderedWindows(features, batch_size, mixer, heard=heard)
+    make = functools.partial(_mixer, manifest["mixtures"], manifest["rate"], augmentation)
+    if heard:
+        return HeardWindows(features, batch_size, make, settings.loaders)
+    return RenderedWindows(features, batch_size, make())
+
+
+def _mixer(table: str, rate: int, augmentation: AugmentationSettings | None) -> Mixer:
+    return Mixer(files.read_table(table), rate, augmentation)
 
 
 class Windows(abc.ABC):
-    """Training or validation windows, served in batches in an order given by a seed.
-
-    Parameters
-    ----------
-    count
-        How many there are.
-    mixer
-        Renders their audio.
-    heard
-        Whether the audio comes together with the target.
-    """
+    """Training or validation windows, served in batches in an order given by a seed."""
 
     item_shape: tuple[int, int, int]
-    """Shape of an input: frequencies, frames and channels."""
+    """Shape of a network's input: frequencies, frames and channels."""
     outputs: int
-    """Channels of a target."""
+    """Channels of a network's output."""
 
-    def __init__(self, count: int, batch_size: int, mixer: Mixer | None, *, heard: bool) -> None:
-        self.count, self.batch_size, self.mixer, self.heard = count, batch_size, mixer, heard
+    def __init__(self, count: int, batch_size: int) -> None:
+        self.count, self.batch_size = count, batch_size
         self.order = np.arange(count)
         self.turn: int | None = None
 
@@ -320,58 +320,50 @@ class Windows(abc.ABC):
     def __len__(self) -> int:
         return -(-self.count // self.batch_size)
 
-    def batch(self, number: int) -> tuple[Any, Any]:
-        """Input and target [shape=(batch, frequency, time, channels)], float32, as tensors: those
-        who compute with the target would else be given arrays by some backends.
-
-        If the audio is heard, the target is a dictionary of ``target`` and ``waves`` [shape=(batch,
-        samples, 2)], noisy and clean.
-        """
-        from keras import ops
-
-        chosen = self.order[number * self.batch_size : (number + 1) * self.batch_size]
-        waves = None
-        if self.mixer is not None:
-            waves = self.mixer.batch(chosen, self.turn)
-        inputs, targets = map(ops.convert_to_tensor, self._spectra(number, chosen, waves))
-        if not self.heard:
-            return inputs, targets
-        return inputs, {"target": targets, "waves": ops.convert_to_tensor(waves)}
+    def chosen(self, number: int) -> np.ndarray:
+        """Which windows make the batch `number` of this turn."""
+        return self.order[number * self.batch_size : (number + 1) * self.batch_size]
 
     @abc.abstractmethod
-    def _spectra(
-        self, number: int, chosen: np.ndarray, waves: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Input and target of the windows `chosen`, the batch `number` of this turn."""
+    def batch(self, number: int) -> tuple[Any, Any]:
+        """What the model is trained with, as tensors: those who compute with the target would else
+        be given arrays by some backends."""
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
         """All batches of a turn; another thread makes the next while one is computed with."""
         with ThreadPoolExecutor(1) as thread:
-            waiting = [thread.submit(self.batch, 0)]
-            for number in range(len(self)):
-                if number + 1 < len(self):
-                    waiting.append(thread.submit(self.batch, number + 1))
-                yield waiting.pop(0).result()
+            yield from _ahead(thread, self.batch, range(len(self)), 1)
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to close
+        """End the processes that make batches, if there are any."""
+
+
+def _ahead(pool: Executor, make: Callable[[Any], Any], items: Iterable[Any], ahead: int) -> Any:
+    """The results for all items in order, of which `ahead` are made beforehand."""
+    waiting: deque[Future[Any]] = deque()
+    for item in items:
+        waiting.append(pool.submit(make, item))
+        if len(waiting) > ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 class CachedWindows(Windows):
-    """Windows of a memory-mapped cache.
+    """Input and target spectrograms [shape=(batch, frequency, time, channels)], float32, of a
+    memory-mapped cache.
 
     Parameters
     ----------
     paths
         Input and target of each shard.
-    mixer
-        Renders audio that is indexed like the cache, to come together with the target.
     """
 
-    def __init__(
-        self, paths: list[tuple[Path, ...]], batch_size: int, mixer: Mixer | None = None
-    ) -> None:
+    def __init__(self, paths: list[tuple[Path, ...]], batch_size: int) -> None:
         self.paths = paths
         self._map()
         lengths = [len(shard) for shard, _ in self.maps]
-        super().__init__(sum(lengths), batch_size, mixer, heard=mixer is not None)
+        super().__init__(sum(lengths), batch_size)
         self.shards = np.repeat(np.arange(len(lengths)), lengths)
         self.rows = np.concatenate([np.arange(length) for length in lengths])
         self.item_shape = self.maps[0][0].shape[1:]
@@ -380,42 +372,121 @@ class CachedWindows(Windows):
     def _map(self) -> None:
         self.maps = [(files.load_array(one), files.load_array(two)) for one, two in self.paths]
 
-    def _spectra(
-        self, number: int, chosen: np.ndarray, waves: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def batch(self, number: int) -> tuple[Any, Any]:
+        """Input and target of a batch."""
+        from keras import ops
+
         if number % _MAP_BATCHES == 0:
             # Until it is mapped anew, every page that was read counts as memory of this process.
             self._map()
+        chosen = self.chosen(number)
         places = list(zip(self.shards[chosen], self.rows[chosen], strict=True))
         inputs, targets = (
             np.stack([self.maps[shard][side][row] for shard, row in places]).astype(np.float32)
             for side in (0, 1)
         )
-        return inputs, targets
+        return ops.convert_to_tensor(inputs), ops.convert_to_tensor(targets)
 
 
 class RenderedWindows(Windows):
-    """Windows whose audio and spectrograms are made when they are asked for."""
+    """The same of windows whose audio and spectrograms are made when they are asked for."""
+
+    def __init__(self, features: Features, batch_size: int, mixer: Mixer) -> None:
+        super().__init__(len(mixer.rows), batch_size)
+        self.features, self.mixer = features, mixer
+        self.item_shape, self.outputs = _shapes(features, mixer)
+
+    def batch(self, number: int) -> tuple[Any, Any]:
+        """Input and target of a batch."""
+        from keras import ops
+
+        waves = self.mixer.batch(self.chosen(number), self.turn)
+        inputs, targets = _spectrograms(self.features, waves)
+        return ops.convert_to_tensor(inputs), ops.convert_to_tensor(targets)
+
+
+class HeardWindows(Windows):
+    """The audio of windows: noisy [shape=(batch, samples)], and noisy and clean [shape=(batch,
+    samples, 2)], float32.
+
+    Parameters
+    ----------
+    features
+        What the network will see of them.
+    make
+        Gives what renders them.
+    processes
+        How many render batches beforehand; with 0 a thread does.
+    """
 
     def __init__(
-        self, features: Features, batch_size: int, mixer: Mixer, *, heard: bool = False
+        self, features: Features, batch_size: int, make: Callable[[], Mixer], processes: int = 0
     ) -> None:
-        super().__init__(len(mixer.rows), batch_size, mixer, heard=heard)
-        self.features = features
-        one = np.zeros(1, int)
-        inputs, targets = self._spectra(0, one, mixer.batch(one))
-        self.item_shape, self.outputs = inputs.shape[1:], targets.shape[-1]
+        self.mixer = make()
+        super().__init__(len(self.mixer.rows), batch_size)
+        self.item_shape, self.outputs = _shapes(features, self.mixer)
+        self.processes, self._make = processes, make
+        self._pool: ProcessPoolExecutor | None = None
 
-    def _spectra(
-        self, number: int, chosen: np.ndarray, waves: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        assert waves is not None
-        noisy, clean = (stft(waves[..., side], self.features.settings.stft) for side in (0, 1))
-        references = self.features.references(noisy)
-        return (
-            self.features.encode_input(noisy, references),
-            self.features.encode_target(noisy, clean, references),
-        )
+    def batch(self, number: int) -> tuple[Any, Any]:
+        """Noisy, and noisy with clean, of a batch."""
+        return self._tensors(self.mixer.batch(self.chosen(number), self.turn))
+
+    def _tensors(self, waves: np.ndarray) -> tuple[Any, Any]:
+        from keras import ops
+
+        return ops.convert_to_tensor(waves[..., 0]), ops.convert_to_tensor(waves)
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        """All batches of a turn, made beforehand by other processes if there are any."""
+        if not self.processes:
+            yield from super().__iter__()
+            return
+        if self._pool is None:
+            # Forked, they would share what the backend holds.
+            self._pool = ProcessPoolExecutor(
+                self.processes,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=_start_loader,
+                initargs=(self._make,),
+            )
+        jobs = ((self.chosen(number), self.turn) for number in range(len(self)))
+        for waves in _ahead(self._pool, _load, jobs, 2 * self.processes):
+            yield self._tensors(waves)
+
+    def close(self) -> None:
+        """End the processes."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+
+
+_loader: list[Mixer] = []
+"""What renders windows in a process of its own."""
+
+
+def _start_loader(make: Callable[[], Mixer]) -> None:
+    _loader[:] = [make()]
+
+
+def _load(job: tuple[np.ndarray, int | None]) -> np.ndarray:
+    return _loader[0].batch(*job)
+
+
+def _spectrograms(features: Features, waves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Input and target of noisy and clean windows [shape=(batch, samples, 2)]."""
+    noisy, clean = (stft(waves[..., side], features.settings.stft) for side in (0, 1))
+    references = features.references(noisy)
+    return (
+        features.encode_input(noisy, references),
+        features.encode_target(noisy, clean, references),
+    )
+
+
+def _shapes(features: Features, mixer: Mixer) -> tuple[tuple[int, int, int], int]:
+    """The shape of an input, and the channels of a target."""
+    inputs, targets = _spectrograms(features, mixer.batch(np.zeros(1, int)))
+    return inputs.shape[1:], targets.shape[-1]
 
 
 def _train_epoch(
@@ -462,10 +533,9 @@ def _heard(model: keras.Model, batch: tuple[Any, Any]) -> tuple[np.ndarray, np.n
     """The audio of a batch [shape=(batch, samples, 2)] and what the network makes of it."""
     from keras import ops
 
-    inputs, wanted = batch
-    output = ops.convert_to_tensor(model.predict_on_batch(inputs))
-    enhanced = model.decode(output, wanted["waves"][..., 0])
-    return ops.convert_to_numpy(wanted["waves"]), ops.convert_to_numpy(enhanced)
+    noisy, waves = batch
+    output = ops.convert_to_tensor(model.predict_on_batch(noisy))
+    return ops.convert_to_numpy(waves), ops.convert_to_numpy(model.decode(output, noisy))
 
 
 def _validate(
@@ -518,7 +588,7 @@ def _clock(seconds: float) -> str:
 
 def _reseed(model: keras.Model, seed: int) -> None:
     """Set the state of every random layer, so that an epoch does not depend on those before."""
-    for number, layer in enumerate(model.layers):
+    for number, layer in enumerate(_network(model).layers):
         generator = getattr(layer, "seed_generator", None)
         if generator is not None:
             state = np.array([item_seed(seed, number) % 2**31, 0])
@@ -540,7 +610,8 @@ def compiled(
     heard = losses.heard(settings.loss)
     if heard:
         measure = losses.on_signals(settings.loss)
-        model = _with_signal_loss(model, measure, cache_folder, adversary)
+        metrics = bool(settings.metrics)
+        model = _with_signal_loss(model, measure, cache_folder, adversary, metrics=metrics)
     jit = settings.xla
     if jit == "auto":
         jit = backend.has_gpu() or settings.backend == "jax"
@@ -556,44 +627,54 @@ def compiled(
 
 
 def _with_signal_loss(
-    model: keras.Model,
+    network: keras.Model,
     measure: losses.Measure,
     cache_folder: Path,
-    adversary: Adversary | None = None,
+    adversary: Adversary | None,
+    *,
+    metrics: bool,
 ) -> keras.Model:
-    """The same network, trained by what its output sounds like."""
+    """A model from noisy audio to the network's output, trained by what that sounds like."""
     import keras
     from keras import ops
 
     manifest = files.read_json(cache_folder / "manifest.json")
     features = Features(FeatureSettings.model_validate(manifest["features"]), manifest["scales"])
-    decode = Decoder(features, manifest["samples"])
+    encoder, decode = Encoder(features), Decoder(features, manifest["samples"])
     decode.prepare()
+
+    class Encode(keras.layers.Layer):
+        def call(self, noisy: Any) -> Any:
+            return encoder.input(noisy)
+
+        def compute_output_shape(self, shape: Any) -> Any:
+            return (None, *network.inputs[0].shape[1:])
 
     class SignalModel(keras.Model):
         def compute_loss(
             self, x: Any = None, y: Any = None, y_pred: Any = None, *rest: Any, **options: Any
         ) -> Any:
-            noisy, clean = y["waves"][..., 0], y["waves"][..., 1]
+            noisy, clean = y[..., 0], y[..., 1]
             enhanced = decode(y_pred, noisy)
             loss = ops.mean(measure(clean, enhanced)) + sum(self.losses)
             return loss if adversary is None else loss + adversary.loss(clean, noisy, enhanced)
 
         def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-            return super().compute_metrics(x, y["target"], y_pred, sample_weight)
+            target = encoder.target(y[..., 0], y[..., 1]) if metrics else y_pred
+            return super().compute_metrics(x, target, y_pred, sample_weight)
 
-    trained = SignalModel(model.inputs, model.outputs[0], name=model.name)
-    trained.decode = decode
+    noisy = keras.Input((manifest["samples"],), dtype="float32")
+    seen = Encode(dtype="float32")(noisy)
+    trained = SignalModel(noisy, network(seen), name=network.name)
+    trained.network, trained.decode = network, decode
     if adversary is not None:
         trained.judge = adversary.judge
     return trained
 
 
 def _network(model: keras.Model) -> keras.Model:
-    """The network alone of a model that is trained, without what judges it."""
-    import keras
-
-    return keras.Model(model.inputs, model.outputs[0])
+    """The network alone of a model that is trained, without what hears and judges it."""
+    return getattr(model, "network", model)
 
 
 def _start_from(path: Path, model: keras.Model) -> None:
