@@ -20,7 +20,7 @@ import numpy as np
 from pydantic import Field
 
 from denoise.differentiable import magnitude, stft
-from denoise.metrics import Undefined, pesq, si_sdr
+from denoise.quality import Undefined, pesq, si_sdr
 from denoise.settings import Settings
 
 if TYPE_CHECKING:

@@ -16,56 +16,21 @@ import numpy as np
 from scipy.linalg import solve_toeplitz
 
 from denoise.audio import resample
-
-_SILENCE = 1e-10  # mean power, -100 dBFS
-
-
-class Undefined(ValueError):
-    """The measure has no value for this input; the text says why."""
-
-
-def _power(signal: np.ndarray) -> float:
-    return float(np.mean(np.square(signal, dtype=np.float64)))
-
-
-def _need_signals(clean: np.ndarray, estimate: np.ndarray) -> None:
-    if len(clean) == 0:
-        raise Undefined("no samples")
-    if not (np.isfinite(clean).all() and np.isfinite(estimate).all()):
-        raise Undefined("NaN or infinite samples")
-    if _power(clean) < _SILENCE:
-        raise Undefined("silent reference")
-    if _power(estimate) < _SILENCE:
-        raise Undefined("silent estimate")
+from denoise.quality import Undefined, need_signals, pesq, power, si_sdr
 
 
 def mse(clean: np.ndarray, estimate: np.ndarray) -> float:
     """Mean squared error of the waveform, in squared full-scale units."""
-    return _power(np.asarray(clean, np.float64) - estimate)
+    return power(np.asarray(clean, np.float64) - estimate)
 
 
 def snr(clean: np.ndarray, estimate: np.ndarray) -> float:
     """Signal-to-noise ratio in dB, the noise being ``estimate - clean``."""
-    _need_signals(clean, estimate)
+    need_signals(clean, estimate)
     error = mse(clean, estimate)
     if error == 0:
         raise Undefined("identical signals")
-    return 10 * np.log10(_power(clean) / error)
-
-
-def si_sdr(clean: np.ndarray, estimate: np.ndarray) -> float:
-    """Scale-invariant signal-to-distortion ratio in dB.
-
-    J. Le Roux, S. Wisdom, H. Erdogan, J. R. Hershey, "SDR - half-baked or well done?", ICASSP 2019.
-    """
-    _need_signals(clean, estimate)
-    clean = np.asarray(clean, np.float64)
-    estimate = np.asarray(estimate, np.float64)
-    target = np.dot(estimate, clean) / np.dot(clean, clean) * clean
-    error = _power(estimate - target)
-    if error <= 1e-15 * _power(estimate):
-        raise Undefined("identical signals")
-    return 10 * np.log10(max(_power(target), 1e-30) / error)
+    return 10 * np.log10(power(clean) / error)
 
 
 def _frames(signal: np.ndarray, rate: int) -> np.ndarray:
@@ -83,36 +48,12 @@ def segmental_snr(clean: np.ndarray, estimate: np.ndarray, rate: int) -> float:
 
     P. C. Loizou, "Speech Enhancement: Theory and Practice", 2nd ed., section 11.1.
     """
-    _need_signals(clean, estimate)
+    need_signals(clean, estimate)
     reference = _frames(clean, rate)
     error = reference - _frames(estimate, rate)
     tiny = np.finfo(np.float64).eps
     ratio = np.sum(reference**2, 1) / (np.sum(error**2, 1) + tiny) + tiny
     return float(np.clip(10 * np.log10(ratio), -10, 35).mean())
-
-
-def pesq(clean: np.ndarray, estimate: np.ndarray, rate: int, mode: str) -> float:
-    """PESQ as MOS-LQO: ITU-T P.862.1 (``nb``) or P.862.2 (``wb``, 16 kHz only)."""
-    from pesq import PesqError
-    from pesq import pesq as run
-
-    _need_signals(clean, estimate)
-    if rate not in (8000, 16000) or (mode == "wb" and rate != 16000):
-        raise Undefined(f"PESQ {mode} is not defined at {rate} Hz")
-    if len(clean) < rate / 4:
-        raise Undefined("shorter than 0.25 s")
-    try:
-        value = float(run(rate, np.asarray(clean), np.asarray(estimate), mode))
-    except (PesqError, ValueError) as error:
-        raise Undefined(f"PESQ: {_text(error)}") from None
-    if not 0.9 < value < 5:
-        raise Undefined(f"PESQ gave {value:g}")
-    return value
-
-
-def _text(error: Exception) -> str:
-    first = error.args[0] if error.args else repr(error)
-    return first.decode() if isinstance(first, bytes) else str(first)
 
 
 def stoi(clean: np.ndarray, estimate: np.ndarray, rate: int, *, extended: bool = False) -> float:
@@ -122,7 +63,7 @@ def stoi(clean: np.ndarray, estimate: np.ndarray, rate: int, *, extended: bool =
     """
     from pystoi import stoi as run
 
-    _need_signals(clean, estimate)
+    need_signals(clean, estimate)
     if len(clean) < 0.4 * rate:
         raise Undefined("shorter than 0.4 s")
     with warnings.catch_warnings():
@@ -243,7 +184,7 @@ def composite(
     `pesq_score` is wide-band at 16 kHz, as is the custom, and narrow-band at 8 kHz, as in the
     paper.  Each is limited to [1, 5].
     """
-    _need_signals(clean, estimate)
+    need_signals(clean, estimate)
     llr = log_likelihood_ratio(clean, estimate, rate)
     wss = weighted_spectral_slope(clean, estimate, rate)
     seg = segmental_snr(clean, estimate, rate)
