@@ -78,8 +78,8 @@ def test_a_killed_training_resumes_to_the_same_result(caches, tmp_path):
     # SIGKILL in the middle of the third epoch, of 7 training and 3 validation parts each.
     code = (
         "import os, sys; from pathlib import Path; from test_training import run, training;"
-        "batch, served = training.Windows.batch, [];"
-        "training.Windows.batch = lambda self, n: served.append(n) or ("
+        "batch, served = training.CachedWindows.batch, [];"
+        "training.CachedWindows.batch = lambda self, n: served.append(n) or ("
         "    os.kill(os.getpid(), 9) if len(served) == 24 else batch(self, n));"
         f"run({{k: Path(v) for k, v in eval(sys.argv[1]).items()}}, Path(sys.argv[2]),"
         f"**{changes!r})"
