@@ -129,17 +129,11 @@ class Adversary:
         if len(self._waiting) <= _LAG:
             return None
         ready = self._waiting.popleft()
-        known = [
-            (pair, score)
-            for pair, score in zip(
-                ready.pairs, [each.result() for each in ready.scores], strict=True
-            )
-            if np.isfinite(score)
-        ]
-        again = self._replayed(len(noisy))
-        self._past.extend(known[: len(noisy)])
-        shown = [*known, *again]
-        perfect = _pairs(ready.pairs[: len(noisy), :, 1], ready.pairs[: len(noisy), :, 1])
+        count = len(ready.pairs) // 2  # the outputs, then the noisy windows
+        scored = list(zip(ready.pairs, [each.result() for each in ready.scores], strict=True))
+        shown = [item for item in scored if np.isfinite(item[1])] + self._replayed(count)
+        self._past.extend(item for item in scored[:count] if np.isfinite(item[1]))
+        perfect = _pairs(ready.pairs[:count, :, 1], ready.pairs[:count, :, 1])
         pairs = np.concatenate(
             [perfect, *([np.stack([pair for pair, _ in shown])] if shown else [])]
         )

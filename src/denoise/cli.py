@@ -179,15 +179,14 @@ def ready_folder() -> Path:
 
 
 def find_model(name: str) -> Path:
-    """The folder of a model by name or path: those that come with the program go first."""
-    for folder in (Path(name), ready_folder() / name):
-        if (folder / "card.json").is_file():
-            return folder
+    """The folder of a model by path or name: those trained here go before those that are ready."""
     if Path(name).is_dir():
         return Path(name)
     table = trained_models()
     trained = table[table["variant"] == name] if len(table) else table
     if trained.empty:
+        if (ready_folder() / name / "card.json").is_file():
+            return ready_folder() / name
         ready = (name for name in READY if (ready_folder() / name / "card.json").is_file())
         known = list(dict.fromkeys([*ready, *(table["variant"] if len(table) else ())]))
         raise UserError(
@@ -202,7 +201,7 @@ def run_enhance(options: argparse.Namespace) -> None:
         raise UserError(f"--overlap {options.overlap:g} must be between 0 and 0.9")
     jobs = _output_paths(options.inputs, options.output)
     _check_targets(jobs, plot=options.plot, force=options.force)
-    folder = find_model(options.model or READY[0])
+    folder = find_model(options.model or str(ready_folder() / READY[0]))
     # Headers are looked at before the network is loaded, so that a wrong name is told at once.
     for source, _ in jobs:
         _check_readable(source)

@@ -174,6 +174,7 @@ class Recipe(Settings):
     def _check(self) -> Recipe:
         models.check_shape(self.network, self.features.shape(self.mixing.window))
         self._check_range()
+        self._check_judged()
         if getattr(self.network, "causal", False):
             self._check_causal()
         if self.augmentation.active and self.features.cache:
@@ -215,6 +216,15 @@ class Recipe(Settings):
                 f"{self.features.stft.n_fft}"
             )
         return self
+
+    def _check_judged(self) -> None:
+        """Refuse to learn PESQ where it is not defined."""
+        rate = self.audio.sample_rate
+        if self.training.adversarial.kind == "metric" and rate not in {8000, 16000}:
+            raise ValueError(
+                f"training.adversarial.kind metric learns PESQ, which audio.sample_rate {rate} Hz "
+                "does not have: use 8000 or 16000"
+            )
 
     def _check_causal(self) -> None:
         """Refuse features for which a causal network would have to know later audio."""

@@ -58,9 +58,15 @@ def export(folder: Path, kind: str, target: Path, frames: int | None = None) -> 
     count = frames or own or (1 if stepped else card["input_shape"][1])
     free = frames is None and own is None and not stepped and kind != "litert"
     about = describe(card, model, None if free else count)
-    with _quiet(), files.replacing(target) as temporary:
-        _write(model, kind, temporary, None if free else count)
-        _attach(temporary, kind, about)
+    try:
+        with _quiet(), files.replacing(target) as temporary:
+            _write(model, kind, temporary, None if free else count)
+            _attach(temporary, kind, about)
+    except ImportError as error:
+        raise UserError(
+            f"exporting to {kind} needs a library that is not installed ({error}): pip install "
+            "onnx tf2onnx"
+        ) from None
     return about
 
 
