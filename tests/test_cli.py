@@ -226,6 +226,9 @@ def test_the_model_that_is_ready_is_the_default_whatever_is_trained(tmp_path, mo
     ready = ready_card(tmp_path / "ready", "best")
     assert cli.find_model("best") == ready
     assert cli.find_model(str(ready)) == ready
+    own = {"variant": "best", "seed": 0, "rate": 8000, "parameters": 1}
+    files.write_json(tmp_path / "results/models/best/seed0/card.json", own)
+    assert cli.find_model("best") == Path("results/models/best/seed0")
     with pytest.raises(UserError, match=r"no model 'bist' .did you mean 'best'\?.: there are best"):
         cli.find_model("bist")
 

@@ -58,6 +58,16 @@ def test_the_default_configuration_is_valid():
         ({"set": {"training.loss": {"huber": 1}}}, "huber compares spectrograms and cannot be"),
         ({"set": {"training.loss": {"wave": 0}}}, "the weight 0 of wave must be positive"),
         ({"set": {"training.loss": {}}}, "name at least one loss"),
+        (
+            {
+                "set": {
+                    "training.loss": "wave",
+                    "training.adversarial.kind": "metric",
+                    "audio.sample_rate": 22050,
+                }
+            },
+            "learns PESQ, which audio.sample_rate 22050 Hz",
+        ),
         ({"set": {"training.start_from": "huber"}}, "'huber' is neither a variant.* nor a folder"),
         (
             {"set": {"network": {"name": "temporal_unet", "causal": True, "fold": 1}}},
