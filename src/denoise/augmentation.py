@@ -19,6 +19,7 @@ _TALKERS = (3, 8)
 _SECOND_DB = (-10.0, 0.0)
 _FAINT_DB = -30.0
 _DRAWS = 8
+_TREBLE_DB = (-36.0, -14.0)
 Generator = np.random.Generator
 
 
@@ -33,6 +34,14 @@ class AugmentationSettings(Settings):
     """Windows of speech start up to so many samples earlier or later."""
     gain_range_db: tuple[float, float] = (0, 0)
     """The level of noisy and clean changes by as many dB, drawn evenly."""
+    speech_speed_range: tuple[float, float] = (1, 1)
+    """Speech is played so many times as fast, drawn evenly in octaves: pitch and formants move along
+    (Ko, Peddinti, Povey & Khudanpur, Interspeech 2015)."""
+    noise_speed_range: tuple[float, float] = (1, 1)
+    """Recorded noise is played so many times as fast, drawn evenly in octaves."""
+    treble: float = Field(0, ge=0, le=1)
+    """Share of the windows whose speech is given overtones, at 16 kHz above 3 to 5 kHz, as
+    speech recorded closer or compressed less has them (Makhoul & Berouti, ICASSP 1979)."""
     equalise: float = Field(0, ge=0, le=1)
     """Share of the windows whose speech, and share of those whose noise, pass through a random
     filter of second order (Valin, MMSP 2018)."""
@@ -51,10 +60,12 @@ class AugmentationSettings(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> AugmentationSettings:
-        for name in ("snr_range_db", "gain_range_db"):
+        for name in ("snr_range_db", "gain_range_db", "speech_speed_range", "noise_speed_range"):
             pair = getattr(self, name)
             if pair is not None and pair[0] > pair[1]:
                 raise ValueError(f"{name} {list(pair)} must go from low to high")
+            if name.endswith("speed_range") and not 0.25 <= pair[0] <= pair[1] <= 4:
+                raise ValueError(f"{name} {list(pair)} must lie within 0.25 and 4")
         if self.babble + self.shaped_noise > 1:
             raise ValueError(
                 f"babble {self.babble:g} and shaped_noise {self.shaped_noise:g} are shares of the "
@@ -106,12 +117,17 @@ class Mixer:
     def _varied(self, row: dict, seed: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng(seed)
         settings = self.settings
-        clean, own = sources(_shifted(row, settings.shift, rng), self.packs, self.rate)
-        noise = self._noise(row, own, rng)
+        row = _shifted(row, settings.shift, rng)
+        room = (row["recording_samples"] - row["speech_offset"]) / row["samples"]
+        speed = min(_drawn_speed(settings.speech_speed_range, rng), max(room, 1))
+        clean, along = self._played(row, speed)
+        noise = self._noise(row, along, rng)
         if rng.random() < settings.second_noise:
             below = 10 ** (rng.uniform(*_SECOND_DB) / 20)
             second = self._other_noise(rng)
             noise = noise + below * _loudness(noise) / _loudness(second) * second
+        if settings.treble and rng.random() < settings.treble:
+            clean = excited(clean, rng)
         if rng.random() < settings.equalise:
             clean = equalised(clean, rng)
         if rng.random() < settings.equalise:
@@ -128,13 +144,27 @@ class Mixer:
         pair *= min(1.0, PEAK / max(np.abs(pair[0]).max(), 1e-9))
         return pair[0], pair[1]
 
-    def _noise(self, row: dict, own: np.ndarray, rng: Generator) -> np.ndarray:
+    def _played(self, row: dict, speed: float) -> tuple[np.ndarray, np.ndarray]:
+        """Speech and noise of a row, `speed` times as fast."""
+        samples = row["samples"]
+        if speed == 1:
+            return sources(row, self.packs, self.rate)
+        longer = sources({**row, "samples": round(samples * speed)}, self.packs, self.rate)
+        return sped(longer[0], samples), sped(longer[1], samples)
+
+    def _noise(self, row: dict, along: np.ndarray, rng: Generator) -> np.ndarray:
+        """The noise for a row, which was recorded `along` with its speech if it is paired."""
         kind = rng.random()
         if kind < self.settings.babble:
             return self._babble(row, rng)
         if kind < self.settings.babble + self.settings.shaped_noise:
-            return shaped_noise(len(own), self.rate, rng)
-        return own if self.settings.snr_range_db is None else self._other_noise(rng)
+            return shaped_noise(len(along), self.rate, rng)
+        if self.settings.snr_range_db is not None:
+            return self._other_noise(rng)
+        return along if row["paired"] else self._recorded(row, rng)
+
+    def _recorded(self, row: dict, rng: Generator) -> np.ndarray:
+        return self._played(row, _drawn_speed(self.settings.noise_speed_range, rng))[1]
 
     def _other_noise(self, rng: Generator) -> np.ndarray:
         """The noise of any row, at any place of its recording that is not a gap."""
@@ -143,7 +173,7 @@ class Mixer:
             if not other["paired"]:
                 room = other["noise_samples"] - other["samples"]
                 other["noise_offset"] = int(rng.integers(max(room, other["noise_samples"] // 2, 1)))
-            noise = sources(other, self.packs, self.rate)[1]
+            noise = self._recorded(other, rng)
             if audio.rms(noise) > 10 ** (_FAINT_DB / 20) * self._level(other):
                 break
         return noise
@@ -183,6 +213,18 @@ def _shifted(row: dict, most: int, rng: Generator) -> dict:
     return shifted
 
 
+def _drawn_speed(span: tuple[float, float], rng: Generator) -> float:
+    return span[0] if span[0] == span[1] else float(2 ** rng.uniform(*np.log2(span)))
+
+
+def sped(wave: np.ndarray, samples: int) -> np.ndarray:
+    """All of `wave` [shape=(any,)] in `samples` samples."""
+    import soxr
+
+    played = soxr.resample(wave, len(wave), samples, quality="LQ")
+    return np.pad(played[:samples], (0, max(samples - len(played), 0)))
+
+
 def _loudness(wave: np.ndarray) -> float:
     return max(float(audio.rms(wave)), 1e-6)
 
@@ -197,6 +239,18 @@ def equalised(wave: np.ndarray, rng: Generator) -> np.ndarray:
     above, below = rng.uniform(-_POLE, _POLE, (2, 2))
     filtered = signal.lfilter([1, *above], [1, *below], wave)
     return filtered * (float(audio.rms(wave)) / _loudness(filtered))
+
+
+def excited(wave: np.ndarray, rng: Generator) -> np.ndarray:
+    """`wave` [shape=(samples,)] with overtones: its middle, rectified, above 3/16 to 5/16 of `rate`
+    and 14 to 36 dB below the whole."""
+    from scipy import signal
+
+    middle = signal.butter(2, (1 / 8, 1 / 2), "bandpass", output="sos")
+    above = signal.butter(4, rng.uniform(3 / 8, 5 / 8), "highpass", output="sos")
+    overtones = signal.sosfilt(above, np.abs(signal.sosfilt(middle, wave)))
+    level = 10 ** (rng.uniform(*_TREBLE_DB) / 20) * audio.rms(wave)
+    return wave + level / _loudness(overtones) * overtones
 
 
 def shaped_noise(samples: int, rate: int, rng: Generator) -> np.ndarray:
