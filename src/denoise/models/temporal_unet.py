@@ -138,21 +138,23 @@ def _graph(
         y = convolve(x, f"{name}_spread", filters, dilation=dilation)
         return x + convolve(y, f"{name}_merge", filters, (1, 1), start="zeros", active=False)
 
+    # What is causal starts without delay: only the residual blocks, which start at zero, look back.
+    frames = 1 if settings.causal else 3
     x = ops.transpose(inputs, (0, 2, 1, 3))
     x = layers.Reshape((-1, x.shape[2] // settings.fold, x.shape[3] * settings.fold))(x)
     skips = []
     for level, filters in enumerate(settings.filters):
         if level:
             skips.append(x)
-            x = convolve(x, f"down{level}", filters, (3, 4), stride=2)
+            x = convolve(x, f"down{level}", filters, (frames, 4), stride=2)
         else:
-            x = convolve(x, "first", filters)
+            x = convolve(x, "first", filters, (frames, 3))
         x = residual(x, f"encode{level}")
     for number, dilation in enumerate(settings.dilations):
         x = residual(x, f"block{number}", dilation)
     for level, filters in reversed(list(enumerate(settings.filters[:-1]))):
         x = ops.concatenate([ops.repeat(x, 2, axis=2), skips[level]], axis=-1)
-        x = convolve(x, f"up{level}", filters)
+        x = convolve(x, f"up{level}", filters, (frames, 3))
         x = residual(x, f"decode{level}")
     last = builder.layer(
         layers.Conv2D, "last", outputs * settings.fold, 1,
