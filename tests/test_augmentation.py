@@ -80,7 +80,8 @@ def test_without_settings_or_epoch_the_table_is_rendered(table):
 def test_a_window_of_an_epoch_is_always_the_same_and_of_the_next_another(table):
     settings = AugmentationSettings(
         snr_range_db=(-5, 20), shift=500, gain_range_db=(-10, 5), equalise=0.5, second_noise=0.5,
-        babble=0.3, shaped_noise=0.3, band_mask=0.2,
+        babble=0.3, shaped_noise=0.3, band_mask=0.2, treble=0.5, speech_speed_range=(0.8, 1.25),
+        noise_speed_range=(0.5, 2),
     )  # fmt: skip
     mixer = Mixer(table, RATE, settings)
     together = mixer.batch(np.array([4, 2, 1]), 7)
@@ -92,7 +93,7 @@ def test_a_window_of_an_epoch_is_always_the_same_and_of_the_next_another(table):
 
 
 @pytest.mark.parametrize("kind", [{}, {"babble": 1}, {"shaped_noise": 1}, {"second_noise": 1},
-                                  {"equalise": 1}])  # fmt: skip
+                                  {"equalise": 1}, {"noise_speed_range": (0.7, 0.9)}])  # fmt: skip
 def test_noise_has_the_snr_that_is_asked_for(table, kind):
     _, clean, noise = mixed(table, snr_range_db=(4, 4), **kind)
     np.testing.assert_allclose(level(clean) - level(noise), 4, atol=0.05)
@@ -146,6 +147,51 @@ def test_shifted_windows_stay_in_their_recording_and_within_reach(table):
     assert max(high for _, high in starts.values()) > 650
     assert all(low >= -700 and high <= 700 for low, high in starts.values())
     assert mixer.batch(np.array([1]), 3).shape == (1, WINDOW, 2)
+
+
+def test_speech_at_another_speed_has_another_pitch(table):
+    many = pd.concat([table] * 4).assign(id=[f"w{k}" for k in range(4 * len(table))])
+    _, clean, _ = mixed(many, speech_speed_range=(0.8, 1.25))
+    middle = clean[:, 200:-200] * np.hanning(WINDOW - 400)
+    found = np.abs(np.fft.rfft(middle, 16 * WINDOW)).argmax(axis=1) * RATE / (16 * WINDOW)
+    speed = found / many["speaker"].map(TONES).to_numpy()
+    assert 0.79 < speed.min() < 0.85 and 1.18 < speed.max() < 1.26
+    # As many faster as slower, within three standard errors.
+    assert abs(np.log2(speed).mean()) < 3 * np.log2(1.25) / math.sqrt(3 * len(speed))
+
+
+def test_what_was_recorded_together_is_played_together(table):
+    row = table.iloc[0].to_dict()
+    mixer = Mixer(table, RATE, AugmentationSettings(speech_speed_range=(0.8, 0.8),
+                                                    noise_speed_range=(2, 2)))  # fmt: skip
+    paired = {**row, "paired": True, "noise_source": row["speech_source"],
+              "noise_start": row["speech_start"]}  # fmt: skip
+    noisy, clean = mixer._varied(paired, 0)
+    # The noise of this pair is the speech less itself: nothing, as long as both go on together.
+    np.testing.assert_allclose(noisy, clean, atol=1e-6)
+
+
+@pytest.mark.parametrize("speed", [0.5, 0.8, 1, 1.25, 2])
+def test_a_wave_is_played_faster_as_resampling_has_it(speed):
+    time = np.arange(round(4000 * speed))
+    played = augmentation.sped(np.sin(2 * np.pi * 0.02 * time).astype(np.float32), 4000)
+    expected = np.sin(2 * np.pi * 0.02 * speed * np.arange(4000))
+    assert played.shape == (4000,)
+    np.testing.assert_allclose(played[100:-100], expected[100:-100], atol=2e-3)
+
+
+def test_treble_adds_overtones_of_the_speech_alone():
+    rng = np.random.default_rng(0)
+    time = np.arange(32_000) / 16_000
+    tone = np.sin(2 * np.pi * 2000 * time)
+    added = augmentation.excited(tone, rng) - tone
+    power = np.abs(np.fft.rfft(added[2000:-2000] * np.hanning(28_000))) ** 2
+    frequency = np.fft.rfftfreq(28_000, 1 / 16_000)
+    overtone = np.min(np.abs(frequency[:, None] - [4000, 8000]), axis=1) < 20
+    assert power[overtone].sum() > 0.99 * power.sum()
+    share = [level(augmentation.excited(tone, np.random.default_rng(k)) - tone) - level(tone)
+             for k in range(40)]  # fmt: skip
+    assert -36.1 < min(share) < -30 and -20 < max(share) < -13.9
 
 
 def test_some_windows_have_no_noise(table):

@@ -250,7 +250,7 @@ def test_failed_utterances_are_counted_and_not_averaged():
             if method == "v" and number == 3:
                 row |= {"si_sdr": np.nan, "status": "si_sdr: silent estimate"}
             rows.append(row)
-    board = comparison.leaderboard(pd.DataFrame(rows)).set_index("variant")
+    board = comparison.leaderboard(pd.DataFrame(rows), ["v"]).set_index("variant")
     assert board.loc["v", "si_sdr"] == 3.0 and board.loc["v", "n_failed"] == 1
     assert board.loc["noisy", "kind"] == "baseline" and board.loc["v", "kind"] == "variant"
     assert set(board["split"]) == {"validation"}

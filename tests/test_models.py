@@ -146,11 +146,21 @@ def test_the_temporal_network_sees_as_far_as_its_dilations_reach(causal):
     struck = quiet.copy()
     struck[:, :, 30] += 1
     changed = np.abs(np.asarray(model(struck)) - np.asarray(model(quiet))).max(axis=(0, 1, 3))
-    # Six convolutions of three frames outside of the bottleneck, and a dilated one in each block.
-    reach = 6 + 1 + 3
+    # Convolutions of three frames outside of the bottleneck, and a dilated one in each block: those
+    # that are not in residual blocks see one frame in a causal network.
+    reach = (3 if causal else 6) + 1 + 3
     before = 30 if causal else 30 - reach
     after = 30 + (2 * reach if causal else reach)
     assert np.flatnonzero(changed > 1e-4).tolist() == list(range(before, after + 1))
+
+
+def test_a_causal_network_begins_with_the_frame_at_hand():
+    model = models.build(TemporalUNetSettings(filters=(4, 6), causal=True), (8, 30, 1))
+    frames = np.random.default_rng(0).standard_normal((1, 8, 30, 1)).astype(np.float32)
+    frames[:, :, :20] = 0
+    struck = np.asarray(model(frames))
+    frames[:, :, :20] = 1
+    np.testing.assert_array_equal(np.asarray(model(frames))[:, :, 20:], struck[:, :, 20:])
 
 
 def test_a_deep_temporal_network_begins_as_a_shallow_one():

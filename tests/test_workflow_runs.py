@@ -7,6 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -142,6 +143,20 @@ def test_recipes_of_different_rates_are_compared_on_one_test_set(tmp_path):
     assert set(scales) == {"input", "target"}
     html = (folder / "reports/compared/report.html").read_text()
     assert html.count("as published: on windows of the training recordings") == 1
+
+    kept = folder / "kept"
+    shutil.copytree(folder / "results/models/narrow/seed0", kept)
+    settings = yaml.safe_load((folder / "config.yaml").read_text())
+    configure(folder, **settings, models={"earlier": "kept"})
+    run = snakemake(folder, "all")
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
+    assert "rule train" not in run.stdout + run.stderr
+    board = pd.read_csv(folder / "reports/compared/leaderboard.csv").set_index("variant")
+    assert board["kind"].to_dict() == {"narrow": "variant", "wide": "variant",
+                                       "noisy": "baseline", "earlier": "baseline"}  # fmt: skip
+    assert board.loc["earlier", "si_sdr"] == board.loc["narrow", "si_sdr"]
+    assert np.isnan(board.loc["earlier", "pesq_wb"])
+    assert "the ready model in kept" in (folder / "reports/compared/report.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -26,13 +26,6 @@ BASELINES = {
 }
 
 
-def kind_of(name: str) -> str:
-    """The leaderboard's ``kind`` of a method: variant, baseline or oracle."""
-    if name == "oracle":
-        return "oracle"
-    return "baseline" if name in BASELINES else "variant"
-
-
 def apply(name: str, noisy: np.ndarray, clean: np.ndarray, rate: int) -> np.ndarray:
     """Process `noisy` [shape=(samples,)] by the baseline called `name`; `clean` is for the oracle.
 

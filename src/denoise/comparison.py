@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from denoise import files
-from denoise.baselines import kind_of
 from denoise.metrics import SCORED
 from denoise.statistics import cluster_bootstrap, compare, holm
 
@@ -32,21 +32,24 @@ def by_utterance(scores: pd.DataFrame) -> pd.DataFrame:
     return values.join(scores.groupby(keys, sort=False)[about].first()).reset_index()
 
 
-def leaderboard(scores: pd.DataFrame) -> pd.DataFrame:
+def leaderboard(scores: pd.DataFrame, variants: Collection[str]) -> pd.DataFrame:
     """A row for each test set and method: means over utterances with 95 % intervals.
+
+    Its ``kind`` is variant for each of `variants`, oracle, or baseline for all else.
 
     Seeds are averaged for each utterance first; ``<metric>_seed_std`` is the standard deviation of
     the seeds' means.  ``n_failed`` counts utterances for which a metric is missing for a reason;
     missing values are left out of the means, never replaced.
     """
     merged = by_utterance(scores)
+    kinds = {"oracle": "oracle", **dict.fromkeys(variants, "variant")}
     rows = []
     for (test_set, method), table in merged.groupby(["test_set", "method"], sort=False):
         own = scores[(scores["method"] == method) & (scores["test_set"] == test_set)]
         failed = own.loc[own["status"] != "ok", "id"].nunique()
         row: dict[str, object] = {
             "variant": method,
-            "kind": kind_of(str(method)),
+            "kind": kinds.get(method, "baseline"),
             "test_set": test_set,
             "split": table["split"].iloc[0],
             "n": len(table),
@@ -162,9 +165,14 @@ def main_effects(
     return pd.DataFrame(rows)
 
 
-def write(score_paths: list[Path], leaderboard_path: Path, pairwise_path: Path) -> None:
-    """Write ``leaderboard.csv`` and ``pairwise.csv`` from score tables."""
+def write(
+    score_paths: list[Path],
+    variants: Collection[str],
+    leaderboard_path: Path,
+    pairwise_path: Path,
+) -> None:
+    """Write ``leaderboard.csv`` and ``pairwise.csv`` from score tables of `variants` and others."""
     scores = read_scores(score_paths)
-    files.write_table(leaderboard_path, leaderboard(scores), "%.9g")
+    files.write_table(leaderboard_path, leaderboard(scores, variants), "%.9g")
     compared = tuple(m for m in ("si_sdr", "pesq_nb", "pesq_wb", "stoi") if scores[m].notna().any())
     files.write_table(pairwise_path, pairwise(scores, compared), "%.9g")

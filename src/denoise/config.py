@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from denoise import corpora, losses, models
+from denoise import corpora, files, losses, models
 from denoise.augmentation import AugmentationSettings
 from denoise.baselines import BASELINES
 from denoise.corpora.folder import listing_digest
@@ -39,7 +39,7 @@ from denoise.training import TrainingSettings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]*")
 PAIRED = {"voicebank_demand"}
-_STUDY_KEYS = {"variants", "sweep", "seeds", "baselines", "examples"}
+_STUDY_KEYS = {"variants", "sweep", "seeds", "baselines", "models", "examples"}
 _WHOLE_GROUPS = {
     "data": "noise",
     "audio": "sample_rate",
@@ -329,6 +329,9 @@ class Experiment(Settings):
     """Each variant is trained once for every seed."""
     baselines: tuple[str, ...] = tuple(BASELINES)
     """Methods to compare with, some of those in `denoise.baselines`."""
+    models: dict[str, str] = {}
+    """Ready models to compare with: name to folder, such as `{ready: pretrained/best}`. They are
+    scored, not trained; that they never met the test speakers and noise is for you to know."""
     download: DownloadSettings = DownloadSettings()
     """How archives are obtained."""
     examples: int = Field(3, ge=1, le=20)
@@ -400,6 +403,14 @@ class Variant:
         }
 
 
+@dataclass(frozen=True)
+class ReadyModel:
+    """A model that is there, to compare with."""
+
+    folder: str
+    rate: int
+
+
 @dataclass
 class Plan:
     """All stages and variants of an experiment."""
@@ -414,6 +425,7 @@ class Plan:
     spectrograms: dict[str, Stage] = field(default_factory=dict)
     test_sets: dict[str, Stage] = field(default_factory=dict)
     test_set_names: dict[str, str] = field(default_factory=dict)
+    models: dict[str, ReadyModel] = field(default_factory=dict)
     measured: set[str] = field(default_factory=set)
     """The spectrograms whose scaling depends on the training windows."""
 
@@ -774,7 +786,26 @@ def make_plan(config: Mapping[str, Any], preset_folder: Path) -> Plan:
                 f"variant {variant.name} has no test set '{missing[0]}', which others have: give "
                 "all variants of an experiment the same test_sets"
             )
+    for name, folder in experiment.models.items():
+        plan.models[name] = _ready_model(plan, name, folder)
     return plan
+
+
+def _ready_model(plan: Plan, name: str, folder: str) -> ReadyModel:
+    """What is to be known of a model before it is used."""
+    where = f"models: {name}"
+    if not _NAME.fullmatch(name):
+        raise UserError(f"{where}: names are letters, digits and . _ + -")
+    if name in plan.variants or name in BASELINES:
+        raise UserError(f"{where} is the name of a variant or baseline: give it another")
+    for file in ("model.keras", "card.json"):
+        if not (Path(folder) / file).is_file():
+            raise UserError(f"{where}: {folder} has no {file}: give the folder of a trained model")
+    try:
+        return ReadyModel(folder, int(files.read_json(Path(folder) / "card.json")["rate"]))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{where}: {folder}/card.json is not a model card: {reason}") from None
 
 
 def _check_start(plan: Plan, variant: Variant) -> None:

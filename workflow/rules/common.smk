@@ -4,11 +4,13 @@ from pathlib import Path
 
 from denoise import baselines, corpora
 from denoise.config import archives_of, make_plan, typed
+from denoise.enhancement import EnhancementSettings
 from denoise.errors import UserError
 from denoise.jobs import make_importable
 from denoise.provenance import code_digest, lock_digest
 from denoise.settings import canonical_json
 from denoise.tracking import forget_incomplete
+from denoise.training import TrainingSettings
 
 ROOT = Path(workflow.basedir)
 if ROOT.name == "workflow":
@@ -49,6 +51,7 @@ wildcard_constraints:
     test_set=r"[^/]+",
     variant="|".join(sorted(map(re.escape, PLAN.variants))),
     baseline="|".join(baselines.BASELINES),
+    ready="|".join(map(re.escape, PLAN.models)) or "(?!)",
     seed=r"\d+",
 
 
@@ -202,6 +205,8 @@ def enhanced_of(wildcards):
 
 def bandwidth_of(wildcards):
     """The rate in Hz that a model works at; a baseline works at that of the test set."""
+    if wildcards.method in PLAN.models:
+        return PLAN.models[wildcards.method].rate
     variant = PLAN.variants.get(wildcards.method)
     return variant.recipe.audio.sample_rate if variant else None
 
@@ -218,7 +223,7 @@ def score_files(variant=None):
     if variant is None:
         found += [
             f"results/scores/{name}/seed0/{test_set}.csv"
-            for name in PLAN.experiment.baselines
+            for name in [*PLAN.experiment.baselines, *PLAN.models]
             for test_set in PLAN.test_set_names
         ]
     return found
@@ -267,7 +272,8 @@ def manifest_files(wildcards):
 def benchmarked_jobs():
     """The names of this experiment's benchmark files, for the wall times of the report."""
     runs = [f"{name}-seed{seed}" for name in PLAN.variants for seed in SEEDS]
-    scored = runs + [f"{name}-seed0" for name in PLAN.experiment.baselines]
+    ready = [f"{name}-seed0" for name in PLAN.models]
+    scored = runs + [f"{name}-seed0" for name in PLAN.experiment.baselines] + ready
     return [
         *(f"index/{name}" for name in PLAN.indexes),
         *(f"prepare/{name}" for name in PLAN.audio),
@@ -280,7 +286,11 @@ def benchmarked_jobs():
             for part in ("train", "validation")
         ),
         *(f"train/{run}" for run in runs),
-        *(f"enhance/{run}-{name}" for run in runs for name in PLAN.test_set_names),
+        *(
+            f"enhance/{run}-{name}"
+            for run in runs + ready
+            for name in PLAN.test_set_names
+        ),
         *(
             f"baseline/{name}-{test_set}"
             for name in PLAN.experiment.baselines
@@ -303,6 +313,7 @@ def report_params():
                 if len(values) > 1
             ],
             "baselines": PLAN.experiment.baselines,
+            "models": {name: model.folder for name, model in PLAN.models.items()},
             "examples": PLAN.experiment.examples,
             "test_sets": PLAN.test_set_names,
             "jobs": benchmarked_jobs(),

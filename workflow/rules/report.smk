@@ -21,6 +21,7 @@ rule leaderboard:
         "../envs/denoise.yaml"
     threads: 1
     params:
+        variants=list(PLAN.variants),
         code=code_of("leaderboard"),
     message:
         "Comparing all variants and baselines"

@@ -28,6 +28,26 @@ rule enhance:
         "../scripts/enhance.py"
 
 
+use rule enhance as enhance_ready with:
+    input:
+        model=lambda wildcards: f"{PLAN.models[wildcards.ready].folder}/model.keras",
+        card=lambda wildcards: f"{PLAN.models[wildcards.ready].folder}/card.json",
+        test_set=test_set_of,
+    output:
+        enhanced="results/enhanced/{ready}/seed0/{test_set}.npy",
+        spectral="results/enhanced/{ready}/seed0/{test_set}.csv",
+    log:
+        "results/logs/enhance/{ready}/seed0/{test_set}.log",
+    benchmark:
+        "results/benchmarks/enhance/{ready}-seed0-{test_set}.tsv"
+    params:
+        settings=EnhancementSettings().canonical(),
+        training=canonical_json({"training": TrainingSettings().model_dump(mode="json")}),
+        code=code_of("enhance"),
+    message:
+        "Enhancing {wildcards.test_set} with the ready model {wildcards.ready}"
+
+
 rule baseline:
     input:
         test_set=test_set_of,

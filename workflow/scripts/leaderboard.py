@@ -8,6 +8,7 @@ from denoise.jobs import job
 with job(snakemake):
     comparison.write(
         [Path(path) for path in snakemake.input.scores],
+        snakemake.params.variants,
         Path(snakemake.output.leaderboard),
         Path(snakemake.output.pairwise),
     )

@@ -87,7 +87,8 @@ def build(
         title=params["experiment"],
         made=time.strftime("%Y-%m-%d %H:%M"),
         params=params,
-        baselines=BASELINES,
+        baselines=BASELINES
+        | {name: f"the ready model in {folder}" for name, folder in params["models"].items()},
         verdict=_verdict(board, pairs, next(iter(params["test_sets"]))),
         test_sets=test_sets,
         metrics=[name for name in _SHOWN if board[name].notna().any()],
