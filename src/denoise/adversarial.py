@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _N_FFT, _HOP, _POWER = 512, 256, 0.3
 _LAG = 3
 """Batches that PESQ may take in the background. Fixed: what is learnt must not depend on speed."""
+_REMEMBERED = 1000
+"""Outputs that may be shown again: about 0.3 GB of windows of 2 s at 16 kHz."""
 _HIGHEST, _LOWEST = {8000: 4.549, 16000: 4.644}, 1.0
 _MARGIN = 0.3
 """dB of SI-SDR on the validation windows that an epoch may lie below the best."""
@@ -104,7 +106,7 @@ class Adversary:
         """Forget the outputs of the epoch before, so that an epoch depends on its seed alone."""
         self._rng = np.random.default_rng(seed)
         self._waiting: deque[_Heard] = deque()
-        self._past: list[tuple[np.ndarray, float]] = []
+        self._past: deque[tuple[np.ndarray, float]] = deque(maxlen=_REMEMBERED)
 
     def learn(self, waves: np.ndarray, enhanced: np.ndarray) -> float | None:
         """Learn from a batch; the mean squared error of the judgements, None while PESQ is awaited.

@@ -35,8 +35,8 @@ class AugmentationSettings(Settings):
     gain_range_db: tuple[float, float] = (0, 0)
     """The level of noisy and clean changes by as many dB, drawn evenly."""
     speech_speed_range: tuple[float, float] = (1, 1)
-    """Speech is played so many times as fast, drawn evenly in octaves: pitch and formants move along
-    (Ko, Peddinti, Povey & Khudanpur, Interspeech 2015)."""
+    """Speech is played so many times as fast, drawn evenly in octaves: pitch and formants move
+    along (Ko, Peddinti, Povey & Khudanpur, Interspeech 2015)."""
     noise_speed_range: tuple[float, float] = (1, 1)
     """Recorded noise is played so many times as fast, drawn evenly in octaves."""
     treble: float = Field(0, ge=0, le=1)

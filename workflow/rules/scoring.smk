@@ -42,7 +42,9 @@ use rule enhance as enhance_ready with:
         "results/benchmarks/enhance/{ready}-seed0-{test_set}.tsv"
     params:
         settings=EnhancementSettings().canonical(),
-        training=canonical_json({"training": TrainingSettings().model_dump(mode="json")}),
+        training=canonical_json(
+            {"training": TrainingSettings().model_dump(mode="json")}
+        ),
         code=code_of("enhance"),
     message:
         "Enhancing {wildcards.test_set} with the ready model {wildcards.ready}"
