@@ -191,3 +191,19 @@ def test_an_archive_that_is_a_web_page_stops_the_study_with_its_name(tmp_path):
     assert run.returncode != 0
     assert "error: cannot get dev-clean-2.tar.gz of librispeech" in run.stderr
     assert "a web page came instead of the archive" in run.stderr
+
+
+def test_a_training_starts_processes_of_its_own(tmp_path):
+    folder = copy_project(tmp_path / "project")
+    processes = {
+        "mixing.window": 2976,
+        "features.cache": False,
+        "training.loss": "si_sdr",
+        "training.loaders": 1,
+        "training.adversarial": {"kind": "metric", "processes": 1, "filters": [2]},
+    }
+    configure(folder, variants=[{"name": "tried", "set": processes}], set=TINY, sweep={})
+    run = snakemake(folder, "results/models/tried/seed0/card.json")
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
+    history = pd.read_csv(folder / "results/models/tried/seed0/history.csv")
+    assert history[["val_pesq", "val_si_sdr"]].notna().all(axis=None)

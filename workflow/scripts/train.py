@@ -10,24 +10,28 @@ from denoise.jobs import job
 from denoise.settings import digest
 from denoise.training import TrainingSettings, train
 
-with job(snakemake), one_gpu(Path("results/locks")):
-    card = json.loads(snakemake.params.settings)
-    caches = {part: Path(snakemake.input[part]).parent for part in ("train", "validation")}
-    # A checkpoint of other code is not continued, and a run of other code is another run.
-    card["code"] = snakemake.params.code
-    card["data"] = {part: digest(Path(snakemake.input[part]).read_text(), 16) for part in caches}
-    if snakemake.input.get("start"):
-        card["data"]["start"] = files.file_digest(Path(snakemake.input.start[0]))
-    card["scales"] = files.read_json(snakemake.input.train)["scales"]
-    with tracking.live(snakemake.config["experiment"], card) as on_epoch:
-        train(
-            caches,
-            models.from_dict(card["network"]),
-            TrainingSettings.model_validate(card["training"]),
-            card["seed"],
-            Path(snakemake.output.model).parent,
-            card,
-            augmentation=AugmentationSettings.model_validate(card["augmentation"]),
-            start=Path(snakemake.input.start[0]) if snakemake.input.get("start") else None,
-            on_epoch=on_epoch,
-        )
+# The processes that training starts import this file again.
+if __name__ == "__main__":
+    with job(snakemake), one_gpu(Path("results/locks")):
+        card = json.loads(snakemake.params.settings)
+        caches = {part: Path(snakemake.input[part]).parent for part in ("train", "validation")}
+        # A checkpoint of other code is not continued, and a run of other code is another run.
+        card["code"] = snakemake.params.code
+        card["data"] = {
+            part: digest(Path(snakemake.input[part]).read_text(), 16) for part in caches
+        }
+        if snakemake.input.get("start"):
+            card["data"]["start"] = files.file_digest(Path(snakemake.input.start[0]))
+        card["scales"] = files.read_json(snakemake.input.train)["scales"]
+        with tracking.live(snakemake.config["experiment"], card) as on_epoch:
+            train(
+                caches,
+                models.from_dict(card["network"]),
+                TrainingSettings.model_validate(card["training"]),
+                card["seed"],
+                Path(snakemake.output.model).parent,
+                card,
+                augmentation=AugmentationSettings.model_validate(card["augmentation"]),
+                start=Path(snakemake.input.start[0]) if snakemake.input.get("start") else None,
+                on_epoch=on_epoch,
+            )
