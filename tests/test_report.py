@@ -77,3 +77,10 @@ def test_errors_in_different_scalings_have_no_best():
     for second, said in ((cached, True), (other, False)):
         variants = {"a": {"recipe": {"features": features}}, "b": {"recipe": {"features": second}}}
         assert report._one_scaling({"variants": variants}) is said
+
+
+def test_settings_are_told_as_a_person_would_write_them():
+    assert report._plain({"compressed_spectral": 1, "si_sdr": 0.003}) == (
+        "compressed_spectral 1, si_sdr 0.003"
+    )
+    assert report._plain([0.5, 2.0]) == "0.5 … 2" and report._plain("adamw") == "adamw"

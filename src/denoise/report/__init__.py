@@ -81,7 +81,7 @@ def build(
         test_sets.append(section)
     histories = _histories(card_paths, cards)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters["number"] = _number
+    environment.filters |= {"number": _number, "plain": _plain}
     source = resources.files("denoise.report").joinpath("template.html").read_text("utf-8")
     html = environment.from_string(source).render(
         title=params["experiment"],
@@ -119,7 +119,7 @@ def _effects(scores: pd.DataFrame, params: dict[str, Any]) -> pd.DataFrame:
 
 
 def _plain(value: Any) -> str:
-    """A swept value as a person would write it."""
+    """A setting's value as a person would write it."""
     if isinstance(value, dict):
         return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
     if isinstance(value, list):
