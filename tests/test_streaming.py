@@ -208,7 +208,7 @@ def test_metadata_stands_where_the_formats_have_it(causal, tmp_path):
     properties = {item.key: item.value for item in onnx.load(paths["onnx"]).metadata_props}
     assert json.loads(properties["denoise"]) == told[1]
     assert files.read_json(paths["savedmodel"] / "assets.extra" / exporting.METADATA) == told[2]
-    assert told[0]["states"] == 8  # one for each convolution over time
+    assert told[0]["states"] == 5  # one for each residual block, which alone look back
 
 
 def test_frames_that_a_network_does_not_take_are_refused(tmp_path):
