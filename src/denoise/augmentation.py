@@ -218,7 +218,7 @@ def _drawn_speed(span: tuple[float, float], rng: Generator) -> float:
 
 
 def sped(wave: np.ndarray, samples: int) -> np.ndarray:
-    """All of `wave` [shape=(any,)] in `samples` samples."""
+    """All of `wave` [shape=(any,)] resampled to [shape=(samples,)]: pitch moves with speed."""
     import soxr
 
     played = soxr.resample(wave, len(wave), samples, quality="LQ")
@@ -242,8 +242,8 @@ def equalised(wave: np.ndarray, rng: Generator) -> np.ndarray:
 
 
 def excited(wave: np.ndarray, rng: Generator) -> np.ndarray:
-    """`wave` [shape=(samples,)] with overtones: its middle, rectified, above 3/16 to 5/16 of `rate`
-    and 14 to 36 dB below the whole."""
+    """`wave` [shape=(samples,)] with overtones: its middle, rectified, above 3/16 to 5/16 of the
+    sampling rate and 14 to 36 dB below the whole (Makhoul & Berouti, ICASSP 1979)."""
     from scipy import signal
 
     middle = signal.butter(2, (1 / 8, 1 / 2), "bandpass", output="sos")
