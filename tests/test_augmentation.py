@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import hiss
+from scipy import signal
 
 from denoise import audio, augmentation, cache, files, mixing, training
 from denoise.augmentation import AugmentationSettings, Mixer
@@ -81,7 +82,8 @@ def test_a_window_of_an_epoch_is_always_the_same_and_of_the_next_another(table):
     settings = AugmentationSettings(
         snr_range_db=(-5, 20), shift=500, gain_range_db=(-10, 5), equalise=0.5, second_noise=0.5,
         babble=0.3, shaped_noise=0.3, band_mask=0.2, treble=0.5, speech_speed_range=(0.8, 1.25),
-        noise_speed_range=(0.5, 2),
+        noise_speed_range=(0.5, 2), reversed_noise=0.5, borrowed_spectrum=0.5, events=0.5,
+        reverberation=0.5,
     )  # fmt: skip
     mixer = Mixer(table, RATE, settings)
     together = mixer.batch(np.array([4, 2, 1]), 7)
@@ -93,7 +95,9 @@ def test_a_window_of_an_epoch_is_always_the_same_and_of_the_next_another(table):
 
 
 @pytest.mark.parametrize("kind", [{}, {"babble": 1}, {"shaped_noise": 1}, {"second_noise": 1},
-                                  {"equalise": 1}, {"noise_speed_range": (0.7, 0.9)}])  # fmt: skip
+                                  {"equalise": 1}, {"noise_speed_range": (0.7, 0.9)},
+                                  {"reversed_noise": 1}, {"borrowed_spectrum": 1}, {"events": 1},
+                                  {"reverberation": 1}])  # fmt: skip
 def test_noise_has_the_snr_that_is_asked_for(table, kind):
     _, clean, noise = mixed(table, snr_range_db=(4, 4), **kind)
     np.testing.assert_allclose(level(clean) - level(noise), 4, atol=0.05)
@@ -227,6 +231,58 @@ def test_shaped_noise_falls_with_frequency_and_moves():
         envelopes.append(np.std(level(noise.reshape(20, -1))))
     assert -6.5 < np.mean(slopes) < -2.5  # evenly from 0 to -9 dB an octave
     assert 0.25 < np.mean(np.array(envelopes) > 2) < 0.75
+
+
+def test_a_reversed_noise_is_played_backwards(table):
+    forwards = mixed(table, snr_range_db=(4, 4))[2]
+    backwards = mixed(table, snr_range_db=(4, 4), reversed_noise=1)[2]
+    np.testing.assert_allclose(backwards[:, ::-1], forwards, atol=1e-6)
+
+
+def test_a_borrowed_spectrum_is_that_of_the_lender_and_the_rhythm_is_kept():
+    rng = np.random.default_rng(0)
+    time = np.arange(32_000) / 16_000
+    wave = rng.standard_normal(32_000) * (1.1 + np.sin(2 * np.pi * 3 * time))
+    model = 0.1 * signal.lfilter([1], [1, -0.97], rng.standard_normal(32_000))
+    recoloured = augmentation.recoloured(wave, model, 16_000)
+    for low in (125, 250, 500, 1000, 2000, 4000):
+        band = signal.butter(4, (low, 1.9 * low), "bandpass", fs=16_000, output="sos")
+        levels = [level(signal.sosfilt(band, of)) for of in (recoloured, model)]
+        assert levels[0] == pytest.approx(levels[1], abs=1.5)
+    envelopes = [np.sqrt(np.mean(signal.sosfilt(band, of).reshape(40, -1) ** 2, axis=1))
+                 for of in (recoloured, wave)]  # fmt: skip
+    assert np.corrcoef(envelopes)[0, 1] > 0.99
+
+
+def test_impacts_come_in_strokes_and_a_hum_repeats_itself():
+    peakedness, repetition = [], []
+    for seed in range(40):
+        strokes, hum = (make(32_000, 16_000, np.random.default_rng(seed))
+                        for make in (augmentation.impacts, augmentation.hum))  # fmt: skip
+        assert audio.rms(strokes) == pytest.approx(1) and audio.rms(hum) == pytest.approx(1)
+        peakedness.append(np.mean(strokes**4))
+        frame = hum[8000:10_400]
+        correlation = np.correlate(hum[8000 : 10_400 + 540], frame, "valid")
+        correlation /= np.sqrt(np.convolve(hum[8000 : 10_400 + 540] ** 2, np.ones(2400), "valid"))
+        repetition.append(correlation[30:].max() / np.sqrt(np.sum(frame**2)))
+    assert np.median(peakedness) > 6  # Gaussian noise has 3
+    assert np.quantile(repetition, 0.2) > 0.9  # noise has 0.1
+
+
+def test_a_room_decays_by_60_db_in_0_2_to_1_s():
+    impulse = np.zeros(32_000)
+    impulse[0] = 1
+    times, ratios = [], []
+    for seed in range(40):
+        response = augmentation.reverberated(impulse, 16_000, np.random.default_rng(seed))
+        assert response[0] == pytest.approx(1)
+        tail = np.square(response[1:])
+        ratios.append(10 * np.log10(tail.sum()))
+        # Schroeder, JASA 37, 1965: what is still to come falls as the sound does.
+        left = 10 * np.log10(np.cumsum(tail[::-1])[::-1] / tail.sum())
+        times.append((np.argmax(left < -25) - np.argmax(left < -5)) / 16_000 * 3)
+    assert 0.18 < min(times) < 0.3 and 0.85 < max(times) < 1.1
+    assert -5.1 < min(ratios) < -3 and 8 < max(ratios) < 10.1
 
 
 def test_a_band_is_missing_and_nothing_else():

@@ -20,6 +20,8 @@ _SECOND_DB = (-10.0, 0.0)
 _FAINT_DB = -30.0
 _DRAWS = 8
 _TREBLE_DB = (-36.0, -14.0)
+_EVENTS_DB = (-10.0, 10.0)
+_SPEECH, _NOISE = 0, 1
 Generator = np.random.Generator
 
 
@@ -39,6 +41,11 @@ class AugmentationSettings(Settings):
     along (Ko, Peddinti, Povey & Khudanpur, Interspeech 2015)."""
     noise_speed_range: tuple[float, float] = (1, 1)
     """Recorded noise is played so many times as fast, drawn evenly in octaves."""
+    reversed_noise: float = Field(0, ge=0, le=1)
+    """Share of the recorded noises that are played backwards."""
+    borrowed_spectrum: float = Field(0, ge=0, le=1)
+    """Share of the recorded noises that take on the long-term spectrum of another recording: the
+    rhythm of one with the colour of the other."""
     treble: float = Field(0, ge=0, le=1)
     """Share of the windows whose speech is given overtones, at 16 kHz above 3 to 5 kHz, as
     speech recorded closer or compressed less has them (Makhoul & Berouti, ICASSP 1979)."""
@@ -52,6 +59,12 @@ class AugmentationSettings(Settings):
     shaped_noise: float = Field(0, ge=0, le=1)
     """Share of the windows whose noise is Gaussian, with a smooth random spectrum and, half of the
     time, a random envelope."""
+    events: float = Field(0, ge=0, le=1)
+    """Share of the windows to whose noise generated sounds are added, 10 dB below to 10 dB above
+    it: impacts that ring (van den Doel & Pai, Presence 7(4), 1998) or the hum of a machine."""
+    reverberation: float = Field(0, ge=0, le=1)
+    """Share of the windows whose noise (not their speech) is heard in a room, which decays by 60 dB
+    in 0.2 to 1 s (Polack, Applied Acoustics 38, 1993)."""
     clean: float = Field(0, ge=0, le=0.5)
     """Share of the windows without noise, which the network learns to leave alone."""
     band_mask: float = Field(0, ge=0, le=0.5)
@@ -118,14 +131,20 @@ class Mixer:
         rng = np.random.default_rng(seed)
         settings = self.settings
         row = _shifted(row, settings.shift, rng)
-        room = (row["recording_samples"] - row["speech_offset"]) / row["samples"]
-        speed = min(_drawn_speed(settings.speech_speed_range, rng), max(room, 1))
-        clean, along = self._played(row, speed)
-        noise = self._noise(row, along, rng)
+        longest = (row["recording_samples"] - row["speech_offset"]) / row["samples"]
+        speed = min(_drawn_speed(settings.speech_speed_range, rng), max(longest, 1))
+        clean = self._played(row, speed, _SPEECH)
+        noise = self._noise(row, speed, rng)
         if rng.random() < settings.second_noise:
             below = 10 ** (rng.uniform(*_SECOND_DB) / 20)
             second = self._other_noise(rng)
             noise = noise + below * _loudness(noise) / _loudness(second) * second
+        if settings.events and rng.random() < settings.events:
+            beside = 10 ** (rng.uniform(*_EVENTS_DB) / 20)
+            sounds = (impacts if rng.random() < 0.6 else hum)(len(noise), self.rate, rng)
+            noise = noise + beside * _loudness(noise) * sounds
+        if settings.reverberation and rng.random() < settings.reverberation:
+            noise = reverberated(noise, self.rate, rng)
         if settings.treble and rng.random() < settings.treble:
             clean = excited(clean, rng)
         if rng.random() < settings.equalise:
@@ -144,27 +163,32 @@ class Mixer:
         pair *= min(1.0, PEAK / max(np.abs(pair[0]).max(), 1e-9))
         return pair[0], pair[1]
 
-    def _played(self, row: dict, speed: float) -> tuple[np.ndarray, np.ndarray]:
-        """Speech and noise of a row, `speed` times as fast."""
+    def _played(self, row: dict, speed: float, part: int) -> np.ndarray:
+        """Speech or noise of a row, `speed` times as fast."""
         samples = row["samples"]
-        if speed == 1:
-            return sources(row, self.packs, self.rate)
-        longer = sources({**row, "samples": round(samples * speed)}, self.packs, self.rate)
-        return sped(longer[0], samples), sped(longer[1], samples)
+        wave = sources({**row, "samples": round(samples * speed)}, self.packs, self.rate)[part]
+        return wave if speed == 1 else sped(wave, samples)
 
-    def _noise(self, row: dict, along: np.ndarray, rng: Generator) -> np.ndarray:
-        """The noise for a row, which was recorded `along` with its speech if it is paired."""
+    def _noise(self, row: dict, speed: float, rng: Generator) -> np.ndarray:
+        """The noise for a row, `speed` times as fast if it was recorded with its speech."""
         kind = rng.random()
         if kind < self.settings.babble:
             return self._babble(row, rng)
         if kind < self.settings.babble + self.settings.shaped_noise:
-            return shaped_noise(len(along), self.rate, rng)
+            return shaped_noise(row["samples"], self.rate, rng)
         if self.settings.snr_range_db is not None:
             return self._other_noise(rng)
-        return along if row["paired"] else self._recorded(row, rng)
+        return self._played(row, speed, _NOISE) if row["paired"] else self._recorded(row, rng)
 
     def _recorded(self, row: dict, rng: Generator) -> np.ndarray:
-        return self._played(row, _drawn_speed(self.settings.noise_speed_range, rng))[1]
+        settings = self.settings
+        noise = self._played(row, _drawn_speed(settings.noise_speed_range, rng), _NOISE)
+        if settings.reversed_noise and rng.random() < settings.reversed_noise:
+            noise = noise[::-1]
+        if settings.borrowed_spectrum and rng.random() < settings.borrowed_spectrum:
+            lender = self.rows[rng.integers(len(self.rows))]
+            noise = recoloured(noise, self._played(lender, 1, _NOISE), self.rate)
+        return noise
 
     def _other_noise(self, rng: Generator) -> np.ndarray:
         """The noise of any row, at any place of its recording that is not a gap."""
@@ -268,6 +292,80 @@ def shaped_noise(samples: int, rate: int, rng: Generator) -> np.ndarray:
         moves = np.interp(np.arange(samples), np.linspace(0, samples, points), levels)
         noise = noise * 10 ** (moves / 20)
     return noise / _loudness(noise)
+
+
+def recoloured(wave: np.ndarray, model: np.ndarray, rate: int) -> np.ndarray:
+    """`wave` [shape=(samples,)] filtered so that its bands, six an octave between 40 Hz and half of
+    `rate`, have the levels of those of `model` [shape=(samples,)], within 40 dB of change."""
+    # Without the window, the step between their ends would colour the treble of both.
+    spectra = (np.fft.rfft(part * np.hanning(len(part))) for part in (wave, model))
+    octaves = np.log2(np.maximum(np.fft.rfftfreq(len(wave), 1 / rate), 40) / 40)
+    band = (6 * octaves).astype(int)
+    power, wanted = (
+        np.bincount(band, np.abs(spectrum) ** 2) / np.maximum(np.bincount(band), 1)
+        for spectrum in spectra
+    )
+    faint = 1e-9 * max(power.max(), wanted.max(), 1e-12)
+    change = np.clip(10 * np.log10((wanted + faint) / (power + faint)), -40, 40)
+    gain = np.interp(6 * octaves, np.arange(len(change)) + 0.5, change)
+    return np.fft.irfft(np.fft.rfft(wave) * 10 ** (gain / 20), len(wave))
+
+
+def impacts(samples: int, rate: int, rng: Generator) -> np.ndarray:
+    """Impacts [shape=(samples,)] at an RMS of 1, as of dishes, keys and steps: 1 to 12 strokes a
+    second on one to three things, each a sum of 2 to 8 modes that decay in 2 to 200 ms."""
+    sound = np.zeros(samples)
+    for _ in range(rng.integers(1, 4)):
+        modes = rng.integers(2, 9)
+        frequency = 2 ** rng.uniform(np.log2(100), np.log2(0.45 * rate), modes)
+        longest = rate * 10 ** rng.uniform(np.log10(0.002), np.log10(0.2))
+        decay = longest * rng.uniform(0.3, 1, modes)
+        time = np.arange(min(int(6 * decay.max()) + 1, samples))
+        waves = np.exp(-time / decay[:, None]) * np.sin(
+            2 * np.pi * frequency[:, None] / rate * time + rng.uniform(0, 2 * np.pi, (modes, 1))
+        )
+        strokes = 1 + rng.poisson(10 ** rng.uniform(0, 1.1) * samples / rate)
+        for start in rng.integers(0, samples, strokes):
+            stroke = rng.uniform(0.2, 1, modes) @ waves * 10 ** (rng.uniform(-20, 0) / 20)
+            kept = min(len(stroke), samples - start)
+            sound[start : start + kept] += stroke[:kept]
+    return sound / _loudness(sound)
+
+
+def hum(samples: int, rate: int, rng: Generator) -> np.ndarray:
+    """The hum of a machine [shape=(samples,)] at an RMS of 1: harmonics of 30 to 500 Hz, 3 to 12 dB
+    weaker with each octave, whose pitch and strength drift."""
+    points = 2 + int(4 * samples / rate)
+    places = np.linspace(0, samples, points)
+    drift = 2 ** (rng.uniform(0, 0.1) * np.cumsum(rng.standard_normal(points)) / np.sqrt(points))
+    base = 2 ** rng.uniform(np.log2(30), np.log2(500))
+    pitch = base * np.interp(np.arange(samples), places, drift)
+    turning = np.exp(2j * np.pi * np.cumsum(pitch) / rate).astype(np.complex64)
+    slope = rng.uniform(3, 12)
+    harmonics = np.arange(1, min(int(0.45 * rate / pitch.max()), 40) + 1)
+    weights = 10 ** ((-slope * np.log2(harmonics) + rng.normal(0, 6, len(harmonics))) / 20)
+    phases = rng.uniform(0, 2 * np.pi, len(harmonics))
+    # The sum of weight * exp(i phase) * turning ** harmonic, by Horner's rule.
+    total = np.zeros(samples, np.complex64)
+    for weight in (weights * np.exp(1j * phases))[::-1]:
+        total = (total + np.complex64(weight)) * turning
+    sound = total.real.astype(float)
+    moves = np.interp(np.arange(samples), places, rng.uniform(0, 4) * rng.standard_normal(points))
+    sound = sound * 10 ** (moves / 20)
+    return sound / _loudness(sound)
+
+
+def reverberated(wave: np.ndarray, rate: int, rng: Generator) -> np.ndarray:
+    """`wave` [shape=(samples,)] in a room, whose impulse response is 1 and Gaussian noise that
+    decays exponentially, together 10 dB stronger to 5 dB weaker than the 1.
+
+    The sound before the window is taken to be that of its end.
+    """
+    time = np.arange(1, len(wave)) / rate
+    tail = rng.standard_normal(len(time)) * 10 ** (-3 * time / rng.uniform(0.2, 1))
+    tail *= 10 ** (rng.uniform(-5, 10) / 20) / np.sqrt(np.square(tail).sum())
+    response = np.concatenate([[1.0], tail])
+    return np.fft.irfft(np.fft.rfft(wave) * np.fft.rfft(response), len(wave))
 
 
 def band_masked(waves: np.ndarray, rate: int, most: float, rng: Generator) -> np.ndarray:
