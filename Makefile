@@ -14,7 +14,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help install run test lint format ui lock docs clean
+.PHONY: help install run test test-faults lint format ui lock docs clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,9 @@ run: install ## Install, then run the whole study of config.yaml
 test: install ## Check style and types, and run all tests
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python -m pytest
+
+test-faults: install ## Try every fault of docs/reliability.md as often as it promises
+	@$(BIN)/python -m pytest --full tests/faults
 
 lint: install ## Formatting, lint and types
 	@ruff format --check --quiet .

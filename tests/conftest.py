@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gzip
 import http.server
@@ -10,13 +11,64 @@ import os
 import tarfile
 import threading
 import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+Survives = Callable[[str], AbstractContextManager[None]]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="try every fault as often as promised")
+
+
+@pytest.fixture
+def often(request) -> Callable[[int, int], int]:
+    """``often(20, 2000)``: how often to try something, here or with ``--full``."""
+    full = request.config.getoption("--full")
+    return lambda here, in_full: in_full if full else here
+
+
+@pytest.fixture
+def survives(record_property) -> Survives:
+    """``with survives("download: reset"):`` counts one try, survived if nothing comes up."""
+
+    @contextlib.contextmanager
+    def attempt(fault: str, tries: int = 1) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            record_property("fault", (fault, tries, 0))
+            raise
+        record_property("fault", (fault, tries, tries))
+
+    return attempt
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """The table of faults: how often each was tried, survived and lost."""
+    counts: dict[str, list[int]] = {}
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.getreports(outcome):
+            for name, value in report.user_properties:
+                if name == "fault":
+                    count = counts.setdefault(value[0], [0, 0])
+                    count[0] += value[1]
+                    count[1] += value[2]
+    if not counts:
+        return
+    terminalreporter.section("faults")
+    width = max(map(len, counts))
+    for line in [("fault", "tries", "survived", "lost")] + [
+        (fault, *map(str, (tries, survived, tries - survived)))
+        for fault, (tries, survived) in sorted(counts.items())
+    ]:
+        terminalreporter.write_line(f"{line[0]:{width}}  " + "".join(f"{n:>9}" for n in line[1:]))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

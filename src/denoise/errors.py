@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import sys
 from collections.abc import Iterable, Iterator
 
@@ -34,11 +35,40 @@ def unknown(what: str, word: str, known: Iterable[str]) -> UserError:
     )
 
 
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+# NumPy, HDF5 and SQLite do not pass the number on.
+_FULL_TEXTS = ("No space left on device", "requested and", "database or disk is full")
+
+
+def is_full_disk(error: Exception) -> bool:
+    """Whether an error says that there is no room left."""
+    number = error.errno if isinstance(error, OSError) else None
+    return number in _FULL or any(text in str(error) for text in _FULL_TEXTS)
+
+
+@contextlib.contextmanager
+def disk_errors() -> Iterator[None]:
+    """Turn the errors of a full disk, whichever library raises them, into a `UserError`."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if not is_full_disk(error):
+            raise
+        place = getattr(error, "filename", None)
+        raise UserError(
+            f"the disk is full{f' ({place})' if place else ''}: make room and run the same command again; what was complete "
+            "is kept"
+        ) from error
+
+
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
     """End the process with status 1 and one ``error:`` line when a `UserError` comes up."""
     try:
-        yield
+        with disk_errors():
+            yield
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None

@@ -22,7 +22,7 @@ from pydantic import Field
 from tqdm import tqdm
 
 from denoise import files
-from denoise.archives import Archive, need_disk
+from denoise.archives import Archive, check, need_disk
 from denoise.errors import UserError
 from denoise.settings import Settings
 
@@ -38,9 +38,12 @@ class DownloadSettings(Settings):
     mirror: str | None = None
     """A folder or URL laid out `<corpus>/<archive>` with `SHA256SUMS`, tried first."""
     retries: int = Field(4, ge=0, le=20)
-    """How often a failed source is tried again, with pauses of 1, 2, 4, … s."""
+    """How often a failed source is tried again, with pauses of 1, 2, 4, … s; a connection that
+    breaks after a MB or more has come is no failure."""
     timeout_s: float = Field(30.0, gt=0, le=3600)
     """Seconds without any data after which a connection counts as stalled."""
+    min_speed: int = Field(1000, ge=0)
+    """Bytes a second below which, over `timeout_s`, a connection counts as stalled too."""
 
 
 @dataclass(frozen=True)
@@ -52,19 +55,31 @@ class _Source:
 class _Retryable(Exception):
     """A failure that may pass: the same source is worth another try."""
 
+    def __init__(self, text: str, digest: str | None = None) -> None:
+        super().__init__(text)
+        self.digest = digest
+
 
 class _Refused(Exception):
     """A failure that another try of this source will not mend."""
 
 
 def fetch(archive: Archive, corpus: str, target: Path, settings: DownloadSettings) -> None:
-    """Put a verified copy of `archive` at `target`.
+    """Put a verified copy of `archive` at `target`, if it is not there yet.
+
+    Other processes that want it too, as those of another study that shares the folder, wait.
 
     Raises
     ------
     UserError
         If no source gives the file; the text names every source and what came from it.
     """
+    with files.locked(target.with_name(f".{target.name}.lock")):
+        if not target.exists():
+            _fetch(archive, corpus, target, settings)
+
+
+def _fetch(archive: Archive, corpus: str, target: Path, settings: DownloadSettings) -> None:
     failures: list[str] = []
     for source in _sources(archive, corpus, settings, failures):
         try:
@@ -148,9 +163,10 @@ def _mirror_checksums(root: str, settings: DownloadSettings) -> dict[str, str]:
 def _fetch_from(
     source: _Source, archive: Archive, target: Path, settings: DownloadSettings
 ) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
-    for attempt in range(settings.retries + 1):
+    failures, wrong = 0, set()
+    while True:
+        before = part.stat().st_size if part.exists() else 0
         try:
             if _is_url(source.location):
                 _download(source, part, settings)
@@ -161,11 +177,18 @@ def _fetch_from(
             _tag(part).unlink(missing_ok=True)
             return
         except _Retryable as failure:
-            if attempt == settings.retries:
-                raise _Refused(f"{failure} ({attempt + 1} tries)") from None
-            pause = min(2**attempt, 60)
+            came = (part.stat().st_size if part.exists() else 0) - before
+            failures = 1 if came >= _BLOCK else failures + 1
+            if failures > settings.retries or failure.digest in wrong:
+                raise _Refused(f"{failure} ({failures} tries)") from None
+            wrong |= {failure.digest} - {None}
+            pause = min(2 ** (failures - 1), 60)
             log.warning("%s: %s; trying again in %d s", source.location, failure, pause)
-            time.sleep(pause)
+            _pause(pause)
+
+
+def _pause(seconds: float) -> None:
+    time.sleep(seconds)
 
 
 def _copy(path: Path, part: Path) -> None:
@@ -178,6 +201,11 @@ def _copy(path: Path, part: Path) -> None:
 def _tag(part: Path) -> Path:
     """The file that remembers which version of the remote file a part belongs to."""
     return part.with_name(part.name + ".tag")
+
+
+def _discard(part: Path) -> None:
+    for path in (part, _tag(part)):
+        path.unlink(missing_ok=True)
 
 
 def _download(source: _Source, part: Path, settings: DownloadSettings) -> None:
@@ -212,12 +240,25 @@ def _download(source: _Source, part: Path, settings: DownloadSettings) -> None:
             if expected:
                 need_disk(part.parent, expected - have, url)
             tag.write_text(owner)
-            _receive(reply, part, have, expected)
+            try:
+                _receive(reply, part, have, expected, settings)
+            except urllib3.exceptions.ProtocolError:
+                came = part.stat().st_size
+                raise _Retryable(
+                    f"the connection broke after {came} of {expected or 'unknown'} bytes"
+                ) from None
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise _Retryable(f"{type(error).__name__}: {error}") from None
 
 
-def _receive(reply: requests.Response, part: Path, have: int, expected: int | None) -> None:
+def _receive(
+    reply: requests.Response,
+    part: Path,
+    have: int,
+    expected: int | None,
+    settings: DownloadSettings,
+) -> None:
+    since, came = time.monotonic(), 0
     with (
         part.open("ab" if have else "wb") as stream,
         tqdm(
@@ -228,26 +269,33 @@ def _receive(reply: requests.Response, part: Path, have: int, expected: int | No
         while block := reply.raw.read1(_BLOCK):
             stream.write(block)
             bar.update(len(block))
-    came = part.stat().st_size
-    if expected is not None and came < expected:
-        raise _Retryable(f"the connection ended after {came} of {expected} bytes")
+            came += len(block)
+            passed = time.monotonic() - since
+            if passed >= settings.timeout_s:
+                if came < settings.min_speed * passed:
+                    raise _Retryable(f"only {came} bytes came in {passed:.0f} s")
+                since, came = time.monotonic(), 0
 
 
 def _verify(part: Path, archive: Archive, source: _Source) -> None:
     with part.open("rb") as stream:
         start = stream.read(512)
     if start.lstrip()[:15].lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        part.unlink()
+        _discard(part)
         raise _Refused("a web page came instead of the archive")
     magic = _MAGIC.get(PurePosixPath(archive.name).suffix, b"")
     if not start.startswith(magic):
         size = part.stat().st_size
-        part.unlink()
+        _discard(part)
         raise _Refused(f"{size} bytes came that are not a {PurePosixPath(archive.name).suffix}")
     if source.checksum:
         algorithm, _, wanted = source.checksum.partition(":")
         got = files.file_digest(part, algorithm)
         if got != wanted:
             size = part.stat().st_size
-            part.unlink()
-            raise _Retryable(f"{algorithm} of the {size} bytes is {got}, expected {wanted}")
+            _discard(part)
+            raise _Retryable(f"{algorithm} of the {size} bytes is {got}, expected {wanted}", got)
+    elif damage := check(part):
+        size = part.stat().st_size
+        _discard(part)
+        raise _Retryable(f"the {size} bytes that came are a damaged archive ({damage})")

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import os
+import re
 import shutil
+import socket
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,17 +28,43 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Give a temporary path (a file or a folder) that becomes `path` if the block succeeds."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp{target.suffix}")
+    _sweep(target.parent)
+    owner = f"{os.getpid()}-{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+    temporary = target.with_name(f".{target.name}.{owner}.tmp{target.suffix}")
     try:
         yield temporary
         if temporary.is_dir() and target.is_dir():
             shutil.rmtree(target)
         temporary.replace(target)
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        else:
-            temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+@functools.cache
+def _sweep(folder: Path) -> None:
+    """Remove the temporary files of processes of this machine that were killed, once."""
+    owned = re.compile(rf"\..+\.(\d+)-{re.escape(socket.gethostname())}-[0-9a-f]{{8}}\.tmp.*")
+    for path in folder.iterdir():
+        match = owned.fullmatch(path.name)
+        if match and not _runs(int(match[1])):
+            _remove(path)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

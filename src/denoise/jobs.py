@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from denoise.errors import UserError
+from denoise.errors import UserError, disk_errors
 
 
 @contextlib.contextmanager
@@ -35,7 +35,8 @@ def job(snakemake: Any) -> Iterator[None]:
         logging.captureWarnings(True)
         with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
             try:
-                yield
+                with disk_errors():
+                    yield
             except UserError as error:
                 logging.error("%s", error)
                 print(f"error: {error}", file=terminal, flush=True)

@@ -1,0 +1,63 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from denoise import files
+
+WRITER = """
+import sys, time
+from denoise import files
+with files.replacing(sys.argv[1]) as temporary:
+    temporary.write_text("half")
+    print("writing", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    (tmp_path / "a.txt").write_text("old")
+    with pytest.raises(RuntimeError), files.replacing(tmp_path / "a.txt") as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "old"
+
+
+def test_what_a_killed_process_left_is_swept_away_and_what_a_living_one_writes_is_not(tmp_path):
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path / name)], stdout=subprocess.PIPE
+        )
+        for name in ("killed.txt", "living.txt")
+    ]
+    try:
+        for writer in writers:
+            assert writer.stdout is not None and writer.stdout.readline()
+        writers[0].send_signal(signal.SIGKILL)
+        writers[0].wait()
+        (tmp_path / ".mine.tmp.txt").write_text("kept")
+        files._sweep.cache_clear()
+        files.write_text(tmp_path / "new.txt", "new")
+        left = sorted(path.name.split(".")[1] for path in tmp_path.glob(".*"))
+        assert left == ["living", "mine"]
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.wait()
+            assert writer.stdout is not None
+            writer.stdout.close()
+
+
+def test_a_process_of_another_user_is_alive(monkeypatch):
+    def refuse(process: int, number: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuse)
+    assert files._runs(1)
