@@ -58,8 +58,8 @@ def disk_errors() -> Iterator[None]:
             raise
         place = getattr(error, "filename", None)
         raise UserError(
-            f"the disk is full{f' ({place})' if place else ''}: make room and run the same command again; what was complete "
-            "is kept"
+            f"the disk is full{f' ({place})' if place else ''}: make room and run the same command "
+            "again; what was complete is kept"
         ) from error
 
 
