@@ -20,7 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from denoise import backend, files, training
+from denoise.checkpoints import Checkpoints
 from denoise.config import make_plan
+from denoise.windows import open_windows
 
 ROOT = Path(__file__).parents[1]
 _SHARD = 1024
@@ -50,9 +52,9 @@ def measure(preset: str, examples: int, steps: int, changes: dict[str, object]) 
         shape = (*recipe.features.shape(recipe.mixing.window), 1)
         write_cache(folder, examples, shape)
         size = sum(path.stat().st_size for path in folder.iterdir())
-        windows = training.open_windows(folder, settings)
+        windows = open_windows(folder, settings)
         model = training.compiled(recipe.network, settings, windows, folder)
-        checkpoints = training.Checkpoints(folder / "checkpoints", "")
+        checkpoints = Checkpoints(folder / "checkpoints", "")
         checkpoints.restore(model)
         windows.shuffle(0)
         for step in range(len(windows)):

@@ -17,7 +17,7 @@ from pathlib import Path
 from denoise import backend, cache, files, losses
 from denoise.config import make_plan, read_yaml
 from denoise.mixing import draw_windows, set_levels
-from denoise.training import open_windows
+from denoise.windows import open_windows
 
 ROOT = Path(__file__).parents[1]
 

@@ -17,6 +17,7 @@ from denoise.mixing import LevelSettings, MixingSettings
 from denoise.models.unet import UNetSettings
 from denoise.spectrogram import StftSettings
 from denoise.training import TrainingSettings
+from denoise.windows import open_windows
 
 RATE, WINDOW = 8000, 2048
 TONES = {"low": 500.0, "middle": 1000.0, "high": 2000.0}
@@ -310,7 +311,7 @@ def folders(table, tmp_path_factory):
 
 def test_windows_that_are_not_cached_are_those_of_the_cache(folders):
     chosen = TrainingSettings(batch_size=4)
-    cached, rendered = (training.open_windows(folders / name, chosen)
+    cached, rendered = (open_windows(folders / name, chosen)
                         for name in ("cached", "rendered"))  # fmt: skip
     assert not list((folders / "rendered").glob("*.npy"))
     assert (cached.item_shape, cached.outputs) == (rendered.item_shape, rendered.outputs)
@@ -325,7 +326,7 @@ def test_processes_that_mix_windows_change_nothing(folders):
     served = []
     for loaders in (0, 2):
         chosen = TrainingSettings(batch_size=4, loss="wave", loaders=loaders)
-        windows = training.open_windows(folders / "rendered", chosen, AugmentationSettings(shift=9))
+        windows = open_windows(folders / "rendered", chosen, AugmentationSettings(shift=9))
         windows.shuffle(3)
         served.append([[np.asarray(part) for part in batch] for batch in windows])
         windows.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-import os
 import platform
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from denoise import files, models, training
 from denoise.models.unet import UNetSettings
 from denoise.optimisation import OptimiserSettings, ScheduleSettings, learning_rate
 from denoise.training import TrainingSettings
+from denoise.windows import open_windows
 
 ROOT = Path(__file__).parents[1]
 SMALL = UNetSettings(filters=(2, 4), dropout=0.5)
@@ -63,50 +63,6 @@ def weights(folder: Path) -> list[np.ndarray]:
     return keras.saving.load_model(folder / "model.keras", compile=False).get_weights()
 
 
-class Killed(BaseException):
-    """Stands for a process that ends in the middle of a training."""
-
-
-def test_a_killed_training_resumes_to_the_same_result(caches, tmp_path):
-    # What has the most to remember: moving averages, and half a batch at the end of an epoch.
-    changes = {
-        "optimiser": {"name": "adamw", "weight_decay": 0.1, "ema": 0.9},
-        "batch_size": 16,
-        "accumulate": 2,
-    }
-    whole = run(caches, tmp_path / "whole", **changes)
-    # SIGKILL in the middle of the third epoch, of 7 training and 3 validation parts each.
-    code = (
-        "import os, sys; from pathlib import Path; from test_training import run, training;"
-        "batch, served = training.CachedWindows.batch, [];"
-        "training.CachedWindows.batch = lambda self, n: served.append(n) or ("
-        "    os.kill(os.getpid(), 9) if len(served) == 24 else batch(self, n));"
-        f"run({{k: Path(v) for k, v in eval(sys.argv[1]).items()}}, Path(sys.argv[2]),"
-        f"**{changes!r})"
-    )
-    given = repr({name: str(path) for name, path in caches.items()})
-    ended = subprocess.run(
-        [sys.executable, "-c", code, given, str(tmp_path / "killed")],
-        env={**os.environ, "PYTHONPATH": f"{ROOT / 'tests'}{os.pathsep}{ROOT / 'src'}"},
-        capture_output=True,
-    )
-    assert ended.returncode == -9, ended.stderr[-2000:]
-    assert len(list((tmp_path / "killed" / "checkpoints").glob("epoch-*"))) == 2
-    seen: list[float] = []
-    resumed = run(
-        caches,
-        tmp_path / "killed",
-        on_epoch=lambda row: seen.append(row["epoch"]),
-        **changes,
-    )
-    assert seen == [1, 2, 3, 4]
-    columns = ["epoch", "learning_rate", "loss", "mae", "val_loss", "val_mae"]
-    pd.testing.assert_frame_equal(whole[columns], resumed[columns], rtol=1e-6)
-    for one, other in zip(weights(tmp_path / "whole"), weights(tmp_path / "killed"), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
-    assert not (tmp_path / "killed" / "checkpoints").exists()
-
-
 def test_a_batch_in_parts_makes_the_same_step(tmp_path):
     caches = {part: make_cache(tmp_path / part, 48, 0) for part in ("train", "validation")}
     plain = UNetSettings(filters=(2, 4), dropout=0)
@@ -117,25 +73,6 @@ def test_a_batch_in_parts_makes_the_same_step(tmp_path):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
     with pytest.raises(ValueError, match="accumulate 3 must divide batch_size 16"):
         TrainingSettings(batch_size=16, accumulate=3)
-
-
-def test_a_truncated_checkpoint_falls_back_to_the_one_before(caches, tmp_path):
-    before = []
-
-    def kill_after_three(row):
-        before.append(row)
-        if row["epoch"] == 3:
-            raise Killed
-
-    with pytest.raises(Killed):
-        run(caches, tmp_path / "out", on_epoch=kill_after_three)
-    newest = sorted((tmp_path / "out" / "checkpoints").glob("epoch-*"))[-1]
-    state = newest / "state.npz"
-    state.write_bytes(state.read_bytes()[:1000])
-    history = run(caches, tmp_path / "out")
-    assert list(history["epoch"]) == [1, 2, 3, 4]
-    # Their wall times too: the first two were not trained again.
-    pd.testing.assert_frame_equal(history[:2], pd.DataFrame(before[:2]), check_dtype=False)
 
 
 def test_the_saved_model_is_the_best_on_validation_and_its_loss_is_true(caches, tmp_path):
@@ -153,34 +90,6 @@ def test_the_saved_model_is_the_best_on_validation_and_its_loss_is_true(caches, 
     card = files.read_json(tmp_path / "out" / "card.json")
     assert card["best_epoch"] == history["val_loss"].idxmin() + 1
     assert card["parameters"] == model.count_params()
-
-
-def test_another_configuration_does_not_continue_a_checkpoint(caches, tmp_path):
-    def kill(row):
-        raise Killed
-
-    with pytest.raises(Killed):
-        run(caches, tmp_path / "out", on_epoch=kill)
-    seen: list[float] = []
-    settings = TrainingSettings(epochs=1, batch_size=8)
-    training.train(
-        caches, SMALL, settings, 7, tmp_path / "out", {"variant": "other", "seed": 7},
-        on_epoch=lambda row: seen.append(row["epoch"]),
-    )  # fmt: skip
-    assert seen == [1]
-
-
-def test_a_loss_that_is_not_finite_stops_with_the_batch(tmp_path):
-    bad = {
-        "train": make_cache(tmp_path / "t", 16, 0),
-        "validation": make_cache(tmp_path / "v", 8, 1),
-    }
-    array = np.load(bad["train"] / "input-1.npy")
-    array[3] = np.nan
-    files.save_array(bad["train"] / "input-1.npy", array)
-    with pytest.raises(training.TrainingFailed, match=r"batch \d of epoch 1.*learning_rate"):
-        run(bad, tmp_path / "out")
-    assert not (tmp_path / "out" / "model.keras").exists()
 
 
 def test_the_learning_rate_falls_when_the_validation_loss_does_not():
@@ -332,7 +241,7 @@ def test_running_averages_that_cannot_settle_are_warned_of(caches, tmp_path, cap
 
 
 def test_gradual_reading_gives_every_window_once(caches):
-    windows = training.open_windows(caches["train"], TrainingSettings(batch_size=8))
+    windows = open_windows(caches["train"], TrainingSettings(batch_size=8))
     windows.shuffle(5)
     batches = [windows.batch(number) for number in range(len(windows))]
     inputs = np.concatenate([batch[0] for batch in batches])
@@ -393,3 +302,20 @@ def test_low_memory_gives_freed_arrays_back_to_the_system():
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr[-2000:]
     assert json.loads(ended.stdout) < 20 * 2**20  # 200 MiB without
+
+
+def test_the_last_weights_are_kept_where_that_is_asked(caches, tmp_path):
+    # A rate that is too high, so that the last epoch is not the best.
+    changes = {"learning_rate": 0.2, "loss": "mse", "epochs": 5}
+    best = run(caches, tmp_path / "best", **changes)
+    last = run(caches, tmp_path / "last", **changes, keep="last")
+    np.testing.assert_allclose(best["val_loss"], last["val_loss"], rtol=1e-6)
+    assert best["val_loss"].idxmin() < 4
+    cards = [files.read_json(tmp_path / name / "card.json") for name in ("best", "last")]
+    assert [card["best_epoch"] for card in cards] == [best["val_loss"].idxmin() + 1, 5]
+    shorter = {**changes, "epochs": int(best["val_loss"].idxmin()) + 1}
+    run(caches, tmp_path / "short", **shorter, keep="last")
+    for one, other in zip(weights(tmp_path / "best"), weights(tmp_path / "short"), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+    different = zip(weights(tmp_path / "best"), weights(tmp_path / "last"), strict=True)
+    assert any(np.abs(one - other).max() > 1e-3 for one, other in different)

@@ -15,6 +15,7 @@ from denoise.errors import UserError
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
+_LOUDEST = 1e6  # 120 dB above full scale; some programs write 16 bits as floats as they are
 _P56_MARGIN_DB = 15.9
 _P56_HANGOVER_S = 0.2
 _P56_TIME_CONSTANT_S = 0.03
@@ -55,12 +56,17 @@ def read(path: str | Path) -> tuple[np.ndarray, int]:
     Raises
     ------
     UnusableAudio
-        If the file cannot be decoded, is empty, or holds NaN or infinite samples.
+        If the file cannot be decoded, is empty or too long for the memory, or holds NaN, infinite
+        or absurdly large samples.
     """
     try:
         with soundfile.SoundFile(str(path)) as stream:
             expected, rate = stream.frames, stream.samplerate
             audio = stream.read(dtype="float32", always_2d=True)
+    except MemoryError:
+        raise UnusableAudio(
+            f"lasts {expected / rate / 3600:.0f} hours by its header: more than memory can hold"
+        ) from None
     except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
         reason = str(error).replace(f"Error opening {str(path)!r}: ", "").strip()
         raise UnusableAudio(f"cannot be decoded ({reason})") from None
@@ -73,6 +79,8 @@ def read(path: str | Path) -> tuple[np.ndarray, int]:
         raise UnusableAudio("is truncated (shorter than its WAV header says)")
     if not np.isfinite(audio).all():
         raise UnusableAudio("holds NaN or infinite samples")
+    if (peak := np.abs(audio).max()) > _LOUDEST:
+        raise UnusableAudio(f"holds samples of {peak:.0e}, where full scale is 1: it is no audio")
     return audio, rate
 
 

@@ -3,23 +3,22 @@
 Resuming is the normal path: a run starts from the newest whole checkpoint if there is one.  What
 an epoch does depends only on the checkpoint before it, the seed and the epoch's number (shuffling
 and dropout are re-seeded for every epoch, learning rate and stopping follow from the history), so
-a run that was killed and resumed gives what an uninterrupted run gives.
+a run that was killed and resumed gives what an uninterrupted run gives.  One that is told to end,
+by SIGTERM or from the keyboard, saves what it has of the epoch first, as it does every ten minutes.
 """
 
 from __future__ import annotations
 
-import abc
+import contextlib
 import functools
 import logging
 import math
-import multiprocessing
 import resource
 import shutil
+import signal
+import threading
 import time
-import zipfile
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,7 +28,8 @@ from pydantic import Field, field_validator, model_validator
 
 from denoise import backend, files, losses, models
 from denoise.adversarial import AdversarialSettings, Adversary, best_epoch
-from denoise.augmentation import AugmentationSettings, Mixer
+from denoise.augmentation import AugmentationSettings
+from denoise.checkpoints import Checkpoints, Progress
 from denoise.differentiable import Decoder, Encoder
 from denoise.errors import UserError
 from denoise.features import Features, FeatureSettings
@@ -43,15 +43,15 @@ from denoise.optimisation import (
 )
 from denoise.provenance import code_version
 from denoise.settings import Settings, digest, item_seed
-from denoise.spectrogram import stft
+from denoise.windows import Windows, open_windows
 
 if TYPE_CHECKING:
     import keras
 
 log = logging.getLogger(__name__)
 
-_MAP_BATCHES = 64
-_SIDES = ("input", "target")
+_SAVE_S = 600
+_MEMORY_ERRORS = {"ResourceExhaustedError", "OutOfMemoryError", "MemoryError"}
 
 
 class TrainingSettings(Settings):
@@ -91,6 +91,9 @@ class TrainingSettings(Settings):
     first step of the next."""
     early_stopping: int | None = Field(None, ge=1)
     """Stop after this many epochs without a better validation loss; default never."""
+    keep: Literal["best", "last"] = "best"
+    """The weights to keep: those with the lowest validation loss, or those of the last epoch, where
+    the learning rate has come to rest and the validation loss is not what counts."""
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     """Number format of the layers' arithmetic; weights stay float32."""
     xla: bool | Literal["auto"] = "auto"
@@ -161,7 +164,7 @@ def train(
     start: Path | None = None,
     on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
 ) -> None:
-    """Train, and write ``model.keras`` (best on validation), ``history.csv`` and ``card.json``.
+    """Train, and write ``model.keras``, ``history.csv`` and ``card.json``.
 
     Checkpoints live in ``<out_folder>/checkpoints`` until the model is written.
 
@@ -210,7 +213,9 @@ def train(
         _start_from(start, model)
     _warn_of_slow_averages(model, network, settings.epochs * len(training))
     extra = adversary.variables if adversary else []
-    checkpoints = Checkpoints(out_folder / "checkpoints", digest(card, 16), extra)
+    checkpoints = Checkpoints(
+        out_folder / "checkpoints", digest(card, 16), extra, list(_random_states(model).values())
+    )
     history = checkpoints.restore(model)
     for row in history:
         on_epoch(row)
@@ -223,15 +228,16 @@ def train(
             settings.epochs,
             losses_so_far,
         )
-        started = time.monotonic()
         row = {"epoch": len(history) + 1, "learning_rate": rate(1.0)}
-        row |= _train_epoch(model, training, seed, len(history), settings, rate, adversary)
-        with averaged_weights(model, settings.optimiser):
-            row |= _validate(model, validation, len(history), adversary)
-            better = best_epoch([*history, row]) == len(history)
-            if better:
-                checkpoints.keep_best(model)
-        row["seconds"] = round(time.monotonic() - started, 2)
+        saver = _Saver(checkpoints, model, len(history), adversary)
+        with saver:
+            row |= _train_epoch(model, training, seed, len(history), settings, rate, saver)
+            with averaged_weights(model, settings.optimiser):
+                row |= _validate(model, validation, len(history), saver)
+                better = _kept([*history, row], settings) == len(history)
+                if better:
+                    checkpoints.keep_best(model)
+        row["seconds"] = round(saver.seconds, 2)
         log.info("epoch %d: loss %.5f val_loss %.5f", row["epoch"], row["loss"], row["val_loss"])
         history.append(row)
         checkpoints.save(model, history, better=better)
@@ -240,7 +246,8 @@ def train(
         if helper is not None:
             helper.close()
     model.set_weights(checkpoints.best_weights())
-    _write_model(model, network, out_folder, history, card, training)
+    kept = history[_kept(history, settings)]
+    _write_model(model, network, out_folder, history, kept, card, training)
     shutil.rmtree(checkpoints.folder)
 
 
@@ -260,6 +267,11 @@ def _warn_of_slow_averages(model: keras.Model, network: NetworkSettings, updates
         )  # fmt: skip
 
 
+def _kept(history: list[dict[str, float]], settings: TrainingSettings) -> int:
+    """The place in the history of the epoch whose weights are kept."""
+    return len(history) - 1 if settings.keep == "last" else best_epoch(history)
+
+
 def should_stop(settings: TrainingSettings, validation_losses: list[float]) -> bool:
     """Whether the validation losses so far ask for an end."""
     if len(validation_losses) >= settings.epochs:
@@ -275,218 +287,81 @@ def _allow_many_open_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def open_windows(
-    folder: Path, settings: TrainingSettings, augmentation: AugmentationSettings | None = None
-) -> Windows:
-    """The windows of a cache folder, as audio if the loss hears it.
+class _Saver:
+    """Saves an epoch that is under way: every ten minutes, and when the process is told to end.
 
-    Those that were not cached are rendered, and varied by `augmentation` when they are shuffled.
-    """
-    manifest = files.read_json(folder / "manifest.json")
-    batch_size = settings.batch_size // settings.accumulate
-    heard = losses.heard(settings.loss)
-    if manifest["shards"] and not heard:
-        shards = [tuple(folder / shard[side] for side in _SIDES) for shard in manifest["shards"]]
-        return CachedWindows(shards, batch_size)
-    features = Features(FeatureSettings.model_validate(manifest["features"]), manifest["scales"])
-    make = functools.partial(_mixer, manifest["mixtures"], manifest["rate"], augmentation)
-    if heard:
-        return HeardWindows(features, batch_size, make, settings.loaders)
-    return RenderedWindows(features, batch_size, make())
+    A discriminator's memory is not saved: with one, an epoch that is interrupted begins anew.
 
-
-def _mixer(table: str, rate: int, augmentation: AugmentationSettings | None) -> Mixer:
-    return Mixer(files.read_table(table), rate, augmentation)
-
-
-class Windows(abc.ABC):
-    """Training or validation windows, served in batches in an order given by a seed."""
-
-    item_shape: tuple[int, int, int]
-    """Shape of a network's input: frequencies, frames and channels."""
-    outputs: int
-    """Channels of a network's output."""
-
-    def __init__(self, count: int, batch_size: int) -> None:
-        self.count, self.batch_size = count, batch_size
-        self.order = np.arange(count)
-        self.turn: int | None = None
-
-    def shuffle(self, seed: int) -> None:
-        """Serve the windows in the order, and with the variations, that `seed` gives."""
-        self.order = np.random.default_rng(seed).permutation(self.count)
-        self.turn = seed
-
-    def __len__(self) -> int:
-        return -(-self.count // self.batch_size)
-
-    def chosen(self, number: int) -> np.ndarray:
-        """Which windows make the batch `number` of this turn."""
-        return self.order[number * self.batch_size : (number + 1) * self.batch_size]
-
-    @abc.abstractmethod
-    def batch(self, number: int) -> tuple[Any, Any]:
-        """What the model is trained with, as tensors: those who compute with the target would else
-        be given arrays by some backends."""
-
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        """All batches of a turn; another thread makes the next while one is computed with."""
-        with ThreadPoolExecutor(1) as thread:
-            yield from _ahead(thread, self.batch, range(len(self)), 1)
-
-    def close(self) -> None:  # noqa: B027 - most have nothing to close
-        """End the processes that make batches, if there are any."""
-
-
-def _ahead(pool: Executor, make: Callable[[Any], Any], items: Iterable[Any], ahead: int) -> Any:
-    """The results for all items in order, of which `ahead` are made beforehand."""
-    waiting: deque[Future[Any]] = deque()
-    for item in items:
-        waiting.append(pool.submit(make, item))
-        if len(waiting) > ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
-
-
-class CachedWindows(Windows):
-    """Input and target spectrograms [shape=(batch, frequency, time, channels)], float32, of a
-    memory-mapped cache.
-
-    Parameters
-    ----------
-    paths
-        Input and target of each shard.
-    """
-
-    def __init__(self, paths: list[tuple[Path, ...]], batch_size: int) -> None:
-        self.paths = paths
-        self._map()
-        lengths = [len(shard) for shard, _ in self.maps]
-        super().__init__(sum(lengths), batch_size)
-        self.shards = np.repeat(np.arange(len(lengths)), lengths)
-        self.rows = np.concatenate([np.arange(length) for length in lengths])
-        self.item_shape = self.maps[0][0].shape[1:]
-        self.outputs = self.maps[0][1].shape[-1]
-
-    def _map(self) -> None:
-        self.maps = [(files.load_array(one), files.load_array(two)) for one, two in self.paths]
-
-    def batch(self, number: int) -> tuple[Any, Any]:
-        """Input and target of a batch."""
-        from keras import ops
-
-        if number % _MAP_BATCHES == 0:
-            # Until it is mapped anew, every page that was read counts as memory of this process.
-            self._map()
-        chosen = self.chosen(number)
-        places = list(zip(self.shards[chosen], self.rows[chosen], strict=True))
-        inputs, targets = (
-            np.stack([self.maps[shard][side][row] for shard, row in places]).astype(np.float32)
-            for side in (0, 1)
-        )
-        return ops.convert_to_tensor(inputs), ops.convert_to_tensor(targets)
-
-
-class RenderedWindows(Windows):
-    """The same of windows whose audio and spectrograms are made when they are asked for."""
-
-    def __init__(self, features: Features, batch_size: int, mixer: Mixer) -> None:
-        super().__init__(len(mixer.rows), batch_size)
-        self.features, self.mixer = features, mixer
-        self.item_shape, self.outputs = _shapes(features, mixer)
-
-    def batch(self, number: int) -> tuple[Any, Any]:
-        """Input and target of a batch."""
-        from keras import ops
-
-        waves = self.mixer.batch(self.chosen(number), self.turn)
-        inputs, targets = _spectrograms(self.features, waves)
-        return ops.convert_to_tensor(inputs), ops.convert_to_tensor(targets)
-
-
-class HeardWindows(Windows):
-    """The audio of windows: noisy [shape=(batch, samples)], and noisy and clean [shape=(batch,
-    samples, 2)], float32.
-
-    Parameters
-    ----------
-    features
-        What the network will see of them.
-    make
-        Gives what renders them.
-    processes
-        How many render batches beforehand; with 0 a thread does.
+    Raises
+    ------
+    UserError
+        When the process was told to end.
     """
 
     def __init__(
-        self, features: Features, batch_size: int, make: Callable[[], Mixer], processes: int = 0
+        self, checkpoints: Checkpoints, model: keras.Model, epoch: int, adversary: Adversary | None
     ) -> None:
-        self.mixer = make()
-        super().__init__(len(self.mixer.rows), batch_size)
-        self.item_shape, self.outputs = _shapes(features, self.mixer)
-        self.processes, self._make = processes, make
-        self._pool: ProcessPoolExecutor | None = None
+        self.checkpoints, self.model, self.epoch = checkpoints, model, epoch
+        self.adversary = adversary
+        self._told: str | None = None
+        self._handlers: dict[int, Any] = {}
+        self._saved = self._started = time.monotonic()
+        self._progress: Progress | None = None
 
-    def batch(self, number: int) -> tuple[Any, Any]:
-        """Noisy, and noisy with clean, of a batch."""
-        return self._tensors(self.mixer.batch(self.chosen(number), self.turn))
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._handlers[number] = signal.signal(number, self._tell)
 
-    def _tensors(self, waves: np.ndarray) -> tuple[Any, Any]:
-        from keras import ops
+    def __exit__(self, *error: object) -> None:
+        self._let_go()
 
-        return ops.convert_to_tensor(waves[..., 0]), ops.convert_to_tensor(waves)
+    def _tell(self, number: int, frame: object) -> None:
+        self._told = signal.Signals(number).name
+        self._let_go()  # a second signal ends it at once
+        log.warning("%s: saving the training", self._told)
 
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        """All batches of a turn, made beforehand by other processes if there are any."""
-        if not self.processes:
-            yield from super().__iter__()
-            return
-        if self._pool is None:
-            # Forked, they would share what the backend holds.
-            self._pool = ProcessPoolExecutor(
-                self.processes,
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=_start_loader,
-                initargs=(self._make,),
+    def _let_go(self) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers.clear()
+
+    @property
+    def seconds(self) -> float:
+        """How long the epoch has taken, with what was done of it before an interruption."""
+        before = self._progress.seconds if self._progress else 0.0
+        return before + time.monotonic() - self._started
+
+    def begin(self) -> Progress | None:
+        """What is done of the epoch already; loads its state."""
+        if self.adversary is None:
+            self._progress = self.checkpoints.restore_part(self.model, self.epoch)
+        return self._progress
+
+    def after(self, batches: int, mean: _Mean) -> None:
+        """To be called after each batch that was trained with."""
+        if self._told or time.monotonic() - self._saved > _SAVE_S:
+            self._save(batches, mean)
+        self.stop_if_told(f"batch {batches} of epoch {self.epoch + 1}")
+
+    def before_validation(self, batches: int, mean: _Mean) -> None:
+        """To be called when the epoch has been trained."""
+        if self.seconds > _SAVE_S / 10:
+            self._save(batches, mean)
+
+    def _save(self, batches: int, mean: _Mean) -> None:
+        if self.adversary is None:
+            progress = Progress(batches, mean.sums, mean.items, self.seconds)
+            self.checkpoints.save_part(self.model, self.epoch, progress)
+            self._saved = time.monotonic()
+
+    def stop_if_told(self, place: str) -> None:
+        """End the training if the process was told to end."""
+        if self._told:
+            raise UserError(
+                f"the training was ended by {self._told} after {place}: the same command goes on "
+                "from what was saved"
             )
-        jobs = ((self.chosen(number), self.turn) for number in range(len(self)))
-        for waves in _ahead(self._pool, _load, jobs, 2 * self.processes):
-            yield self._tensors(waves)
-
-    def close(self) -> None:
-        """End the processes."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-            self._pool = None
-
-
-_loader: list[Mixer] = []
-"""What renders windows in a process of its own."""
-
-
-def _start_loader(make: Callable[[], Mixer]) -> None:
-    _loader[:] = [make()]
-
-
-def _load(job: tuple[np.ndarray, int | None]) -> np.ndarray:
-    return _loader[0].batch(*job)
-
-
-def _spectrograms(features: Features, waves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Input and target of noisy and clean windows [shape=(batch, samples, 2)]."""
-    noisy, clean = (stft(waves[..., side], features.settings.stft) for side in (0, 1))
-    references = features.references(noisy)
-    return (
-        features.encode_input(noisy, references),
-        features.encode_target(noisy, clean, references),
-    )
-
-
-def _shapes(features: Features, mixer: Mixer) -> tuple[tuple[int, int, int], int]:
-    """The shape of an input, and the channels of a target."""
-    inputs, targets = _spectrograms(features, mixer.batch(np.zeros(1, int)))
-    return inputs.shape[1:], targets.shape[-1]
 
 
 def _train_epoch(
@@ -496,9 +371,10 @@ def _train_epoch(
     epoch: int,
     settings: TrainingSettings,
     rate: Callable[[float], float],
-    adversary: Adversary | None = None,
+    saver: _Saver,
 ) -> dict[str, float]:
     """One pass over the training windows; the means of the loss and the metrics over it."""
+    adversary = saver.adversary
     _reseed(model, item_seed(seed, "dropout", epoch))
     if adversary is not None:
         adversary.start_epoch(item_seed(seed, "replay", epoch))
@@ -506,11 +382,14 @@ def _train_epoch(
     windows.shuffle(item_seed(seed, "shuffle", epoch))
     started = last = time.monotonic()
     steps = len(windows)
-    mean = _Mean()
-    for step, batch in enumerate(windows):
+    done = saver.begin()
+    mean = _Mean() if done is None else _Mean(done.sums, done.items)
+    first = 0 if done is None else done.batches
+    for step, batch in enumerate(windows.beginning_with(first), first):
         # The first step of a warm-up has a rate above zero, the last reaches the full rate.
         model.optimizer.learning_rate.assign(rate((step + 1) / steps))
-        loss = mean.add(model.train_on_batch(*batch, return_dict=True), len(batch[0]))
+        with _memory_errors(settings):
+            loss = mean.add(model.train_on_batch(*batch, return_dict=True), len(batch[0]))
         if not math.isfinite(loss):
             raise _not_finite(loss, f"at batch {step + 1} of epoch {epoch + 1}")
         if adversary is not None:
@@ -519,14 +398,32 @@ def _train_epoch(
         now = time.monotonic()
         if now - last > 15 or step == steps - 1:
             last = now
-            done = epoch + (step + 1) / steps
-            pace = (now - started) / (step + 1) * steps
+            left = settings.epochs - epoch - (step + 1) / steps
             log.info(
                 "epoch %d/%d batch %d/%d loss %.5f, at most %s left",
                 epoch + 1, settings.epochs, step + 1, steps, mean.values()["loss"],
-                _clock(pace * (settings.epochs - done)),
+                _clock((now - started) / (step + 1 - first) * steps * left),
             )  # fmt: skip
+        saver.after(step + 1, mean)
+    saver.before_validation(steps, mean)
     return mean.values() | ({"judge": float(np.mean(judged))} if judged else {})
+
+
+@contextlib.contextmanager
+def _memory_errors(settings: TrainingSettings) -> Iterator[None]:
+    """Say what to lower when the memory of the device is not enough."""
+    try:
+        yield
+    except Exception as error:
+        # Each backend has a class of its own for it; JAX only a text.
+        name = type(error).__name__
+        if name not in _MEMORY_ERRORS and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise TrainingFailed(
+            f"the memory of the device is not enough ({name}): raise training.accumulate (now "
+            f"{settings.accumulate}), which computes a batch of {settings.batch_size} in parts, or "
+            "lower training.batch_size, mixing.window or network.filters. What was saved is kept"
+        ) from error
 
 
 def _heard(model: keras.Model, batch: tuple[Any, Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -538,18 +435,17 @@ def _heard(model: keras.Model, batch: tuple[Any, Any]) -> tuple[np.ndarray, np.n
     return ops.convert_to_numpy(waves), ops.convert_to_numpy(model.decode(output, noisy))
 
 
-def _validate(
-    model: keras.Model, windows: Windows, epoch: int, adversary: Adversary | None = None
-) -> dict[str, float]:
+def _validate(model: keras.Model, windows: Windows, epoch: int, saver: _Saver) -> dict[str, float]:
     """The means of the loss and the metrics over the validation windows, named ``val_…``; with a
     discriminator also those of PESQ and SI-SDR."""
     mean = _Mean()
     scores: dict[str, list[float]] = {}
     for batch in windows:
         mean.add(model.test_on_batch(*batch, return_dict=True), len(batch[0]))
-        if adversary is not None:
-            for name, values in adversary.scores(*_heard(model, batch)).items():
+        if saver.adversary is not None:
+            for name, values in saver.adversary.scores(*_heard(model, batch)).items():
                 scores.setdefault(name, []).extend(values)
+        saver.stop_if_told(f"the last batch of epoch {epoch + 1}")
     row = {f"val_{name}": value for name, value in mean.values().items()}
     if not math.isfinite(row["val_loss"]):
         raise _not_finite(row["val_loss"], f"on the validation windows of epoch {epoch + 1}")
@@ -566,9 +462,9 @@ def _not_finite(loss: float, where: str) -> TrainingFailed:
 class _Mean:
     """Means over an epoch; Keras gives the values of each batch by itself."""
 
-    def __init__(self) -> None:
-        self.sums: dict[str, float] = {}
-        self.items = 0
+    def __init__(self, sums: dict[str, float] | None = None, items: int = 0) -> None:
+        self.sums: dict[str, float] = dict(sums or {})
+        self.items = items
 
     def add(self, values: dict[str, Any], items: int) -> float:
         """Add the mean values of a batch of `items`; returns its loss."""
@@ -586,13 +482,17 @@ def _clock(seconds: float) -> str:
     return f"{minutes // 60:d}:{minutes % 60:02d}:{seconds:02d}"
 
 
+def _random_states(model: keras.Model) -> dict[int, Any]:
+    """The states of the random layers by the number of the layer."""
+    generators = [getattr(layer, "seed_generator", None) for layer in _network(model).layers]
+    return {number: one.state for number, one in enumerate(generators) if one is not None}
+
+
 def _reseed(model: keras.Model, seed: int) -> None:
     """Set the state of every random layer, so that an epoch does not depend on those before."""
-    for number, layer in enumerate(_network(model).layers):
-        generator = getattr(layer, "seed_generator", None)
-        if generator is not None:
-            state = np.array([item_seed(seed, number) % 2**31, 0])
-            generator.state.assign(state.astype(str(generator.state.dtype)))
+    for number, state in _random_states(model).items():
+        value = np.array([item_seed(seed, number) % 2**31, 0])
+        state.assign(value.astype(str(state.dtype)))
 
 
 def compiled(
@@ -690,96 +590,12 @@ def _start_from(path: Path, model: keras.Model) -> None:
         ) from None
 
 
-class Checkpoints:
-    """Checkpoints of one training, of which the newest whole one counts.
-
-    Each is a folder ``epoch-<n>`` with the weights and the optimiser's variables (``state.npz``),
-    the best weights so far and the history; it gets its name only when it is complete, and the one
-    before is kept in case the newest cannot be read.
-    """
-
-    def __init__(self, folder: Path, fingerprint: str, extra: list[Any] | None = None) -> None:
-        self.folder, self.fingerprint, self.extra = folder, fingerprint, extra or []
-
-    def _existing(self) -> list[Path]:
-        return sorted(self.folder.glob("epoch-*"), reverse=True)
-
-    @property
-    def _kept(self) -> Path:
-        return self.folder / "best.npz"
-
-    def keep_best(self, model: keras.Model) -> None:
-        """Write the weights of `model`, the best so far, for the next `save` to take over."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        _save_arrays(self._kept, (weight.numpy() for weight in model.weights))
-
-    def save(self, model: keras.Model, history: list[dict[str, float]], *, better: bool) -> None:
-        """Write the state after the last epoch of `history`; remove all but the one before.
-
-        If this epoch is the best so far, `keep_best` has written its weights.
-        """
-        with files.replacing(self.folder / f"epoch-{len(history):05d}") as temporary:
-            temporary.mkdir(parents=True)
-            _save_arrays(temporary / "state.npz", (item.numpy() for item in self._state(model)))
-            if better:
-                self._kept.replace(temporary / "best.npz")
-            else:
-                shutil.copy(self._existing()[0] / "best.npz", temporary)
-            files.write_json(
-                temporary / "state.json", {"fingerprint": self.fingerprint, "history": history}
-            )
-        for old in self._existing()[2:]:
-            shutil.rmtree(old)
-
-    def restore(self, model: keras.Model) -> list[dict[str, float]]:
-        """Load the newest checkpoint into a compiled `model`; its history, empty if none."""
-        model.optimizer.build(model.trainable_variables)
-        for folder in self._existing():
-            try:
-                state = files.read_json(folder / "state.json")
-                if state["fingerprint"] != self.fingerprint:
-                    log.warning("%s belongs to another configuration; starting afresh", folder)
-                    shutil.rmtree(self.folder)
-                    return []
-                saved = _load_arrays(folder / "state.npz")
-                _load_arrays(folder / "best.npz")
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-                log.warning("%s cannot be read (%s); trying the one before", folder, error)
-                shutil.rmtree(folder)
-                continue
-            for variable, value in zip(self._state(model), saved, strict=True):
-                variable.assign(value)
-            log.info("resuming after epoch %d", len(state["history"]))
-            return list(state["history"])
-        return []
-
-    def _state(self, model: keras.Model) -> list[Any]:
-        """All variables that the next step depends on, but those of the random layers."""
-        return [*model.weights, *model.optimizer.variables, *self.extra]
-
-    def best_weights(self) -> list[np.ndarray]:
-        """The weights with the lowest validation loss."""
-        return _load_arrays(self._existing()[0] / "best.npz")
-
-
-def _save_arrays(path: Path, arrays: Iterable[np.ndarray]) -> None:
-    """As ``numpy.savez``, which would hold all arrays in memory at once."""
-    with zipfile.ZipFile(path, "w", allowZip64=True) as package:
-        for number, array in enumerate(arrays):
-            with package.open(f"arr_{number}.npy", "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
-
-
-def _load_arrays(path: Path) -> list[np.ndarray]:
-    with np.load(path, allow_pickle=False) as saved:
-        return [saved[f"arr_{number}"] for number in range(len(saved.files))]
-
-
 def _write_model(
     model: keras.Model,
     network: NetworkSettings,
     out_folder: Path,
     history: list[dict[str, float]],
+    kept: dict[str, float],
     card: dict[str, Any],
     training: Windows,
 ) -> None:
@@ -789,7 +605,6 @@ def _write_model(
     keras.config.set_dtype_policy("float32")
     plain = models.build(network, training.item_shape, training.outputs)
     plain.set_weights(_network(model).get_weights())
-    best = history[best_epoch(history)]
     with files.replacing(out_folder / "model.keras") as temporary:
         plain.save(temporary)
     files.write_table(out_folder / "history.csv", pd.DataFrame(history))
@@ -800,8 +615,8 @@ def _write_model(
             "parameters": plain.count_params(),
             "input_shape": list(training.item_shape),
             "training_windows": training.count,
-            "best_epoch": best["epoch"],
-            "best_val_loss": best["val_loss"],
+            "best_epoch": kept["epoch"],
+            "best_val_loss": kept["val_loss"],
             "wall_time_s": round(sum(row["seconds"] for row in history), 1),
             "code_version": code_version(Path(__file__).parent),
             "software": backend.software(),

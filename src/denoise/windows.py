@@ -1,0 +1,243 @@
+"""The windows that a network is trained on, served in batches in an order given by a seed."""
+
+from __future__ import annotations
+
+import abc
+import functools
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from denoise import files, losses
+from denoise.augmentation import AugmentationSettings, Mixer
+from denoise.features import Features, FeatureSettings
+from denoise.spectrogram import stft
+
+if TYPE_CHECKING:
+    from denoise.training import TrainingSettings
+
+_MAP_BATCHES = 64
+_SIDES = ("input", "target")
+
+
+def open_windows(
+    folder: Path, settings: TrainingSettings, augmentation: AugmentationSettings | None = None
+) -> Windows:
+    """The windows of a cache folder, as audio if the loss hears it.
+
+    Those that were not cached are rendered, and varied by `augmentation` when they are shuffled.
+    """
+    manifest = files.read_json(folder / "manifest.json")
+    batch_size = settings.batch_size // settings.accumulate
+    heard = losses.heard(settings.loss)
+    if manifest["shards"] and not heard:
+        shards = [tuple(folder / shard[side] for side in _SIDES) for shard in manifest["shards"]]
+        return CachedWindows(shards, batch_size)
+    features = Features(FeatureSettings.model_validate(manifest["features"]), manifest["scales"])
+    make = functools.partial(_mixer, manifest["mixtures"], manifest["rate"], augmentation)
+    if heard:
+        return HeardWindows(features, batch_size, make, settings.loaders)
+    return RenderedWindows(features, batch_size, make())
+
+
+def _mixer(table: str, rate: int, augmentation: AugmentationSettings | None) -> Mixer:
+    return Mixer(files.read_table(table), rate, augmentation)
+
+
+class Windows(abc.ABC):
+    """Training or validation windows, served in batches in an order given by a seed."""
+
+    item_shape: tuple[int, int, int]
+    """Shape of a network's input: frequencies, frames and channels."""
+    outputs: int
+    """Channels of a network's output."""
+
+    def __init__(self, count: int, batch_size: int) -> None:
+        self.count, self.batch_size = count, batch_size
+        self.order = np.arange(count)
+        self.turn: int | None = None
+
+    def shuffle(self, seed: int) -> None:
+        """Serve the windows in the order, and with the variations, that `seed` gives."""
+        self.order = np.random.default_rng(seed).permutation(self.count)
+        self.turn = seed
+
+    def __len__(self) -> int:
+        return -(-self.count // self.batch_size)
+
+    def chosen(self, number: int) -> np.ndarray:
+        """Which windows make the batch `number` of this turn."""
+        return self.order[number * self.batch_size : (number + 1) * self.batch_size]
+
+    @abc.abstractmethod
+    def batch(self, number: int) -> tuple[Any, Any]:
+        """What the model is trained with, as tensors: those who compute with the target would else
+        be given arrays by some backends."""
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        """All batches of a turn."""
+        return self.beginning_with(0)
+
+    def beginning_with(self, first: int) -> Iterator[tuple[Any, Any]]:
+        """The batches of a turn from one on; a thread makes the next while one is computed with."""
+        with ThreadPoolExecutor(1) as thread:
+            yield from _ahead(thread, self.batch, range(first, len(self)), 1)
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to close
+        """End the processes that make batches, if there are any."""
+
+
+def _ahead(pool: Executor, make: Callable[[Any], Any], items: Iterable[Any], ahead: int) -> Any:
+    """The results for all items in order, of which `ahead` are made beforehand."""
+    waiting: deque[Future[Any]] = deque()
+    for item in items:
+        waiting.append(pool.submit(make, item))
+        if len(waiting) > ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+class CachedWindows(Windows):
+    """Input and target spectrograms [shape=(batch, frequency, time, channels)], float32, of a
+    memory-mapped cache.
+
+    Parameters
+    ----------
+    paths
+        Input and target of each shard.
+    """
+
+    def __init__(self, paths: list[tuple[Path, ...]], batch_size: int) -> None:
+        self.paths = paths
+        self._map()
+        lengths = [len(shard) for shard, _ in self.maps]
+        super().__init__(sum(lengths), batch_size)
+        self.shards = np.repeat(np.arange(len(lengths)), lengths)
+        self.rows = np.concatenate([np.arange(length) for length in lengths])
+        self.item_shape = self.maps[0][0].shape[1:]
+        self.outputs = self.maps[0][1].shape[-1]
+
+    def _map(self) -> None:
+        self.maps = [(files.load_array(one), files.load_array(two)) for one, two in self.paths]
+
+    def batch(self, number: int) -> tuple[Any, Any]:
+        """Input and target of a batch."""
+        from keras import ops
+
+        if number % _MAP_BATCHES == 0:
+            # Until it is mapped anew, every page that was read counts as memory of this process.
+            self._map()
+        chosen = self.chosen(number)
+        places = list(zip(self.shards[chosen], self.rows[chosen], strict=True))
+        inputs, targets = (
+            np.stack([self.maps[shard][side][row] for shard, row in places]).astype(np.float32)
+            for side in (0, 1)
+        )
+        return ops.convert_to_tensor(inputs), ops.convert_to_tensor(targets)
+
+
+class RenderedWindows(Windows):
+    """The same of windows whose audio and spectrograms are made when they are asked for."""
+
+    def __init__(self, features: Features, batch_size: int, mixer: Mixer) -> None:
+        super().__init__(len(mixer.rows), batch_size)
+        self.features, self.mixer = features, mixer
+        self.item_shape, self.outputs = _shapes(features, mixer)
+
+    def batch(self, number: int) -> tuple[Any, Any]:
+        """Input and target of a batch."""
+        from keras import ops
+
+        waves = self.mixer.batch(self.chosen(number), self.turn)
+        inputs, targets = _spectrograms(self.features, waves)
+        return ops.convert_to_tensor(inputs), ops.convert_to_tensor(targets)
+
+
+class HeardWindows(Windows):
+    """The audio of windows: noisy [shape=(batch, samples)], and noisy and clean [shape=(batch,
+    samples, 2)], float32.
+
+    Parameters
+    ----------
+    features
+        What the network will see of them.
+    make
+        Gives what renders them.
+    processes
+        How many render batches beforehand; with 0 a thread does.
+    """
+
+    def __init__(
+        self, features: Features, batch_size: int, make: Callable[[], Mixer], processes: int = 0
+    ) -> None:
+        self.mixer = make()
+        super().__init__(len(self.mixer.rows), batch_size)
+        self.item_shape, self.outputs = _shapes(features, self.mixer)
+        self.processes, self._make = processes, make
+        self._pool: ProcessPoolExecutor | None = None
+
+    def batch(self, number: int) -> tuple[Any, Any]:
+        """Noisy, and noisy with clean, of a batch."""
+        return self._tensors(self.mixer.batch(self.chosen(number), self.turn))
+
+    def _tensors(self, waves: np.ndarray) -> tuple[Any, Any]:
+        from keras import ops
+
+        return ops.convert_to_tensor(waves[..., 0]), ops.convert_to_tensor(waves)
+
+    def beginning_with(self, first: int) -> Iterator[tuple[Any, Any]]:
+        """The batches of a turn, made beforehand by other processes if there are any."""
+        if not self.processes:
+            yield from super().beginning_with(first)
+            return
+        if self._pool is None:
+            # Forked, they would share what the backend holds.
+            self._pool = ProcessPoolExecutor(
+                self.processes,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=_start_loader,
+                initargs=(self._make,),
+            )
+        jobs = ((self.chosen(number), self.turn) for number in range(first, len(self)))
+        for waves in _ahead(self._pool, _load, jobs, 2 * self.processes):
+            yield self._tensors(waves)
+
+    def close(self) -> None:
+        """End the processes."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+
+
+_loader: list[Mixer] = []
+"""What renders windows in a process of its own."""
+
+
+def _start_loader(make: Callable[[], Mixer]) -> None:
+    _loader[:] = [make()]
+
+
+def _load(job: tuple[np.ndarray, int | None]) -> np.ndarray:
+    return _loader[0].batch(*job)
+
+
+def _spectrograms(features: Features, waves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Input and target of noisy and clean windows [shape=(batch, samples, 2)]."""
+    noisy, clean = (stft(waves[..., side], features.settings.stft) for side in (0, 1))
+    references = features.references(noisy)
+    return (
+        features.encode_input(noisy, references),
+        features.encode_target(noisy, clean, references),
+    )
+
+
+def _shapes(features: Features, mixer: Mixer) -> tuple[tuple[int, int, int], int]:
+    """The shape of an input, and the channels of a target."""
+    inputs, targets = _spectrograms(features, mixer.batch(np.zeros(1, int)))
+    return inputs.shape[1:], targets.shape[-1]
