@@ -22,6 +22,12 @@ _DRAWS = 8
 _TREBLE_DB = (-36.0, -14.0)
 _EVENTS_DB = (-10.0, 10.0)
 _SPEECH, _NOISE = 0, 1
+_LIMITS = {
+    "snr_range_db": (-60, 100),
+    "gain_range_db": (-60, 60),
+    "speech_speed_range": (0.25, 4),
+    "noise_speed_range": (0.25, 4),
+}
 Generator = np.random.Generator
 
 
@@ -73,12 +79,13 @@ class AugmentationSettings(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> AugmentationSettings:
-        for name in ("snr_range_db", "gain_range_db", "speech_speed_range", "noise_speed_range"):
+        for name in _LIMITS:
             pair = getattr(self, name)
             if pair is not None and pair[0] > pair[1]:
                 raise ValueError(f"{name} {list(pair)} must go from low to high")
-            if name.endswith("speed_range") and not 0.25 <= pair[0] <= pair[1] <= 4:
-                raise ValueError(f"{name} {list(pair)} must lie within 0.25 and 4")
+            low, high = _LIMITS[name]
+            if pair is not None and not low <= pair[0] <= pair[1] <= high:
+                raise ValueError(f"{name} {list(pair)} must lie within {low:g} and {high:g}")
         if self.babble + self.shaped_noise > 1:
             raise ValueError(
                 f"babble {self.babble:g} and shaped_noise {self.shaped_noise:g} are shares of the "

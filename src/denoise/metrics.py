@@ -245,9 +245,18 @@ def score(clean: np.ndarray, estimate: np.ndarray, rate: int) -> dict[str, float
 
     PESQ and the composite measures are defined at 8 and 16 kHz; for them audio of another rate is
     resampled to 16 kHz, or to 8 kHz if its rate is lower than 16 kHz.
+
+    Raises
+    ------
+    ValueError
+        If the signals have different lengths.
     """
     clean, estimate = np.ascontiguousarray(clean), np.ascontiguousarray(estimate)
+    if len(clean) != len(estimate):
+        raise ValueError(f"clean has {len(clean)} samples and estimate {len(estimate)}")
     values: dict[str, float | str] = dict.fromkeys(METRICS, float("nan"))
+    if not (np.isfinite(clean).all() and np.isfinite(estimate).all()):
+        return {**values, "status": "NaN or infinite samples"}
     reasons: list[str] = []
     for name, metric in METRICS.items():
         if metric.measure is None or rate < metric.lowest_rate:

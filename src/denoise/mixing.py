@@ -60,9 +60,10 @@ class LevelSettings(Settings):
                 raise ValueError(f"{name} {list(pair)} must go from low to high")
         if self.gain is not None and self.gain[0] < 0:
             raise ValueError(f"gain {list(self.gain)} must not be negative")
-        for snr in (self.snr_db or ()) + (self.snr_range_db or ()):
-            if not -60 <= snr <= 100:
-                raise ValueError(f"SNR {snr:g} dB must be between -60 and 100")
+        for name in ("snr_db", "snr_range_db"):
+            for snr in getattr(self, name) or ():
+                if not -60 <= snr <= 100:
+                    raise ValueError(f"{name}: {snr:g} dB must be between -60 and 100")
         if self.snr_db == ():
             raise ValueError("snr_db must hold at least one value")
         return self

@@ -34,7 +34,7 @@ def _check_name(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     value = {"name": "unet", **value}
-    if value["name"] not in NETWORKS:
+    if not isinstance(value["name"], str) or value["name"] not in NETWORKS:
         raise unknown("network", str(value["name"]), NETWORKS)
     return value
 

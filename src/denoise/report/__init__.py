@@ -80,32 +80,40 @@ def build(
             )
         test_sets.append(section)
     histories = _histories(card_paths, cards)
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters |= {"number": _number, "plain": _plain}
     source = resources.files("denoise.report").joinpath("template.html").read_text("utf-8")
-    html = environment.from_string(source).render(
-        title=params["experiment"],
-        made=time.strftime("%Y-%m-%d %H:%M"),
-        params=params,
-        baselines=BASELINES
-        | {name: f"the ready model in {folder}" for name, folder in params["models"].items()},
-        verdict=_verdict(board, pairs, next(iter(params["test_sets"]))),
-        test_sets=test_sets,
-        metrics=[name for name in _SHOWN if board[name].notna().any()],
-        titles={name: figures.title(name) for name in _SHOWN},
-        pairwise=pairs.to_dict("records"),
-        curves=pictures.svg("learning-curves", figures.learning_curves(histories)),
-        models=_models(cards, histories),
-        data=_data_card(manifests),
-        mixtures=_mixture_examples(params),
-        provenance={**provenance, **_software()},
-        wall_times=_wall_times(params["jobs"]),
-        recipes={
-            name: json.dumps(variant["recipe"], indent=1, ensure_ascii=False)
-            for name, variant in params["variants"].items()
-        },
+    html = (
+        _environment()
+        .from_string(source)
+        .render(
+            title=params["experiment"],
+            made=time.strftime("%Y-%m-%d %H:%M"),
+            params=params,
+            baselines=BASELINES
+            | {name: f"the ready model in {folder}" for name, folder in params["models"].items()},
+            verdict=_verdict(board, pairs, next(iter(params["test_sets"]))),
+            test_sets=test_sets,
+            metrics=[name for name in _SHOWN if board[name].notna().any()],
+            titles={name: figures.title(name) for name in _SHOWN},
+            pairwise=pairs.to_dict("records"),
+            curves=pictures.svg("learning-curves", figures.learning_curves(histories)),
+            models=_models(cards, histories),
+            data=_data_card(manifests),
+            mixtures=_mixture_examples(params),
+            provenance={**provenance, **_software()},
+            wall_times=_wall_times(params["jobs"]),
+            recipes={
+                name: json.dumps(variant["recipe"], indent=1, ensure_ascii=False)
+                for name, variant in params["variants"].items()
+            },
+        )
     )
     files.write_text(out_path, html)
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.filters |= {"number": _number, "plain": _plain}
+    return environment
 
 
 def _effects(scores: pd.DataFrame, params: dict[str, Any]) -> pd.DataFrame:

@@ -1,0 +1,166 @@
+"""Nothing that is loaded can run code, and nothing that is shown can."""
+
+from __future__ import annotations
+
+import ast
+import pickle
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from workflow_runs import ROOT
+
+from denoise import config, files
+from denoise.checkpoints import Checkpoints
+from denoise.errors import UserError
+
+SOURCES = [
+    path
+    for folder in ("src", "workflow", "benchmarks", "examples")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+]
+UNPICKLING = {
+    "pickle", "cPickle", "_pickle", "cloudpickle", "dill", "shelve", "marshal", "jsonpickle",
+}  # fmt: skip
+
+
+class Trap:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+def calls(tree: ast.AST) -> list[ast.Call]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+
+
+def named(call: ast.Call) -> str:
+    return ast.unparse(call.func)
+
+
+def test_no_source_loads_a_pickle(survives):
+    with survives("security: pickles in the sources"):
+        for path in SOURCES:
+            tree = ast.parse(path.read_text())
+            for node in ast.walk(tree):
+                modules = (
+                    [alias.name for alias in node.names] if isinstance(node, ast.Import)
+                    else [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+                )  # fmt: skip
+                for module in modules:
+                    assert module.split(".")[0] not in UNPICKLING, path
+            for call in calls(tree):
+                options = {word.arg: ast.unparse(word.value) for word in call.keywords}
+                name = named(call)
+                assert not name.endswith((".read_pickle", "joblib.load", "torch.load")), path
+                assert options.get("allow_pickle", "False") == "False", path
+                if name.endswith(("np.load", "numpy.load")):
+                    assert options.get("allow_pickle") == "False", (path, call.lineno)
+                if name.endswith("load_model"):
+                    assert options.get("safe_mode", "True") == "True", path
+                if name == "yaml.load":
+                    assert issubclass(config._UniqueKeys, yaml.SafeLoader)
+                    assert ast.unparse(call.args[1]) == "_UniqueKeys", path
+                if name in ("eval", "exec", "os.system") or "unsafe" in name:
+                    raise AssertionError((path, name))
+                assert options.get("shell", "False") == "False", path
+
+
+def test_a_pickled_array_is_refused(tmp_path, survives):
+    trap = np.array([Trap(tmp_path / "sprung")], dtype=object)
+    np.save(tmp_path / "audio.npy", trap, allow_pickle=True)
+    with survives("security: pickle in an array"):
+        with pytest.raises(ValueError, match="objects"):
+            files.load_array(tmp_path / "audio.npy")
+        assert not (tmp_path / "sprung").exists()
+
+
+def test_a_pickled_checkpoint_is_passed_over(tmp_path, survives):
+    class Nothing:
+        class optimizer:  # noqa: N801 - stands for that of a model
+            variables = ()
+
+            @staticmethod
+            def build(variables: object) -> None:
+                pass
+
+        weights = trainable_variables = ()
+
+    folder = tmp_path / "checkpoints" / "epoch-00001"
+    folder.mkdir(parents=True)
+    files.write_json(folder / "state.json", {"fingerprint": "f", "history": [{}]})
+    trap = np.array([Trap(tmp_path / "sprung")], dtype=object)
+    for name in ("state.npz", "best.npz"):
+        np.savez(folder / name, arr_0=trap)
+    (folder / "other.npz").write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
+    with survives("security: pickle in a checkpoint"):
+        assert Checkpoints(tmp_path / "checkpoints", "f").restore(Nothing()) == []
+        assert not (tmp_path / "sprung").exists()
+
+
+def test_a_model_that_carries_code_is_refused(tmp_path, survives):
+    """A Lambda layer holds Python byte code, which Keras would run when it loads it."""
+    import keras
+
+    from denoise.enhancement import Enhancer
+
+    inputs = keras.Input((8, 8, 1))
+    model = keras.Model(inputs, keras.layers.Lambda(lambda x: x * 1.0)(inputs))
+    model.save(tmp_path / "model.keras")
+    card = {"variant": "v", "seed": 0, "rate": 8000, "window": 992, "features": {}, "scales": {}}
+    files.write_json(tmp_path / "card.json", {**card, "network": {"name": "unet"}})
+    with survives("security: code in a model"), pytest.raises(UserError, match=r"model\.keras"):
+        Enhancer.load(tmp_path)
+
+
+def test_yaml_that_builds_objects_is_refused(tmp_path, survives):
+    from denoise.config import read_yaml
+
+    path = tmp_path / "config.yaml"
+    path.write_text(f"preset: !!python/object/apply:pathlib.Path.touch ['{tmp_path / 'sprung'}']\n")
+    with survives("security: objects in YAML"):
+        with pytest.raises(UserError, match=r"config\.yaml"):
+            read_yaml(path)
+        assert not (tmp_path / "sprung").exists()
+
+
+EVIL = "<img src=x onerror=alert(1)>\"'</script><script>alert(2)</script>{{7*7}}"
+
+
+def test_names_with_html_in_them_are_inert_in_the_report(survives):
+    """Everything that the template writes is escaped, unless it is named here."""
+    with survives("security: HTML in names"):
+        template = (ROOT / "src" / "denoise" / "report" / "template.html").read_text()
+        assert not re.findall(r"\|\s*safe\b|autoescape", template)
+        source = (ROOT / "src" / "denoise" / "report" / "__init__.py").read_text()
+        made = [call for call in calls(ast.parse(source)) if named(call).endswith("Environment")]
+        assert len(made) == 1
+        options = {word.arg: ast.unparse(word.value) for word in made[0].keywords}
+        assert options["autoescape"] == "True"
+        from denoise import report
+
+        text = report._environment().from_string("<p>{{ name }}</p>").render(name=EVIL)
+        assert "<img" not in text and "<script>" not in text and "49" not in text
+
+
+def test_the_ui_listens_on_this_machine_only(survives):
+    with survives("security: the UI listens locally"):
+        lines = (ROOT / "Makefile").read_text()
+        assert re.search(r"mlflow ui --host 127\.0\.0\.1", lines)
+        texts = [path.read_text() for path in (ROOT / "docs").rglob("*.md")]
+        texts.append((ROOT / "README.md").read_text())
+        assert not any("0.0.0.0" in text for text in texts)
+
+
+def test_a_table_is_no_formula(tmp_path):
+    """Names come back from a table as they were, whatever they look like."""
+    names = ["=1+1", "@SUM(A1)", "nan", "1e5", "007", '"quoted", and, commas', "two\nlines"]
+    files.write_table(tmp_path / "t.csv", pd.DataFrame({"id": names, "x": range(len(names))}))
+    assert list(files.read_table(tmp_path / "t.csv")["id"]) == names
