@@ -60,4 +60,4 @@ def test_a_process_of_another_user_is_alive(monkeypatch):
         raise PermissionError
 
     monkeypatch.setattr(os, "kill", refuse)
-    assert files._runs(1)
+    assert files.runs(1)

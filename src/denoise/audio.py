@@ -5,6 +5,9 @@ Audio arrays are float32, shape ``(samples,)``, nominal range [-1, 1], unless sa
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,7 @@ from denoise.errors import UserError
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
+_SYSTEM_ERROR = 2  # of libsndfile, which does not say which
 _LOUDEST = 1e6  # 120 dB above full scale; some programs write 16 bits as floats as they are
 _P56_MARGIN_DB = 15.9
 _P56_HANGOVER_S = 0.2
@@ -119,6 +123,8 @@ def write(path: str | Path, audio: np.ndarray, rate: int, subtype: str | None = 
     try:
         soundfile.write(str(path), np.clip(audio, -1.0, 1.0), rate, subtype=subtype)
     except soundfile.LibsndfileError as error:
+        if error.code == _SYSTEM_ERROR and shutil.disk_usage(Path(path).parent).free < audio.nbytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
         channels = audio.shape[1] if audio.ndim > 1 else 1
         raise UnusableAudio(
             f"cannot be written as {Path(path).suffix[1:]} with {rate} Hz and {channels} channels "

@@ -16,7 +16,7 @@ import soundfile
 
 import denoise
 from denoise import audio, files
-from denoise.errors import UserError, did_you_mean, one_line_errors
+from denoise.errors import UserError, did_you_mean, is_full_disk, one_line_errors
 from denoise.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -216,6 +216,8 @@ def run_enhance(options: argparse.Namespace) -> None:
         try:
             _enhance_file(enhancer, source, target, plot=options.plot)
         except (audio.UnusableAudio, OSError) as reason:
+            if is_full_disk(reason):
+                raise
             failed += 1
             print(f"error: {source} {reason}", file=sys.stderr)
             continue

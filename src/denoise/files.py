@@ -6,6 +6,7 @@ Everything goes to a temporary name in the target's folder and is renamed when c
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import functools
 import hashlib
@@ -14,6 +15,7 @@ import os
 import re
 import shutil
 import socket
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,11 +48,12 @@ def _sweep(folder: Path) -> None:
     owned = re.compile(rf"\..+\.(\d+)-{re.escape(socket.gethostname())}-[0-9a-f]{{8}}\.tmp.*")
     for path in folder.iterdir():
         match = owned.fullmatch(path.name)
-        if match and not _runs(int(match[1])):
+        if match and not runs(int(match[1])):
             _remove(path)
 
 
-def _runs(process: int) -> bool:
+def runs(process: int) -> bool:
+    """Whether a process of this machine is alive."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -84,6 +87,21 @@ def locked(path: str | Path) -> Iterator[None]:
     with path.open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
+
+
+def wait_for(path: str | Path, seconds: float = 60) -> None:
+    """Wait until a file is there that another study may be about to make again.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is not there in time.
+    """
+    until = time.monotonic() + seconds
+    while not Path(path).exists():
+        if time.monotonic() > until:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        time.sleep(0.1)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from denoise import files
 from denoise.errors import UserError, disk_errors
 
 
@@ -20,6 +25,7 @@ def job(snakemake: Any) -> Iterator[None]:
     What compiled libraries write goes there too.  A `UserError` is also shown on the terminal, as
     one line; anything else with a traceback.
     """
+    _end_with_the_workflow()
     path = Path(snakemake.log[0])
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -64,6 +70,45 @@ def _native_output_to(stream: TextIO) -> Iterator[TextIO]:
         for number, descriptor in zip((1, 2), saved, strict=True):
             os.dup2(descriptor, number)
             os.close(descriptor)
+
+
+_WORKFLOW = "DENOISE_WORKFLOW_PROCESS"
+_WATCH_S = 1.0
+_held: list[TextIO] = []
+
+
+def begin_workflow(folder: Path = Path(".snakemake")) -> None:
+    """Let a run of Snakemake start where one was killed, and its jobs end with it.
+
+    Snakemake's own locks stay behind when it is killed.  They are removed here if no process holds
+    a lock that cannot outlive it; if one does, they are left for Snakemake to judge.
+    """
+    os.environ[_WORKFLOW] = str(os.getpid())
+    folder.mkdir(exist_ok=True)
+    stream = (folder / "denoise.lock").open("a")
+    _held.append(stream)
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for path in (folder / "locks").glob("*"):
+            path.unlink()
+    except OSError:  # another one is at work, or this file system knows no locks
+        pass
+    with contextlib.suppress(OSError):
+        fcntl.flock(stream, fcntl.LOCK_SH)
+
+
+def _end_with_the_workflow() -> None:
+    """End this process, as SIGTERM does, soon after the Snakemake that started it was killed:
+    a second run would else meet the jobs of the first."""
+    process = int(os.environ.get(_WORKFLOW, 0))
+    if process:
+        threading.Thread(target=_watch, args=(process,), daemon=True).start()
+
+
+def _watch(process: int) -> None:
+    while files.runs(process):
+        time.sleep(_WATCH_S)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def make_importable() -> None:

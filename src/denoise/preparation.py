@@ -59,6 +59,8 @@ def prepare(
     UserError
         If nothing is left, or more than `settings.max_dropped` of the files are unusable.
     """
+    for path in indexes:
+        files.wait_for(path)
     table = pd.concat([files.read_table(path) for path in indexes], ignore_index=True)
     if role == "noise":
         table[["speaker", "sex"]] = ""

@@ -6,7 +6,7 @@ from denoise import baselines, corpora
 from denoise.config import archives_of, make_plan, typed
 from denoise.enhancement import EnhancementSettings
 from denoise.errors import UserError
-from denoise.jobs import make_importable
+from denoise.jobs import begin_workflow, make_importable
 from denoise.provenance import code_digest, lock_digest
 from denoise.settings import canonical_json
 from denoise.tracking import forget_incomplete
@@ -17,6 +17,7 @@ if ROOT.name == "workflow":
     ROOT = ROOT.parent
 
 make_importable()
+begin_workflow()
 
 config.update(typed(config, workflow.config_settings.config))
 
@@ -69,9 +70,9 @@ def code_of(name, *without):
 
 
 def index_code(wildcards):
-    """As `code_of`: another corpus's module does not shape an index."""
+    """As `code_of`: neither another corpus's module nor a download shapes an index."""
     others = sorted(set(corpora.CORPORA) - {wildcards.corpus})
-    return code_of("index", *(f"corpora.{name}" for name in others))
+    return code_of("index", "fetch", *(f"corpora.{name}" for name in others))
 
 
 def final_outputs():

@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+from denoise import corpora
 from denoise.corpora import index_folder, index_subset
+from denoise.fetch import DownloadSettings, obtain
 from denoise.jobs import job
 
 with job(snakemake):
@@ -12,9 +14,13 @@ with job(snakemake):
     if settings["corpus"] == "folder":
         index_folder(Path(settings["path"]), settings["speaker_level"], target)
     else:
+        archives = [Path(path) for path in snakemake.input.archives]
+        # A study that shares them may be about to download them again.
+        published = corpora.get(settings["corpus"]).subsets[settings["subset"]]
+        named = {archive.name: archive for archive in published}
+        download = DownloadSettings.model_validate(snakemake.config["download"])
+        for path in archives:
+            obtain(named[path.name], settings["corpus"], path, download)
         index_subset(
-            settings["corpus"],
-            settings["subset"],
-            [Path(path) for path in snakemake.input.archives],
-            target,
+            settings["corpus"], settings["subset"], archives, target, snakemake.params.code
         )

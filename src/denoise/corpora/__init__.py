@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import soundfile
@@ -16,6 +17,8 @@ from denoise.archives import extract
 from denoise.corpora import esc50, folder, librispeech, synthetic, voicebank_demand
 from denoise.corpora.base import INDEX_COLUMNS, Corpus
 from denoise.errors import UserError, unknown
+
+_STAMP = ".complete.json"
 
 log = logging.getLogger(__name__)
 
@@ -39,10 +42,13 @@ def index_subset(
     subset: str,
     archives: list[Path],
     target: Path,
+    code: str = "",
 ) -> None:
     """Extract or make one subset in ``<target without .csv>/`` and write its index to `target`.
 
-    The folder gets its name only when it is complete, and the table is written last.
+    The folder gets its name only when it is complete, and the table is written last.  A folder
+    that is complete already, made of archives of this size by this code, is left alone: another
+    study that shares it may be reading.
 
     Parameters
     ----------
@@ -52,24 +58,40 @@ def index_subset(
         The subset's archives, as downloaded; an optional one that could not be had is empty.
     target
         The CSV to write.
+    code
+        What stands for the code that does this.
     """
-    corpus = get(corpus_name)
-    final = target.with_suffix("")
+    with files.locked(target.with_name(f".{target.name}.lock")):
+        made_of = {"code": code, "archives": {path.name: path.stat().st_size for path in archives}}
+        final = target.with_suffix("")
+        stamp = final / _STAMP
+        corpus = get(corpus_name)
+        if stamp.is_file() and files.read_json(stamp) == made_of:
+            table = _checked(corpus.build(final, subset), final, f"{corpus_name}/{subset}")
+        else:
+            table = _extract_subset(corpus, subset, archives, final, made_of)
+        _write_index(table, final, target)
+
+
+def _extract_subset(
+    corpus: Corpus, subset: str, archives: list[Path], final: Path, made_of: dict[str, Any]
+) -> pd.DataFrame:
     with files.replacing(final) as temporary:
-        temporary.mkdir()
+        temporary.mkdir(parents=True)
         for archive in archives:
             if not archive.stat().st_size:
                 log.warning(
                     "%s could not be had: going on without what it says. To try again, delete it "
                     "and %s",
                     archive,
-                    target,
+                    final.with_suffix(".csv"),
                 )
                 continue
             count = extract(archive, temporary, corpus.wanted)
             log.info("%s: %d files extracted", archive, count)
-        table = _checked(corpus.build(temporary, subset), temporary, f"{corpus_name}/{subset}")
-    _write_index(table, final, target)
+        table = _checked(corpus.build(temporary, subset), temporary, f"{corpus.name}/{subset}")
+        files.write_json(temporary / _STAMP, made_of)
+    return table
 
 
 def index_folder(path: Path, speaker_level: int | None, target: Path) -> None:

@@ -1,0 +1,184 @@
+"""Whole runs that are killed again and again end as one that nothing disturbed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from workflow_runs import BIN, ESC50, TINY, configure, copy_project, snakemake
+
+STUDY = {
+    **TINY,
+    "data.speech.0.hours": 0.06,
+    "data.noise": [ESC50],
+    "test_sets.test.utterances": 8,
+    "training.epochs": 3,
+}
+# What a run leaves that must not depend on how often it was killed.
+RESULTS = (
+    "resources/corpora/**/*.csv",
+    "results/audio/*/audio.npy",
+    "results/splits/*.csv",
+    "results/mixtures/*/*.csv",
+    "results/spectrograms/**/*.npy",
+    "results/test_sets/*/*.npy",
+    "results/scores/**/*.csv",
+    "reports/killed/leaderboard.csv",
+)
+
+
+def study(folder: Path, mirror: str) -> Path:
+    copy_project(folder)
+    configure(folder, experiment="killed", set=STUDY, sweep={}, download={"mirror": mirror})
+    return folder
+
+
+def results(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for pattern in RESULTS
+        for path in sorted(folder.glob(pattern))
+    }
+
+
+def weights(folder: Path) -> list[np.ndarray]:
+    path = next(folder.glob("results/models/*/seed0/model.keras"))
+    return keras.saving.load_model(path, compile=False).get_weights()
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    """The command that people type, with processes of its own group."""
+    with (folder / "output.log").open("ab") as log:
+        return subprocess.Popen(
+            [str(BIN / "snakemake"), "--cores", "2", "all"], cwd=folder, stdout=log, stderr=log,
+            env={**os.environ, "PYTHONPATH": str(folder / "src")}, start_new_session=True,
+        )  # fmt: skip
+
+
+def relatives(folder: Path) -> list[int]:
+    """All living processes that work in `folder`."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            if (place / "cwd").readlink() == folder and int(place.name) != os.getpid():
+                found.append(int(place.name))
+        except OSError:
+            continue
+    return found
+
+
+def gone(folder: Path, seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if not relatives(folder):
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def running_rule(folder: Path) -> str:
+    """What was at work when a run was killed, by its log."""
+    text = (folder / "output.log").read_text(errors="replace")
+    started = re.findall(r"(?:Job \d+: )(\w+)", text)
+    return started[-1] if started else "starting"
+
+
+def test_runs_that_are_killed_end_as_one_that_was_not(tmp_path, web_mirror, survives, often):
+    whole = study(tmp_path / "whole", web_mirror)
+    began = time.monotonic()
+    run = snakemake(whole, "all")
+    lasted = time.monotonic() - began
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    expected = results(whole)
+    assert len(expected) > 12
+
+    draw = random.Random(1)
+    kills, wanted, round_ = 0, often(3, 50), 0
+    where: dict[str, int] = {}
+    while kills < wanted:
+        round_ += 1
+        folder = study(tmp_path / f"round{round_}", web_mirror)
+        while True:
+            process = start(folder)
+            try:
+                # Not always before what a run begins with is done, and often soon after.
+                process.wait(draw.uniform(0.1, 0.6) * lasted if kills < wanted else 3000)
+            except subprocess.TimeoutExpired:
+                kills += 1
+                alone = draw.random() < 0.5
+                # The process alone, as the system does when memory is short, or all at once.
+                (os.kill if alone else os.killpg)(process.pid, signal.SIGKILL)
+                process.wait()
+                rule = running_rule(folder)
+                where[rule] = where.get(rule, 0) + 1
+                if alone:
+                    assert gone(folder, 60), "jobs outlive the run that started them"
+                continue
+            break
+        with survives("SIGKILL of a whole run: the same results"):
+            log = (folder / "output.log").read_text(errors="replace")
+            assert process.returncode == 0, log[-5000:]
+            assert results(folder) == expected
+            for one, other in zip(weights(folder), weights(whole), strict=True):
+                np.testing.assert_array_equal(one, other)
+            assert (folder / "reports" / "killed" / "report.html").stat().st_size > 10_000
+    with survives("SIGKILL of a run", kills):
+        assert kills >= wanted
+    print("killed at:", where)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_told_to_end_goes_on_later(tmp_path, web_mirror, survives, number):
+    with survives(f"{signal.Signals(number).name} of a run"):
+        folder = study(tmp_path / "study", web_mirror)
+        process = start(folder)
+        model = re.compile(r"Training ")
+        while not model.search((folder / "output.log").read_text(errors="replace")):
+            assert process.poll() is None
+            time.sleep(0.2)
+        time.sleep(5)
+        os.killpg(process.pid, number)
+        process.wait(120)
+        assert gone(folder, 60)
+        run = snakemake(folder, "all")
+        assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+        assert (folder / "reports" / "killed" / "report.html").exists()
+
+
+def test_two_commands_in_one_folder_do_not_meet(tmp_path, web_mirror, survives):
+    with survives("concurrency: two runs in one folder"):
+        folder = study(tmp_path / "study", web_mirror)
+        first = start(folder)
+        while not list((folder / ".snakemake" / "locks").glob("*")):
+            assert first.poll() is None
+            time.sleep(0.1)
+        second = snakemake(folder, "all")
+        assert second.returncode != 0 and "cannot be locked" in second.stdout + second.stderr
+        assert first.wait(600) == 0
+        third = snakemake(folder, "all")
+        assert third.returncode == 0 and "Nothing to be done" in third.stdout + third.stderr
+
+
+def test_two_studies_that_share_resources(tmp_path, web_mirror, survives):
+    with survives("concurrency: two studies with one resources/"):
+        folders = [study(tmp_path / name, web_mirror) for name in ("one", "other")]
+        (tmp_path / "resources").mkdir()
+        for folder in folders:
+            (folder / "resources").symlink_to(tmp_path / "resources")
+        processes = [start(folder) for folder in folders]
+        for process, folder in zip(processes, folders, strict=True):
+            log = folder / "output.log"
+            assert process.wait(900) == 0, log.read_text(errors="replace")[-5000:]
+        boards = [
+            (folder / "reports" / "killed" / "leaderboard.csv").read_bytes() for folder in folders
+        ]
+        assert boards[0] == boards[1]
