@@ -64,7 +64,8 @@ class Stream:
         self.n_fft = self.features.settings.stft.n_fft
         self.hop = self.features.settings.stft.hop
         stepped = models.streaming(models.from_dict(card["network"]), model)
-        self._step = compiled(stepped)
+        # Compiled for every number of frames it meets, the second would not be worth the time.
+        self._step_one, self._step = compiled(stepped, xla=True), compiled(stepped)
         self._shapes = [(1, *state.shape[1:]) for state in stepped.inputs[1:]]
         self._window = hann(self.n_fft)
         self.watch = watch
@@ -125,7 +126,8 @@ class Stream:
         references = self.features.references(spectra)
         encoded = self.features.encode_input(spectra, references)
         # The states stay with the backend: to bring them all here and back would take longer.
-        result, *self._states = self._step([encoded, *self._states])
+        step = self._step_one if count == 1 else self._step
+        result, *self._states = step([encoded, *self._states])
         output = np.asarray(result)
         if self.watch is not None:
             self.watch(spectra, output, references)
