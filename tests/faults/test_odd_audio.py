@@ -69,7 +69,7 @@ SHORT: dict[str, bytes] = {
 SILENT: dict[str, bytes] = {
     "silent.wav": wav(np.zeros(RATE)),
     "almost silent.wav": wav(np.full(RATE, 1e-6), subtype="FLOAT"),
-    "cancels.wav": wav(np.stack([SPEECH, -SPEECH], axis=1)),
+    "cancels.wav": wav(np.stack([SPEECH, -SPEECH], axis=1), subtype="FLOAT"),
 }
 BROKEN: dict[str, bytes] = {
     "corrupt header.wav": b"RIFF\x99\x99\x00\x00WAVEfmt " + bytes(range(200)),
