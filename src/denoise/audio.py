@@ -83,7 +83,7 @@ def read(path: str | Path) -> tuple[np.ndarray, int]:
         raise UnusableAudio("is truncated (shorter than its WAV header says)")
     if not np.isfinite(audio).all():
         raise UnusableAudio("holds NaN or infinite samples")
-    if (peak := np.abs(audio).max()) > _LOUDEST:
+    if (peak := max(audio.max(), -audio.min())) > _LOUDEST:
         raise UnusableAudio(f"holds samples of {peak:.0e}, where full scale is 1: it is no audio")
     return audio, rate
 

@@ -37,12 +37,14 @@ _PARENT_TAG = "mlflow.parentRunId"
 _NOTE = "mlflow.note.content"
 
 
-_LOCAL = f"sqlite:///{STORE / 'mlflow.db'}"
+def _local() -> str:
+    # Absolute: MLflow keeps what it opened by this name, wherever the process has gone since.
+    return f"sqlite:///{(STORE / 'mlflow.db').absolute()}"
 
 
 def tracking_uri() -> str:
     """``MLFLOW_TRACKING_URI``, or the SQLite store of this folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or _LOCAL
+    return os.environ.get("MLFLOW_TRACKING_URI") or _local()
 
 
 def _client() -> Any:
@@ -98,7 +100,7 @@ def _experiment_id(client: Any, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         artifacts = (STORE / "artifacts").absolute()
-        place = artifacts.as_uri() if tracking_uri() == _LOCAL else None
+        place = artifacts.as_uri() if tracking_uri() == _local() else None
         try:
             return str(client.create_experiment(name, artifact_location=place))
         except mlflow.exceptions.MlflowException:

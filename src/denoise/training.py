@@ -345,7 +345,7 @@ class _Saver:
         self.stop_if_told(f"batch {batches} of epoch {self.epoch + 1}")
 
     def before_validation(self, batches: int, mean: _Mean) -> None:
-        """To be called when the epoch has been trained."""
+        """To be called when an epoch has been trained; saves what took over a minute."""
         if self.seconds > _SAVE_S / 10:
             self._save(batches, mean)
 

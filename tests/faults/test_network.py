@@ -146,14 +146,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(CONTENT[: len(CONTENT) // 2])
 
     def moved(self, count: int) -> None:
-        self.send_response(302)
-        self.send_header("Location", "/whole/a.zip")
-        self.send_header("Content-Length", "0")
-        self.end_headers()
+        self._redirect("/whole/a.zip")
 
     def circles(self, count: int) -> None:
+        self._redirect("/circles/a.zip")
+
+    def _redirect(self, to: str) -> None:
         self.send_response(302)
-        self.send_header("Location", "/circles/a.zip")
+        self.send_header("Location", to)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
