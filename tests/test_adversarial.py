@@ -189,6 +189,32 @@ def test_a_training_starts_from_the_weights_of_another(caches, tmp_path):
         )  # fmt: skip
 
 
+def test_a_share_of_the_weights_it_started_from_is_kept(caches, tmp_path):
+    import keras
+
+    run(caches, tmp_path / "start", adversarial={"kind": "none"})
+    start = tmp_path / "start" / "model.keras"
+    for name, share in (("trained", 0), ("mixed", 0.25)):
+        settings = TrainingSettings(
+            loss="wave", epochs=2, batch_size=2, threads=1, learning_rate=1e-2, metrics=(),
+            start_from="start", start_share=share,
+        )  # fmt: skip
+        training.train(
+            caches, UNetSettings(filters=(2, 4), dropout=0.5), settings, 8, tmp_path / name,
+            {"variant": "w", "seed": 8, "rate": RATE}, start=start,
+        )  # fmt: skip
+    first, trained, mixed = (
+        keras.saving.load_model(tmp_path / name / "model.keras", compile=False).get_weights()
+        for name in ("start", "trained", "mixed")
+    )
+    assert max(np.abs(a - b).max() for a, b in zip(first, trained, strict=True)) > 0.01
+    for a, b, c in zip(first, trained, mixed, strict=True):
+        np.testing.assert_allclose(c, 0.25 * a + 0.75 * b, atol=1e-6)
+    cards = [files.read_json(tmp_path / name / "card.json") for name in ("trained", "mixed")]
+    assert cards[0]["best_epoch"] == cards[1]["best_epoch"]
+    assert cards[0]["best_val_loss"] != cards[1]["best_val_loss"]
+
+
 def test_a_discriminator_needs_a_loss_on_audio():
     with pytest.raises(ValueError, match="listens to audio, which loss huber does not make"):
         TrainingSettings(adversarial={"kind": "metric"})

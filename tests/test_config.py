@@ -69,6 +69,7 @@ def test_the_default_configuration_is_valid():
             "learns PESQ, which audio.sample_rate 22050 Hz",
         ),
         ({"set": {"training.start_from": "huber"}}, "'huber' is neither a variant.* nor a folder"),
+        ({"set": {"training.start_share": 0.2}}, "start_share 0.2 needs start_from"),
         (
             {"set": {"network": {"name": "temporal_unet", "causal": True, "fold": 1}}},
             "network.causal needs features.reference: absolute: the level of the window",

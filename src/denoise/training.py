@@ -67,6 +67,10 @@ class TrainingSettings(Settings):
     start_from: str | None = None
     """The weights to start from: another variant of the experiment, or a model folder such as
     `pretrained/best`, of the same network and features; default random ones."""
+    start_share: float = Field(0.0, ge=0, lt=1)
+    """Share of the weights that training started from in those it ends with, the rest being what it
+    learnt: a mean of both forgets less, and is often better on both old and new data (Wortsman et
+    al., arXiv:2109.01903)."""
     metrics: tuple[str, ...] = ("mae",)
     """What is followed beside the loss: metrics listed at the end."""
     optimiser: OptimiserSettings = OptimiserSettings()
@@ -124,6 +128,10 @@ class TrainingSettings(Settings):
             raise ValueError(
                 f"adversarial.kind {self.adversarial.kind} listens to audio, which loss "
                 f"{self.loss} does not make: use one or more of {', '.join(losses.SIGNAL_LOSSES)}"
+            )
+        if self.start_share and self.start_from is None:
+            raise ValueError(
+                f"start_share {self.start_share:g} needs start_from: the weights to keep a share of"
             )
         if self.schedule.warmup_epochs > self.epochs:
             raise ValueError(
@@ -210,7 +218,7 @@ def train(
     keras.utils.set_random_seed(seed)
     model = compiled(network, settings, training, cache_folders["train"], adversary)
     if start is not None:
-        _start_from(start, model)
+        _mix_in(start, model)
     _warn_of_slow_averages(model, network, settings.epochs * len(training))
     extra = adversary.variables if adversary else []
     checkpoints = Checkpoints(
@@ -242,11 +250,15 @@ def train(
         history.append(row)
         checkpoints.save(model, history, better=better)
         on_epoch(row)
+    model.set_weights(checkpoints.best_weights())
+    kept = history[_kept(history, settings)]
+    if start is not None and settings.start_share:
+        _mix_in(start, model, settings.start_share)
+        epoch = int(kept["epoch"]) - 1
+        kept |= _validate(model, validation, epoch, _Saver(checkpoints, model, epoch, adversary))
     for helper in (training, validation, adversary):
         if helper is not None:
             helper.close()
-    model.set_weights(checkpoints.best_weights())
-    kept = history[_kept(history, settings)]
     _write_model(model, network, out_folder, history, kept, card, training)
     shutil.rmtree(checkpoints.folder)
 
@@ -577,17 +589,22 @@ def _network(model: keras.Model) -> keras.Model:
     return getattr(model, "network", model)
 
 
-def _start_from(path: Path, model: keras.Model) -> None:
+def _mix_in(path: Path, model: keras.Model, share: float = 1.0) -> None:
+    """Replace this share of a model's weights by those of a ``model.keras``."""
     import keras
 
-    weights = keras.saving.load_model(path, compile=False, safe_mode=True).get_weights()
-    try:
-        _network(model).set_weights(weights)
-    except ValueError as error:
+    network = _network(model)
+    others = keras.saving.load_model(path, compile=False, safe_mode=True).get_weights()
+    own = network.get_weights()
+    if [weight.shape for weight in others] != [weight.shape for weight in own]:
         raise UserError(
-            f"training.start_from: {path} holds another network than the one to be trained "
-            f"({' '.join(str(error).split())})"
-        ) from None
+            f"training.start_from: {path} holds another network than the one to be trained: "
+            f"{len(others)} arrays of weights of {sum(map(np.size, others)):,} numbers, not "
+            f"{len(own)} of {sum(map(np.size, own)):,}, or the same in other shapes"
+        )
+    network.set_weights(
+        [(share * other + (1 - share) * weight) for other, weight in zip(others, own, strict=True)]
+    )
 
 
 def _write_model(
