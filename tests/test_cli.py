@@ -161,6 +161,26 @@ def test_what_cannot_be_enhanced_is_named(inside, tmp_path, capsys):
     assert not list(tmp_path.glob("*enhanced*"))
 
 
+def test_what_cannot_be_read_in_a_folder_is_named_and_the_rest_is_enhanced(
+    inside, tmp_path, capsys
+):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a", "c"):
+        soundfile.write(folder / f"{name}.wav", tone_speech(1, 8000, 1), 8000)
+    (folder / "b.wav").write_text("this is no audio")
+    with pytest.raises(SystemExit):
+        run("enhance", folder)
+    told = capsys.readouterr().err
+    assert "error: 1 of 3 files could not be enhanced" in told
+    assert "in/b.wav cannot be read as audio" in told
+    made = sorted(path.name for path in (tmp_path / "in.enhanced").iterdir())
+    assert made == ["a.wav", "c.wav"]
+    for name in ("a", "c"):
+        (folder / f"{name}.wav").write_text("no audio either")
+    assert "none of 3 files can be read as audio" in fails(capsys, "enhance", folder, "--force")
+
+
 def test_score_prints_and_saves_a_table(inside, tmp_path, capsys):
     for number in range(3):
         clean = tone_speech(2, 16000, number)

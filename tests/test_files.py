@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -61,3 +62,16 @@ def test_a_process_of_another_user_is_alive(monkeypatch):
 
     monkeypatch.setattr(os, "kill", refuse)
     assert files.runs(1)
+
+
+def test_a_process_that_ended_is_not_alive_though_nobody_asked_how_it_ended():
+    process = subprocess.Popen([sys.executable, "-c", "pass"], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.read()  # until it ends
+    until = time.monotonic() + 10
+    while files.runs(process.pid) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not files.runs(process.pid)
+    os.kill(process.pid, 0)  # the system still knows it
+    process.wait()
+    process.stdout.close()

@@ -203,16 +203,24 @@ def run_enhance(options: argparse.Namespace) -> None:
     _check_targets(jobs, plot=options.plot, force=options.force)
     folder = find_model(options.model or str(ready_folder() / READY[0]))
     # Headers are looked at before the network is loaded, so that a wrong name is told at once.
-    for source, _ in jobs:
-        _check_readable(source)
+    unreadable = {source for source, _ in jobs if not _readable(source)}
+    for source in sorted(unreadable):
+        reason = f"{source} cannot be read as audio: give a wav, flac, ogg or mp3 file"
+        if len(unreadable) == len(jobs) == 1:
+            raise UserError(reason)
+        print(f"error: {reason}", file=sys.stderr)
+    if len(unreadable) == len(jobs):
+        raise UserError(f"none of {len(jobs)} files can be read as audio")
     from denoise.enhancement import Enhancer
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _quiet_native_libraries():
         enhancer = Enhancer.load(folder, options.overlap)
     print(f"model {folder}, {enhancer.rate} Hz", file=sys.stderr)
-    failed = 0
+    failed = len(unreadable)
     for number, (source, target) in enumerate(jobs, 1):
+        if source in unreadable:
+            continue
         try:
             _enhance_file(enhancer, source, target, plot=options.plot)
         except (audio.UnusableAudio, OSError) as reason:
@@ -283,13 +291,13 @@ def _output_paths(inputs: list[Path], output: Path | None) -> list[tuple[Path, P
     ]
 
 
-def _check_readable(path: Path) -> None:
+def _readable(path: Path) -> bool:
+    """Whether a file has the header of an audio file."""
     try:
         soundfile.info(str(path))
     except (soundfile.LibsndfileError, OSError):
-        raise UserError(
-            f"{path} cannot be read as audio: give a wav, flac, ogg or mp3 file"
-        ) from None
+        return False
+    return True
 
 
 def _enhance_file(enhancer: Enhancer, source: Path, target: Path, *, plot: bool) -> None:

@@ -60,7 +60,10 @@ def runs(process: int) -> bool:
         return False
     except PermissionError:
         pass
-    return True
+    try:  # one that was killed stays until its parent asks how it ended
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return True
 
 
 def _remove(path: Path) -> None:

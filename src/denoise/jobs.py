@@ -77,13 +77,16 @@ _WATCH_S = 1.0
 _held: list[TextIO] = []
 
 
-def begin_workflow(folder: Path = Path(".snakemake")) -> None:
-    """Let a run of Snakemake start where one was killed, and its jobs end with it.
+def begin_workflow(*, main: bool, folder: Path = Path(".snakemake")) -> None:
+    """Let the jobs of this Snakemake end with it, and the `main` one start where one was killed.
 
     Snakemake's own locks stay behind when it is killed.  They are removed here if no process holds
-    a lock that cannot outlive it; if one does, they are left for Snakemake to judge.
+    a lock that cannot outlive it; if one does, they are left for Snakemake to judge.  The Snakemake
+    that runs a single job, on a node of a cluster perhaps, has nothing to say about them.
     """
     os.environ[_WORKFLOW] = str(os.getpid())
+    if not main:
+        return
     folder.mkdir(exist_ok=True)
     stream = (folder / "denoise.lock").open("a")
     _held.append(stream)

@@ -17,7 +17,8 @@ if ROOT.name == "workflow":
     ROOT = ROOT.parent
 
 make_importable()
-begin_workflow()
+if not workflow.subprocess_exec:
+    begin_workflow(main=workflow.is_main_process)
 
 config.update(typed(config, workflow.config_settings.config))
 
