@@ -132,7 +132,10 @@ class Enhancer:
         whole = None
         if self.features.settings.reference == "utterance":
             whole = self.features.utterance_reference(noisy)
-        parts, errors = [], []
+        errors: list[float] = []
+        # Added up as it comes: of an hour nothing but its samples is kept.
+        wave = np.zeros((len(windows) - 1) * self.hop + self.window, np.float32)
+        weight = np.zeros_like(wave)
         places = _batches(len(windows), self._sizes)
         for place in progress(places, label) if label else places:
             part = windows[place]
@@ -143,24 +146,32 @@ class Enhancer:
                 wanted = stft(cleans[place], self.stft)
                 target = self.features.encode_target(spectra, wanted, zero)
                 errors.extend(np.mean(np.square(output - target), axis=(1, 2, 3)))
-            parts.append(istft(self.features.decode(output, spectra, zero), self.stft, self.window))
-        joined = self._join(np.concatenate(parts), fade, len(noisy))
-        return joined, float(np.mean(errors)) if errors else float("nan")
+            found = istft(self.features.decode(output, spectra, zero), self.stft, self.window)
+            for number, window in enumerate(found, place.start):
+                span = slice(number * self.hop, number * self.hop + self.window)
+                wave[span] += fade * window
+                weight[span] += fade
+        overlap = self.window - self.hop
+        wave /= weight
+        error = float(np.mean(errors)) if errors else float("nan")
+        return wave[overlap : overlap + len(noisy)], error
 
     def _follow(
         self, stream: Stream, noisy: np.ndarray, clean: np.ndarray | None, label: str
     ) -> tuple[np.ndarray, float]:
         """What `_run` gives, of a causal network: exactly what it makes of a stream."""
         errors: list[np.ndarray] = []
-        wanted = stft(noisy[None] if clean is None else clean[None], self.stft)
+        stream.watch = None
+        if clean is not None:
+            wanted = stft(clean[None], self.stft)
 
-        def compare(spectra: np.ndarray, output: np.ndarray, references: np.ndarray) -> None:
-            done = sum(map(len, errors))
-            frames = slice(done, done + spectra.shape[2])
-            target = self.features.encode_target(spectra, wanted[:, :, frames], references)
-            errors.append(np.mean(np.square(output - target), axis=(0, 1, 3)))
+            def compare(spectra: np.ndarray, output: np.ndarray, references: np.ndarray) -> None:
+                done = sum(map(len, errors))
+                frames = slice(done, done + spectra.shape[2])
+                target = self.features.encode_target(spectra, wanted[:, :, frames], references)
+                errors.append(np.mean(np.square(output - target), axis=(0, 1, 3)))
 
-        stream.watch = None if clean is None else compare
+            stream.watch = compare
         starts = range(0, len(noisy), _BLOCK)
         parts = [
             stream.process(noisy[start : start + _BLOCK])
@@ -190,19 +201,9 @@ class Enhancer:
         after = (count - 1) * self.hop + self.window - len(wave)
         padded = np.pad(wave, (overlap, after), mode="reflect")
         windows = np.lib.stride_tricks.sliding_window_view(padded, self.window)[:: self.hop][:count]
-        # Sums to one over the overlap after `_join` divides; the ends keep a little weight.
+        # Sums to one over the overlap after the division; the ends keep a little weight.
         fade = np.hanning(self.window + 2)[1:-1] if overlap else np.ones(self.window)
         return windows, fade.astype(np.float32)
-
-    def _join(self, windows: np.ndarray, fade: np.ndarray, samples: int) -> np.ndarray:
-        overlap = self.window - self.hop
-        length = (len(windows) - 1) * self.hop + self.window
-        wave, weight = np.zeros(length, np.float32), np.zeros(length, np.float32)
-        for number, window in enumerate(windows):
-            part = slice(number * self.hop, number * self.hop + self.window)
-            wave[part] += fade * window
-            weight[part] += fade
-        return (wave / weight)[overlap : overlap + samples]
 
 
 def _batches(count: int, sizes: tuple[int, int]) -> list[slice]:
