@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import random
@@ -85,6 +86,17 @@ def gone(folder: Path, seconds: float) -> bool:
     return False
 
 
+def until_a_job(folder: Path, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a run starts its first job, or ends."""
+    before = (folder / "output.log").stat().st_size
+    while process.poll() is None:
+        with (folder / "output.log").open("rb") as log:
+            log.seek(before)
+            if b"Job " in log.read():
+                return
+        time.sleep(0.05)
+
+
 def running_rule(folder: Path) -> str:
     """What was at work when a run was killed, by its log."""
     text = (folder / "output.log").read_text(errors="replace")
@@ -103,16 +115,16 @@ def test_runs_that_are_killed_end_as_one_that_was_not(tmp_path, web_mirror, surv
 
     draw = random.Random(1)
     kills, wanted, round_ = 0, often(3, 50), 0
-    where: dict[str, int] = {}
     while kills < wanted:
         round_ += 1
-        before = kills
+        where: dict[str, int] = {}
         folder = study(tmp_path / f"round{round_}", web_mirror)
         while True:
             process = start(folder)
+            if kills < wanted and draw.random() < 0.85:  # else anywhere from its first moment on
+                until_a_job(folder, process)
             try:
-                # Not always before what a run begins with is done, and often soon after.
-                process.wait(draw.uniform(0.1, 0.6) * lasted if kills < wanted else 3000)
+                process.wait(draw.uniform(0, 0.2) * lasted if kills < wanted else 3000)
             except subprocess.TimeoutExpired:
                 kills += 1
                 alone = draw.random() < 0.5
@@ -125,14 +137,15 @@ def test_runs_that_are_killed_end_as_one_that_was_not(tmp_path, web_mirror, surv
                     assert gone(folder, 60), "jobs outlive the run that started them"
                 continue
             break
-        with survives("SIGKILL of a run", kills - before):
+        with contextlib.ExitStack() as stages:
+            for rule, times in where.items():
+                stages.enter_context(survives(f"SIGKILL of a run: {rule.lower()}", times))
             log = (folder / "output.log").read_text(errors="replace")
             assert process.returncode == 0, log[-5000:]
             assert results(folder) == expected
             for one, other in zip(weights(folder), weights(whole), strict=True):
                 np.testing.assert_array_equal(one, other)
             assert (folder / "reports" / "killed" / "report.html").stat().st_size > 10_000
-    print("killed at:", where)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
