@@ -1,152 +1,339 @@
-"""Measure the speed of the expensive steps on this machine: python benchmarks/speed.py
+"""Measure each stage beside the obvious way of doing it: python benchmarks/speed.py
 
-Prints medians and the range over rounds. Rounds of all measurements take turns, so that other
-load on the machine falls on all of them alike and ratios can be trusted more than times.
+The obvious ways stand in `benchmarks/reference`.  All ways of a stage take turns, so that other
+load on the machine falls on all of them alike: trust the ratios more than the rates.  Prints a
+Markdown table of medians with the range over the rounds; `--write docs/performance.md` puts it
+there.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
+import logging
 import os
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import soundfile
+import yaml
+from reference import enhancement, training
+from reference import prepare as reference_prepare
+from reference import scoring as reference_scoring
+from reference import spectrograms as reference_spectrograms
 
-from denoise import backend, metrics
+from denoise import backend, cache, corpora, files, models, scoring
 from denoise.config import Variant, make_plan
 from denoise.enhancement import Enhancer
-from denoise.features import Features, FeatureSettings
-from denoise.parallel import ordered_map
-from denoise.spectrogram import stft
+from denoise.features import FeatureSettings
+from denoise.mixing import MixingSettings, mix_windows
+from denoise.models.unet import UNetSettings
+from denoise.preparation import prepare
+from denoise.selection import AudioSettings, SelectionSettings
+from denoise.splits import SplitSettings, split
+from denoise.training import TrainingSettings, compiled
+from denoise.windows import open_windows
 
 ROOT = Path(__file__).parents[1]
-RATE = 8000
-WINDOW = 8064
-RNG = np.random.default_rng(0)
+CORES = os.cpu_count() or 1
+RATE, WINDOW, N_FFT, HOP = 8000, 8064, 255, 63
+REFERENCE = "reference"
 
 
-def speech_like(samples: int) -> np.ndarray:
+class Stage(NamedTuple):
+    """The ways to do one thing, the first of which is what the others are compared with."""
+
+    name: str
+    unit: str
+    amount: float
+    """What is done in a call, in the unit's numerator; 0 if the time itself is of interest."""
+    ways: dict[str, Callable[[], object]]
+
+
+def speech_like(seconds: float, rate: int, seed: int) -> np.ndarray:
     """Noise bursts with the pace of syllables [shape=(samples,)], so that PESQ finds speech."""
-    time_s = np.arange(samples) / RATE
-    return (0.1 * RNG.standard_normal(samples) * np.maximum(0, np.sin(8 * time_s))).astype(
-        np.float32
-    )
+    rng = np.random.default_rng(seed)
+    samples = round(seconds * rate)
+    pace = np.maximum(0, np.sin(8 * np.arange(samples) / rate))
+    return (0.1 * rng.standard_normal(samples) * pace).astype(np.float32)
 
 
-def spectrograms(batch: int = 64) -> tuple[str, float, Callable[[], object]]:
-    """Windows a second that become a network's input and target, on one core."""
-    features = Features(FeatureSettings())
-    clean = speech_like(batch * WINDOW).reshape(batch, WINDOW)
-    noisy = clean + 0.05 * RNG.standard_normal(clean.shape).astype(np.float32)
-
-    def run() -> object:
-        mixed, speech = (stft(waves, features.settings.stft) for waves in (noisy, clean))
-        zero = features.references(mixed)
-        return features.encode_input(mixed, zero), features.encode_target(mixed, speech, zero)
-
-    return "spectrograms, windows/s", batch, run
-
-
-def _first_variant(preset: str) -> Variant:
-    """The first variant of a preset as it stands, without its sweep."""
-    plan = make_plan({"preset": preset, "sweep": {}}, ROOT / "presets")
-    return next(iter(plan.variants.values()))
-
-
-def training(
-    preset: str, precision: str, steps: int = 4
-) -> tuple[str, float, Callable[[], object]]:
-    """Windows a second that train the network of a preset."""
-    import keras
-
-    from denoise import losses, models
-
-    variant = _first_variant(preset)
-    batch = variant.recipe.training.batch_size
-    keras.config.set_dtype_policy(precision)
-    model = models.build(variant.recipe.network, (128, 128, 1))
-    keras.config.set_dtype_policy("float32")
-    model.compile("adam", losses.LOSSES[str(variant.recipe.training.loss)])
-    inputs = RNG.standard_normal((batch, 128, 128, 1)).astype(np.float32)
-
-    def run() -> object:
-        return [model.train_on_batch(inputs, inputs) for _ in range(steps)]
-
-    return f"training {preset} in {precision}, windows/s", batch * steps, run
+def recordings(folder: Path, hours: float, source: Path | None) -> list[Path]:
+    """So many hours of 16 kHz FLAC: those of a folder, or made ones, under many names."""
+    own = folder / "own"
+    if source is None:
+        own.mkdir(parents=True)
+        for number in range(40):
+            name = own / f"{number}.flac"
+            soundfile.write(name, speech_like(12, 16_000, number), 16_000)
+        source = own
+    found = sorted(source.rglob("*.flac"))
+    if not found:
+        sys.exit(f"error: {source} holds no .flac files")
+    (folder / "many").mkdir()
+    made: list[Path] = []
+    seconds = 0.0
+    while seconds < hours * 3600:
+        path = found[len(made) % len(found)]
+        made.append(folder / "many" / f"{len(made):06d}.flac")
+        made[-1].symlink_to(path.absolute())
+        seconds += soundfile.info(str(path)).duration
+    return made
 
 
-def enhancement(preset: str, seconds: int = 30) -> tuple[str, float, Callable[[], object]]:
-    """Seconds of audio denoised in a second."""
-    from denoise import models
+def preparation(work: Path, hours: float, source: Path | None) -> Stage:
+    """Decoding, resampling and filtering to one packed file."""
+    paths = recordings(work, hours, source)
+    corpora.index_folder(work / "many", None, work / "many.csv")
+    seconds = sum(soundfile.info(str(path)).duration for path in paths)
 
-    variant = _first_variant(preset)
-    card = {**variant.training_params(0), "scales": {}}
-    enhancer = Enhancer(models.build(variant.recipe.network, (128, 128, 1)), card)
-    noisy = speech_like(seconds * RATE)
-    return f"enhancement {preset}, x real time", seconds, functools.partial(enhancer.enhance, noisy)
+    def ours(processes: int) -> None:
+        prepare(
+            [work / "many.csv"], "folder", "speech", SelectionSettings(),
+            AudioSettings(sample_rate=RATE), 0, work / "prepared", processes=processes,
+        )  # fmt: skip
+
+    return Stage("prepare", "s of audio/s", seconds, {
+        REFERENCE: lambda: reference_prepare.prepare(paths, RATE, 1, work / "prepared.npy"),
+        **{f"{n} process(es)": functools.partial(ours, n) for n in sorted({1, CORES})},
+    })  # fmt: skip
 
 
-def _score_one(seed: int) -> object:
-    clean = speech_like(4 * RATE)
-    noise = np.random.default_rng(seed).standard_normal(len(clean)).astype(np.float32)
-    return metrics.score(clean, clean + 0.05 * noise, RATE)
+def caching(work: Path, count: int) -> Stage:
+    """Mixing windows and writing their spectrograms."""
+    sides: dict[str, np.ndarray] = {}
+    for side, seconds in (("speech", 600), ("noise", 300)):
+        folder = work / side
+        folder.mkdir()
+        waves = [speech_like(30, RATE, number) for number in range(seconds // 30)]
+        for number, wave in enumerate(waves):
+            soundfile.write(folder / f"{side}{number}.wav", wave, RATE)
+        sides[side] = np.concatenate(waves)
+        corpora.index_folder(folder, None, work / f"{side}.csv")
+        prepare(
+            [work / f"{side}.csv"], side, "noise" if side == "noise" else "speech",
+            SelectionSettings(), AudioSettings(sample_rate=RATE), 0, work / f"{side}-pack",
+        )  # fmt: skip
+        split([(work / f"{side}-pack", "auto")], SplitSettings(), 0, work / f"{side}-split.csv")
+    mixing = MixingSettings(window=WINDOW, windows=count, validation_windows=8)
+    tables = {part: work / f"{part}.csv" for part in ("train", "validation")}
 
-
-def scoring(processes: int, count: int = 32) -> tuple[str, float, Callable[[], object]]:
-    """Utterances of 4 s scored in a second."""
-
-    def run() -> object:
-        return list(
-            ordered_map(_score_one, list(range(count)), processes=processes, label="score", chunk=4)
+    def ours(processes: int) -> None:
+        mix_windows(
+            work / "speech-split.csv", work / "noise-split.csv", mixing, RATE, 0,
+            tables, processes=processes,  # type: ignore[arg-type]
+        )  # fmt: skip
+        cache.write(
+            tables["train"], RATE, FeatureSettings(), {}, work / "cache", processes=processes
         )
 
-    return f"scoring with {processes} process(es), utterances/s", count, run
+    def reference() -> None:
+        reference_spectrograms.write(
+            sides["speech"], sides["noise"], count, WINDOW, N_FFT, HOP, work
+        )
+
+    return Stage("mix + spectrograms", "windows/s", count, {
+        REFERENCE: reference,
+        **{f"{n} process(es)": functools.partial(ours, n) for n in sorted({1, CORES})},
+    })  # fmt: skip
 
 
-def second_run() -> tuple[str, float, Callable[[], object]] | None:
-    """Seconds of ``snakemake --cores 8 all`` with nothing to do, if a study was run here."""
+def epochs(work: Path, count: int) -> Stage:
+    """An epoch of the published U-Net; needs the cache of `caching`."""
+    import keras
+
+    settings = TrainingSettings(batch_size=20, threads=CORES)
+    folder = work / "cache"
+    inputs, targets = (
+        np.concatenate([np.load(path) for path in sorted(folder.glob(f"{side}-*.npy"))])[:count]
+        for side in ("input", "target")
+    )
+
+    def network() -> Any:
+        return models.build(UNetSettings(), (128, 128, 1))
+
+    plain, bare = network(), network()
+    training.compile_model(plain)
+    bare.compile("adam", "huber", metrics=["mae"], jit_compile=False)
+    windows = open_windows(folder, settings)
+    windows.count, windows.order = count, np.arange(count)
+    own = compiled(UNetSettings(), settings, windows, folder)
+    keras.utils.set_random_seed(0)
+
+    def loop() -> None:
+        windows.shuffle(0)
+        for batch in windows:
+            own.train_on_batch(*batch, return_dict=True)
+
+    def fit(model: Any) -> None:
+        training.fit(model, inputs, targets, settings.batch_size)
+
+    return Stage("training, U-Net of 1.94 M", "windows/s", count, {
+        REFERENCE: functools.partial(fit, plain),
+        "`fit` without XLA": functools.partial(fit, bare),
+        "`denoise`, from the cache": loop,
+    })  # fmt: skip
+
+
+def _card(variant: Variant) -> dict[str, Any]:
+    return {**variant.training_params(0), "scales": {}}
+
+
+def enhancing(seconds: int) -> Stage:
+    """A whole recording, with the published U-Net."""
+    plan = make_plan({"preset": "unet-huber-esc50", "sweep": {}}, ROOT / "presets")
+    variant = next(iter(plan.variants.values()))
+    network = models.build(variant.recipe.network, (128, 128, 1))
+    noisy = speech_like(seconds, RATE, 0)
+    return Stage("enhancement", "s of audio/s", seconds, {
+        REFERENCE: lambda: enhancement.enhance(network, noisy, WINDOW, N_FFT, HOP),
+        **{
+            f"overlap {overlap:g}": functools.partial(
+                Enhancer(network, _card(variant), overlap).enhance, noisy
+            )
+            for overlap in (0, 0.5)
+        },
+    })  # fmt: skip
+
+
+def scores(work: Path, count: int) -> Stage:
+    """Utterances of 2.5 s; the reference has no composite measures."""
+    folders = {name: work / f"{name}-scored" for name in ("clean", "enhanced")}
+    for name, folder in folders.items():
+        folder.mkdir()
+        for number in range(count):
+            wave = speech_like(2.5, RATE, number)
+            if name == "enhanced":
+                rng = np.random.default_rng(number)
+                wave = wave + 0.02 * rng.standard_normal(len(wave)).astype(np.float32)
+            soundfile.write(folder / f"{number}.wav", wave, RATE)
+    clean, enhanced = (sorted(folder.iterdir()) for folder in folders.values())
+    ours = functools.partial(scoring.score_folders, folders["clean"], folders["enhanced"])
+    return Stage("scoring", "utterances/s", count, {
+        REFERENCE: lambda: reference_scoring.score(clean, enhanced, RATE),
+        **{f"{n} process(es)": functools.partial(ours, processes=n) for n in sorted({1, CORES})},
+    })  # fmt: skip
+
+
+def planning(work: Path, variants: int) -> Stage:
+    """A dry run of a study with so many variants."""
+    folder = work / "study"
+    shutil.copytree(
+        ROOT, folder,
+        ignore=shutil.ignore_patterns(".*", "results", "reports", "resources", "benchmarks"),
+    )  # fmt: skip
+    losses_ = ("mse", "huber")
+    rates = [round(1e-4 * (1 + number / 100), 8) for number in range(-(-variants // len(losses_)))]
+    config = {"sweep": {"training.loss": list(losses_), "training.learning_rate": rates}}
+    files.write_text(folder / "many.yaml", yaml.safe_dump(config))
+    command = [str(Path(sys.executable).with_name("snakemake")), "--configfile", "many.yaml"]
+
+    def run() -> None:
+        subprocess.run(
+            [*command, "--cores", "8", "--quiet", "all", "-n", "all"],
+            cwd=folder, capture_output=True, check=True,
+            env={**os.environ, "PYTHONPATH": str(folder / "src")},
+        )  # fmt: skip
+
+    return Stage(f"dry run of {variants} variants", "s", 0, {"snakemake -n": run})
+
+
+def second_run() -> Stage | None:
+    """``snakemake --cores 8 all`` with nothing to do, if a study was run here."""
     command = [str(Path(sys.executable).with_name("snakemake")), "--cores", "8", "all"]
     dry = subprocess.run([*command, "-n"], cwd=ROOT, capture_output=True, text=True)
     if "Nothing to be done" not in dry.stdout + dry.stderr:
         print("a second run is not measured: run `make run` first", file=sys.stderr)
         return None
+    run = functools.partial(subprocess.run, command, cwd=ROOT, capture_output=True, check=True)
+    return Stage("second run with nothing to do", "s", 0, {"snakemake all": run})
 
-    def run() -> object:
-        return subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
 
-    return "snakemake with nothing to do, s", 0, run
+def measure(stage: Stage, rounds: int) -> list[str]:
+    """Rows of the table of a stage."""
+    taken: dict[str, list[float]] = {way: [] for way in stage.ways}
+    for number in range(rounds + 1):
+        for way, run in stage.ways.items():
+            started = time.perf_counter()
+            run()
+            if number or stage.unit == "s":  # the first compiles and fills caches
+                taken[way].append(time.perf_counter() - started)
+        print(f"{stage.name}: round {number} of {rounds}", file=sys.stderr)
+    first = next(iter(taken.values()))
+    rows = []
+    for way, times in taken.items():
+        rates = sorted(stage.amount / t if stage.amount else t for t in times)
+        ratio = statistics.median(one / other for one, other in zip(first, times, strict=True))
+        compared = f"{ratio:.2f}" if len(taken) > 1 else "–"
+        rows.append(
+            f"| {stage.name} | {way} | {statistics.median(rates):.3g} {stage.unit} "
+            f"({rates[0]:.3g} to {rates[-1]:.3g}) | {compared} |"
+        )
+    return rows
+
+
+@contextlib.contextmanager
+def _workplace() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def stages(options: argparse.Namespace, work: Path) -> Iterator[Stage]:
+    """Those that are asked for, made when their turn comes."""
+    made: dict[str, Callable[[], Stage | None]] = {
+        "prepare": lambda: preparation(work, options.hours, options.speech),
+        "spectrograms": lambda: caching(work, 4000),
+        "training": lambda: epochs(work, 800),
+        "enhancement": lambda: enhancing(120),
+        "scoring": lambda: scores(work, 200),
+        "planning": lambda: planning(work, 1000),
+        "second": second_run,
+    }
+    for name, make in made.items():
+        if not options.only or name in options.only:
+            stage = make()
+            if stage is not None:
+                yield stage
+
+
+_MARKS = ("<!-- measured: begin -->", "<!-- measured: end -->")
+
+
+def write_into(path: Path, table: str) -> None:
+    """Put the table between the marks of a document."""
+    text = path.read_text(encoding="utf-8")
+    head, rest = text.split(_MARKS[0])
+    files.write_text(path, f"{head}{_MARKS[0]}\n{table}\n{_MARKS[1]}{rest.split(_MARKS[1])[1]}")
 
 
 def main() -> None:
-    """Run all measurements in turns and print a line for each."""
+    """Measure stage after stage and print their table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="of each measurement (default 5)")
-    rounds = parser.parse_args().rounds
-    backend.start("tensorflow", threads=os.cpu_count() or 1)
-    presets = ("quickstart", "unet-huber-esc50")
-    jobs = [spectrograms()]
-    jobs += [training(name, kind) for name in presets for kind in ("float32", "mixed_bfloat16")]
-    jobs += [enhancement(name) for name in presets]
-    jobs += [scoring(processes) for processes in (1, os.cpu_count() or 1)]
-    jobs += [job] if (job := second_run()) else []
-    taken: dict[str, list[float]] = {name: [] for name, _, _ in jobs}
-    for number in range(rounds + 1):
-        for name, _, run in jobs:
-            started = time.perf_counter()
-            run()
-            # The first round compiles and fills caches.
-            if number:
-                taken[name].append(time.perf_counter() - started)
-        print(f"round {number} of {rounds}", file=sys.stderr)
-    for name, items, _ in jobs:
-        values = sorted(items / s if items else s for s in taken[name])
-        print(f"{name:55} {statistics.median(values):9.3g}  ({values[0]:.3g} to {values[-1]:.3g})")
+    parser.add_argument("--rounds", type=int, default=5, help="of each stage (default 5)")
+    parser.add_argument("--only", nargs="+", metavar="STAGE", help="prepare, spectrograms, …")
+    parser.add_argument("--hours", type=float, default=20, help="of audio to prepare (default 20)")
+    parser.add_argument("--speech", type=Path, help="a folder of FLAC recordings to prepare")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="a document with marks for it")
+    options = parser.parse_args()
+    logging.disable(logging.WARNING)
+    backend.start("tensorflow", threads=CORES)
+    rows = [f"| stage | way | rate, {CORES} cores | times the reference |", "|---|---|---|---|"]
+    with _workplace() as work:
+        for stage in stages(options, work):
+            rows += measure(stage, options.rounds)
+    table = "\n".join(rows)
+    print(table)
+    if options.write:
+        write_into(options.write, table)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""The obvious way of each stage, as published systems do it, for `benchmarks/speed.py`."""

@@ -1,0 +1,31 @@
+"""Mixtures and their spectrograms, a window at a time, all kept in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import librosa
+import numpy as np
+
+
+def spectrogram(wave: np.ndarray, n_fft: int, hop: int) -> np.ndarray:
+    """Levels in dB below the loudest bin, from -1 to 1 [shape=(frequencies, frames)]."""
+    magnitude = np.abs(librosa.stft(wave, n_fft=n_fft, hop_length=hop))
+    return librosa.amplitude_to_db(magnitude, ref=np.max) / 40 + 1
+
+
+def write(
+    speech: np.ndarray, noise: np.ndarray, count: int, window: int, n_fft: int, hop: int, out: Path
+) -> None:
+    """Mix `count` windows at -5 to 15 dB SNR and write inputs and targets."""
+    rng = np.random.default_rng(0)
+    inputs, targets = [], []
+    for _ in range(count):
+        start, other = (int(rng.integers(len(wave) - window)) for wave in (speech, noise))
+        clean, disturbance = speech[start : start + window], noise[other : other + window]
+        level, loudness = (np.sqrt(np.mean(np.square(wave))) for wave in (clean, disturbance))
+        gain = level / max(loudness, 1e-9) * 10 ** (-rng.uniform(-5, 15) / 20)
+        inputs.append(spectrogram(clean + gain * disturbance, n_fft, hop))
+        targets.append(spectrogram(clean, n_fft, hop))
+    np.save(out / "input.npy", np.array(inputs, np.float32)[..., None])
+    np.save(out / "target.npy", np.array(targets, np.float32)[..., None])
