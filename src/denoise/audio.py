@@ -170,18 +170,20 @@ def active_speech(audio: np.ndarray, rate: int) -> tuple[float, np.ndarray]:
     for _ in range(2):
         envelope = lfilter([1.0 - pole], [1.0, -pole], envelope)
     held = _running_maximum(envelope, int(_P56_HANGOVER_S * rate))
-    ordered = np.sort(held)
     # From low to high thresholds the active level rises more slowly than the threshold: their
     # distance falls through the margin once.
-    low, high = -200.0, 20.0 * np.log10(ordered[-1] + 1e-300)
+    low, high = -200.0, 20.0 * np.log10(held.max() + 1e-300)
+    # Only values between the two are still to be compared, which is faster than to sort all.
+    between, above = held, 0
     for _ in range(40):
         middle = (low + high) / 2
-        count = len(ordered) - np.searchsorted(ordered, 10 ** (middle / 20))
+        reached = between >= 10 ** (middle / 20)
+        count = above + np.count_nonzero(reached)
         level_db = 10 * np.log10(total / max(count, 1))
         if level_db - middle > _P56_MARGIN_DB:
-            low = middle
+            low, between = middle, between[reached]
         else:
-            high = middle
+            high, between, above = middle, between[~reached], count
     active = held >= 10 ** (low / 20)
     return float(np.sqrt(total / active.sum())), active
 
