@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
@@ -35,6 +39,36 @@ def test_an_error_of_an_item_reaches_the_caller(monkeypatch):
 
 def _reciprocal(number: int) -> float:
     return 1 / number
+
+
+OWNER = """
+import os, time
+from denoise import parallel
+def work(number):
+    time.sleep(0.2)
+    return os.getpid()
+if __name__ == "__main__":
+    for process in parallel.ordered_map(work, list(range(300)), processes=2, label="sleep"):
+        print(process, flush=True)
+"""
+
+
+def test_the_processes_of_a_pool_end_with_their_owner(tmp_path):
+    (tmp_path / "owner.py").write_text(OWNER)
+    with subprocess.Popen(
+        [sys.executable, tmp_path / "owner.py"], stdout=subprocess.PIPE, text=True
+    ) as owner:
+        assert owner.stdout is not None
+        workers: set[int] = set()
+        while len(workers) < 2:
+            workers |= {int(owner.stdout.readline())} - {owner.pid}
+        assert all(files.runs(worker) for worker in workers)
+        owner.send_signal(signal.SIGKILL)
+        owner.wait()
+        until = time.monotonic() + 60
+        while any(map(files.runs, workers)) and time.monotonic() < until:
+            time.sleep(0.1)
+        assert not any(map(files.runs, workers))
 
 
 @pytest.fixture

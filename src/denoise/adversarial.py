@@ -20,6 +20,7 @@ import numpy as np
 from pydantic import Field
 
 from denoise.differentiable import magnitude, stft
+from denoise.parallel import end_with_parent
 from denoise.quality import Undefined, pesq, si_sdr
 from denoise.settings import Settings
 
@@ -164,7 +165,9 @@ class Adversary:
         if self._pool is None:
             # Forked, they would share what TensorFlow holds.
             self._pool = ProcessPoolExecutor(
-                self.settings.processes, mp_context=multiprocessing.get_context("spawn")
+                self.settings.processes,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=end_with_parent,
             )
         return self._pool
 

@@ -178,7 +178,7 @@ def active_speech(audio: np.ndarray, rate: int) -> tuple[float, np.ndarray]:
     for _ in range(40):
         middle = (low + high) / 2
         reached = between >= 10 ** (middle / 20)
-        count = above + np.count_nonzero(reached)
+        count = above + int(np.count_nonzero(reached))
         level_db = 10 * np.log10(total / max(count, 1))
         if level_db - middle > _P56_MARGIN_DB:
             low, between = middle, between[reached]

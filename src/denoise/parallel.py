@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any, TypeVar
@@ -74,7 +76,9 @@ def ordered_map(
     workers = min(processes, len(items) - done)
     if workers > 0:
         with (
-            joblib.parallel_config(backend="loky", inner_max_num_threads=1),
+            joblib.parallel_config(
+                backend="loky", inner_max_num_threads=1, initializer=end_with_parent
+            ),
             joblib.Parallel(
                 workers, return_as="generator", batch_size=chunk, max_nbytes=None
             ) as pool,
@@ -84,3 +88,17 @@ def ordered_map(
                     yield result
                     bar.update()
     bar.close()
+
+
+def end_with_parent() -> None:
+    """End this process soon after the one that started it: the start of every process of a pool.
+
+    The processes of a pool whose owner was killed would wait for work that nobody gives out.
+    """
+    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)

@@ -16,6 +16,7 @@ import numpy as np
 from denoise import files, losses
 from denoise.augmentation import AugmentationSettings, Mixer
 from denoise.features import Features, FeatureSettings
+from denoise.parallel import end_with_parent
 from denoise.spectrogram import stft
 
 if TYPE_CHECKING:
@@ -220,6 +221,7 @@ _loader: list[Mixer] = []
 
 
 def _start_loader(make: Callable[[], Mixer]) -> None:
+    end_with_parent()
     _loader[:] = [make()]
 
 
