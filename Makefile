@@ -14,7 +14,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help install run test test-faults audit lint format ui lock docs clean
+.PHONY: help install run test test-faults microphone audit lint format ui lock docs clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,9 @@ test: install ## Check style and types, and run all tests
 
 test-faults: install ## Try every fault of docs/reliability.md as often as it promises
 	@$(BIN)/python -m pytest --full tests/faults
+
+microphone: install ## Install what `denoise stream --microphone` needs
+	@$(UV) pip install --quiet "sounddevice>=0.5"
 
 audit: $(filter .uv/bin/uv,$(UV)) ## Look for known flaws in the locked dependencies (asks pypi.org)
 	@$(UV) tool run pip-audit --strict --disable-pip --require-hashes --requirement $(LOCK)

@@ -4,6 +4,10 @@
 
 MODEL is a .tflite file (needs ai-edge-litert), a .onnx file (onnxruntime) or a SavedModel folder
 (tensorflow); NumPy and soundfile besides.  Everything else stands in the metadata of the model.
+
+The network gets the recording as a whole, or in parts of as many frames as it takes.  `denoise
+enhance` gives a network that looks ahead windows of 8 s with reflected ends and cross-fades them,
+so its output is a little different, and better at the seams of such parts; a stream's is the same.
 """
 
 import json
@@ -107,6 +111,8 @@ def main(model, source, target):
     wave, rate = soundfile.read(source, dtype="float32", always_2d=True)
     if rate != about["rate"]:
         sys.exit(f"{source} has {rate} Hz, the network needs {about['rate']} Hz")
+    if wave.shape[1] > 1:
+        print(f"{source} has {wave.shape[1]} channels: the first is taken", file=sys.stderr)
     n_fft, hop = about["stft"]["n_fft"], about["stft"]["hop"]
     spectrum = stft(wave[:, 0], n_fft, hop)
     inputs = encode(spectrum, features)
@@ -125,4 +131,6 @@ def main(model, source, target):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit("usage: python exported.py MODEL NOISY.wav ENHANCED.wav")
     main(*sys.argv[1:])

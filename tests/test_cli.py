@@ -181,6 +181,75 @@ def test_what_cannot_be_read_in_a_folder_is_named_and_the_rest_is_enhanced(
     assert "none of 3 files can be read as audio" in fails(capsys, "enhance", folder, "--force")
 
 
+def test_what_has_an_output_already_is_skipped_when_asked(inside, tmp_path, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a", "b"):
+        soundfile.write(folder / f"{name}.wav", tone_speech(1, 8000, 1), 8000)
+    (tmp_path / "in.enhanced").mkdir()
+    run("enhance", folder / "a.wav", "-o", tmp_path / "in.enhanced")
+    before = (tmp_path / "in.enhanced/a.wav").stat().st_mtime_ns
+    assert "--skip-existing" in fails(capsys, "enhance", folder)
+    run("enhance", folder, "--skip-existing")
+    assert "1 of 2 outputs exist" in capsys.readouterr().err
+    assert (tmp_path / "in.enhanced/b.wav").is_file()
+    assert (tmp_path / "in.enhanced/a.wav").stat().st_mtime_ns == before
+
+
+def test_own_outputs_and_other_formats_in_a_folder_are_left_out_and_named(inside, tmp_path, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a", "a.enhanced", "b.enhanced"):
+        soundfile.write(folder / f"{name}.wav", tone_speech(1, 8000, 1), 8000)
+    soundfile.write(folder / "c.aiff", tone_speech(1, 8000, 1), 8000)
+    run("enhance", folder)
+    said = capsys.readouterr().err
+    assert "1 files made by this command are left out" in said and "c.aiff" in said
+    made = sorted(path.name for path in (tmp_path / "in.enhanced").iterdir())
+    assert made == ["a.wav", "b.enhanced.wav"]
+    told = fails(capsys, "enhance", folder / "a.wav", folder / "c.aiff", "-o", tmp_path / "x.wav")
+    assert "x.wav is one file: give a folder for 2 inputs" in told
+
+
+def test_real_numbers_beyond_full_scale_are_kept(inside, tmp_path, capsys, monkeypatch):
+    from denoise.enhancement import Enhancer
+
+    monkeypatch.setattr(Enhancer, "enhance_any", lambda self, noisy, rate, label: 20 * noisy)
+    soundfile.write(tmp_path / "a.wav", tone_speech(1, 8000, 1), 8000, subtype="FLOAT")
+    run("enhance", tmp_path / "a.wav")
+    assert "clipped" not in capsys.readouterr().err
+    before, after = (soundfile.read(tmp_path / name)[0] for name in ("a.wav", "a.enhanced.wav"))
+    np.testing.assert_allclose(after, 20 * before, atol=1e-5)
+    assert np.abs(after).max() > 1
+
+
+def test_an_interruption_ends_in_one_line(inside, tmp_path, capsys, monkeypatch):
+    from denoise.enhancement import Enhancer
+
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Enhancer, "enhance_any", interrupted)
+    soundfile.write(tmp_path / "a.wav", tone_speech(1, 8000, 1), 8000)
+    with pytest.raises(SystemExit) as ended:
+        run("enhance", tmp_path / "a.wav")
+    assert ended.value.code == 130
+    assert capsys.readouterr().err.strip().splitlines()[-1].startswith("interrupted")
+
+
+def test_a_folder_that_is_no_model_does_not_hide_one_of_that_name(inside, tmp_path, capsys):
+    soundfile.write(tmp_path / "a.wav", tone_speech(1, 8000, 1), 8000)
+    Path("tiny").mkdir()
+    Path("other").mkdir()
+    try:
+        run("enhance", tmp_path / "a.wav", "--model", "tiny")
+        told = fails(capsys, "enhance", tmp_path / "a.wav", "--model", "other", "--force")
+        assert "other is not a model: it has no model.keras" in told
+    finally:
+        Path("tiny").rmdir()
+        Path("other").rmdir()
+
+
 def test_score_prints_and_saves_a_table(inside, tmp_path, capsys):
     for number in range(3):
         clean = tone_speech(2, 16000, number)

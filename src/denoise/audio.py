@@ -19,6 +19,7 @@ from denoise.errors import UserError
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
 _SYSTEM_ERROR = 2  # of libsndfile, which does not say which
+FLOAT_SUBTYPES = ("FLOAT", "DOUBLE")
 _LOUDEST = 1e6  # 120 dB above full scale; some programs write 16 bits as floats as they are
 _P56_MARGIN_DB = 15.9
 _P56_HANGOVER_S = 0.2
@@ -113,7 +114,7 @@ def resample(audio: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
 def write(path: str | Path, audio: np.ndarray, rate: int, subtype: str | None = None) -> None:
     """Write audio [shape=(samples,) or (samples, channels)]; the format is the name's suffix.
 
-    Samples beyond full scale are clipped, never wrapped.
+    Samples beyond full scale are clipped, never wrapped; formats of real numbers hold them.
 
     Raises
     ------
@@ -121,7 +122,8 @@ def write(path: str | Path, audio: np.ndarray, rate: int, subtype: str | None = 
         If the format cannot hold this rate or number of channels.
     """
     try:
-        soundfile.write(str(path), np.clip(audio, -1.0, 1.0), rate, subtype=subtype)
+        held = audio if subtype in FLOAT_SUBTYPES else np.clip(audio, -1.0, 1.0)
+        soundfile.write(str(path), held, rate, subtype=subtype)
     except soundfile.LibsndfileError as error:
         if error.code == _SYSTEM_ERROR and shutil.disk_usage(Path(path).parent).free < audio.nbytes:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None

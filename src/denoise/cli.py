@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,11 @@ READY = ("best", "stream")
 PCM = {"s16le": "<i2", "f32le": "<f4"}
 """Formats of a stream's samples, and their NumPy types."""
 _MOST_CLIPPED = 1e-3
+_MADE = ".enhanced"
+_OTHER_SUFFIXES = frozenset(
+    (".aif", ".aifc", ".aiff", ".au", ".caf", ".m4a", ".opus", ".rf64", ".snd", ".w64", ".wma")
+)
+"""Audio that is not looked for in folders; some of it is read when it is named."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -59,7 +65,11 @@ def parser() -> argparse.ArgumentParser:
     enhance.add_argument(
         "--plot", action="store_true", help="also draw waveforms and spectrograms before and after"
     )
-    enhance.add_argument("--force", action="store_true", help="overwrite existing outputs")
+    existing = enhance.add_mutually_exclusive_group()
+    existing.add_argument("--force", action="store_true", help="overwrite existing outputs")
+    existing.add_argument(
+        "--skip-existing", action="store_true", help="enhance only what has no output yet"
+    )
     enhance.set_defaults(run=run_enhance)
 
     score = verbs.add_parser(
@@ -120,7 +130,10 @@ def parser() -> argparse.ArgumentParser:
     )
     export.add_argument("--format", required=True, choices=["litert", "onnx", "savedmodel"])
     export.add_argument(
-        "-o", "--output", type=Path, help="default NAME.tflite, NAME.onnx or the folder NAME"
+        "-o",
+        "--output",
+        type=Path,
+        help="default NAME.tflite, NAME.onnx or the folder NAME.savedmodel",
     )
     export.add_argument(
         "--frames", type=int, help="frames of a call, where the network leaves that open"
@@ -138,8 +151,12 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; bad input ends it with one line and status 1."""
     options = parser().parse_args(arguments)
-    with one_line_errors():
-        options.run(options)
+    try:
+        with one_line_errors():
+            options.run(options)
+    except KeyboardInterrupt:
+        print("interrupted: what was complete is kept", file=sys.stderr)
+        raise SystemExit(128 + signal.SIGINT) from None
 
 
 def trained_models() -> pd.DataFrame:
@@ -180,13 +197,18 @@ def ready_folder() -> Path:
 
 def find_model(name: str) -> Path:
     """The folder of a model by path or name: those trained here go before those that are ready."""
-    if Path(name).is_dir():
+    if (Path(name) / "model.keras").is_file():
         return Path(name)
     table = trained_models()
     trained = table[table["variant"] == name] if len(table) else table
     if trained.empty:
         if (ready_folder() / name / "card.json").is_file():
             return ready_folder() / name
+        if Path(name).is_dir():
+            raise UserError(
+                f"{name} is not a model: it has no model.keras (see `denoise models` for those "
+                "that are trained here)"
+            )
         ready = (name for name in READY if (ready_folder() / name / "card.json").is_file())
         known = list(dict.fromkeys([*ready, *(table["variant"] if len(table) else ())]))
         raise UserError(
@@ -200,6 +222,12 @@ def run_enhance(options: argparse.Namespace) -> None:
     if not 0 <= options.overlap <= 0.9:
         raise UserError(f"--overlap {options.overlap:g} must be between 0 and 0.9")
     jobs = _output_paths(options.inputs, options.output)
+    if options.skip_existing:
+        asked, jobs = jobs, [job for job in jobs if not job[1].exists()]
+        if len(jobs) < len(asked):
+            print(f"{len(asked) - len(jobs)} of {len(asked)} outputs exist", file=sys.stderr)
+        if not jobs:
+            return
     _check_targets(jobs, plot=options.plot, force=options.force)
     folder = find_model(options.model or str(ready_folder() / READY[0]))
     # Headers are looked at before the network is loaded, so that a wrong name is told at once.
@@ -261,7 +289,10 @@ def _check_targets(jobs: list[tuple[Path, Path]], *, plot: bool, force: bool) ->
                 )
             sources[made] = source
             if made.exists() and not force:
-                raise UserError(f"{made} exists already: give --force to overwrite, or another -o")
+                raise UserError(
+                    f"{made} exists already: give --force to overwrite, --skip-existing to enhance "
+                    "only what has no output yet, or another -o"
+                )
 
 
 def _output_paths(inputs: list[Path], output: Path | None) -> list[tuple[Path, Path]]:
@@ -271,13 +302,15 @@ def _output_paths(inputs: list[Path], output: Path | None) -> list[tuple[Path, P
         path = path.resolve() if path.name in {"", ".."} else path
         if path.is_dir():
             root = output or path.with_name(f"{path.name}.enhanced")
-            pairs += [(file, root / file.relative_to(path)) for file in audio.audio_files(path)]
+            pairs += [(file, root / file.relative_to(path)) for file in _recordings(path)]
         elif not path.exists():
             raise UserError(f"{path} does not exist: give an audio file or a folder of them")
         elif output is None:
-            pairs.append((path, path.with_name(f"{path.stem}.enhanced{path.suffix}")))
+            pairs.append((path, path.with_name(f"{path.stem}{_MADE}{path.suffix}")))
         elif len(inputs) == 1 and audio.has_audio_suffix(output):
             pairs.append((path, output))
+        elif audio.has_audio_suffix(output) and not output.is_dir():
+            raise UserError(f"-o {output} is one file: give a folder for {len(inputs)} inputs")
         elif output.suffix and not output.is_dir():
             raise UserError(
                 f"-o {output}: '{output.suffix}' is no format that can be written: give a wav, "
@@ -289,6 +322,26 @@ def _output_paths(inputs: list[Path], output: Path | None) -> list[tuple[Path, P
         (source, target if audio.has_audio_suffix(target) else target.with_suffix(".wav"))
         for source, target in pairs
     ]
+
+
+def _recordings(folder: Path) -> list[Path]:
+    """What is to be enhanced in a folder; says what of it is not."""
+    found = audio.audio_files(folder)
+    names = {path.with_suffix("") for path in found}
+    own = {path for path in found if path.stem.endswith(_MADE) and _source(path) in names}
+    others = [path for path in folder.rglob("*") if path.suffix.lower() in _OTHER_SUFFIXES]
+    for what, paths in (
+        ("made by this command", own),
+        ("of formats that folders leave out", others),
+    ):
+        if paths:
+            print(f"{len(paths)} files {what} are left out: {min(paths)}, …", file=sys.stderr)
+    return [path for path in found if path not in own]
+
+
+def _source(path: Path) -> Path:
+    """Without its suffixes, what an output of this command was made of."""
+    return path.with_suffix("").with_suffix("")
 
 
 def _readable(path: Path) -> bool:
@@ -308,10 +361,10 @@ def _enhance_file(enhancer: Enhancer, source: Path, target: Path, *, plot: bool)
     with files.replacing(target) as temporary:
         audio.write(temporary, enhanced, rate, subtype)
     clipped = float(np.mean(np.abs(enhanced) > 1))
-    if clipped > _MOST_CLIPPED:
+    if clipped > _MOST_CLIPPED and subtype not in audio.FLOAT_SUBTYPES:
         print(
             f"warning: {target}: {clipped:.1%} of the samples were beyond full scale and are "
-            "clipped: lower the input, or look at the model's scores (denoise models)",
+            "clipped: lower the level of the input",
             file=sys.stderr,
         )
     if plot:
@@ -328,6 +381,8 @@ def run_score(options: argparse.Namespace) -> None:
 
     if options.output.exists() and not options.force:
         raise UserError(f"{options.output} exists already: give --force or another -o")
+    if options.jobs is not None and options.jobs < 1:
+        raise UserError(f"--jobs {options.jobs} must be at least 1")
     table = score_folders(options.clean, options.enhanced, options.noisy, processes=options.jobs)
     files.write_table(options.output, table)
     means = pd.DataFrame(
@@ -345,6 +400,8 @@ def run_score(options: argparse.Namespace) -> None:
     print(means.round(3).to_string())
     for row in table[table["status"] != "ok"].itertuples():
         print(f"{row.method} {row.file}: {row.status}", file=sys.stderr)
+    if failed.any():
+        print("means are over the files that have a value for every method", file=sys.stderr)
     print(f"a row for each file: {options.output}", file=sys.stderr)
 
 
@@ -401,8 +458,12 @@ def run_export(options: argparse.Namespace) -> None:
     folder = find_model(options.model)
     if options.frames is not None and options.frames < 1:
         raise UserError(f"--frames {options.frames} must be at least 1")
-    name = files.read_json(folder / "card.json")["variant"]
-    target = options.output or Path(name + exporting.FORMATS[options.format])
+    suffix = exporting.FORMATS[options.format]
+    card = folder / "card.json"
+    name = files.read_json(card)["variant"] if card.is_file() else folder.name
+    target = options.output or Path(name + suffix)
+    if options.format != "savedmodel" and target.suffix != suffix:
+        raise UserError(f"-o {target}: {options.format} files end in {suffix}")
     if target.exists() and not options.force:
         raise UserError(f"{target} exists already: give --force to overwrite, or another -o")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -454,7 +454,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(value, dict):
-        raise UserError(f"{path} must hold keys with values, not {type(value).__name__}")
+        found = "nothing" if value is None else type(value).__name__
+        raise UserError(f"{path} must hold keys with values, not {found}")
     return value
 
 

@@ -21,7 +21,7 @@ from denoise.enhancement import Enhancer
 from denoise.errors import UserError
 from denoise.streaming import streams
 
-FORMATS = {"litert": ".tflite", "onnx": ".onnx", "savedmodel": ""}
+FORMATS = {"litert": ".tflite", "onnx": ".onnx", "savedmodel": ".savedmodel"}
 """Format → suffix of the file; a SavedModel is a folder."""
 METADATA = "denoise.json"
 

@@ -240,7 +240,7 @@ def blocks_of(source: BinaryIO, size: int, kind: np.dtype[Any]) -> Iterator[np.n
         if len(data) % kind.itemsize:
             raise UserError(
                 f"standard input ends in the middle of a sample: {len(data) % kind.itemsize} of "
-                f"{kind.itemsize} bytes. Is it really {kind.str}?"
+                f"{kind.itemsize} bytes. Is it really of the --format that was given?"
             )
         samples = np.frombuffer(data, kind).astype(np.float32)
         if kind.kind == "i":
@@ -256,8 +256,8 @@ def blocks_of_microphone(device: str, rate: int, size: int) -> Iterator[np.ndarr
         import sounddevice
     except (ImportError, OSError) as error:
         raise UserError(
-            f"a microphone needs the sounddevice library and PortAudio ({error}): pip install "
-            "sounddevice, and your system's libportaudio2"
+            f"a microphone needs the sounddevice library and PortAudio ({error}): `make "
+            "microphone`, and your system's libportaudio2"
         ) from None
     chosen = (int(device) if device.isdigit() else device) if device else None
     try:
