@@ -154,7 +154,9 @@ def epochs(work: Path, count: int) -> Stage:
     settings = TrainingSettings(batch_size=20, threads=CORES)
     folder = work / "cache"
     inputs, targets = (
-        np.concatenate([np.load(path) for path in sorted(folder.glob(f"{side}-*.npy"))])[:count]
+        np.concatenate([files.load_array(path) for path in sorted(folder.glob(f"{side}-*.npy"))])[
+            :count
+        ]
         for side in ("input", "target")
     )
 
