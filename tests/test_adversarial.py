@@ -213,6 +213,8 @@ def test_a_share_of_the_weights_it_started_from_is_kept(caches, tmp_path):
     cards = [files.read_json(tmp_path / name / "card.json") for name in ("trained", "mixed")]
     assert cards[0]["best_epoch"] == cards[1]["best_epoch"]
     assert cards[0]["best_val_loss"] != cards[1]["best_val_loss"]
+    histories = [pd.read_csv(tmp_path / name / "history.csv") for name in ("trained", "mixed")]
+    assert histories[0]["val_loss"].equals(histories[1]["val_loss"])
 
 
 def test_a_discriminator_needs_a_loss_on_audio():

@@ -255,7 +255,9 @@ def train(
     if start is not None and settings.start_share:
         _mix_in(start, model, settings.start_share)
         epoch = int(kept["epoch"]) - 1
-        kept |= _validate(model, validation, epoch, _Saver(checkpoints, model, epoch, adversary))
+        kept = kept | _validate(
+            model, validation, epoch, _Saver(checkpoints, model, epoch, adversary)
+        )
     for helper in (training, validation, adversary):
         if helper is not None:
             helper.close()
