@@ -2,26 +2,33 @@
 
     python benchmarks/cost.py best stream
     python benchmarks/cost.py stream --soak 3600
+    python benchmarks/cost.py best --recording 0.1 1 5
 
 Operations are multiplications with an addition (MACs) of the convolutions and dense layers in a
 second of audio. RTF is the time over the length of the audio, once through a minute of it, after
 the network was compiled. A causal model is also timed block by block, as `denoise stream` runs it;
 `--soak` does so for that many seconds of audio and tells the memory of the process along the way.
+`--recording` runs `denoise enhance` on recordings of so many hours and tells the most memory of it.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import os
+import subprocess
+import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import psutil
 
-from denoise import backend, cli
+from denoise import audio, backend, cli
 from denoise.enhancement import Enhancer
 from denoise.streaming import Stream, Times
 
@@ -69,6 +76,30 @@ def time_of_blocks(stream: Stream, seconds: float, *, watch: bool = False) -> Ti
     return times
 
 
+def of_recording(name: str, hours: float, channels: int = 1) -> dict[str, Any]:
+    """Time and the most memory of `denoise enhance` on a recording of 16 kHz and 16 bits."""
+    rate, seconds = 16_000, round(hours * 3600)
+    with tempfile.TemporaryDirectory() as folder:
+        path, part = Path(folder) / "long.wav", noise(1, rate)[:, None].repeat(channels, axis=1)
+        with audio.writing(path, rate, (seconds * rate, channels)) as put:
+            for _ in range(seconds):
+                put(part)
+        started, most = time.perf_counter(), 0
+        command = [sys.executable, "-m", "denoise.cli", "enhance", str(path), "--model", name]
+        process = psutil.Popen(command, stderr=subprocess.DEVNULL)
+        while process.poll() is None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                most = max(most, process.memory_info().rss)
+            time.sleep(0.2)
+        if process.returncode:
+            raise SystemExit(f"{' '.join(command)} failed")
+        elapsed = time.perf_counter() - started
+        made = audio.Recording(path.with_name("long.enhanced.wav"))
+        assert made.samples == seconds * rate
+    return {"model": name, "hours": hours, "most memory MB": most / 1e6, "min": elapsed / 60,
+            "RTF": elapsed / seconds}  # fmt: skip
+
+
 def cost(name: str) -> dict[str, Any]:
     """A row of the table."""
     enhancer = Enhancer.load(cli.find_model(name))
@@ -99,6 +130,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("models", nargs="+", help="models, or their folders")
     parser.add_argument("--soak", type=float, metavar="SECONDS", help="of audio, block by block")
+    parser.add_argument("--recording", type=float, nargs="+", metavar="HOURS", help="whole files")
     options = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     backend.start("tensorflow", threads=1, deterministic=False)
@@ -109,8 +141,11 @@ def main() -> None:
         times = time_of_blocks(stream, options.soak, watch=True)
         print(times.summary(stream.hop / stream.rate))
         return
-    table = pd.DataFrame([cost(name) for name in options.models])
-    print(table.round(4).to_string(index=False, na_rep="–"))
+    if options.recording:
+        rows = [of_recording(name, hours) for name in options.models for hours in options.recording]
+    else:
+        rows = [cost(name) for name in options.models]
+    print(pd.DataFrame(rows).round(4).to_string(index=False, na_rep="–"))
 
 
 if __name__ == "__main__":

@@ -75,6 +75,43 @@ def test_a_truncated_file_is_not_taken_for_a_short_one(tmp_path, suffix):
         audio.read(path)
 
 
+@settings(max_examples=20, deadline=None)
+@given(
+    rates=st.tuples(st.sampled_from([8000, 11025, 48000]), st.sampled_from([8000, 16000])),
+    sizes=st.lists(st.integers(0, 5000), min_size=1, max_size=12),
+    size=st.integers(1, 4000),
+)
+def test_blocks_are_resampled_and_cut_anew_as_the_whole_is(rates, sizes, size):
+    wave = hiss(10, 8000, 1)[: sum(sizes)]
+    blocks = np.split(wave, np.cumsum(sizes)[:-1])
+    found = list(audio.rechunked(audio.resampled(blocks, *rates), size))
+    assert all(len(block) == size for block in found[:-1])
+    whole = audio.resample(wave, *rates) if len(wave) else wave
+    np.testing.assert_array_equal(np.concatenate([np.zeros(0, np.float32), *found]), whole)
+
+
+def test_a_recording_is_read_in_blocks_and_again(tmp_path):
+    wave = np.stack([tone_speech(2, RATE, c) for c in range(2)], axis=1)
+    soundfile.write(tmp_path / "a.wav", wave, RATE, subtype="FLOAT")
+    recording = audio.Recording(tmp_path / "a.wav", 5000)
+    assert (recording.rate, recording.channels, recording.samples) == (RATE, 2, 2 * RATE)
+    for _ in range(2):
+        blocks = list(recording)
+        assert [len(block) for block in blocks] == [5000, 5000, 5000, 1000]
+        np.testing.assert_array_equal(np.concatenate(blocks), wave)
+
+
+def test_wav_beyond_its_32_bits_is_rf64(tmp_path, monkeypatch):
+    monkeypatch.setattr(audio, "_WAV_LIMIT", 30_000)
+    wave = tone_speech(2, RATE, 1)
+    for seconds, kind in ((1, "WAV"), (2, "RF64")):
+        audio.write(tmp_path / "a.wav", wave[: seconds * RATE], RATE)
+        assert soundfile.info(str(tmp_path / "a.wav")).format == kind
+        found, rate = audio.read(tmp_path / "a.wav")
+        assert rate == RATE
+        np.testing.assert_allclose(found[:, 0], wave[: seconds * RATE], atol=1e-4)
+
+
 def index_of(folder, waves: dict[str, np.ndarray]) -> object:
     rows = []
     for name, wave in waves.items():

@@ -133,7 +133,9 @@ def test_clipping_is_told(inside, tmp_path, capsys, monkeypatch):
     soundfile.write(tmp_path / "a.wav", tone_speech(1, 8000, 1), 8000)
     for factor, told in ((1, False), (100, True)):
         monkeypatch.setattr(
-            Enhancer, "enhance_any", lambda self, noisy, rate, label, factor=factor: factor * noisy
+            Enhancer,
+            "enhance_blocks",
+            lambda self, noisy, *rest, by=factor: (by * n for n in noisy),
         )
         run("enhance", tmp_path / "a.wav", "--force")
         assert ("beyond full scale and are clipped" in capsys.readouterr().err) == told
@@ -214,7 +216,9 @@ def test_own_outputs_and_other_formats_in_a_folder_are_left_out_and_named(inside
 def test_real_numbers_beyond_full_scale_are_kept(inside, tmp_path, capsys, monkeypatch):
     from denoise.enhancement import Enhancer
 
-    monkeypatch.setattr(Enhancer, "enhance_any", lambda self, noisy, rate, label: 20 * noisy)
+    monkeypatch.setattr(
+        Enhancer, "enhance_blocks", lambda self, noisy, *rest: (20 * block for block in noisy)
+    )
     soundfile.write(tmp_path / "a.wav", tone_speech(1, 8000, 1), 8000, subtype="FLOAT")
     run("enhance", tmp_path / "a.wav")
     assert "clipped" not in capsys.readouterr().err
@@ -229,7 +233,7 @@ def test_an_interruption_ends_in_one_line(inside, tmp_path, capsys, monkeypatch)
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Enhancer, "enhance_any", interrupted)
+    monkeypatch.setattr(Enhancer, "enhance_blocks", interrupted)
     soundfile.write(tmp_path / "a.wav", tone_speech(1, 8000, 1), 8000)
     with pytest.raises(SystemExit) as ended:
         run("enhance", tmp_path / "a.wav")

@@ -95,6 +95,56 @@ def test_an_empty_recording_stays_empty():
     assert len(Enhancer(Constant(0.0), CARD).enhance(np.zeros(0, np.float32))) == 0
 
 
+class Scaled(Constant):
+    """Keeps a share of the spectrum that depends on where a window stands in its level."""
+
+    def predict_on_batch(self, inputs: np.ndarray) -> np.ndarray:
+        return 0.3 * inputs
+
+
+@pytest.mark.parametrize("reference", ["absolute", "window", "utterance"])
+@pytest.mark.parametrize("size", [1, 700, 50_000, 300_000])
+def test_the_size_of_the_blocks_changes_nothing(reference, size):
+    card = {**CARD, "features": FeatureSettings(reference=reference).model_dump()}
+    enhancer = Enhancer(Scaled(0.0), card)
+    samples = 4000 if size == 1 else 200_000
+    wave = np.stack([tone_speech(samples / 11025, 11025, c) for c in range(2)], axis=1)
+    blocks = [wave[start : start + size] for start in range(0, len(wave), size)]
+    found = np.concatenate(list(enhancer.enhance_blocks(blocks, 11025, 2)))
+    assert found.shape == wave.shape
+    np.testing.assert_array_equal(found, enhancer.enhance_any(wave, 11025))
+
+
+class Long:
+    """A recording of 400 s at 16 kHz, made as it is asked for."""
+
+    taken = 0
+
+    def __iter__(self):
+        self.taken = 0
+        for number in range(400):
+            self.taken += 16_000
+            yield hiss(1, 16_000, number)[:, None]
+
+
+@pytest.mark.parametrize("reference", ["absolute", "utterance"])
+def test_no_more_than_a_few_windows_of_a_long_recording_are_kept(reference):
+    """So that memory does not grow with its length."""
+    card = {**CARD, "features": FeatureSettings(reference=reference).model_dump()}
+    blocks, given, most = Long(), 0, 0
+    for part in Enhancer(Constant(0.0), card).enhance_blocks(blocks, 16_000, 1):
+        given += len(part)
+        most = max(most, blocks.taken - given)
+    assert blocks.taken == given == 400 * 16_000
+    # A batch of 32 windows of one second that half overlap, and the blocks around it.
+    assert most < 25 * 16_000
+
+
+def test_what_can_be_gone_through_only_once_is_refused():
+    with pytest.raises(TypeError, match="only once"):
+        next(Enhancer(Constant(0.0), CARD).enhance_blocks(iter(Long()), 16_000, 1))
+
+
 def test_a_folder_without_a_model_is_named(tmp_path):
     with pytest.raises(UserError, match=r"has no model\.keras"):
         Enhancer.load(tmp_path)

@@ -5,9 +5,11 @@ Audio arrays are float32, shape ``(samples,)``, nominal range [-1, 1], unless sa
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,9 @@ AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
 _SYSTEM_ERROR = 2  # of libsndfile, which does not say which
 FLOAT_SUBTYPES = ("FLOAT", "DOUBLE")
+_BYTES = {"PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}  # of a sample; others have 2 or less
+_WAV_LIMIT = 0xFFFF0000  # bytes; its sizes have 32 bits
+_LONG_BLOCK = 1 << 22  # samples; most recordings are one block
 _LOUDEST = 1e6  # 120 dB above full scale; some programs write 16 bits as floats as they are
 _P56_MARGIN_DB = 15.9
 _P56_HANGOVER_S = 0.2
@@ -49,8 +54,67 @@ def audio_files(folder: Path) -> list[Path]:
     return found
 
 
+class Recording:
+    """A file of audio in any format that libsndfile reads, decoded a block at a time.
+
+    It gives blocks [shape=(samples, channels)], float32, and can be gone through more than once.
+    What is wrong with a file is known for sure when its last block has been read.
+
+    Attributes
+    ----------
+    rate : int
+        Samples per second.
+    channels : int
+    samples : int
+        Length by the header.
+    subtype : str
+        How samples are stored, as libsndfile names it.
+
+    Raises
+    ------
+    UnusableAudio
+        If the file cannot be decoded, is empty or truncated, or holds NaN, infinite or absurdly
+        large samples.
+    """
+
+    def __init__(self, path: str | Path, block: int = 1 << 16) -> None:
+        self.path, self.block = Path(path), block
+        with self._open() as stream:
+            self.rate, self.channels = stream.samplerate, stream.channels
+            self.samples, self.subtype = stream.frames, stream.subtype
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        count = 0
+        with self._open() as stream:
+            while len(block := stream.read(self.block, dtype="float32", always_2d=True)):
+                if not np.isfinite(block).all():
+                    raise UnusableAudio("holds NaN or infinite samples")
+                if (peak := max(block.max(), -block.min())) > _LOUDEST:
+                    raise UnusableAudio(
+                        f"holds samples of {peak:.0e}, where full scale is 1: it is no audio"
+                    )
+                count += len(block)
+                yield block
+        if count == 0:
+            raise UnusableAudio("is empty")
+        if count < self.samples and self.path.suffix.lower() in (".flac", ".wav"):
+            raise UnusableAudio(f"is truncated ({count} of {self.samples} samples)")
+        # Some writers leave out the byte that pads an odd size.
+        if _promised_bytes(self.path) > self.path.stat().st_size + 1:
+            raise UnusableAudio("is truncated (shorter than its WAV header says)")
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[soundfile.SoundFile]:
+        try:
+            with soundfile.SoundFile(str(self.path)) as stream:
+                yield stream
+        except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
+            reason = str(error).replace(f"Error opening {str(self.path)!r}: ", "").strip()
+            raise UnusableAudio(f"cannot be decoded ({reason})") from None
+
+
 def read(path: str | Path) -> tuple[np.ndarray, int]:
-    """Decode a file of any format that libsndfile reads.
+    """Decode a whole file.
 
     Returns
     -------
@@ -61,32 +125,26 @@ def read(path: str | Path) -> tuple[np.ndarray, int]:
     Raises
     ------
     UnusableAudio
-        If the file cannot be decoded, is empty or too long for the memory, or holds NaN, infinite
-        or absurdly large samples.
+        If the `Recording` is, or it is too long for the memory.
     """
+    recording = Recording(path, _LONG_BLOCK)
+    with _in_memory(recording):
+        return _joined(list(recording)), recording.rate
+
+
+@contextlib.contextmanager
+def _in_memory(recording: Recording) -> Iterator[None]:
     try:
-        with soundfile.SoundFile(str(path)) as stream:
-            expected, rate = stream.frames, stream.samplerate
-            audio = stream.read(dtype="float32", always_2d=True)
+        yield
     except MemoryError:
+        hours = recording.samples / recording.rate / 3600
         raise UnusableAudio(
-            f"lasts {expected / rate / 3600:.0f} hours by its header: more than memory can hold"
+            f"lasts {hours:.0f} hours by its header: more than memory can hold"
         ) from None
-    except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
-        reason = str(error).replace(f"Error opening {str(path)!r}: ", "").strip()
-        raise UnusableAudio(f"cannot be decoded ({reason})") from None
-    if len(audio) == 0:
-        raise UnusableAudio("is empty")
-    if len(audio) < expected and str(path).lower().endswith((".flac", ".wav")):
-        raise UnusableAudio(f"is truncated ({len(audio)} of {expected} samples)")
-    # Some writers leave out the byte that pads an odd size.
-    if _promised_bytes(Path(path)) > Path(path).stat().st_size + 1:
-        raise UnusableAudio("is truncated (shorter than its WAV header says)")
-    if not np.isfinite(audio).all():
-        raise UnusableAudio("holds NaN or infinite samples")
-    if (peak := max(audio.max(), -audio.min())) > _LOUDEST:
-        raise UnusableAudio(f"holds samples of {peak:.0e}, where full scale is 1: it is no audio")
-    return audio, rate
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _promised_bytes(path: Path) -> int:
@@ -100,8 +158,10 @@ def _promised_bytes(path: Path) -> int:
 
 def read_mono(path: str | Path, rate: int) -> np.ndarray:
     """Decode, average the channels and resample to `rate`; shape ``(samples,)``."""
-    audio, own_rate = read(path)
-    return resample(audio.mean(axis=1), own_rate, rate)
+    recording = Recording(path, _LONG_BLOCK)
+    mono = (block.mean(axis=1) for block in recording)
+    with _in_memory(recording):
+        return _joined(list(resampled(mono, recording.rate, rate)))
 
 
 def resample(audio: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
@@ -111,23 +171,70 @@ def resample(audio: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
     return soxr.resample(audio, rate, new_rate, quality="HQ").astype(np.float32, copy=False)
 
 
-def write(path: str | Path, audio: np.ndarray, rate: int, subtype: str | None = None) -> None:
-    """Write audio [shape=(samples,) or (samples, channels)]; the format is the name's suffix.
+def resampled(blocks: Iterable[np.ndarray], rate: int, new_rate: int) -> Iterator[np.ndarray]:
+    """Blocks [shape=(samples,)] of what `resample` makes of them joined: the same samples."""
+    if rate == new_rate:
+        yield from (np.ascontiguousarray(block, dtype=np.float32) for block in blocks)
+        return
+    stream = soxr.ResampleStream(rate, new_rate, 1, dtype="float32", quality="HQ")
+    for block in blocks:
+        yield stream.resample_chunk(np.ascontiguousarray(block, dtype=np.float32))
+    yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
 
+
+def rechunked(blocks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    """The same samples [shape=(samples,)] in blocks of `size`; the last may be shorter."""
+    rest = np.zeros(0, np.float32)
+    for block in blocks:
+        rest = np.concatenate([rest, block]) if len(rest) else block
+        while len(rest) >= size:
+            yield rest[:size]
+            rest = rest[size:]
+    if len(rest):
+        yield rest
+
+
+def write(path: str | Path, audio: np.ndarray, rate: int, subtype: str | None = None) -> None:
+    """Write audio [shape=(samples,) or (samples, channels)]; see `writing`."""
+    shape = audio.shape if audio.ndim > 1 else (len(audio), 1)
+    with writing(path, rate, shape, subtype) as put:
+        put(audio)
+
+
+@contextlib.contextmanager
+def writing(
+    path: str | Path, rate: int, shape: tuple[int, ...], subtype: str | None = None
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """Give a function that writes the next samples [shape=(samples,) or (samples, channels)].
+
+    The format is the name's suffix; WAV too long for its 32 bits of length is RF64 (EBU Tech 3306).
     Samples beyond full scale are clipped, never wrapped; formats of real numbers hold them.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Samples and channels of all that will be written.
+    subtype : str, optional
+        How samples are stored, as libsndfile names it.
 
     Raises
     ------
     UnusableAudio
         If the format cannot hold this rate or number of channels.
     """
+    samples, channels = shape
+    size = samples * channels * _BYTES.get(subtype or "", 2)
+    rf64 = Path(path).suffix.lower() == ".wav" and size > _WAV_LIMIT
     try:
-        held = audio if subtype in FLOAT_SUBTYPES else np.clip(audio, -1.0, 1.0)
-        soundfile.write(str(path), held, rate, subtype=subtype)
+        with soundfile.SoundFile(
+            str(path), "w", rate, channels, subtype, format="RF64" if rf64 else None
+        ) as stream:
+            yield lambda audio: stream.write(
+                audio if subtype in FLOAT_SUBTYPES else np.clip(audio, -1.0, 1.0)
+            )
     except soundfile.LibsndfileError as error:
-        if error.code == _SYSTEM_ERROR and shutil.disk_usage(Path(path).parent).free < audio.nbytes:
+        if error.code == _SYSTEM_ERROR and shutil.disk_usage(Path(path).parent).free < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
-        channels = audio.shape[1] if audio.ndim > 1 else 1
         raise UnusableAudio(
             f"cannot be written as {Path(path).suffix[1:]} with {rate} Hz and {channels} channels "
             f"({error.error_string}): choose another format, such as wav"

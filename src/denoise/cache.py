@@ -98,7 +98,7 @@ def _spectra(part: pd.DataFrame, rate: int, features: Features) -> Iterator[Spec
         )
         if features.settings.reference == "utterance":
             whole = (render_recording(row, packs, rate)[0] for row in batch)
-            references = np.concatenate([features.utterance_reference(wave) for wave in whole])
+            references = np.concatenate([features.utterance_reference([wave]) for wave in whole])
         else:
             references = features.references(noisy)
         yield noisy, clean, references

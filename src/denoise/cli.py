@@ -19,6 +19,7 @@ import denoise
 from denoise import audio, files
 from denoise.errors import UserError, did_you_mean, is_full_disk, one_line_errors
 from denoise.metrics import METRICS
+from denoise.parallel import progress
 
 if TYPE_CHECKING:
     from denoise.enhancement import Enhancer
@@ -29,6 +30,7 @@ READY = ("best", "stream")
 PCM = {"s16le": "<i2", "f32le": "<f4"}
 """Formats of a stream's samples, and their NumPy types."""
 _MOST_CLIPPED = 1e-3
+_MOST_PLOTTED_S = 600
 _MADE = ".enhanced"
 _OTHER_SUFFIXES = frozenset(
     (".aif", ".aifc", ".aiff", ".au", ".caf", ".m4a", ".opus", ".rf64", ".snd", ".w64", ".wma")
@@ -354,25 +356,46 @@ def _readable(path: Path) -> bool:
 
 
 def _enhance_file(enhancer: Enhancer, source: Path, target: Path, *, plot: bool) -> None:
-    noisy, rate = audio.read(source)
-    enhanced = enhancer.enhance_any(noisy, rate, source.name)
+    recording = audio.Recording(source)
+    rate, channels = recording.rate, recording.channels
     same = source.suffix.lower() == target.suffix.lower()
-    subtype = soundfile.info(str(source)).subtype if same else None
-    with files.replacing(target) as temporary:
-        audio.write(temporary, enhanced, rate, subtype)
-    clipped = float(np.mean(np.abs(enhanced) > 1))
-    if clipped > _MOST_CLIPPED and subtype not in audio.FLOAT_SUBTYPES:
+    subtype = recording.subtype if same else None
+    clipped = given = 0
+    with (
+        progress(None, source.name, recording.samples // rate) as bar,
+        files.replacing(target) as temporary,
+        audio.writing(temporary, rate, (recording.samples, channels), subtype) as put,
+    ):
+        for enhanced in enhancer.enhance_blocks(recording, rate, channels):
+            put(enhanced)
+            clipped += int(np.count_nonzero(np.abs(enhanced) > 1))
+            bar.update((given + len(enhanced)) // rate - given // rate)
+            given += len(enhanced)
+    share = clipped / (given * channels)
+    if share > _MOST_CLIPPED and subtype not in audio.FLOAT_SUBTYPES:
         print(
-            f"warning: {target}: {clipped:.1%} of the samples were beyond full scale and are "
+            f"warning: {target}: {share:.1%} of the samples were beyond full scale and are "
             "clipped: lower the level of the input",
             file=sys.stderr,
         )
     if plot:
-        from denoise.report import figures
+        _plot(source, target)
 
-        waves = {"before": noisy.mean(axis=1), "after": enhanced.mean(axis=1)}
-        with files.replacing(target.with_suffix(".png")) as temporary:
-            figures.signals(waves, rate).savefig(temporary, format="png", dpi=110)
+
+def _plot(source: Path, target: Path) -> None:
+    """Draw a recording before and after; of a long one, the beginning."""
+    from denoise.report import figures
+
+    waves = {}
+    for name, path in (("before", source), ("after", target)):
+        recording = audio.Recording(path)
+        most = _MOST_PLOTTED_S * recording.rate
+        mono = (block.mean(axis=1) for block in recording)
+        waves[name] = next(audio.rechunked(mono, most))
+    if recording.samples > most:
+        print(f"the plot shows the first {_MOST_PLOTTED_S // 60} minutes", file=sys.stderr)
+    with files.replacing(target.with_suffix(".png")) as temporary:
+        figures.signals(waves, recording.rate).savefig(temporary, format="png", dpi=110)
 
 
 def run_score(options: argparse.Namespace) -> None:

@@ -7,12 +7,14 @@ scalings are measured on the training windows first and then belong to the model
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field, model_validator
 
+from denoise import audio
 from denoise.settings import Settings
 from denoise.spectrogram import StftSettings, spectrogram_shape, stft
 
@@ -228,14 +230,21 @@ class Features:
             return np.full((len(noisy), 1, 1), self.settings.reference_magnitude, np.float32)
         return np.maximum(np.abs(noisy).max(axis=(1, 2), keepdims=True), 1e-6)
 
-    def utterance_reference(self, noisy: np.ndarray) -> np.ndarray:
-        """Magnitude of 0 dB [shape=(1, 1, 1)] of all windows of a recording [shape=(samples,)]."""
+    def utterance_reference(self, parts: Iterable[np.ndarray]) -> np.ndarray:
+        """Magnitude of 0 dB [shape=(1, 1, 1)] of all windows of a recording.
+
+        Parameters
+        ----------
+        parts : iterable of np.ndarray [shape=(samples,)]
+            The recording, whole or in parts of any size; not looked at if the magnitude is fixed.
+        """
         if self.settings.reference == "absolute":
             return self.references(np.zeros((1, 1, 1)))
-        parts = (noisy[start : start + _CHUNK] for start in range(0, len(noisy), _CHUNK))
-        return np.max(
-            [self.references(stft(part[None], self.settings.stft)) for part in parts], axis=0
+        found = (
+            self.references(stft(part[None], self.settings.stft))
+            for part in audio.rechunked(parts, _CHUNK)
         )
+        return functools.reduce(np.maximum, found)
 
     def levels(
         self, noisy: np.ndarray, clean: np.ndarray | None, references: np.ndarray

@@ -7,6 +7,7 @@ size of the blocks.
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import time
@@ -86,6 +87,13 @@ class Stream:
         self._sum = np.zeros(self.n_fft, np.float32)
         self._weight = np.zeros(self.n_fft, np.float64)
         self._taken = self._given = 0
+
+    def another(self) -> Stream:
+        """A new stream through the same network, which is not compiled again."""
+        other = copy.copy(self)
+        other.watch = None
+        other.reset()
+        return other
 
     def warm_up(self) -> None:
         """Compile for blocks of a hop, so that the first does not take longer than the others."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -142,7 +143,8 @@ def test_enhance_gives_what_is_audio_back_in_its_form(inside, tmp_path, survives
             before.frames, before.samplerate, before.channels,
         )  # fmt: skip
         result, _ = audio.read(made)
-        assert np.abs(result).max() <= 1
+        # Formats of real numbers hold what is beyond full scale, others clip it.
+        assert np.isfinite(result).all() and np.abs(result).max() <= 4
         if name == "silent.wav":
             assert not result.any()
         assert {path.name for path in (tmp_path / "in").iterdir()} == {source.name, made.name}
@@ -189,58 +191,19 @@ SEEDS: dict[str, Callable[[], bytes]] = {
     "mp3": lambda: wav(SPEECH[:4000], kind="MP3", subtype="MPEG_LAYER_III"),
 }
 
-FUZZ = """
-import random, sys, traceback
-from pathlib import Path
-import numpy as np
-from denoise import audio
-seed, count, path = Path(sys.argv[1]).read_bytes(), int(sys.argv[2]), Path(sys.argv[3])
-for number in range(count):
-    draw = random.Random(number)
-    content = bytearray(seed)
-    for _ in range(draw.choice((1, 2, 4, 16, 64))):
-        kind, place = draw.randrange(5), draw.randrange(len(content) if draw.random() < 0.5 else 64)
-        place = min(place, len(content) - 1)
-        if kind == 0:
-            content[place] = draw.randrange(256)
-        elif kind == 1:
-            content[place] ^= 1 << draw.randrange(8)
-        elif kind == 2:
-            worst = (bytes(4), b"\\xff" * 4, b"\\x7f\\xff\\xff\\xff")
-            content[place : place + 4] = draw.choice(worst)
-        elif kind == 3:
-            del content[place : place + draw.randrange(1, 40)]
-        else:
-            content[place:place] = draw.randbytes(draw.randrange(1, 40))
-        if not content:
-            content = bytearray(1)
-    path.write_bytes(content)
-    try:
-        samples, rate = audio.read(path)
-        assert samples.ndim == 2 and len(samples) and rate > 0 and np.isfinite(samples).all()
-        mono = audio.read_mono(path, 16000)
-        assert np.isfinite(mono).all() and mono.ndim == 1
-    except audio.UnusableAudio as error:
-        assert str(error) and "\\n" not in str(error)
-    except BaseException:
-        print("input", number, traceback.format_exc())
-        raise
-print("whole")
-"""
-
 
 @pytest.mark.parametrize("kind", list(SEEDS))
-def test_changed_files_are_read_or_refused(tmp_path, survives, often, kind):
-    """In processes of their own, since a decoder that crashes takes its process with it."""
-    (tmp_path / "seed").write_bytes(SEEDS[kind]())
-    suffix = kind.split()[-1]
+def test_changed_files_are_read_or_refused(workspace, tmp_path, survives, often, kind):
+    """Through decoding, preparation, enhancement and scoring; see `fuzz_audio`."""
+    seed = tmp_path / f"seed.{kind.split()[-1]}"
+    seed.write_bytes(SEEDS[kind]())
+    shutil.copytree(workspace / "ready", tmp_path / "ready")
     count = often(60, 2000)
     with survives(f"audio: fuzzed {kind}", count):
         ended = subprocess.run(
-            [sys.executable, "-c", FUZZ, str(tmp_path / "seed"), str(count),
-             str(tmp_path / f"fuzzed.{suffix}")],
+            [sys.executable, Path(__file__).with_name("fuzz_audio.py"), seed, str(count), tmp_path],
             capture_output=True, text=True, timeout=3000,
         )  # fmt: skip
-        assert ended.returncode == 0 and ended.stdout.strip() == "whole", (
+        assert ended.returncode == 0 and ended.stdout.strip().endswith("whole"), (
             ended.stdout[-3000:] + ended.stderr[-3000:]
         )
