@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -116,6 +117,19 @@ def test_a_touched_file_re_runs_nothing(done):
     ):
         path.touch()
     assert planned(done) == {}
+
+
+def test_without_its_mlflow_store_nothing_is_trained_again(done):
+    store, aside = done / "results" / "mlflow", done / "aside"
+    tracking, noted = done / "results" / "tracking", done / "noted"
+    store.rename(aside)
+    tracking.rename(noted)
+    try:
+        assert set(planned(done)) == {"track", "track_experiment", "all"}
+    finally:
+        shutil.rmtree(store)
+        aside.rename(store)
+        noted.rename(tracking)
 
 
 def test_a_loss_added_to_the_sweep_only_trains_it(done, config):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import logging
@@ -74,6 +75,8 @@ def _native_output_to(stream: TextIO) -> Iterator[TextIO]:
 
 _WORKFLOW = "DENOISE_WORKFLOW_PROCESS"
 _WATCH_S = 1.0
+_WHOLE = ("resources/archives/", "results/mlflow/store.json")
+"""Outputs of one file, renamed when complete, that rules need as `ancient`."""
 _held: list[TextIO] = []
 
 
@@ -82,7 +85,8 @@ def begin_workflow(*, main: bool, folder: Path = Path(".snakemake")) -> None:
 
     Snakemake's own locks stay behind when it is killed.  They are removed here if no process holds
     a lock that cannot outlive it; if one does, they are left for Snakemake to judge.  The Snakemake
-    that runs a single job, on a node of a cluster perhaps, has nothing to say about them.
+    that runs a single job, on a node of a cluster perhaps, has nothing to say about them.  Marks of
+    incomplete outputs are removed with them, see `_marks_of_whole_files`.
     """
     os.environ[_WORKFLOW] = str(os.getpid())
     if not main:
@@ -94,10 +98,24 @@ def begin_workflow(*, main: bool, folder: Path = Path(".snakemake")) -> None:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         for path in (folder / "locks").glob("*"):
             path.unlink()
+        for path in _marks_of_whole_files(folder / "incomplete"):
+            path.unlink()
     except OSError:  # another one is at work, or this file system knows no locks
         pass
     with contextlib.suppress(OSError):
         fcntl.flock(stream, fcntl.LOCK_SH)
+
+
+def _marks_of_whole_files(folder: Path) -> Iterator[Path]:
+    """Snakemake's marks of incomplete outputs that are whole if they are there at all.
+
+    It would make them again, and leave out what needs them as `ancient`, as if all were done.
+    """
+    for path in folder.glob("*"):
+        with contextlib.suppress(ValueError):  # not a mark, or a part of one with a long name
+            output = base64.urlsafe_b64decode(path.name).decode()
+            if output.startswith(_WHOLE):
+                yield path
 
 
 def _end_with_the_workflow() -> None:

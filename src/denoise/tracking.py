@@ -55,7 +55,9 @@ def _client() -> Any:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     mlflow.set_tracking_uri(tracking_uri())
-    return mlflow.MlflowClient(tracking_uri())
+    # Processes that open a fresh SQLite store at once break it.
+    with files.locked(STORE / "store.lock"):
+        return mlflow.MlflowClient(tracking_uri())
 
 
 class _Outcome:
@@ -81,11 +83,17 @@ def forget_incomplete(folder: Path) -> None:
             path.unlink()
 
 
-def initialise(experiment: str, marker: Path) -> None:
-    """Create the store, the experiment and its parent run, before any training opens them.
+def keep_marker(marker: Path, models: Path) -> None:
+    """Put back what `initialise` left if the store was deleted while models are there.
 
-    Processes that open a fresh SQLite store at once break it, so one job does it alone.
+    Snakemake would train them all again for a new store, as they need its marker.
     """
+    if not marker.exists() and any(models.glob("*/seed*/card.json")):
+        files.write_json(marker, {"tracking_uri": tracking_uri(), "parent_run": None})
+
+
+def initialise(experiment: str, marker: Path) -> None:
+    """Create the store, the experiment and its parent run, before any training opens them."""
     STORE.mkdir(parents=True, exist_ok=True)
     parent = None
     with _never_failing("opening the store"):

@@ -15,7 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from workflow_runs import BIN, ESC50, TINY, configure, copy_project, snakemake
+from workflow_runs import BIN, ESC50, TINY, configure, copy_project, planned, snakemake
 
 STUDY = {
     **TINY,
@@ -146,6 +146,21 @@ def test_runs_that_are_killed_end_as_one_that_was_not(tmp_path, web_mirror, surv
             for one, other in zip(weights(folder), weights(whole), strict=True):
                 np.testing.assert_array_equal(one, other)
             assert (folder / "reports" / "killed" / "report.html").stat().st_size > 10_000
+
+
+def test_a_kill_before_a_whole_file_is_taken_note_of(tmp_path, web_mirror, survives):
+    """Snakemake would make it again, and then leave out all that needs it as `ancient`."""
+    with survives("SIGKILL of a run: between a file and its note"):
+        folder = study(tmp_path / "study", web_mirror)
+        made = ("results/mlflow/store.json", "resources/archives/esc50/ESC-50-master.zip")
+        run = snakemake(folder, *made)
+        assert run.returncode == 0, run.stderr[-3000:]
+        notes = list((folder / ".snakemake" / "metadata").iterdir())
+        assert len(notes) == len(made)
+        for path in notes:
+            path.rename(folder / ".snakemake" / "incomplete" / path.name)
+        jobs = planned(folder)
+        assert "all" in jobs and not {"mlflow_store", "fetch"} & set(jobs)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -73,8 +73,10 @@ def place(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def test_eight_trainings_at_once_on_a_new_store(place, survives):
-    tracking.initialise("e", place / "store.json")
+@pytest.mark.parametrize("initialised", [True, False])
+def test_eight_trainings_at_once_on_a_new_store(place, survives, initialised):
+    if initialised:
+        tracking.initialise("e", place / "store.json")
     spawn = multiprocessing.get_context("spawn")
     names = [f"v{number}" for number in range(8)]
     processes = [spawn.Process(target=train, args=(name, str(place))) for name in names]

@@ -9,7 +9,7 @@ from denoise.errors import UserError
 from denoise.jobs import begin_workflow, make_importable
 from denoise.provenance import code_digest, lock_digest
 from denoise.settings import canonical_json
-from denoise.tracking import forget_incomplete
+from denoise.tracking import forget_incomplete, keep_marker
 from denoise.training import TrainingSettings
 
 ROOT = Path(workflow.basedir)
@@ -36,6 +36,7 @@ SEEDS = PLAN.experiment.seeds
 REPORT = f"reports/{EXPERIMENT}"
 
 forget_incomplete(Path("results/tracking") / EXPERIMENT)
+keep_marker(Path("results/mlflow/store.json"), Path("results/models"))
 
 
 wildcard_constraints:
