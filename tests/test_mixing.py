@@ -36,7 +36,7 @@ def pack(folder, waves: dict[str, np.ndarray], *, speech: bool, noisy=None) -> p
                 "offset": writer.append(wave),
                 "samples": len(wave),
                 "noisy_offset": writer.append(noisy[name]) if noisy else -1,
-                "level": audio.active_speech(wave, RATE)[0],
+                "level": audio.active_level(wave, RATE)[0],
             }
         )
     writer.close()
@@ -56,7 +56,7 @@ def sources(tmp_path_factory):
 def measured_snr(row: dict, packs) -> float:
     """SNR in dB of the rendered mixture, from the audio alone."""
     noisy, clean = mixing.render(row, packs, RATE)
-    level, _ = audio.active_speech(clean, RATE)
+    level, _ = audio.active_level(clean, RATE)
     return 20 * np.log10(level / np.sqrt(np.mean((noisy.astype(float) - clean) ** 2)))
 
 

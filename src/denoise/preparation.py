@@ -130,7 +130,7 @@ def _load(
     path, noisy_path = paths
     try:
         clean = audio.read_mono(path, rate)
-        if audio.rms(clean) < _SILENCE:
+        if audio.energy(clean) < _SILENCE**2 * len(clean):
             return "is silent"
         noisy = audio.read_mono(noisy_path, rate) if noisy_path else None
     except audio.UnusableAudio as error:
@@ -142,5 +142,5 @@ def _load(
         from librosa import effects  # type: ignore[attr-defined]  # slow to import
 
         clean, _ = effects.trim(clean, top_db=trim_top_db)
-    level, _ = audio.active_speech(clean, rate)
+    level, _ = audio.active_level(clean, rate)
     return clean, noisy, level
