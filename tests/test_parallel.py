@@ -14,20 +14,25 @@ import pytest
 from denoise import devices, files, parallel
 
 
-def _square(number: int) -> tuple[int, int]:
-    return number * number, os.getpid()
+def _square(number: int) -> tuple[int, tuple[int, int]]:
+    time.sleep(0.001)
+    return number * number, (os.getpid(), threading.get_ident())
 
 
+@pytest.mark.parametrize("threads", [True, False])
 @pytest.mark.parametrize("count", [0, 1, 2, 75, 200])
-def test_results_come_in_order_across_blocks_and_processes(monkeypatch, count):
+def test_results_come_in_order_across_blocks_and_processes(monkeypatch, count, threads):
     monkeypatch.setattr(parallel, "_TRIAL_S", -1)
     monkeypatch.setattr(parallel, "_POOL_START_S", -1)
     items = list(range(count))
     # A block holds 2 processes x 2 items x 16.
-    found = list(parallel.ordered_map(_square, items, processes=2, label="square", chunk=2))
+    found = list(
+        parallel.ordered_map(_square, items, processes=2, label="square", chunk=2, threads=threads)
+    )
     assert [value for value, _ in found] == [number * number for number in items]
     if count > 64:
-        assert {process for _, process in found} - {os.getpid()}
+        elsewhere = {who for _, who in found} - {(os.getpid(), threading.get_ident())}
+        assert elsewhere and {process == os.getpid() for process, _ in elsewhere} == {threads}
 
 
 def test_an_error_of_an_item_reaches_the_caller(monkeypatch):

@@ -30,6 +30,7 @@ _LOUDEST = 1e6  # 120 dB above full scale; some programs write 16 bits as floats
 _SUMMED = 1 << 14  # samples that are summed in their own precision
 _P56_BLOCK_S = 1e-3
 _P56_MARGIN_DB = 15.9
+_P56_PRECISION_DB = 1e-4
 _P56_HANGOVER_S = 0.2
 _P56_TIME_CONSTANT_S = 0.03
 
@@ -296,27 +297,26 @@ def active_level(audio: np.ndarray, rate: int) -> tuple[float, float]:
     if whole < len(audio):
         means = np.append(means, magnitude[whole:].mean())
     pole = np.exp(-size / (rate * _P56_TIME_CONSTANT_S))
-    envelope = means.astype(np.float64)
-    for _ in range(2):
-        envelope = lfilter([1.0 - pole], [1.0, -pole], envelope)
-    held = np.sort(_running_maximum(envelope, int(_P56_HANGOVER_S * rate / size)))
+    # Both smoothings in one pass.
+    envelope = lfilter([(1.0 - pole) ** 2], [1.0, -2.0 * pole, pole**2], means.astype(np.float64))
+    held = _running_maximum(envelope, int(_P56_HANGOVER_S * rate / size))
     # From low to high thresholds the active level rises more slowly than the threshold: their
     # distance falls through the margin once.
-    low, high = -200.0, 20.0 * np.log10(held[-1] + 1e-300)
-    for _ in range(40):
+    low = 10.0 * np.log10(total / len(audio)) - _P56_MARGIN_DB
+    high = 20.0 * np.log10(held.max() + 1e-300)
+    # Only values between the two are still to be compared, which is faster than to sort all.
+    between, above = held[held >= 10 ** (low / 20)], 0
+    while len(between) and high - low > _P56_PRECISION_DB:
         middle = (low + high) / 2
-        level_db = 10 * np.log10(total / max(_reaching(held, middle) * size, 1))
+        reached = between >= 10 ** (middle / 20)
+        count = above + int(np.count_nonzero(reached))
+        level_db = 10 * np.log10(total / max(count * size, 1))
         if level_db - middle > _P56_MARGIN_DB:
-            low = middle
+            low, between = middle, between[reached]
         else:
-            high = middle
-    active = min(_reaching(held, low) * size, len(audio))
+            high, between, above = middle, between[~reached], count
+    active = min(max(1, above + len(between)) * size, len(audio))
     return float(np.sqrt(total / active)), active / len(audio)
-
-
-def _reaching(ascending: np.ndarray, threshold_db: float) -> int:
-    """How many values reach a threshold."""
-    return len(ascending) - int(np.searchsorted(ascending, 10 ** (threshold_db / 20)))
 
 
 def _running_maximum(values: np.ndarray, length: int) -> np.ndarray:

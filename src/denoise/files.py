@@ -197,7 +197,7 @@ class PackWriter:
     def append(self, audio: np.ndarray) -> int:
         """Append `audio` [shape=(samples,)] and return the offset of its first sample."""
         offset = self.samples
-        self._stream.write(np.ascontiguousarray(audio, dtype="<f4").tobytes())
+        self._stream.write(np.ascontiguousarray(audio, dtype="<f4").data)
         self.samples += len(audio)
         return offset
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import sys
@@ -47,8 +48,12 @@ def ordered_map(
     processes: int,
     label: str,
     chunk: int = 1,
+    threads: bool = False,
 ) -> Iterator[Result]:
     """Yield ``function(item)`` for each item in order, worked by `processes` processes.
+
+    With `threads`, by as many threads of this process: for a function whose time goes into compiled
+    code that lets others run meanwhile, and whose results would be long to send.
 
     Starting processes costs seconds, so the first items are worked here, and the rest too if that
     will take less.  Each process has one BLAS thread: several would fight over the same cores.
@@ -71,14 +76,17 @@ def ordered_map(
         done += 1
         elapsed = time.monotonic() - started
         left = len(items) - done
-        if processes > 1 and elapsed > _TRIAL_S and elapsed / done * left > _POOL_START_S:
+        started_in = 0 if threads else _POOL_START_S
+        if processes > 1 and elapsed > _TRIAL_S and elapsed / done * left > started_in:
             break
     workers = min(processes, len(items) - done)
     if workers > 0:
+        backend = {"backend": "threading"} if threads else {
+            "backend": "loky", "inner_max_num_threads": 1, "initializer": end_with_parent
+        }  # fmt: skip
         with (
-            joblib.parallel_config(
-                backend="loky", inner_max_num_threads=1, initializer=end_with_parent
-            ),
+            blas.limit(limits=1) if threads else contextlib.nullcontext(),
+            joblib.parallel_config(**backend),
             joblib.Parallel(
                 workers, return_as="generator", batch_size=chunk, max_nbytes=None
             ) as pool,

@@ -52,7 +52,7 @@ def prepare(
     seed
         Decides which recordings are taken where `selection.hours` limits them.
     processes
-        Size of the process pool; the result does not depend on it.
+        How many recordings are decoded at once; the result does not depend on it.
 
     Raises
     ------
@@ -76,7 +76,9 @@ def prepare(
     items = list(zip(table["path"], table["noisy_path"], strict=True))
     with files.replacing(out_folder / "audio.npy") as temporary:
         pack = files.PackWriter(temporary)
-        loaded = ordered_map(load, items, processes=processes, label="prepare", chunk=8)
+        loaded = ordered_map(
+            load, items, processes=processes, label="prepare", chunk=8, threads=True
+        )
         for row, result in zip(table.to_dict("records"), loaded, strict=True):
             if isinstance(result, str):
                 dropped.append({"id": row["id"], "path": row["path"], "reason": result})
