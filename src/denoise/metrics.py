@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import solve_toeplitz
 
 from denoise.audio import resample
 from denoise.quality import Undefined, need_signals, pesq, power, si_sdr
@@ -81,26 +80,36 @@ def log_likelihood_ratio(clean: np.ndarray, estimate: np.ndarray, rate: int) -> 
     Y. Hu & P. C. Loizou, IEEE TASLP 16(1), 2008; order 10 below 10 kHz, else 16.
     """
     order = 10 if rate < 10_000 else 16
-    distances = []
+    own, correlation = _predictors(_frames(clean, rate), order)
+    other, _ = _predictors(_frames(estimate, rate), order)
+    lags = np.arange(order + 1)
+    matrices = correlation[:, np.abs(lags[:, None] - lags)]
     tiny = np.finfo(np.float64).eps
-    for reference, processed in zip(_frames(clean, rate), _frames(estimate, rate), strict=True):
-        own, correlation = _predictor(reference, order)
-        other, _ = _predictor(processed, order)
-        size = np.arange(order + 1)
-        matrix = correlation[np.abs(size[:, None] - size)]
-        numerator, denominator = other @ matrix @ other, own @ matrix @ own
-        distances.append(np.log(max(numerator, tiny) / max(denominator, tiny)))
-    return _lowest_mean(np.array(distances))
+    # The energy that each filter leaves of the clean frame.
+    left = [
+        np.maximum(np.einsum("ni,nij,nj->n", filters, matrices, filters, optimize=True), tiny)
+        for filters in (other, own)
+    ]
+    return _lowest_mean(np.log(left[0] / left[1]))
 
 
-def _predictor(frame: np.ndarray, order: int) -> tuple[np.ndarray, np.ndarray]:
-    """Prediction error filter [shape=(order + 1,)] and autocorrelation, same shape."""
-    spectrum = np.fft.rfft(frame, 2 * len(frame))
-    correlation = np.fft.irfft(np.abs(spectrum) ** 2)[: order + 1]
+def _predictors(frames: np.ndarray, order: int) -> tuple[np.ndarray, np.ndarray]:
+    """Prediction error filters and autocorrelations, both [shape=(frames, order + 1)].
+
+    By the recursion of Levinson and Durbin, over all frames at once.
+    """
+    spectra = np.fft.rfft(frames, 2 * frames.shape[1])
+    correlation = np.fft.irfft(np.abs(spectra) ** 2)[:, : order + 1]
     # White noise far below 16 bits keeps the equations of a silent frame solvable.
-    correlation[0] += 1e-10
-    solution = solve_toeplitz(correlation[:-1], correlation[1:])
-    return np.concatenate([[1.0], -solution]), correlation
+    correlation[:, 0] += 1e-10
+    filters = np.zeros_like(correlation)
+    filters[:, 0] = 1
+    error = correlation[:, 0].copy()
+    for step in range(1, order + 1):
+        reflection = -np.sum(filters[:, :step] * correlation[:, step:0:-1], axis=1) / error
+        filters[:, 1 : step + 1] += reflection[:, None] * filters[:, step - 1 :: -1][:, :step]
+        error *= 1 - reflection**2
+    return filters, correlation
 
 
 def _lowest_mean(distances: np.ndarray) -> float:
@@ -152,25 +161,16 @@ def _band_levels(frames: np.ndarray, rate: int) -> np.ndarray:
 def _slope_weights(levels: np.ndarray, slopes: np.ndarray) -> np.ndarray:
     """Klatt's weights [shape=(frames, 24)]: near the spectral maximum and near local peaks."""
     bands = slopes.shape[1]
-    peaks = np.empty_like(slopes)
+    # Along a rising slope the peak lies above, along a falling one below: where the slopes from
+    # this one up stop to rise, and where those from this one down stop to fall.
+    above = np.full((len(slopes), bands + 1), bands)
+    below = np.full((len(slopes), bands + 1), -1)
     for band in range(bands):
-        rising = slopes[:, band] > 0
-        # Along a rising slope the peak lies above, along a falling one below.
-        above = np.full(len(slopes), band)
-        below = np.full(len(slopes), band)
-        for row in range(len(slopes)):
-            if rising[row]:
-                k = band
-                while k < bands and slopes[row, k] > 0:
-                    k += 1
-                above[row] = k - 1
-            else:
-                k = band
-                while k >= 0 and slopes[row, k] <= 0:
-                    k -= 1
-                below[row] = k + 1
-        rows = np.arange(len(slopes))
-        peaks[:, band] = np.where(rising, levels[rows, above], levels[rows, below])
+        down = bands - 1 - band
+        above[:, down] = np.where(slopes[:, down] > 0, above[:, down + 1], down)
+        below[:, band] = np.where(slopes[:, band] > 0, band, below[:, band - 1])
+    places = np.where(slopes > 0, above[:, :-1] - 1, below[:, :-1] + 1)
+    peaks = np.take_along_axis(levels, places, axis=1)
     largest = levels.max(axis=1, keepdims=True)
     at = levels[:, :-1]
     return 20 / (20 + largest - at) * (1 / (1 + peaks - at))
