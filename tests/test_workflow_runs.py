@@ -174,6 +174,11 @@ def test_a_wrong_configuration_ends_before_any_job_with_one_line(tmp_path, confi
     assert said in run.stderr + run.stdout
     assert "Traceback" not in run.stderr + run.stdout
     assert not (folder / "results").exists()
+    (folder / "config.yaml").rename(folder / "own.yaml")
+    configure(folder)
+    run = snakemake(folder, "-n", "all", "--configfile", "own.yaml")
+    assert said in run.stderr and "config.yaml is changed by" in run.stderr
+    assert "own.yaml" in run.stderr
 
 
 def test_an_archive_that_is_a_web_page_stops_the_study_with_its_name(tmp_path):

@@ -25,7 +25,12 @@ config.update(typed(config, workflow.config_settings.config))
 try:
     PLAN = make_plan(config, ROOT / "presets")
 except UserError as error:
-    sys.exit(f"error: {error}")
+    changed_by = [str(path) for path in workflow.config_settings.configfiles]
+    changed_by += ["--config"] * bool(workflow.config_settings.config)
+    given = (
+        f" (config.yaml is changed by {', '.join(changed_by)})" if changed_by else ""
+    )
+    sys.exit(f"error: {error}{given}")
 
 EXPERIMENT = PLAN.name
 # What jobs need to know but must not be repeated for: the name that a training logs under, and
