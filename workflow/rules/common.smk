@@ -5,7 +5,7 @@ from pathlib import Path
 from denoise import baselines, corpora
 from denoise.config import archives_of, make_plan, typed
 from denoise.enhancement import EnhancementSettings
-from denoise.errors import UserError
+from denoise.errors import UserError, unknown
 from denoise.jobs import begin_workflow, make_importable
 from denoise.provenance import code_digest, lock_digest
 from denoise.settings import canonical_json
@@ -44,6 +44,10 @@ forget_incomplete(Path("results/tracking") / EXPERIMENT)
 keep_marker(Path("results/mlflow/store.json"), Path("results/models"))
 
 
+# Methods that are scored beside the variants and stand in the same place of a path.
+OTHERS = "|".join(map(re.escape, [*baselines.BASELINES, *PLAN.models]))
+
+
 wildcard_constraints:
     experiment=r"[^/]+",
     method=r"[^/]+",
@@ -57,7 +61,8 @@ wildcard_constraints:
     part="train|validation",
     test_id=r"[^/]+",
     test_set=r"[^/]+",
-    variant="|".join(sorted(map(re.escape, PLAN.variants))),
+    # Not by the names of all variants: Snakemake puts a constraint into every name it looks at.
+    variant=rf"(?!(?:{OTHERS})/)[^/]+",
     baseline="|".join(baselines.BASELINES),
     ready="|".join(map(re.escape, PLAN.models)) or "(?!)",
     seed=r"\d+",
@@ -166,8 +171,14 @@ def scaling_of_spectrogram(wildcards):
     return f"results/spectrograms/{wildcards.spectrogram}/scaling.json"
 
 
+def variant_of(wildcards):
+    if wildcards.variant not in PLAN.variants:
+        sys.exit(f"error: {unknown('variant', wildcards.variant, PLAN.variants)}")
+    return PLAN.variants[wildcards.variant]
+
+
 def training_settings(wildcards):
-    return PLAN.variants[wildcards.variant].training_params(int(wildcards.seed))
+    return variant_of(wildcards).training_params(int(wildcards.seed))
 
 
 def training_params(wildcards):
@@ -175,12 +186,12 @@ def training_params(wildcards):
 
 
 def training_threads(wildcards):
-    return PLAN.variants[wildcards.variant].recipe.training.threads
+    return variant_of(wildcards).recipe.training.threads
 
 
 def start_of(wildcards):
     """The model that a training starts from, if it does not start from random weights."""
-    name = PLAN.variants[wildcards.variant].recipe.training.start_from
+    name = variant_of(wildcards).recipe.training.start_from
     if name is None:
         return []
     if name in PLAN.variants:
@@ -189,7 +200,7 @@ def start_of(wildcards):
 
 
 def spectrograms_of(wildcards):
-    name = PLAN.variants[wildcards.variant].spectrograms
+    name = variant_of(wildcards).spectrograms
     return {
         part: f"results/spectrograms/{name}/{part}/manifest.json"
         for part in ("train", "validation")
@@ -197,7 +208,7 @@ def spectrograms_of(wildcards):
 
 
 def enhancement_params(wildcards):
-    return PLAN.variants[wildcards.variant].recipe.enhancement.canonical()
+    return variant_of(wildcards).recipe.enhancement.canonical()
 
 
 def test_set_of(wildcards):
