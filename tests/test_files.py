@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from denoise import files
@@ -75,3 +76,15 @@ def test_a_process_that_ended_is_not_alive_though_nobody_asked_how_it_ended():
     os.kill(process.pid, 0)  # the system still knows it
     process.wait()
     process.stdout.close()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_an_array_written_row_by_row_is_the_whole_one_with_its_digest(tmp_path, dtype):
+    rows = np.random.default_rng(0).standard_normal((7, 3, 2)).astype(dtype)
+    writer = files.ArrayWriter(tmp_path / "a.npy", rows.shape, dtype)
+    for part in (rows[:4], rows[4:4], rows[4:].astype(np.float64)):
+        writer.append(part)
+    assert writer.close() == files.file_digest(tmp_path / "a.npy")
+    np.testing.assert_array_equal(files.load_array(tmp_path / "a.npy"), rows)
+    np.save(tmp_path / "b.npy", rows)
+    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()

@@ -65,7 +65,9 @@ def write(
         features = Features(settings, scales)
         work = functools.partial(_write_shard, rate=rate, features=features, folder=temporary)
         jobs = list(enumerate(_parts(table))) if settings.cache else []
-        shards = list(ordered_map(work, jobs, processes=processes, label="spectrograms"))
+        shards = list(
+            ordered_map(work, jobs, processes=processes, label="spectrograms", threads=True)
+        )
         files.write_json(
             temporary / "manifest.json",
             {
@@ -119,15 +121,20 @@ def _write_shard(
     job: tuple[int, pd.DataFrame], rate: int, features: Features, folder: Path
 ) -> dict[str, object]:
     number, part = job
-    dtype = features.settings.dtype
-    inputs, targets = [], []
-    for noisy, clean, references in _spectra(part, rate, features):
-        inputs.append(features.encode_input(noisy, references).astype(dtype))
-        targets.append(features.encode_target(noisy, clean, references).astype(dtype))
     entry: dict[str, object] = {"windows": len(part)}
-    for name, arrays in (("input", inputs), ("target", targets)):
-        path = folder / f"{name}-{number:05d}.npy"
-        files.save_array(path, np.concatenate(arrays))
-        entry[name] = path.name
-        entry[f"{name}_sha256"] = files.file_digest(path)
+    writers: dict[str, files.ArrayWriter] = {}
+    for noisy, clean, references in _spectra(part, rate, features):
+        encoded = {
+            "input": features.encode_input(noisy, references),
+            "target": features.encode_target(noisy, clean, references),
+        }
+        for name, rows in encoded.items():
+            if name not in writers:
+                entry[name] = f"{name}-{number:05d}.npy"
+                shape = (len(part), *rows.shape[1:])
+                path = folder / str(entry[name])
+                writers[name] = files.ArrayWriter(path, shape, features.settings.dtype)
+            writers[name].append(rows)
+    for name, writer in writers.items():
+        entry[f"{name}_sha256"] = writer.close()
     return entry

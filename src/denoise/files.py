@@ -10,6 +10,7 @@ import errno
 import fcntl
 import functools
 import hashlib
+import io
 import json
 import os
 import re
@@ -208,6 +209,46 @@ class PackWriter:
         self._stream.flush()
         os.fsync(self._stream.fileno())
         self._stream.close()
+
+
+class ArrayWriter:
+    """Writes the rows of one ``.npy`` array as they come, and knows the file's digest at the end.
+
+    Parameters
+    ----------
+    path : Path
+    shape : tuple of int
+        Of the whole array, along whose first axis rows come.
+    dtype
+        What rows are written as.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: str) -> None:
+        self._dtype = np.dtype(dtype).newbyteorder("<")
+        self._stream, self._hash = path.open("wb"), hashlib.sha256()
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(
+            header,
+            {
+                "descr": np.lib.format.dtype_to_descr(self._dtype),
+                "fortran_order": False,
+                "shape": shape,
+            },
+        )
+        self._write(header.getvalue())
+
+    def append(self, rows: np.ndarray) -> None:
+        """Write the next rows [shape=(n, ...)]."""
+        self._write(np.ascontiguousarray(rows, self._dtype).reshape(-1).data)
+
+    def close(self) -> str:
+        """Close the file; the SHA-256 of its content, as hex digits."""
+        self._stream.close()
+        return self._hash.hexdigest()
+
+    def _write(self, content: bytes | memoryview) -> None:
+        self._stream.write(content)
+        self._hash.update(content)
 
 
 def _plain(value: Any) -> Any:

@@ -131,7 +131,10 @@ class TestSetSettings(Settings):
 
 def load_packs(sources: list[str]) -> dict[str, np.ndarray]:
     """Memory-map the packed audio of each source folder."""
-    return {source: files.load_array(Path(source) / "audio.npy") for source in set(sources)}
+    # As plain arrays: each of the many slices of a memmap would cost several times as much.
+    return {
+        source: np.asarray(files.load_array(Path(source) / "audio.npy")) for source in set(sources)
+    }
 
 
 def loop(noise: np.ndarray, offset: int, length: int, fade: int) -> np.ndarray:
