@@ -223,7 +223,8 @@ def writing(
     shape : (int, int)
         Samples and channels of all that will be written.
     subtype : str, optional
-        How samples are stored, as libsndfile names it.
+        How samples are stored, as libsndfile names it; the usual way of the format if it has none
+        of this name, as that of a file whose name does not say what it is.
 
     Raises
     ------
@@ -232,11 +233,12 @@ def writing(
     """
     samples, channels = shape
     size = samples * channels * _BYTES.get(subtype or "", 2)
-    rf64 = Path(path).suffix.lower() == ".wav" and size > _WAV_LIMIT
+    suffix = Path(path).suffix[1:]
+    kind = "RF64" if suffix.lower() == "wav" and size > _WAV_LIMIT else suffix.upper()
+    if subtype is not None and not soundfile.check_format(kind, subtype):
+        subtype = None
     try:
-        with soundfile.SoundFile(
-            str(path), "w", rate, channels, subtype, format="RF64" if rf64 else None
-        ) as stream:
+        with soundfile.SoundFile(str(path), "w", rate, channels, subtype, format=kind) as stream:
             yield lambda audio: stream.write(
                 audio if subtype in FLOAT_SUBTYPES else np.clip(audio, -1.0, 1.0)
             )
@@ -244,7 +246,7 @@ def writing(
         if error.code == _SYSTEM_ERROR and shutil.disk_usage(Path(path).parent).free < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
         raise UnusableAudio(
-            f"cannot be written as {Path(path).suffix[1:]} with {rate} Hz and {channels} channels "
+            f"cannot be written as {suffix} with {rate} Hz and {channels} channels "
             f"({error.error_string}): choose another format, such as wav"
         ) from None
 

@@ -20,6 +20,7 @@ from denoise.spectrogram import StftSettings, spectrogram_shape, stft
 
 _TINY = 1e-10
 _CHUNK = 1 << 20  # samples
+_FAINTEST = 1e-6  # magnitude that may be 0 dB
 # Williamson, Wang & Wang, IEEE/ACM TASLP 24(3), 2016.
 CIRM_K, CIRM_C = 10.0, 0.1
 TURN = 1e-3
@@ -228,7 +229,7 @@ class Features:
         """
         if self.settings.reference == "absolute":
             return np.full((len(noisy), 1, 1), self.settings.reference_magnitude, np.float32)
-        return np.maximum(np.abs(noisy).max(axis=(1, 2), keepdims=True), 1e-6)
+        return np.maximum(np.abs(noisy).max(axis=(1, 2), keepdims=True), _FAINTEST)
 
     def utterance_reference(self, parts: Iterable[np.ndarray]) -> np.ndarray:
         """Magnitude of 0 dB [shape=(1, 1, 1)] of all windows of a recording.
@@ -244,7 +245,7 @@ class Features:
             self.references(stft(part[None], self.settings.stft))
             for part in audio.rechunked(parts, _CHUNK)
         )
-        return functools.reduce(np.maximum, found)
+        return functools.reduce(np.maximum, found, np.full((1, 1, 1), _FAINTEST, np.float32))
 
     def levels(
         self, noisy: np.ndarray, clean: np.ndarray | None, references: np.ndarray

@@ -255,6 +255,8 @@ def score(clean: np.ndarray, estimate: np.ndarray, rate: int) -> dict[str, float
     if len(clean) != len(estimate):
         raise ValueError(f"clean has {len(clean)} samples and estimate {len(estimate)}")
     values: dict[str, float | str] = dict.fromkeys(METRICS, float("nan"))
+    if len(clean) == 0:
+        return {**values, "status": "no samples"}
     if not (np.isfinite(clean).all() and np.isfinite(estimate).all()):
         return {**values, "status": "NaN or infinite samples"}
     reasons: list[str] = []

@@ -132,6 +132,8 @@ def _load(
     path, noisy_path = paths
     try:
         clean = audio.read_mono(path, rate)
+        if len(clean) == 0:
+            return f"is shorter than a sample at {rate} Hz"
         if audio.energy(clean) < _SILENCE**2 * len(clean):
             return "is silent"
         noisy = audio.read_mono(noisy_path, rate) if noisy_path else None

@@ -73,8 +73,9 @@ def prepare(folder: Path, out: Path, usable: set[str]) -> None:
     packed = {Path(name).stem for name in index["id"]}
     dropped = {Path(drop["path"]).stem: drop["reason"] for drop in manifest["dropped"]}
     assert all(dropped.values())
-    # What is read and yet not packed is silent.
-    assert packed <= usable and {dropped[name] for name in usable - packed} <= {"is silent"}
+    # What is read and yet not packed is silent, or has come to say a rate of millions of hertz.
+    reasons = {"is silent", f"is shorter than a sample at {RATE} Hz"}
+    assert packed <= usable and {dropped[name] for name in usable - packed} <= reasons
 
 
 def enhance(folder: Path, out: Path, usable: set[str]) -> None:
@@ -97,8 +98,10 @@ def enhance(folder: Path, out: Path, usable: set[str]) -> None:
     assert made <= usable and len(usable - made) <= len(unwritten)
     for path in out.iterdir():
         source = next(folder.glob(f"{path.stem}.*"))
-        if path.suffix in (".wav", ".flac"):
-            assert soundfile.info(str(path)).frames == len(audio.read(source)[0]), path
+        found = soundfile.info(str(path))
+        # Codecs may fill up their last block.
+        if found.subtype.startswith(("PCM", "FLOAT", "DOUBLE")):
+            assert found.frames == len(audio.read(source)[0]), path
 
 
 def score(folder: Path, out: Path, usable: set[str]) -> None:

@@ -40,12 +40,13 @@ def scored(clean: np.ndarray, estimate: np.ndarray) -> dict[str, float | str]:
         (SPEECH[:320], NOISY[:320], {"pesq_wb", "stoi"}),
         (SPEECH[:3200], NOISY[:3200], {"pesq_wb", "stoi"}),
         (SPEECH[:1], NOISY[:1], {"pesq_wb", "stoi"}),
+        (SPEECH[:0], NOISY[:0], {"si_sdr", "snr", "pesq_wb", "stoi"}),
         (np.full(RATE, 0.1), NOISY[:RATE], set()),
         (1e-30 * SPEECH, NOISY, set()),
         (SPEECH, 1e-30 * NOISY, set()),
         (1e4 * SPEECH, NOISY, set()),
     ],
-    ids=["silent reference", "silent output", "both silent", "20 ms", "0.2 s", "one sample",
+    ids=["silent reference", "silent output", "both silent", "20 ms", "0.2 s", "one sample", "none",
          "constant reference", "almost silent reference", "almost silent output", "loud reference"],
 )  # fmt: skip
 def test_what_is_not_defined_has_a_status(survives, clean, estimate, undefined):

@@ -56,6 +56,7 @@ FINE: dict[str, bytes] = {
     "opposite channels.wav": wav(np.stack([SPEECH, -0.5 * SPEECH], axis=1)),
     "a flac.wav": wav(SPEECH, kind="FLAC"),
     "a wav.flac": wav(SPEECH),
+    "an mp3.wav": wav(SPEECH, kind="MP3", subtype="MPEG_LAYER_III"),
     "ünï côdé 🎤 日本.wav": wav(SPEECH),
     "-rf $(touch hacked) `touch hacked`;'\"&|<>*?.wav": wav(SPEECH),
     "two\nlines.wav": wav(SPEECH),
@@ -198,7 +199,7 @@ def test_changed_files_are_read_or_refused(workspace, tmp_path, survives, often,
     seed = tmp_path / f"seed.{kind.split()[-1]}"
     seed.write_bytes(SEEDS[kind]())
     shutil.copytree(workspace / "ready", tmp_path / "ready")
-    count = often(60, 2000)
+    count = often(150, 2000)
     with survives(f"audio: fuzzed {kind}", count):
         ended = subprocess.run(
             [sys.executable, Path(__file__).with_name("fuzz_audio.py"), seed, str(count), tmp_path],
