@@ -235,12 +235,10 @@ def writing(
     size = samples * channels * _BYTES.get(subtype or "", 2)
     suffix = Path(path).suffix[1:]
     kind = "RF64" if suffix.lower() == "wav" and size > _WAV_LIMIT else suffix.upper()
-    if subtype is not None and not soundfile.check_format(kind, subtype):
-        subtype = None
     try:
-        with soundfile.SoundFile(str(path), "w", rate, channels, subtype, format=kind) as stream:
+        with _opened(str(path), rate, channels, subtype, kind) as stream:
             yield lambda audio: stream.write(
-                audio if subtype in FLOAT_SUBTYPES else np.clip(audio, -1.0, 1.0)
+                audio if stream.subtype in FLOAT_SUBTYPES else np.clip(audio, -1.0, 1.0)
             )
     except soundfile.LibsndfileError as error:
         if error.code == _SYSTEM_ERROR and shutil.disk_usage(Path(path).parent).free < size:
@@ -249,6 +247,16 @@ def writing(
             f"cannot be written as {suffix} with {rate} Hz and {channels} channels "
             f"({error.error_string}): choose another format, such as wav"
         ) from None
+
+
+def _opened(
+    path: str, rate: int, channels: int, subtype: str | None, kind: str
+) -> soundfile.SoundFile:
+    """A file to write to, stored as `subtype` if its format can."""
+    try:
+        return soundfile.SoundFile(path, "w", rate, channels, subtype, format=kind)
+    except (soundfile.LibsndfileError, ValueError):
+        return soundfile.SoundFile(path, "w", rate, channels, format=kind)
 
 
 def energy(audio: np.ndarray) -> float:
