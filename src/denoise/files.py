@@ -19,6 +19,7 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -185,10 +186,15 @@ def file_digest(path: str | Path, algorithm: str = "sha256") -> str:
 class PackWriter:
     """Appends 1-D float32 arrays to one ``.npy`` file without holding them in memory."""
 
+    _FLUSH = 1 << 26  # bytes
+
     def __init__(self, path: Path) -> None:
         self._stream = path.open("wb")
         self._write_header(0)
         self.samples = 0
+        self._hash = hashlib.sha256()
+        self._unflushed = 0
+        self._flushing = ThreadPoolExecutor(1)
 
     def _write_header(self, samples: int) -> None:
         # NumPy pads the header so that the first axis can grow without moving the data.
@@ -198,17 +204,33 @@ class PackWriter:
     def append(self, audio: np.ndarray) -> int:
         """Append `audio` [shape=(samples,)] and return the offset of its first sample."""
         offset = self.samples
-        self._stream.write(np.ascontiguousarray(audio, dtype="<f4").data)
+        content = np.ascontiguousarray(audio, dtype="<f4").data
+        self._stream.write(content)
+        self._hash.update(content)
         self.samples += len(audio)
+        self._unflushed += content.nbytes
+        if self._unflushed > self._FLUSH:
+            # The disk works meanwhile; all at once at the end, it would be waited for.
+            self._stream.flush()
+            self._flushing.submit(os.fsync, self._stream.fileno())
+            self._unflushed = 0
         return offset
 
-    def close(self) -> None:
-        """Write the final length into the header and make the file durable."""
+    def close(self) -> str:
+        """Write the final length into the header and make the file durable.
+
+        Returns
+        -------
+        str
+            The SHA-256 of the samples, as hex digits.
+        """
+        self._flushing.shutdown()
         self._stream.seek(0)
         self._write_header(self.samples)
         self._stream.flush()
         os.fsync(self._stream.fileno())
         self._stream.close()
+        return self._hash.hexdigest()
 
 
 class ArrayWriter:

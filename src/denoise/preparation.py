@@ -89,7 +89,7 @@ def prepare(
             row["noisy_offset"] = pack.append(noisy) if noisy is not None else -1
             row["level"] = level
             rows.append(row)
-        pack.close()
+        digest = pack.close()
     _check_dropped(dropped, len(table), settings, what)
     index = pd.DataFrame(rows).drop(columns=["duration", "path", "noisy_path"])
     index.insert(0, "corpus", what)
@@ -100,7 +100,7 @@ def prepare(
             "corpus": what,
             "selection": selection.model_dump(mode="json"),
             "audio": settings.model_dump(mode="json"),
-            "sha256": files.file_digest(out_folder / "audio.npy"),
+            "sha256": digest,
             "recordings": len(index),
             "hours": round(index["samples"].sum() / settings.sample_rate / 3600, 4),
             "left_out": dict(skipped),
