@@ -55,9 +55,9 @@ def ordered_map(
     With `threads`, by as many threads of this process: for a function whose time goes into compiled
     code that lets others run meanwhile, and whose results would be long to send.
 
-    Starting processes costs seconds, so the first items are worked here, and the rest too if that
-    will take less.  Each process has one BLAS thread: several would fight over the same cores.
-    None of this changes the values.
+    Starting processes costs seconds (threads cost nothing), so the first items are worked here, and
+    the rest too if that will take less.  Each process has one BLAS thread: several would fight over
+    the same cores.  None of this changes the values.
 
     Work is given out in blocks: joblib goes on as fast as its processes can, so results that are
     consumed more slowly would pile up in memory.
@@ -67,7 +67,7 @@ def ordered_map(
     started = time.monotonic()
     bar: tqdm[Any] = progress(None, label, len(items))
     blas = ThreadpoolController()
-    for item in rest:
+    for item in () if threads and processes > 1 else rest:
         # As in the pool: sums over several threads would end in other digits.
         with blas.limit(limits=1):
             result = function(item)
@@ -76,8 +76,7 @@ def ordered_map(
         done += 1
         elapsed = time.monotonic() - started
         left = len(items) - done
-        started_in = 0 if threads else _POOL_START_S
-        if processes > 1 and elapsed > _TRIAL_S and elapsed / done * left > started_in:
+        if processes > 1 and elapsed > _TRIAL_S and elapsed / done * left > _POOL_START_S:
             break
     workers = min(processes, len(items) - done)
     if workers > 0:
