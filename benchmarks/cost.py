@@ -33,12 +33,8 @@ from denoise.enhancement import Enhancer
 from denoise.streaming import Stream, Times
 
 
-def macs_a_second(enhancer: Enhancer) -> float:
-    """MACs of the convolutions in a second of audio, overlapping windows counted twice."""
-    frames = 1000
-    model, card = enhancer.model, enhancer.card
-    fixed = model.inputs[0].shape[2]
-    frames = fixed or frames
+def macs(model: Any, frames: int) -> float:
+    """MACs of the convolutions and dense layers for so many frames of one recording."""
     total = 0.0
     for layer in model.layers:
         kernel = getattr(layer, "kernel", None)
@@ -49,8 +45,15 @@ def macs_a_second(enhancer: Enhancer) -> float:
         shape = (layer.input if transposed else layer.output).shape[1:-1]
         positions = math.prod(frames if size is None else size for size in shape)
         total += positions * math.prod(kernel.shape)
+    return float(total)
+
+
+def macs_a_second(enhancer: Enhancer) -> float:
+    """MACs in a second of audio, overlapping windows counted twice."""
+    frames = enhancer.model.inputs[0].shape[2] or 1000
     share = enhancer.window / enhancer.hop if enhancer.stream is None else 1.0
-    return float(total / frames * card["rate"] / enhancer.stft.hop * share)
+    of_a_frame = macs(enhancer.model, frames) / frames
+    return float(of_a_frame * enhancer.card["rate"] / enhancer.stft.hop * share)
 
 
 def noise(seconds: float, rate: int) -> np.ndarray:

@@ -22,16 +22,18 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 import soundfile
 import yaml
+from cost import macs
 from reference import enhancement, training
 from reference import prepare as reference_prepare
 from reference import scoring as reference_scoring
 from reference import spectrograms as reference_spectrograms
 
-from denoise import backend, cache, corpora, files, models, scoring
+from denoise import backend, cache, corpora, files, metrics, models, scoring
 from denoise.config import Variant, make_plan
 from denoise.enhancement import Enhancer
 from denoise.features import FeatureSettings
@@ -57,6 +59,11 @@ class Stage(NamedTuple):
     amount: float
     """What is done in a call, in the unit's numerator; 0 if the time itself is of interest."""
     ways: dict[str, Callable[[], object]]
+
+
+def cores(run: Callable[[int], object]) -> dict[str, Callable[[], object]]:
+    """The ways to run something on one core and on all."""
+    return {f"{n} core{'s' * (n > 1)}": functools.partial(run, n) for n in sorted({1, CORES})}
 
 
 def speech_like(seconds: float, rate: int, seed: int) -> np.ndarray:
@@ -104,7 +111,10 @@ def preparation(work: Path, hours: float, source: Path | None) -> Stage:
 
     return Stage("prepare", "s of audio/s", seconds, {
         REFERENCE: lambda: reference_prepare.prepare(paths, RATE, 1, work / "prepared.npy"),
-        **{f"{n} process(es)": functools.partial(ours, n) for n in sorted({1, CORES})},
+        "the decoder alone, 1 core": lambda: [
+            soundfile.read(path, dtype="float32") for path in paths
+        ],
+        **cores(ours),
     })  # fmt: skip
 
 
@@ -143,7 +153,7 @@ def caching(work: Path, count: int) -> Stage:
 
     return Stage("mix + spectrograms", "windows/s", count, {
         REFERENCE: reference,
-        **{f"{n} process(es)": functools.partial(ours, n) for n in sorted({1, CORES})},
+        **cores(ours),
     })  # fmt: skip
 
 
@@ -179,11 +189,29 @@ def epochs(work: Path, count: int) -> Stage:
     def fit(model: Any) -> None:
         training.fit(model, inputs, targets, settings.batch_size)
 
-    return Stage("training, U-Net of 1.94 M", "windows/s", count, {
+    # A training step is about three passes forward.
+    work_of_one = 3 * 2 * macs(bare, 128) / 1e9
+    name = f"training, U-Net of 1.94 M ({work_of_one:.1f} GFLOP a window)"
+    return Stage(name, "windows/s", count, {
         REFERENCE: functools.partial(fit, plain),
         "`fit` without XLA": functools.partial(fit, bare),
         "`denoise`, from the cache": loop,
     })  # fmt: skip
+
+
+def products() -> Stage:
+    """The most that this machine can compute in float32."""
+    import tensorflow as tf
+
+    size, times = 2048, 10
+    matrix = tf.constant(np.random.default_rng(0).standard_normal((size, size)), tf.float32)
+
+    def run() -> None:
+        for _ in range(times):
+            product = tf.matmul(matrix, matrix)
+        product.numpy()
+
+    return Stage("matrix products", "GFLOP/s", 2e-9 * size**3 * times, {"`tf.matmul`": run})
 
 
 def _card(variant: Variant) -> dict[str, Any]:
@@ -208,21 +236,30 @@ def enhancing(seconds: int) -> Stage:
 
 
 def scores(work: Path, count: int) -> Stage:
-    """Utterances of 2.5 s; the reference has no composite measures."""
+    """Utterances of 2.55 s at 16 kHz; the reference has neither narrow-band PESQ nor composites."""
+    rate = 16_000
     folders = {name: work / f"{name}-scored" for name in ("clean", "enhanced")}
     for name, folder in folders.items():
         folder.mkdir()
         for number in range(count):
-            wave = speech_like(2.5, RATE, number)
+            wave = speech_like(2.55, rate, number)
             if name == "enhanced":
                 rng = np.random.default_rng(number)
                 wave = wave + 0.02 * rng.standard_normal(len(wave)).astype(np.float32)
-            soundfile.write(folder / f"{number}.wav", wave, RATE)
+            soundfile.write(folder / f"{number}.wav", wave, rate)
     clean, enhanced = (sorted(folder.iterdir()) for folder in folders.values())
-    ours = functools.partial(scoring.score_folders, folders["clean"], folders["enhanced"])
+
+    def ours(processes: int) -> None:
+        scoring.score_folders(folders["clean"], folders["enhanced"], processes=processes)
+
+    def without_composites() -> None:
+        with mock.patch.object(metrics, "composite", lambda *pair: {}):
+            ours(1)
+
     return Stage("scoring", "utterances/s", count, {
-        REFERENCE: lambda: reference_scoring.score(clean, enhanced, RATE),
-        **{f"{n} process(es)": functools.partial(ours, processes=n) for n in sorted({1, CORES})},
+        REFERENCE: lambda: reference_scoring.score(clean, enhanced, rate),
+        "1 core, without composite measures": without_composites,
+        **cores(ours),
     })  # fmt: skip
 
 
@@ -295,8 +332,9 @@ def stages(options: argparse.Namespace, work: Path) -> Iterator[Stage]:
         "prepare": lambda: preparation(work, options.hours, options.speech),
         "spectrograms": lambda: caching(work, 4000),
         "training": lambda: epochs(work, 800),
+        "products": products,
         "enhancement": lambda: enhancing(120),
-        "scoring": lambda: scores(work, 200),
+        "scoring": lambda: scores(work, 824),
         "planning": lambda: planning(work, 1000),
         "second": second_run,
     }

@@ -1,6 +1,6 @@
 """The spectrograms of training and validation windows, on disk.
 
-A cache is a folder of ``.npy`` shards that training reads through ``mmap``, so that memory does
+A cache is a folder of ``.npy`` shards that training reads window by window, so that memory does
 not grow with the number of windows.  Where the recipe wants none, only the manifest is written.
 """
 

@@ -233,6 +233,44 @@ class PackWriter:
         return self._hash.hexdigest()
 
 
+class ArrayReader:
+    """Reads single rows of a ``.npy`` array.
+
+    Unlike those of a memory map, pages of the file that were read do not count as memory of this
+    process.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    dtype : np.dtype
+
+    Raises
+    ------
+    ValueError
+        If the file is no array, or holds pickled objects.
+    """
+
+    def __init__(self, path: Path) -> None:
+        array = load_array(path)
+        assert isinstance(array, np.memmap)
+        self.path, self.shape, self.dtype, self._offset = (
+            path,
+            array.shape,
+            array.dtype,
+            array.offset,
+        )
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def read(self, row: int, out: np.ndarray) -> None:
+        """Read one row into `out` [shape=shape[1:]], which is contiguous and of this type."""
+        with self.path.open("rb", buffering=0) as stream:
+            stream.seek(self._offset + row * out.nbytes)
+            if stream.readinto(out.reshape(-1).view(np.uint8).data) != out.nbytes:
+                raise OSError(errno.EIO, "the file has become shorter", str(self.path))
+
+
 class ArrayWriter:
     """Writes the rows of one ``.npy`` array as they come, and knows the file's digest at the end.
 

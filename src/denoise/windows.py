@@ -22,7 +22,6 @@ from denoise.spectrogram import stft
 if TYPE_CHECKING:
     from denoise.training import TrainingSettings
 
-_MAP_BATCHES = 64
 _SIDES = ("input", "target")
 
 
@@ -106,7 +105,7 @@ def _ahead(pool: Executor, make: Callable[[Any], Any], items: Iterable[Any], ahe
 
 class CachedWindows(Windows):
     """Input and target spectrograms [shape=(batch, frequency, time, channels)], float32, of a
-    memory-mapped cache.
+    cache on disk.
 
     Parameters
     ----------
@@ -115,32 +114,26 @@ class CachedWindows(Windows):
     """
 
     def __init__(self, paths: list[tuple[Path, ...]], batch_size: int) -> None:
-        self.paths = paths
-        self._map()
-        lengths = [len(shard) for shard, _ in self.maps]
+        self.readers = [tuple(files.ArrayReader(path) for path in shard) for shard in paths]
+        lengths = [len(shard[0]) for shard in self.readers]
         super().__init__(sum(lengths), batch_size)
         self.shards = np.repeat(np.arange(len(lengths)), lengths)
         self.rows = np.concatenate([np.arange(length) for length in lengths])
-        self.item_shape = self.maps[0][0].shape[1:]
-        self.outputs = self.maps[0][1].shape[-1]
-
-    def _map(self) -> None:
-        self.maps = [(files.load_array(one), files.load_array(two)) for one, two in self.paths]
+        self.item_shape = self.readers[0][0].shape[1:]
+        self.outputs = self.readers[0][1].shape[-1]
 
     def batch(self, number: int) -> tuple[Any, Any]:
         """Input and target of a batch."""
         from keras import ops
 
-        if number % _MAP_BATCHES == 0:
-            # Until it is mapped anew, every page that was read counts as memory of this process.
-            self._map()
         chosen = self.chosen(number)
-        places = list(zip(self.shards[chosen], self.rows[chosen], strict=True))
-        inputs, targets = (
-            np.stack([self.maps[shard][side][row] for shard, row in places]).astype(np.float32)
-            for side in (0, 1)
-        )
-        return ops.convert_to_tensor(inputs), ops.convert_to_tensor(targets)
+        sides = []
+        for side, reader in enumerate(self.readers[0]):
+            rows = np.empty((len(chosen), *reader.shape[1:]), reader.dtype)
+            for shard, row, out in zip(self.shards[chosen], self.rows[chosen], rows, strict=True):
+                self.readers[shard][side].read(row, out)
+            sides.append(ops.convert_to_tensor(rows.astype(np.float32, copy=False)))
+        return sides[0], sides[1]
 
 
 class RenderedWindows(Windows):
