@@ -149,6 +149,52 @@ def test_a_folder_whose_card_is_no_card_is_named(inside, tmp_path, capsys):
     assert "card.json is not a model card" in told
 
 
+@pytest.mark.parametrize("text", ["", "[]", '{"variant": "x", "rate": 0}', "\xff"])
+def test_a_damaged_card_or_model_ends_every_verb_in_one_line(inside, tmp_path, capsys, text):
+    shutil.copytree(inside / "results/models/tiny/seed0", tmp_path / "model")
+    soundfile.write(tmp_path / "a.wav", tone_speech(1, 8000, 1), 8000)
+    (tmp_path / "model/card.json").write_bytes(text.encode("latin-1"))
+    for verb in (("enhance", tmp_path / "a.wav", "--model"), ("export", "--format", "litert")):
+        told = fails(capsys, *verb, tmp_path / "model")
+        assert "card.json is not a model card" in told
+    shutil.copy(inside / "results/models/tiny/seed0/card.json", tmp_path / "model")
+    content = bytearray((tmp_path / "model/model.keras").read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 200] = bytes(value ^ 255 for value in content[middle : middle + 200])
+    (tmp_path / "model/model.keras").write_bytes(content)
+    told = fails(capsys, "enhance", tmp_path / "a.wav", "--model", tmp_path / "model")
+    assert "model.keras cannot be loaded" in told
+
+
+@pytest.mark.parametrize("text", ["", "id,si_sdr\n1,2\n", "split,si_sdr\n"])
+def test_an_odd_table_of_scores_hides_no_model(inside, tmp_path, capsys, text):
+    place = inside / "results/scores/tiny/seed0"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "t.csv").write_text(text)
+    soundfile.write(tmp_path / "a.wav", tone_speech(1, 8000, 1), 8000)
+    try:
+        run("models")
+        said = capsys.readouterr()
+        assert "t.csv is no table of scores" in said.err and "tiny" in said.out
+        run("enhance", tmp_path / "a.wav", "--model", "tiny")
+    finally:
+        shutil.rmtree(inside / "results/scores")
+
+
+def test_what_cannot_be_read_or_written_is_named_before_the_work(inside, tmp_path, capsys):
+    soundfile.write(tmp_path / "a.wav", tone_speech(1, 8000, 1), 8000)
+    (tmp_path / "out/a.wav").mkdir(parents=True)
+    os.mkfifo(tmp_path / "pipe.wav")
+    (tmp_path / "plain").write_text("")
+    told = fails(capsys, "enhance", tmp_path / "a.wav", "-o", tmp_path / "out", "--force")
+    assert "out/a.wav is a folder" in told
+    assert "is not a regular file" in fails(capsys, "enhance", tmp_path / "pipe.wav")
+    assert "too long" in fails(capsys, "enhance", tmp_path / f"{'x' * 300}.wav")
+    score = ("score", "--clean", tmp_path, "--enhanced", tmp_path, "-o")
+    assert "is a folder" in fails(capsys, *score, tmp_path / "out", "--force")
+    assert "plain" in fails(capsys, *score, tmp_path / "plain/s.csv")
+
+
 def test_what_cannot_be_enhanced_is_named(inside, tmp_path, capsys):
     broken = tmp_path / "broken.wav"
     broken.write_text("this is no audio")

@@ -88,3 +88,39 @@ def test_an_array_written_row_by_row_is_the_whole_one_with_its_digest(tmp_path, 
     np.testing.assert_array_equal(files.load_array(tmp_path / "a.npy"), rows)
     np.save(tmp_path / "b.npy", rows)
     assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
+
+
+def test_two_that_sweep_the_same_folder_do_not_meet(tmp_path, monkeypatch):
+    """One finds that the other has removed what it lists; what cannot be removed stays."""
+    left = tmp_path / f".a.999999-{files.socket.gethostname()}-deadbeef.tmp"
+    left.mkdir()
+
+    def removed_meanwhile(path):
+        raise FileNotFoundError(2, "No such file", str(path))
+
+    monkeypatch.setattr(files, "_remove", removed_meanwhile)
+    files._sweep.cache_clear()
+    files._sweep(tmp_path)
+    assert left.exists()
+
+
+def test_a_long_name_can_be_written(tmp_path):
+    name = "x" * 225 + ".wav"
+    files.write_text(tmp_path / name, "whole")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_what_the_disk_says_while_packing_is_not_lost(tmp_path, monkeypatch):
+    """It says so once: the flush at the end would find nothing wrong."""
+    answers = iter([OSError(5, "Input/output error")])
+    monkeypatch.setattr(files.PackWriter, "_FLUSH", 1000)
+
+    def fsync(number):
+        for answer in answers:
+            raise answer
+
+    monkeypatch.setattr(files.os, "fsync", fsync)
+    writer = files.PackWriter(tmp_path / "a.npy")
+    with pytest.raises(OSError, match="Input/output"):
+        writer.append(np.zeros(1000, np.float32))
+        writer.close()

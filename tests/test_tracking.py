@@ -58,3 +58,10 @@ def test_what_could_not_be_recorded_is_tried_again(store, monkeypatch):
     tracking.record("e", model, {}, {}, [], marker)
     tracking.forget_incomplete(marker.parent)
     assert marker.exists() and runs_of("e")["v-seed0"] == "FINISHED"
+
+
+def test_a_marker_that_is_none_is_forgotten(tmp_path):
+    for name, text in (("a", ""), ("b", "[]"), ("c", '{"complete": false}'), ("d", "{}")):
+        (tmp_path / f"{name}.json").write_text(text)
+    tracking.forget_incomplete(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["d.json"]

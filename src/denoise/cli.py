@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -154,11 +155,33 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command; bad input ends it with one line and status 1."""
     options = parser().parse_args(arguments)
     try:
-        with one_line_errors():
+        with one_line_errors(), _ended_by_sigterm():
             options.run(options)
     except KeyboardInterrupt:
         print("interrupted: what was complete is kept", file=sys.stderr)
         raise SystemExit(128 + signal.SIGINT) from None
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Have SIGTERM end the program as an error does, so that nothing half-written is left."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(*_: object) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def trained_models() -> pd.DataFrame:
@@ -173,15 +196,21 @@ def trained_models() -> pd.DataFrame:
         try:
             card = files.read_json(card_path)
             about = {name: card[name] for name in ("variant", "seed", "rate", "parameters")}
-        except (ValueError, KeyError, OSError) as error:
+        except (ValueError, KeyError, TypeError, OSError) as error:
             print(f"warning: {card_path} is no model card ({error!r})", file=sys.stderr)
             continue
         about |= {"folder": str(folder), "trained": card_path.stat().st_mtime}
         tables = sorted(Path("results/scores").glob(f"{card['variant']}/{folder.name}/*.csv"))
         for path in tables:
-            table = files.read_table(path)
-            means = table[list(METRICS)].mean().round(3).to_dict()
-            rows.append({**about, "test_set": path.stem, "split": table["split"].iloc[0], **means})
+            try:
+                table = files.read_table(path)
+                split = table["split"].iloc[0]
+                means = table.reindex(columns=list(METRICS)).mean().round(3).to_dict()
+            except (ValueError, KeyError, IndexError, TypeError) as error:
+                print(f"warning: {path} is no table of scores ({error!r})", file=sys.stderr)
+                rows.append(about)
+                continue
+            rows.append({**about, "test_set": path.stem, "split": split, **means})
         if not tables:
             rows.append(about)
     table = pd.DataFrame(rows)
@@ -290,6 +319,8 @@ def _check_targets(jobs: list[tuple[Path, Path]], *, plot: bool, force: bool) ->
                     "one by one"
                 )
             sources[made] = source
+            if made.is_dir():
+                raise UserError(f"{made} is a folder: give another -o")
             if made.exists() and not force:
                 raise UserError(
                     f"{made} exists already: give --force to overwrite, --skip-existing to enhance "
@@ -307,6 +338,8 @@ def _output_paths(inputs: list[Path], output: Path | None) -> list[tuple[Path, P
             pairs += [(file, root / file.relative_to(path)) for file in _recordings(path)]
         elif not path.exists():
             raise UserError(f"{path} does not exist: give an audio file or a folder of them")
+        elif not path.is_file():
+            raise UserError(f"{path} is not a regular file: `denoise stream` reads what is piped")
         elif output is None:
             pairs.append((path, path.with_name(f"{path.stem}{_MADE}{path.suffix}")))
         elif len(inputs) == 1 and audio.has_audio_suffix(output):
@@ -402,8 +435,11 @@ def run_score(options: argparse.Namespace) -> None:
     """Carry out ``denoise score``."""
     from denoise.scoring import score_folders
 
+    if options.output.is_dir():
+        raise UserError(f"-o {options.output} is a folder: give the name of a table")
     if options.output.exists() and not options.force:
         raise UserError(f"{options.output} exists already: give --force or another -o")
+    options.output.parent.mkdir(parents=True, exist_ok=True)
     if options.jobs is not None and options.jobs < 1:
         raise UserError(f"--jobs {options.jobs} must be at least 1")
     table = score_folders(options.clean, options.enhanced, options.noisy, processes=options.jobs)
@@ -448,9 +484,10 @@ def run_models(options: argparse.Namespace) -> None:
 def run_stream(options: argparse.Namespace) -> None:
     """Carry out ``denoise stream``."""
     folder = find_model(options.model)
-    if options.microphone is None and sys.stdin.isatty():
+    if options.microphone is None and (sys.stdin is None or sys.stdin.isatty()):
         raise UserError(
-            "standard input is a terminal: pipe raw PCM into `denoise stream`, or give --microphone"
+            "standard input is a terminal or closed: pipe raw PCM into `denoise stream`, or give "
+            "--microphone"
         )
     from denoise import backend, streaming
 
@@ -482,9 +519,9 @@ def run_export(options: argparse.Namespace) -> None:
     if options.frames is not None and options.frames < 1:
         raise UserError(f"--frames {options.frames} must be at least 1")
     suffix = exporting.FORMATS[options.format]
-    card = folder / "card.json"
-    name = files.read_json(card)["variant"] if card.is_file() else folder.name
-    target = options.output or Path(name + suffix)
+    from denoise.enhancement import read_card
+
+    target = options.output or Path(read_card(folder)["variant"] + suffix)
     if options.format != "savedmodel" and target.suffix != suffix:
         raise UserError(f"-o {target}: {options.format} files end in {suffix}")
     if target.exists() and not options.force:

@@ -37,7 +37,7 @@ from denoise.sources import SourceSettings
 from denoise.splits import SplitSettings
 from denoise.training import TrainingSettings
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,199}")
 PAIRED = {"voicebank_demand"}
 _STUDY_KEYS = {"variants", "sweep", "seeds", "baselines", "models", "examples"}
 _WHOLE_GROUPS = {
@@ -340,10 +340,11 @@ class Experiment(Settings):
     @field_validator("seeds")
     @classmethod
     def _check_seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if not seeds or len(set(seeds)) != len(seeds) or not 0 <= min(seeds) <= max(seeds) < 2**32:
-            raise ValueError(
-                "seeds must be different whole numbers from 0 to 2^32 - 1, at least one"
-            )
+        if (
+            not 1 <= len(set(seeds)) == len(seeds) <= 1000
+            or not 0 <= min(seeds) <= max(seeds) < 2**32
+        ):
+            raise ValueError("seeds must be 1 to 1000 different whole numbers from 0 to 2^32 - 1")
         return seeds
 
     @field_validator("sweep")
@@ -451,8 +452,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
         value = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 ({error}): save it as UTF-8") from None
+    except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise UserError(
+            f"{path} is not valid YAML: it is nested too deeply, or in itself"
+        ) from None
     if not isinstance(value, dict):
         found = "nothing" if value is None else type(value).__name__
         raise UserError(f"{path} must hold keys with values, not {found}")
@@ -774,7 +781,7 @@ def make_plan(config: Mapping[str, Any], preset_folder: Path) -> Plan:
     experiment, preset = load(config, preset_folder)
     name = experiment.experiment or Path(experiment.preset).stem
     if not _NAME.fullmatch(name):
-        raise UserError(f"experiment '{name}': names are letters, digits and . _ + -")
+        raise UserError(f"experiment '{name}': names are at most 200 letters, digits and . _ + -")
     stem = Path(experiment.preset).stem
     plan = Plan(experiment, name, expand(experiment, preset, stem, preset_folder))
     for variant in plan.variants.values():

@@ -38,6 +38,29 @@ class EnhancementSettings(Settings):
     """Share of a window that overlaps with the next."""
 
 
+def read_card(folder: Path) -> dict[str, Any]:
+    """The ``card.json`` of a model folder.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read or is no model card.
+    """
+    path = folder / "card.json"
+    try:
+        card = files.read_json(path)
+        missing = [name for name in ("variant", "features", "network") if name not in card]
+        wrong = [
+            name for name in ("rate", "window") if not (type(card[name]) is int and card[name] > 0)
+        ]
+        if missing or wrong:
+            raise ValueError(f"{', '.join(missing + wrong)} missing or wrong")
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} is not a model card: {reason}") from None
+    return dict(card)
+
+
 class Enhancer:
     """A trained model and what is needed to apply it."""
 
@@ -71,15 +94,17 @@ class Enhancer:
                     f"{folder} is not a model: it has no {name} (see `denoise models` for those "
                     "that are trained here)"
                 )
+        card = read_card(folder)
         import keras
 
         try:
             model = keras.saving.load_model(folder / "model.keras", compile=False, safe_mode=True)
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise UserError(f"{folder / 'model.keras'} cannot be loaded: {error}") from None
+        except Exception as error:  # Keras raises whatever its parts raise
+            reason = " ".join(str(error).split())
+            raise UserError(f"{folder / 'model.keras'} cannot be loaded: {reason}") from None
         try:
-            return cls(model, files.read_json(folder / "card.json"), overlap)
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            return cls(model, card, overlap)
+        except (ValueError, TypeError, KeyError) as error:
             reason = " ".join(str(error).split())
             raise UserError(f"{folder / 'card.json'} is not a model card: {reason}") from None
 
@@ -134,6 +159,8 @@ class Enhancer:
             taken = 0
             for block in blocks:
                 taken += len(block)
+                if number >= block.shape[1]:
+                    raise audio.UnusableAudio("was replaced while it was read")
                 yield block[:, number]
 
         def own() -> Iterator[np.ndarray]:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -130,7 +129,7 @@ def _sources(
 
 
 def _is_url(location: str) -> bool:
-    return urlsplit(location).scheme in {"http", "https"}
+    return location.partition("://")[0].lower() in {"http", "https"}
 
 
 def _mirror_checksums(root: str, settings: DownloadSettings) -> dict[str, str]:
@@ -142,7 +141,7 @@ def _mirror_checksums(root: str, settings: DownloadSettings) -> dict[str, str]:
             text = reply.text
         else:
             text = Path(location).read_text(encoding="utf-8")
-    except (OSError, requests.RequestException) as error:
+    except (OSError, ValueError, requests.RequestException) as error:
         raise UserError(
             f"download.mirror: cannot read {location} ({error}); a mirror is a folder or URL with "
             "<corpus>/<archive> and a SHA256SUMS file"
@@ -222,6 +221,9 @@ def _download(source: _Source, part: Path, settings: DownloadSettings) -> None:
     try:
         with requests.get(url, headers=headers, stream=True, timeout=settings.timeout_s) as reply:
             if reply.status_code == 416:
+                # Killed before it was verified, a whole file has nothing left to ask for.
+                if reply.headers.get("Content-Range", "") == f"bytes */{have}":
+                    return
                 part.unlink(missing_ok=True)
                 raise _Retryable("the partial file does not fit the remote one; starting afresh")
             if reply.status_code in {408, 425, 429} or reply.status_code >= 500:
@@ -236,7 +238,7 @@ def _download(source: _Source, part: Path, settings: DownloadSettings) -> None:
             else:
                 have = 0
             length = reply.headers.get("Content-Length")
-            expected = have + int(length) if length else None
+            expected = have + int(length) if length and length.isdigit() else None
             if expected:
                 need_disk(part.parent, expected - have, url)
             tag.write_text(owner)
@@ -249,6 +251,8 @@ def _download(source: _Source, part: Path, settings: DownloadSettings) -> None:
                 ) from None
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise _Retryable(f"{type(error).__name__}: {error}") from None
+    except ValueError as error:  # of the URL, or one that it redirects to
+        raise _Refused(str(error)) from None
 
 
 def _receive(

@@ -19,7 +19,7 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     _sweep(target.parent)
     owner = f"{os.getpid()}-{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
-    temporary = target.with_name(f".{target.name}.{owner}.tmp{target.suffix}")
+    # Shortened, as a name may have 255 bytes and this is longer than the target's.
+    stem = target.stem.encode()[:100].decode(errors="ignore")
+    temporary = target.with_name(f".{stem}.{owner}.tmp{target.suffix}")
     try:
         yield temporary
         if temporary.is_dir() and target.is_dir():
@@ -46,12 +48,17 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 @functools.cache
 def _sweep(folder: Path) -> None:
-    """Remove the temporary files of processes of this machine that were killed, once."""
+    """Remove the temporary files of processes of this machine that were killed, once.
+
+    Others may do so at the same time, and those of another user stay.
+    """
     owned = re.compile(rf"\..+\.(\d+)-{re.escape(socket.gethostname())}-[0-9a-f]{{8}}\.tmp.*")
-    for path in folder.iterdir():
-        match = owned.fullmatch(path.name)
-        if match and not runs(int(match[1])):
-            _remove(path)
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            match = owned.fullmatch(path.name)
+            if match and not runs(int(match[1])):
+                with contextlib.suppress(OSError):
+                    _remove(path)
 
 
 def runs(process: int) -> bool:
@@ -70,7 +77,7 @@ def runs(process: int) -> bool:
 
 def _remove(path: Path) -> None:
     if path.is_dir():
-        shutil.rmtree(path)
+        shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
 
@@ -195,6 +202,7 @@ class PackWriter:
         self._hash = hashlib.sha256()
         self._unflushed = 0
         self._flushing = ThreadPoolExecutor(1)
+        self._flushed: Future[None] | None = None
 
     def _write_header(self, samples: int) -> None:
         # NumPy pads the header so that the first axis can grow without moving the data.
@@ -212,7 +220,8 @@ class PackWriter:
         if self._unflushed > self._FLUSH:
             # The disk works meanwhile; all at once at the end, it would be waited for.
             self._stream.flush()
-            self._flushing.submit(os.fsync, self._stream.fileno())
+            self._wait()
+            self._flushed = self._flushing.submit(os.fsync, self._stream.fileno())
             self._unflushed = 0
         return offset
 
@@ -224,6 +233,7 @@ class PackWriter:
         str
             The SHA-256 of the samples, as hex digits.
         """
+        self._wait()
         self._flushing.shutdown()
         self._stream.seek(0)
         self._write_header(self.samples)
@@ -231,6 +241,11 @@ class PackWriter:
         os.fsync(self._stream.fileno())
         self._stream.close()
         return self._hash.hexdigest()
+
+    def _wait(self) -> None:
+        """Wait for the disk; what went wrong there it tells only once."""
+        if self._flushed is not None:
+            self._flushed.result()
 
 
 class ArrayReader:

@@ -79,7 +79,11 @@ def _never_failing(what: str) -> Iterator[_Outcome]:
 def forget_incomplete(folder: Path) -> None:
     """Delete the markers in `folder` of what could not be recorded, so that it is tried again."""
     for path in folder.glob("*.json"):
-        if not files.read_json(path).get("complete", True):
+        try:
+            complete = files.read_json(path).get("complete", True)
+        except (ValueError, AttributeError):  # not even a marker
+            complete = False
+        if not complete:
             path.unlink()
 
 

@@ -122,6 +122,23 @@ def test_contradictions_are_refused_by_what_contradicts(survives, settings, name
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "preset: best\nset: &s {training.loss: *s}\n",
+        "preset: best\nset: " + "[" * 3000 + "]" * 3000,
+        "preset: best\nseeds: [" + "9" * 5000 + "]",
+        "preset: best\nexperiment: " + "a" * 300,
+        "preset: best\nseeds: [" + ", ".join(map(str, range(20_000))) + "]",
+    ],
+    ids=["in itself", "deep", "long number", "long name", "many seeds"],
+)
+def test_texts_beyond_all_measure_are_refused(tmp_path, survives, text):
+    with survives("configuration: beyond measure"), pytest.raises(UserError) as caught:
+        make_plan(read_yaml_text(tmp_path, text), PRESETS)
+    assert "\n" not in str(caught.value)
+
+
 WORDS = [
     *"{}[]:\t\n~'\"|>?%\x00\ufeffé",
     *("- ", "&a ", "*a", "!!python/object:os.system ", "null", "1e999", ".nan", ".inf", "-1"),

@@ -148,6 +148,23 @@ class _Handler(BaseHTTPRequestHandler):
     def moved(self, count: int) -> None:
         self._redirect("/whole/a.zip")
 
+    def odd_length(self, count: int) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "12abc")
+        self.end_headers()
+        self.wfile.write(CONTENT)
+
+    def leads_nowhere(self, count: int) -> None:
+        self._redirect("http://[::bad/a.zip")
+
+    def complete(self, count: int) -> None:
+        """Has no more than what came before."""
+        assert self._start() == len(CONTENT)
+        self.send_response(416)
+        self.send_header("Content-Range", f"bytes */{len(CONTENT)}")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
     def circles(self, count: int) -> None:
         self._redirect("/circles/a.zip")
 
@@ -226,6 +243,7 @@ def get(server, *behaviours: str, checksum: str | None = MD5, target: Path) -> N
         ("range-refused", [None, "bytes=100000-", None]),
         ("says-nothing", [None]),
         ("moved", [None]),
+        ("odd-length", [None]),
     ],
 )
 def test_a_server_that_gives_the_file_in_the_end(
@@ -253,6 +271,7 @@ def test_a_server_that_gives_the_file_in_the_end(
         ("says-more", f"broke after {len(CONTENT)} of {len(CONTENT) + 1000} bytes"),
         ("cut-and-says-nothing", "came|expected"),
         ("circles", "TooManyRedirects"),
+        ("leads-nowhere", "Invalid|bad"),
     ],
 )
 def test_a_server_that_never_gives_it(server, tmp_path, survives, behaviour, said, checksum):
@@ -273,6 +292,16 @@ def test_a_wrong_checksum_is_not_downloaded_again_and_again(server, tmp_path, su
             get(server, "whole", checksum="md5:" + "0" * 32, target=tmp_path / "a.zip")
         assert len(server.seen["whole"]) == 2
         assert list(tmp_path.glob("a.zip*")) == []
+
+
+def test_a_whole_part_is_not_downloaded_again(server, tmp_path, survives):
+    """Left by a kill between its last byte and the end of its verification."""
+    with survives("download: whole part"):
+        (tmp_path / "a.zip.part").write_bytes(CONTENT)
+        (tmp_path / "a.zip.part.tag").write_text(MD5)
+        get(server, "complete", target=tmp_path / "a.zip")
+        assert (tmp_path / "a.zip").read_bytes() == CONTENT
+        assert server.seen["complete"] == [f"bytes={len(CONTENT)}-"]
 
 
 def test_a_part_of_another_file_is_not_continued(server, tmp_path, survives):
