@@ -344,7 +344,10 @@ class Experiment(Settings):
             not 1 <= len(set(seeds)) == len(seeds) <= 1000
             or not 0 <= min(seeds) <= max(seeds) < 2**32
         ):
-            raise ValueError("seeds must be 1 to 1000 different whole numbers from 0 to 2^32 - 1")
+            raise ValueError(
+                "seeds must be different whole numbers from 0 to 2^32 - 1, at least one and at "
+                "most 1000"
+            )
         return seeds
 
     @field_validator("sweep")
