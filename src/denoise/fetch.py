@@ -251,6 +251,8 @@ def _download(source: _Source, part: Path, settings: DownloadSettings) -> None:
                 ) from None
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise _Retryable(f"{type(error).__name__}: {error}") from None
+    except UserError:  # no room on the disk, which no other source mends
+        raise
     except ValueError as error:  # of the URL, or one that it redirects to
         raise _Refused(str(error)) from None
 
