@@ -16,8 +16,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
+
+from denoise import files
 
 Survives = Callable[..., AbstractContextManager[None]]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -218,6 +221,35 @@ def noise_folder(tmp_path: Path) -> Path:
     for number in range(5):
         soundfile.write(folder / f"fan_{number}.wav", hiss(3, 22050, 50 + number), 22050)
     return folder
+
+
+@pytest.fixture(scope="session")
+def wave_caches(tmp_path_factory):
+    """Caches of 24 and 8 windows of one recording."""
+    from denoise import cache
+    from denoise.features import FeatureSettings
+    from denoise.spectrogram import StftSettings
+
+    rate = 8000
+    root = tmp_path_factory.mktemp("caches")
+    wave, noise = tone_speech(3, rate, 1), hiss(3, rate, 2)
+    wave[-2000:] = 0  # silence, where logarithms and roots have no gradient
+    for name, audio in (("speech", wave), ("noise", noise)):
+        (root / name).mkdir()
+        files.save_array(root / name / "audio.npy", audio)
+    settings = FeatureSettings(stft=StftSettings(n_fft=63, hop=16), floor_db=-60)
+    for split, count in (("train", 24), ("validation", 8)):
+        rows = [
+            {"speech_source": str(root / "speech"), "noise_source": str(root / "noise"),
+             "speech_offset": 900 * k, "speech_start": 900 * k, "recording_samples": len(wave),
+             "samples": 992, "paired": False, "noise_start": 0, "noise_samples": len(noise),
+             "noise_offset": 131 * k, "gain": 0.5, "clip_scale": 1.0}
+            for k in range(count)
+        ]  # fmt: skip
+        rows[-1] |= {"speech_offset": 22_900, "speech_start": 22_900}
+        files.write_table(root / f"{split}.csv", pd.DataFrame(rows))
+        cache.write(root / f"{split}.csv", rate, settings, {}, root / split)
+    return {split: root / split for split in ("train", "validation")}
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import librosa
 import numpy as np
-import pandas as pd
 import pytest
 from conftest import hiss, tone_speech
 
-from denoise import cache, files, losses, metrics, training
+from denoise import files, losses, metrics, training
 from denoise.augmentation import Mixer
 from denoise.differentiable import Decoder, Encoder
 from denoise.features import Features, FeatureSettings
@@ -155,37 +154,13 @@ def test_missing_speech_costs_and_remaining_noise_does_not():
     )
 
 
-@pytest.fixture(scope="module")
-def caches(tmp_path_factory):
-    """Caches of 24 and 8 windows of one recording."""
-    root = tmp_path_factory.mktemp("caches")
-    wave, noise = tone_speech(3, RATE, 1), hiss(3, RATE, 2)
-    wave[-2000:] = 0  # silence, where logarithms and roots have no gradient
-    for name, audio in (("speech", wave), ("noise", noise)):
-        (root / name).mkdir()
-        files.save_array(root / name / "audio.npy", audio)
-    settings = FeatureSettings(stft=StftSettings(n_fft=63, hop=16), floor_db=-60)
-    for split, count in (("train", 24), ("validation", 8)):
-        rows = [
-            {"speech_source": str(root / "speech"), "noise_source": str(root / "noise"),
-             "speech_offset": 900 * k, "speech_start": 900 * k, "recording_samples": len(wave),
-             "samples": 992, "paired": False, "noise_start": 0, "noise_samples": len(noise),
-             "noise_offset": 131 * k, "gain": 0.5, "clip_scale": 1.0}
-            for k in range(count)
-        ]  # fmt: skip
-        rows[-1] |= {"speech_offset": 22_900, "speech_start": 22_900}
-        files.write_table(root / f"{split}.csv", pd.DataFrame(rows))
-        cache.write(root / f"{split}.csv", RATE, settings, {}, root / split)
-    return {split: root / split for split in ("train", "validation")}
-
-
 @pytest.mark.parametrize("name", losses.SIGNAL_LOSSES)
-def test_losses_on_the_waveform_train(caches, tmp_path, name):
+def test_losses_on_the_waveform_train(wave_caches, tmp_path, name):
     settings = TrainingSettings(
         loss=name, epochs=4, batch_size=8, threads=1, learning_rate=0.01, metrics=("mae",)
     )
     network = UNetSettings(filters=(4, 8), dropout=0)
-    training.train(caches, network, settings, 0, tmp_path, {"variant": "v", "seed": 0})
+    training.train(wave_caches, network, settings, 0, tmp_path, {"variant": "v", "seed": 0})
     history = files.read_table(tmp_path / "history.csv")
     assert np.isfinite(history["val_mae"]).all()
     assert history["val_loss"].iloc[-1] < history["val_loss"].iloc[0]
@@ -194,7 +169,7 @@ def test_losses_on_the_waveform_train(caches, tmp_path, name):
 
     model = keras.saving.load_model(tmp_path / "model.keras", compile=False)
     features = Features(FeatureSettings(stft=StftSettings(n_fft=63, hop=16), floor_db=-60))
-    mixer = Mixer(files.read_table(caches["validation"].with_suffix(".csv")), RATE)
+    mixer = Mixer(files.read_table(wave_caches["validation"].with_suffix(".csv")), RATE)
     noisy, clean = np.moveaxis(mixer.batch(np.arange(8)), 2, 0)
     spectra = stft(noisy, features.settings.stft)
     zero = features.references(spectra)

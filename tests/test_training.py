@@ -319,3 +319,14 @@ def test_the_last_weights_are_kept_where_that_is_asked(caches, tmp_path):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
     different = zip(weights(tmp_path / "best"), weights(tmp_path / "last"), strict=True)
     assert any(np.abs(one - other).max() > 1e-3 for one, other in different)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "bfloat16", "expected"),
+    [(False, True, "float32"), (True, True, "mixed_bfloat16"), (True, False, "mixed_float16")],
+)
+def test_arithmetic_is_mixed_on_a_gpu_unless_told_otherwise(monkeypatch, gpu, bfloat16, expected):
+    monkeypatch.setattr(training.backend, "has_gpu", lambda: gpu)
+    monkeypatch.setattr(training.backend, "_has_bfloat16", lambda: bfloat16)
+    assert training.precision(TrainingSettings()) == expected
+    assert training.precision(TrainingSettings(precision="float32")) == "float32"

@@ -143,6 +143,13 @@ def compiled(model: Any, *, xla: bool = False) -> Callable[[Sequence[Any]], list
     return lambda inputs: traced([ops.convert_to_tensor(item) for item in inputs])
 
 
+def name() -> str:
+    """The backend of Keras in use."""
+    import keras
+
+    return str(keras.backend.backend())
+
+
 def devices() -> list[str]:
     """The devices that Keras computes on, such as ``cpu:0`` or ``gpu:0``."""
     import keras
@@ -157,6 +164,36 @@ def devices() -> list[str]:
 def has_gpu() -> bool:
     """Whether Keras computes on a GPU."""
     return any("gpu" in device.lower() or "cuda" in device.lower() for device in devices())
+
+
+def precision() -> str:
+    """The fastest number format for the arithmetic of layers that trains as float32 does.
+
+    On a GPU it is bfloat16 with weights in float32, float16 where there is no bfloat16 (before
+    NVIDIA's Ampere); on a CPU float32, as many of them know neither.
+    """
+    if not has_gpu():
+        return "float32"
+    return "mixed_bfloat16" if _has_bfloat16() else "mixed_float16"
+
+
+def _has_bfloat16() -> bool:
+    """Whether the first GPU computes in bfloat16 natively: NVIDIA's from Ampere (8.0) on."""
+    if name() == "tensorflow":
+        import tensorflow as tf
+
+        gpu = tf.config.list_physical_devices("GPU")[0]
+        capability = tf.config.experimental.get_device_details(gpu).get("compute_capability")
+    elif name() == "jax":
+        import jax
+
+        text = getattr(jax.devices()[0], "compute_capability", None)
+        capability = tuple(map(int, text.split("."))) if text else None
+    else:
+        import torch
+
+        capability = torch.cuda.get_device_capability()
+    return capability is None or tuple(capability) >= (8, 0)
 
 
 def software() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Binding a training to one GPU, so that trainings side by side do not share one."""
+"""Binding a training to one GPU or to all, so that trainings side by side do not share one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 
 def gpu_count() -> int:
@@ -38,17 +39,10 @@ def one_gpu(lock_folder: Path) -> Iterator[str | None]:
         The number or name of the GPU as ``CUDA_VISIBLE_DEVICES`` gives it; None if there was
         nothing to choose.
     """
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    devices = [str(k) for k in range(gpu_count())] if given is None else given.split(",")
-    if len(devices) < (1 if given is None else 2):
-        yield None
-        return
-    lock_folder.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        streams = {
-            device: stack.enter_context((lock_folder / f"gpu{device}.lock").open("w"))
-            for device in devices
-        }
+    with _locks(lock_folder) as streams:
+        if not streams:
+            yield None
+            return
         while True:
             for device, stream in streams.items():
                 try:
@@ -59,3 +53,35 @@ def one_gpu(lock_folder: Path) -> Iterator[str | None]:
                 yield device
                 return
             time.sleep(1)
+
+
+@contextlib.contextmanager
+def all_gpus(lock_folder: Path) -> Iterator[list[str]]:
+    """Hold every GPU that `one_gpu` would choose from, waiting until all are free.
+
+    Yields
+    ------
+    list of str
+        Their numbers or names; empty if there was nothing to choose.
+    """
+    with _locks(lock_folder) as streams:
+        # In one order, so that two that want all do not wait for each other.
+        for device in sorted(streams):
+            fcntl.flock(streams[device], fcntl.LOCK_EX)
+        yield list(streams)
+
+
+@contextlib.contextmanager
+def _locks(folder: Path) -> Iterator[dict[str, TextIO]]:
+    """The opened lock file of each GPU there is a choice of."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    devices = [str(k) for k in range(gpu_count())] if given is None else given.split(",")
+    if len(devices) < (1 if given is None else 2):
+        yield {}
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        yield {
+            device: stack.enter_context((folder / f"gpu{device}.lock").open("w"))
+            for device in devices
+        }

@@ -137,6 +137,9 @@ def averaged_weights(model: keras.Model, settings: OptimiserSettings) -> Iterato
     variables = model.trainable_variables
     trained = [variable.numpy() for variable in variables]
     model.optimizer.finalize_variable_values(variables)
+    # JAX would share the averages' memory with the weights, and give it away in the next call.
+    for variable in variables:
+        variable.assign(variable.numpy())
     try:
         yield
     finally:

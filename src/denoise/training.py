@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, field_validator, model_validator
 
-from denoise import backend, files, losses, models
+from denoise import backend, data_parallel, files, losses, models
 from denoise.adversarial import AdversarialSettings, Adversary, best_epoch
 from denoise.augmentation import AugmentationSettings
 from denoise.checkpoints import Checkpoints, Progress
@@ -98,10 +98,16 @@ class TrainingSettings(Settings):
     keep: Literal["best", "last"] = "best"
     """The weights to keep: those with the lowest validation loss, or those of the last epoch, where
     the learning rate has come to rest and the validation loss is not what counts."""
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
-    """Number format of the layers' arithmetic; weights stay float32."""
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
+    """Number format of the layers' arithmetic; weights stay float32. `auto` is float32 on a CPU and
+    mixed on a GPU, in bfloat16 if it has that."""
     xla: bool | Literal["auto"] = "auto"
-    """Compile with XLA; `auto` does so on a GPU only (on a CPU it slows these networks)."""
+    """Compile with XLA; `auto` does so on a GPU only (on a CPU it slows these networks), and with
+    TensorFlow not over several devices."""
+    devices: Literal["one", "all"] = "one"
+    """`all`: every batch is divided among all GPUs of the machine, so that one training is faster;
+    `one`: trainings side by side, each on a GPU of its own, which wastes nothing. The step is the
+    same, save that dropout and batch normalisation may look at the parts."""
     deterministic: bool = True
     """Use only operations that give the same result every time."""
     low_memory: bool = False
@@ -129,6 +135,8 @@ class TrainingSettings(Settings):
                 f"adversarial.kind {self.adversarial.kind} listens to audio, which loss "
                 f"{self.loss} does not make: use one or more of {', '.join(losses.SIGNAL_LOSSES)}"
             )
+        if self.devices == "all":
+            self._check_devices()
         if self.start_share and self.start_from is None:
             raise ValueError(
                 f"start_share {self.start_share:g} needs start_from: the weights to keep a share of"
@@ -149,6 +157,16 @@ class TrainingSettings(Settings):
                 f"accumulate {self.accumulate} must divide batch_size {self.batch_size}"
             )
         return self
+
+    def _check_devices(self) -> None:
+        if self.backend == "torch":
+            raise ValueError(
+                "devices all needs backend tensorflow or jax: Keras trains with torch on one device"
+            )
+        if self.adversarial.active:
+            raise ValueError("devices all cannot be used with adversarial: use devices one")
+        if self.backend == "tensorflow" and self.xla is True:
+            raise ValueError("devices all needs xla auto or false with backend tensorflow, or jax")
 
     @property
     def initial_learning_rate(self) -> float:
@@ -209,6 +227,8 @@ def train(
     import keras
 
     _allow_many_open_files()
+    if settings.devices == "all" and settings.backend == "jax":
+        data_parallel.divide_arrays(backend.devices())
     training = open_windows(cache_folders["train"], settings, augmentation)
     validation = open_windows(cache_folders["validation"], settings)
     adversary = None
@@ -261,6 +281,7 @@ def train(
     for helper in (training, validation, adversary):
         if helper is not None:
             helper.close()
+    card = {**card, "precision": precision(settings)}
     _write_model(model, network, out_folder, history, kept, card, training)
     shutil.rmtree(checkpoints.folder)
 
@@ -519,16 +540,20 @@ def compiled(
     """The network that `settings` train on the windows of a cache, ready for its first step."""
     import keras
 
-    keras.config.set_dtype_policy(settings.precision)
+    keras.config.set_dtype_policy(precision(settings))
     model = models.build(network, windows.item_shape, windows.outputs)
+    devices = backend.devices() if settings.devices == "all" else []
+    divided = data_parallel.over(devices, keras.Model)
     heard = losses.heard(settings.loss)
     if heard:
         measure = losses.on_signals(settings.loss)
         metrics = bool(settings.metrics)
-        model = _with_signal_loss(model, measure, cache_folder, adversary, metrics=metrics)
+        model = _with_signal_loss(model, measure, cache_folder, adversary, divided, metrics=metrics)
+    elif divided is not keras.Model:
+        model = divided(model.inputs, model.outputs[0], name=model.name)
     jit = settings.xla
     if jit == "auto":
-        jit = backend.has_gpu() or settings.backend == "jax"
+        jit = settings.backend == "jax" or (backend.has_gpu() and divided is keras.Model)
     model.compile(
         optimizer=optimiser(
             settings.optimiser, settings.initial_learning_rate, settings.accumulate
@@ -540,11 +565,17 @@ def compiled(
     return model
 
 
+def precision(settings: TrainingSettings) -> str:
+    """The number format that `settings` ask for on the devices at hand."""
+    return backend.precision() if settings.precision == "auto" else settings.precision
+
+
 def _with_signal_loss(
     network: keras.Model,
     measure: losses.Measure,
     cache_folder: Path,
     adversary: Adversary | None,
+    model_class: type[keras.Model],
     *,
     metrics: bool,
 ) -> keras.Model:
@@ -564,7 +595,7 @@ def _with_signal_loss(
         def compute_output_shape(self, shape: Any) -> Any:
             return (None, *network.inputs[0].shape[1:])
 
-    class SignalModel(keras.Model):
+    class SignalModel(model_class):
         def compute_loss(
             self, x: Any = None, y: Any = None, y_pred: Any = None, *rest: Any, **options: Any
         ) -> Any:

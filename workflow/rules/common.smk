@@ -189,6 +189,14 @@ def training_threads(wildcards):
     return variant_of(wildcards).recipe.training.threads
 
 
+def training_gpus(wildcards):
+    """One GPU, or all that are granted to a training over all devices."""
+    if variant_of(wildcards).recipe.training.devices == "one":
+        return 1
+    granted = workflow.global_resources.get("gpu")
+    return max(1, granted.value) if granted else 1
+
+
 def start_of(wildcards):
     """The model that a training starts from, if it does not start from random weights."""
     name = variant_of(wildcards).recipe.training.start_from

@@ -32,7 +32,7 @@ rule train:
         "../envs/denoise.yaml"
     threads: training_threads
     resources:
-        gpu=1,
+        gpu=training_gpus,
     params:
         settings=training_params,
         code=code_of("train", "tracking"),

@@ -5,15 +5,16 @@ from pathlib import Path
 
 from denoise import files, models, tracking
 from denoise.augmentation import AugmentationSettings
-from denoise.devices import one_gpu
+from denoise.devices import all_gpus, one_gpu
 from denoise.jobs import job
 from denoise.settings import digest
 from denoise.training import TrainingSettings, train
 
 # The processes that training starts import this file again.
 if __name__ == "__main__":
-    with job(snakemake), one_gpu(Path("results/locks")):
-        card = json.loads(snakemake.params.settings)
+    card = json.loads(snakemake.params.settings)
+    bound = all_gpus if card["training"]["devices"] == "all" else one_gpu
+    with job(snakemake), bound(Path("results/locks")):
         caches = {part: Path(snakemake.input[part]).parent for part in ("train", "validation")}
         # A checkpoint of other code is not continued, and a run of other code is another run.
         card["code"] = snakemake.params.code

@@ -1,0 +1,110 @@
+"""One training over several devices gives what it gives on one; virtual CPU devices stand in."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_training import make_cache
+
+from denoise import devices, files
+from denoise.training import TrainingSettings
+
+# Three devices for batches of 8, so that their parts differ; 50 windows leave a batch of two, which
+# is less than there are devices.  JAX divides evenly or not at all: two devices for batches of 8,
+# and a last one of one window.
+_CODE = """
+import json, os, sys
+from pathlib import Path
+given = json.loads(sys.argv[1])
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+from denoise import backend, training
+from denoise.models.unet import UNetSettings
+backend.start(given["backend"], threads=1)
+if given["backend"] == "tensorflow":
+    import tensorflow as tf
+    cpu, = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(cpu, 3 * [tf.config.LogicalDeviceConfiguration()])
+assert len(backend.devices()) == given["devices"]
+for devices in ("one", "all"):
+    settings = training.TrainingSettings(
+        backend=given["backend"], devices=devices, epochs=3, batch_size=8, threads=1,
+        optimiser={"clip_norm": 0.1, "ema": 0.9}, loss=given["loss"],
+    )
+    training.train(
+        {part: Path(path) for part, path in given["caches"].items()},
+        UNetSettings(filters=(2, 4), dropout=0), settings, 7, Path(given["out"]) / devices,
+        {"variant": devices, "seed": 7},
+    )
+"""
+
+
+def trained(backend: str, count: int, caches: dict[str, Path], loss: str, out: Path):
+    """The history and the weights of the same training on one device and over all."""
+    given = {
+        "backend": backend, "devices": count, "loss": loss, "out": str(out),
+        "caches": {part: str(path) for part, path in caches.items()},
+    }  # fmt: skip
+    ended = subprocess.run(
+        [sys.executable, "-c", _CODE, json.dumps(given)], capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    import keras
+
+    return [
+        (
+            files.read_table(out / which / "history.csv").drop(columns="seconds"),
+            keras.saving.load_model(out / which / "model.keras", compile=False).get_weights(),
+        )
+        for which in ("one", "all")
+    ]
+
+
+@pytest.mark.parametrize(("backend", "count", "windows"), [("tensorflow", 3, 50), ("jax", 2, 49)])
+def test_all_devices_give_what_one_gives(tmp_path, backend, count, windows):
+    caches = {
+        "train": make_cache(tmp_path / "train", windows, 0),
+        "validation": make_cache(tmp_path / "validation", 23, 1),
+    }
+    (history, one), (same, other) = trained(backend, count, caches, "huber", tmp_path)
+    np.testing.assert_allclose(history.to_numpy(), same.to_numpy(), rtol=1e-5)
+    assert history["loss"].iloc[-1] < history["loss"].iloc[0]
+    for weight, expected in zip(other, one, strict=True):
+        np.testing.assert_allclose(weight, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_losses_on_the_waveform_are_divided_too(tmp_path, wave_caches):
+    (history, one), (same, other) = trained("tensorflow", 3, wave_caches, "si_sdr", tmp_path)
+    np.testing.assert_allclose(history.to_numpy(), same.to_numpy(), rtol=1e-3)
+    for weight, expected in zip(other, one, strict=True):
+        np.testing.assert_allclose(weight, expected, rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backend": "torch"}, "devices all needs backend tensorflow or jax"),
+        ({"xla": True}, "devices all needs xla auto or false"),
+        ({"loss": "si_sdr", "adversarial": {"kind": "metric"}}, "cannot be used with adversarial"),
+    ],
+)
+def test_what_cannot_be_divided_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        TrainingSettings(devices="all", **changes)
+
+
+def test_a_training_over_all_gpus_holds_each_of_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    with devices.all_gpus(tmp_path) as held:
+        assert held == ["0", "1"]
+        for name in ("gpu0.lock", "gpu1.lock"):
+            code = "import fcntl as f, sys; f.flock(open(sys.argv[1], 'w'), f.LOCK_EX | f.LOCK_NB)"
+            run = subprocess.run([sys.executable, "-c", code, tmp_path / name], capture_output=True)
+            assert b"BlockingIOError" in run.stderr
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    with devices.all_gpus(tmp_path) as held:
+        assert held == []
