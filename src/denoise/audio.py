@@ -267,9 +267,7 @@ def energy(audio: np.ndarray) -> float:
 
 def rms(audio: np.ndarray) -> float:
     """Root mean square of ``audio`` [shape=(samples,)] in full-scale units; 0 if empty."""
-    if len(audio) == 0:
-        return 0.0
-    return float(np.sqrt(np.mean(np.square(audio, dtype=np.float64))))
+    return math.sqrt(energy(audio) / len(audio)) if len(audio) else 0.0
 
 
 def active_level(audio: np.ndarray, rate: int) -> tuple[float, float]:

@@ -20,7 +20,7 @@ from denoise.parallel import ordered_map
 from denoise.spectrogram import stft
 
 _SHARD = 1024
-_BATCH = 64
+_BATCH = 8  # of which all arrays fit into the processor's cache
 Spectra = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -65,9 +65,8 @@ def write(
         features = Features(settings, scales)
         work = functools.partial(_write_shard, rate=rate, features=features, folder=temporary)
         jobs = list(enumerate(_parts(table))) if settings.cache else []
-        shards = list(
-            ordered_map(work, jobs, processes=processes, label="spectrograms", threads=True)
-        )
+        # Not threads: they would wait for each other whenever memory is taken or given back.
+        shards = list(ordered_map(work, jobs, processes=processes, label="spectrograms"))
         files.write_json(
             temporary / "manifest.json",
             {
@@ -89,7 +88,7 @@ def _parts(table: pd.DataFrame) -> list[pd.DataFrame]:
 
 def _spectra(part: pd.DataFrame, rate: int, features: Features) -> Iterator[Spectra]:
     """Noisy and clean spectra and references, a batch of the windows of `part` after another."""
-    rows = part.to_dict("records")
+    rows = files.records(part)
     packs = load_packs([row[side] for row in rows for side in ("speech_source", "noise_source")])
     for start in range(0, len(rows), _BATCH):
         batch = rows[start : start + _BATCH]
@@ -124,11 +123,8 @@ def _write_shard(
     entry: dict[str, object] = {"windows": len(part)}
     writers: dict[str, files.ArrayWriter] = {}
     for noisy, clean, references in _spectra(part, rate, features):
-        encoded = {
-            "input": features.encode_input(noisy, references),
-            "target": features.encode_target(noisy, clean, references),
-        }
-        for name, rows in encoded.items():
+        encoded = features.encode(noisy, clean, references)
+        for name, rows in zip(("input", "target"), encoded, strict=True):
             if name not in writers:
                 entry[name] = f"{name}-{number:05d}.npy"
                 shape = (len(part), *rows.shape[1:])

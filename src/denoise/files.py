@@ -173,6 +173,12 @@ def read_table(path: str | Path) -> pd.DataFrame:
     )
 
 
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """A dictionary for each row, as ``table.to_dict("records")`` gives, in a fraction of the time."""
+    columns = [table[name].tolist() for name in table]
+    return [dict(zip(table.columns, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
 def save_array(path: str | Path, array: np.ndarray) -> None:
     """Write one array as ``.npy``, atomically."""
     with replacing(path) as temporary, temporary.open("wb") as stream:

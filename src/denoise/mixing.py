@@ -198,14 +198,18 @@ def sources(
     noise_start = int(row["noise_start"])  # type: ignore[call-overload]
     # The rest of a padded window is silence, and the pack goes on with another recording.
     there = min(length, int(row["recording_samples"]) - int(row["speech_offset"]))  # type: ignore[call-overload]
-    padding = (0, length - there)
-    clean = np.pad(packs[str(row["speech_source"])][start : start + there], padding)
+    clean = _padded(packs[str(row["speech_source"])][start : start + there], length)
     pack = packs[str(row["noise_source"])]
     if row["paired"]:
-        return clean, np.pad(pack[noise_start : noise_start + there], padding) - clean
+        return clean, _padded(pack[noise_start : noise_start + there], length) - clean
     whole = pack[noise_start : noise_start + int(row["noise_samples"])]  # type: ignore[call-overload]
     offset = int(row["noise_offset"])  # type: ignore[call-overload]
     return clean, loop(whole, offset, length, int(_CROSS_FADE_S * rate))
+
+
+def _padded(wave: np.ndarray, length: int) -> np.ndarray:
+    """`wave` [shape=(samples,)] with silence after it up to `length`."""
+    return wave if len(wave) == length else np.pad(wave, (0, length - len(wave)))
 
 
 def draw_windows(
@@ -242,16 +246,12 @@ def draw_windows(
             for turn in range(rounds)
         ]
     )[:count]
-    rows = [
-        {
-            **_speech_row(speech.iloc[starts[window][0]], starts[window][1], settings.window),
-            "split": split,
-            "id": f"{split}-{number:07d}",
-        }
-        for number, window in enumerate(order)
-    ]
+    recordings, firsts = np.array(starts)[order].T
+    table = _speech_rows(speech.iloc[recordings], firsts, settings.window)
+    table["split"] = split
+    table["id"] = [f"{split}-{number:07d}" for number in range(count)]
     noise = members(noise, split, "noise") if len(noise) else noise
-    return _draw_noise(pd.DataFrame(rows), noise, settings.level, seed, settings.noise_hop)
+    return _draw_noise(table, noise, settings.level, seed, settings.noise_hop)
 
 
 def _window_starts(
@@ -300,34 +300,39 @@ def draw_utterances(
     speech["order"] = [item_seed(seed, settings.split, name) for name in speech["id"]]
     speech["turn"] = speech.groupby("speaker")["order"].rank()
     speech = speech.sort_values(["turn", "order"])[: settings.utterances]
-    rows = [
-        {**_speech_row(row, 0, int(row["samples"])), "id": f"{row['id']}-{copy}"}
-        for copy in range(settings.copies)
-        for _, row in speech.iterrows()
-    ]
+    names = speech["id"].tolist()
+    speech = pd.concat([speech] * settings.copies)
+    table = _speech_rows(speech, np.zeros(len(speech), int), speech["samples"].to_numpy())
+    table["id"] = [f"{name}-{copy}" for copy in range(settings.copies) for name in names]
     noise = members(noise, settings.split, "noise") if len(noise) else noise
-    return _draw_noise(pd.DataFrame(rows), noise, settings.level, seed, hop=1)
+    return _draw_noise(table, noise, settings.level, seed, hop=1)
 
 
-def _speech_row(row: pd.Series, start: int, length: int) -> dict[str, object]:
-    paired = row["noisy_offset"] >= 0
-    return {
-        "speech_source": row["source"],
-        "recording": row["id"],
-        "speaker": row["speaker"],
-        "sex": row["sex"],
-        "split": row["split"],
-        "speech_level": row["level"],
-        "speech_offset": start,
-        "speech_start": row["offset"] + start,
-        "recording_samples": row["samples"],
-        "samples": length,
-        "paired": paired,
-        "noise_source": row["source"] if paired else "",
-        "noise_start": row["noisy_offset"] + start if paired else -1,
-        "kind": row["kind"] if paired else "",
-        "snr_asked": row["snr"] if paired else np.nan,
-    }
+def _speech_rows(
+    speech: pd.DataFrame, starts: np.ndarray, lengths: np.ndarray | int
+) -> pd.DataFrame:
+    """What a mixture table says of parts of recordings [shape=(rows,) each], in samples."""
+    speech = speech.reset_index(drop=True)
+    paired = speech["noisy_offset"] >= 0
+    return pd.DataFrame(
+        {
+            "speech_source": speech["source"],
+            "recording": speech["id"],
+            "speaker": speech["speaker"],
+            "sex": speech["sex"],
+            "split": speech["split"],
+            "speech_level": speech["level"],
+            "speech_offset": starts,
+            "speech_start": speech["offset"] + starts,
+            "recording_samples": speech["samples"],
+            "samples": lengths,
+            "paired": paired,
+            "noise_source": speech["source"].where(paired, ""),
+            "noise_start": (speech["noisy_offset"] + starts).where(paired, -1),
+            "kind": speech["kind"].where(paired, ""),
+            "snr_asked": speech["snr"].where(paired, np.nan),
+        }
+    )
 
 
 def _draw_noise(
@@ -336,15 +341,17 @@ def _draw_noise(
     """Add to each row that is not paired a noise recording, an offset and the asked level."""
     if table["paired"].all():
         return table.assign(noise_id="", noise_offset=0, noise_samples=0, gain_asked=1.0)
-    by_kind = {kind: list(group.to_dict("records")) for kind, group in noise.groupby("kind")}
+    by_kind = {kind: files.records(group) for kind, group in noise.groupby("kind")}
     kinds = sorted(by_kind)
     deal = np.random.default_rng(item_seed(seed, "deal", len(table))).permutation(len(table))
     rows = []
-    for number, row in enumerate(table.to_dict("records")):
-        rng = np.random.default_rng(item_seed(seed, "mixture", row["id"]))
-        if row["paired"]:
-            rows.append({**row, "noise_id": "", "noise_offset": 0, "noise_samples": 0})
+    for number, (name, paired, length) in enumerate(
+        zip(table["id"].tolist(), table["paired"].tolist(), table["samples"].tolist(), strict=True)
+    ):
+        if paired:
+            rows.append({"noise_id": "", "noise_offset": 0, "noise_samples": 0})
             continue
+        rng = np.random.default_rng(item_seed(seed, "mixture", name))
         # Kinds and SNRs are dealt out evenly, but in an order that ties neither to the other.
         kind = kinds[deal[number] % len(kinds)]
         recording = by_kind[kind][rng.integers(len(by_kind[kind]))]
@@ -358,12 +365,11 @@ def _draw_noise(
             # One round goes through both lists in step, the next shifts them against each other.
             rounds = deal[number] // math.lcm(len(kinds), len(level.snr_db))
             asked = level.snr_db[(deal[number] + rounds) % len(level.snr_db)]
-        offsets = max(1, -(-max(recording["samples"] - row["samples"], 0) // hop))
-        if recording["samples"] < row["samples"]:
+        offsets = max(1, -(-max(recording["samples"] - length, 0) // hop))
+        if recording["samples"] < length:
             offsets = -(-recording["samples"] // hop)
         rows.append(
             {
-                **row,
                 "noise_source": recording["source"],
                 "noise_id": recording["id"],
                 "kind": kind,
@@ -377,7 +383,12 @@ def _draw_noise(
                 "gain_asked": gain,
             }
         )
-    return pd.DataFrame(rows)
+    drawn = pd.DataFrame(rows)
+    for column in drawn:
+        if column in table:  # a pair keeps what it came with
+            known = table[column]
+            drawn[column] = drawn[column].where(~table["paired"], known).astype(known.dtype)
+    return table.assign(**drawn)
 
 
 def set_levels(table: pd.DataFrame, rate: int, seed: int, *, processes: int = 1) -> pd.DataFrame:
@@ -387,46 +398,52 @@ def set_levels(table: pd.DataFrame, rate: int, seed: int, *, processes: int = 1)
     an SNR is asked for, since it would be amplified beyond sense.
     """
     parts = [table[start : start + _CHUNK] for start in range(0, len(table), _CHUNK)]
-    work = functools.partial(_set_levels_of_chunk, rate=rate, seed=seed)
-    done = ordered_map(work, parts, processes=processes, label="mix")
-    merged = pd.concat(list(done), ignore_index=True)
+    work = functools.partial(_levels_of_chunk, rate=rate, seed=seed)
+    found = np.concatenate(list(ordered_map(work, parts, processes=processes, label="mix")))
+    offsets, gains, scales, ratios = found.T
+    table = table.assign(
+        noise_offset=offsets.astype(int), gain=gains, clip_scale=scales, snr=ratios
+    )
     order = [
         "id", "split", "recording", "speaker", "sex", "speech_offset", "noise_id", "kind",
         "noise_offset", "snr_asked", "snr", "gain", "clip_scale", "speech_level", "samples",
         "recording_samples", "paired", "speech_source", "speech_start", "noise_source",
         "noise_start", "noise_samples",
     ]  # fmt: skip
-    return merged[order]
+    return table[order].reset_index(drop=True)
 
 
-def _set_levels_of_chunk(chunk: pd.DataFrame, rate: int, seed: int) -> pd.DataFrame:
+def _levels_of_chunk(chunk: pd.DataFrame, rate: int, seed: int) -> np.ndarray:
+    """Offset of the noise, gain, clip scale and SNR of each row [shape=(rows, 4)]."""
     packs = load_packs([*chunk["speech_source"], *chunk["noise_source"]])
-    rows = [_set_level(row, packs, rate, seed) for row in chunk.to_dict("records")]
-    return pd.DataFrame(rows)
+    return np.array([_levels(row, packs, rate, seed) for row in files.records(chunk)])
 
 
-def _set_level(row: dict, packs: dict[str, np.ndarray], rate: int, seed: int) -> dict[str, object]:
+def _levels(
+    row: dict, packs: dict[str, np.ndarray], rate: int, seed: int
+) -> tuple[int, float, float, float]:
     clean, noise = sources(row, packs, rate)
-    level = row["speech_level"]
+    level, loudness = row["speech_level"], audio.rms(noise)
     if row["paired"]:
         gain = 1.0
-    elif not np.isnan(row["snr_asked"]):
-        rng = np.random.default_rng(item_seed(seed, "redraw", row["id"]))
+    elif not math.isnan(row["snr_asked"]):
+        rng = None
         for _ in range(_NOISE_DRAWS):
-            if audio.rms(noise) > _FAINT_NOISE * row["noise_level"]:
+            if loudness > _FAINT_NOISE * row["noise_level"]:
                 break
+            rng = rng or np.random.default_rng(item_seed(seed, "redraw", row["id"]))
             row["noise_offset"] = int(rng.integers(row["noise_offsets"])) * row["noise_hop"]
             clean, noise = sources(row, packs, rate)
-        loudness = max(audio.rms(noise), 1e-9)
-        gain = level / loudness * 10 ** (-row["snr_asked"] / 20)
+            loudness = audio.rms(noise)
+        gain = level / max(loudness, 1e-9) * 10 ** (-row["snr_asked"] / 20)
     else:
         gain = row["gain_asked"]
-    noise_rms = gain * audio.rms(noise)
-    peak = float(np.abs(clean + np.float32(gain) * noise).max())
-    row["gain"] = gain
-    row["clip_scale"] = min(1.0, PEAK / peak) if peak > 0 else 1.0
-    row["snr"] = 20 * np.log10(level / noise_rms) if noise_rms > 0 else np.inf
-    return row
+    noisy = np.float32(gain) * noise
+    noisy += clean
+    peak = float(max(noisy.max(), -noisy.min()))
+    scale = min(1.0, PEAK / peak) if peak > 0 else 1.0
+    snr = 20 * float(np.log10(level / (gain * loudness))) if gain * loudness > 0 else math.inf
+    return row["noise_offset"], gain, scale, snr
 
 
 def mix_windows(
@@ -488,7 +505,7 @@ def mix_test_set(
     ):
         noisy_pack, clean_pack = files.PackWriter(noisy_path), files.PackWriter(clean_path)
         offsets = []
-        for row in table.to_dict("records"):
+        for row in files.records(table):
             noisy, clean = render(row, packs, rate)
             offsets.append(noisy_pack.append(noisy))
             clean_pack.append(clean)

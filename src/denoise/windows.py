@@ -225,11 +225,7 @@ def _load(job: tuple[np.ndarray, int | None]) -> np.ndarray:
 def _spectrograms(features: Features, waves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Input and target of noisy and clean windows [shape=(batch, samples, 2)]."""
     noisy, clean = (stft(waves[..., side], features.settings.stft) for side in (0, 1))
-    references = features.references(noisy)
-    return (
-        features.encode_input(noisy, references),
-        features.encode_target(noisy, clean, references),
-    )
+    return features.encode(noisy, clean, features.references(noisy))
 
 
 def _shapes(features: Features, mixer: Mixer) -> tuple[tuple[int, int, int], int]:
