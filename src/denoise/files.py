@@ -174,7 +174,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """A dictionary for each row, as ``table.to_dict("records")`` gives, in a fraction of the time."""
+    """A dictionary for each row: ``table.to_dict("records")`` in a fraction of the time."""
     columns = [table[name].tolist() for name in table]
     return [dict(zip(table.columns, row, strict=True)) for row in zip(*columns, strict=True)]
 
