@@ -14,6 +14,8 @@ from scipy.linalg import toeplitz
 from scipy.signal import resample_poly
 
 from denoise import comparison, metrics
+from denoise.intelligibility import stoi_and_estoi
+from denoise.quality import Undefined
 from denoise.statistics import cluster_bootstrap, compare, holm
 
 RATE = 16000
@@ -78,16 +80,36 @@ def test_pesq_and_stoi_have_their_published_values(seed, narrow, wide, intelligi
     estimate, clean = np.split(torch_randn(seed, 16_000), 2)
     assert metrics.pesq(clean, estimate, 8_000, "nb") == pytest.approx(narrow, abs=5e-5)
     assert metrics.pesq(clean, estimate, 16_000, "wb") == pytest.approx(wide, abs=5e-5)
-    assert metrics.stoi(clean, estimate, 8_000) == pytest.approx(intelligibility, abs=3e-4)
+    assert stoi_and_estoi(clean, estimate, 8_000)[0] == pytest.approx(intelligibility, abs=3e-4)
 
 
 def test_stoi_is_one_for_identical_signals_and_falls_with_noise(speech):
     noise = hiss(3, RATE, 1)
-    values = [metrics.stoi(speech, speech + gain * noise, RATE) for gain in (0, 0.3, 1, 3)]
-    assert values[0] == pytest.approx(1, abs=1e-6)
+    values = [stoi_and_estoi(speech, speech + gain * noise, RATE) for gain in (0, 0.3, 1, 3)]
+    assert values[0] == pytest.approx((1, 1), abs=1e-6)
     assert values == sorted(values, reverse=True)
-    extended = metrics.stoi(speech, speech + noise, RATE, extended=True)
-    assert extended < metrics.stoi(speech, speech + noise, RATE)
+    assert all(extended < plain for plain, extended in values[1:])
+
+
+@pytest.mark.parametrize("rate", [8_000, 10_000, 16_000, 44_100])
+@pytest.mark.parametrize("samples", [1.2, 2.0, 2.0128])  # the last is whole frames at 10 kHz
+def test_intelligibility_is_that_of_pystoi(rate, samples):
+    from pystoi import stoi
+
+    clean = tone_speech(samples, rate, 3)
+    clean[: rate // 4] = 0  # silence, which is left out
+    for level in (0.1, 1, 10):
+        estimate = 0.5 * clean + level * hiss(samples, rate, 4)
+        found = stoi_and_estoi(clean, estimate, rate)
+        expected = [stoi(clean, estimate, rate, extended=extended) for extended in (False, True)]
+        assert found == pytest.approx(expected, abs=1e-9)
+
+
+def test_speech_of_which_little_is_not_silent_has_no_intelligibility():
+    clean = tone_speech(2, RATE, 3)
+    clean[RATE // 4 :] *= 1e-4
+    with pytest.raises(Undefined, match=r"less than 0\.4 s of it is not silent"):
+        stoi_and_estoi(clean, clean, RATE)
 
 
 def test_the_likelihood_ratio_of_known_predictors():

@@ -8,13 +8,14 @@ reason, so that no stand-in value ever enters an average.
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import scipy.fft
 
 from denoise.audio import resample
+from denoise.intelligibility import stoi_and_estoi
 from denoise.quality import Undefined, need_signals, pesq, power, si_sdr
 
 
@@ -55,25 +56,6 @@ def segmental_snr(clean: np.ndarray, estimate: np.ndarray, rate: int) -> float:
     return float(np.clip(10 * np.log10(ratio), -10, 35).mean())
 
 
-def stoi(clean: np.ndarray, estimate: np.ndarray, rate: int, *, extended: bool = False) -> float:
-    """Short-time objective intelligibility, or its extended version (ESTOI).
-
-    C. H. Taal et al., IEEE TASLP 19(7), 2011; J. Jensen & C. H. Taal, IEEE/ACM TASLP 24(11), 2016.
-    """
-    from pystoi import stoi as run
-
-    need_signals(clean, estimate)
-    if len(clean) < 0.4 * rate:
-        raise Undefined("shorter than 0.4 s")
-    with warnings.catch_warnings():
-        # With too few active frames pystoi warns and returns 1e-5.
-        warnings.simplefilter("error", RuntimeWarning)
-        try:
-            return float(run(clean, estimate, rate, extended=extended))
-        except (RuntimeWarning, ValueError, IndexError) as error:
-            raise Undefined(f"STOI: {str(error).split('.')[0]}") from None
-
-
 def log_likelihood_ratio(clean: np.ndarray, estimate: np.ndarray, rate: int) -> float:
     """Log-likelihood ratio of linear predictors, mean of the lowest 95 % of the frames.
 
@@ -98,8 +80,8 @@ def _predictors(frames: np.ndarray, order: int) -> tuple[np.ndarray, np.ndarray]
 
     By the recursion of Levinson and Durbin, over all frames at once.
     """
-    spectra = np.fft.rfft(frames, 2 * frames.shape[1])
-    correlation = np.fft.irfft(np.abs(spectra) ** 2)[:, : order + 1]
+    spectra = scipy.fft.rfft(frames, 2 * frames.shape[1])
+    correlation = scipy.fft.irfft(spectra.real**2 + spectra.imag**2)[:, : order + 1]
     # White noise far below 16 bits keeps the equations of a silent frame solvable.
     correlation[:, 0] += 1e-10
     filters = np.zeros_like(correlation)
@@ -148,14 +130,21 @@ def weighted_spectral_slope(clean: np.ndarray, estimate: np.ndarray, rate: int) 
 def _band_levels(frames: np.ndarray, rate: int) -> np.ndarray:
     """Levels in dB of the critical bands [shape=(frames, 25)]."""
     size = 2 ** int(np.ceil(np.log2(2 * frames.shape[1])))
-    power = np.abs(np.fft.rfft(frames, size)[:, :-1]) ** 2
+    spectra = scipy.fft.rfft(frames, size)[:, :-1]
+    power = spectra.real**2 + spectra.imag**2
+    return 10 * np.log10(np.maximum(power @ _band_filters(rate, size).T, 1e-10))
+
+
+@functools.lru_cache(4)
+def _band_filters(rate: int, size: int) -> np.ndarray:
+    """Weights of the bins of a transform of `size` in the critical bands [shape=(25, size / 2)]."""
     bins = np.arange(size // 2)
     centre = np.floor(_CENTRES / (rate / 2) * (size // 2))[:, None]
     width = (_WIDTHS / (rate / 2) * (size // 2))[:, None]
     factor = np.log(_WIDTHS.min() / _WIDTHS)[:, None]
     filters = np.exp(-11 * ((bins - centre) / width) ** 2 + factor)
     filters[filters <= np.exp(-30 / (2 * 2.303))] = 0
-    return 10 * np.log10(np.maximum(power @ filters.T, 1e-10))
+    return filters
 
 
 def _slope_weights(levels: np.ndarray, slopes: np.ndarray) -> np.ndarray:
@@ -203,7 +192,8 @@ class Metric(NamedTuple):
     unit: str = ""
     higher_is_better: bool = True
     measure: Callable[[np.ndarray, np.ndarray, int], float] | None = None
-    """From clean and estimate [shape=(samples,)] and their rate; None if `score` has it anyway."""
+    """From clean and estimate [shape=(samples,)] and their rate; None if `score` takes it together
+    with others."""
     lowest_rate: int = 0
     """It has no value at lower sample rates, which is no failure."""
 
@@ -228,8 +218,8 @@ METRICS: dict[str, Metric] = {
     "seg_snr": Metric("segmental SNR", "dB", measure=segmental_snr),
     "pesq_nb": Metric("PESQ-NB", measure=_narrow_band),
     "pesq_wb": Metric("PESQ-WB", measure=_wide_band, lowest_rate=16000),
-    "stoi": Metric("STOI", measure=stoi),
-    "estoi": Metric("ESTOI", measure=functools.partial(stoi, extended=True)),
+    "stoi": Metric("STOI"),
+    "estoi": Metric("ESTOI"),
     "csig": Metric("CSIG"),
     "cbak": Metric("CBAK"),
     "covl": Metric("COVL"),
@@ -267,6 +257,10 @@ def score(clean: np.ndarray, estimate: np.ndarray, rate: int) -> dict[str, float
             values[name] = metric.measure(clean, estimate, rate)
         except Undefined as reason:
             reasons.append(f"{name}: {reason}")
+    try:
+        values["stoi"], values["estoi"] = stoi_and_estoi(clean, estimate, rate)
+    except Undefined as reason:
+        reasons.append(f"stoi, estoi: {reason}")
     band = _band(rate)
     used = values["pesq_wb" if band == 16000 else "pesq_nb"]
     if isinstance(used, float) and np.isfinite(used):
