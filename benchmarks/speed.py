@@ -163,6 +163,8 @@ def epochs(work: Path, count: int) -> Stage:
 
     settings = TrainingSettings(batch_size=20, threads=CORES)
     folder = work / "cache"
+    if not folder.exists():
+        caching(work, count).ways["1 core"]()
     inputs, targets = (
         np.concatenate([files.load_array(path) for path in sorted(folder.glob(f"{side}-*.npy"))])[
             :count
@@ -186,6 +188,18 @@ def epochs(work: Path, count: int) -> Stage:
         for batch in windows:
             own.train_on_batch(*batch, return_dict=True)
 
+    manifest = files.read_json(folder / "manifest.json")
+    (work / "uncached").mkdir(exist_ok=True)
+    files.write_json(work / "uncached" / "manifest.json", {**manifest, "shards": []})
+    made = open_windows(work / "uncached", settings)
+    made.count, made.order = count, np.arange(count)
+    other = compiled(UNetSettings(), settings, made, work / "uncached")
+
+    def uncached() -> None:
+        made.shuffle(0)
+        for batch in made:
+            other.train_on_batch(*batch, return_dict=True)
+
     def fit(model: Any) -> None:
         training.fit(model, inputs, targets, settings.batch_size)
 
@@ -196,6 +210,35 @@ def epochs(work: Path, count: int) -> Stage:
         REFERENCE: functools.partial(fit, plain),
         "`fit` without XLA": functools.partial(fit, bare),
         "`denoise`, from the cache": loop,
+        "`denoise`, `cache: false`": uncached,
+    })  # fmt: skip
+
+
+def trials(work: Path, count: int) -> Stage:
+    """The same epoch with other settings than the usual ones."""
+    folder = work / "cache"
+    if not folder.exists():
+        caching(work, count).ways["1 core"]()
+
+    def epoch(**changes: Any) -> Callable[[], None]:
+        settings = TrainingSettings(**{"batch_size": 20, "threads": CORES, **changes})
+        windows = open_windows(folder, settings)
+        windows.count, windows.order = count, np.arange(count)
+        model = compiled(UNetSettings(), settings, windows, folder)
+
+        def run() -> None:
+            windows.shuffle(0)
+            for batch in windows:
+                model.train_on_batch(*batch, return_dict=True)
+
+        return run
+
+    return Stage("training, other settings", "windows/s", count, {
+        "as usual: batch 20, float32, no XLA": epoch(),
+        "batch 8": epoch(batch_size=8),
+        "batch 64": epoch(batch_size=64),
+        "bfloat16": epoch(precision="mixed_bfloat16"),
+        "operations that may differ": epoch(deterministic=False),
     })  # fmt: skip
 
 
@@ -214,7 +257,8 @@ def products() -> Stage:
     return Stage("matrix products", "GFLOP/s", 2e-9 * size**3 * times, {"`tf.matmul`": run})
 
 
-def _card(variant: Variant) -> dict[str, Any]:
+def card_of(variant: Variant) -> dict[str, Any]:
+    """The model card that an enhancer needs."""
     return {**variant.training_params(0), "scales": {}}
 
 
@@ -228,7 +272,7 @@ def enhancing(seconds: int) -> Stage:
         REFERENCE: lambda: enhancement.enhance(network, noisy, WINDOW, N_FFT, HOP),
         **{
             f"overlap {overlap:g}": functools.partial(
-                Enhancer(network, _card(variant), overlap).enhance, noisy
+                Enhancer(network, card_of(variant), overlap).enhance, noisy
             )
             for overlap in (0, 0.5)
         },
@@ -256,8 +300,15 @@ def scores(work: Path, count: int) -> Stage:
         with mock.patch.object(metrics, "composite", lambda *pair: {}):
             ours(1)
 
+    def listed_alone() -> None:
+        names = ("snr", "si_sdr", "pesq_wb", "stoi", "estoi")
+        listed = {name: metrics.METRICS[name] for name in names}
+        with mock.patch.object(metrics, "METRICS", listed):
+            without_composites()
+
     return Stage("scoring", "utterances/s", count, {
         REFERENCE: lambda: reference_scoring.score(clean, enhanced, rate),
+        "1 core, the measures of the reference": listed_alone,
         "1 core, without composite measures": without_composites,
         **cores(ours),
     })  # fmt: skip
@@ -330,11 +381,12 @@ def stages(options: argparse.Namespace, work: Path) -> Iterator[Stage]:
     """Those that are asked for, made when their turn comes."""
     made: dict[str, Callable[[], Stage | None]] = {
         "prepare": lambda: preparation(work, options.hours, options.speech),
-        "spectrograms": lambda: caching(work, 4000),
-        "training": lambda: epochs(work, 800),
+        "spectrograms": lambda: caching(work, 12_000),
+        "training": lambda: epochs(work, 500),
+        "trials": lambda: trials(work, 500),
         "products": products,
         "enhancement": lambda: enhancing(120),
-        "scoring": lambda: scores(work, 824),
+        "scoring": lambda: scores(work, 300),
         "planning": lambda: planning(work, 1000),
         "second": second_run,
     }

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
+import socket
+import subprocess
+import time
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import requests
 import yaml
 from conftest import write_mirror
-from workflow_runs import TINY, configure, copy_project, snakemake
+from workflow_runs import BIN, TINY, configure, copy_project, snakemake
 
 from denoise.corpora.synthetic import SPEAKERS as VOICES
 
@@ -56,7 +62,35 @@ def test_one_core_and_eight_give_identical_results(tmp_path):
     assert len(found[0]) > 8 and found[0] == found[1]
 
 
-def test_voicebank_runs_without_mixing(tmp_path, web_mirror):
+@pytest.fixture
+def mlflow_server(tmp_path):
+    """A tracking server of its own on this machine, and the folder that it keeps artifacts in."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    store = tmp_path / "server"
+    store.mkdir()
+    process = subprocess.Popen(
+        [BIN / "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+         "--backend-store-uri", f"sqlite:///{store}/mlflow.db", "--artifacts-destination",
+         str(store / "artifacts")],
+        cwd=store, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    uri, until = f"http://127.0.0.1:{port}", time.monotonic() + 120
+    while time.monotonic() < until:
+        with contextlib.suppress(requests.ConnectionError):
+            if requests.get(f"{uri}/health", timeout=5).ok:
+                break
+        time.sleep(0.5)
+    yield uri, store / "artifacts"
+    process.terminate()
+    process.wait()
+
+
+def test_voicebank_runs_without_mixing_and_is_recorded_by_a_server(
+    tmp_path, web_mirror, mlflow_server
+):
+    uri, artifacts = mlflow_server
     folder = copy_project(tmp_path / "project")
     pairs = {"corpus": "voicebank_demand"}
     configure(
@@ -76,7 +110,7 @@ def test_voicebank_runs_without_mixing(tmp_path, web_mirror):
         sweep={},
         download={"mirror": web_mirror, "retries": 0},
     )
-    run = snakemake(folder, "all")
+    run = snakemake(folder, "all", MLFLOW_TRACKING_URI=uri)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
     table = pd.read_csv(folder / "results/scores/quickstart/seed0/test.csv")
     assert sorted(table["snr_asked"]) == [2.5, 5, 7.5]
@@ -84,6 +118,14 @@ def test_voicebank_runs_without_mixing(tmp_path, web_mirror):
     assert splits.groupby("split")["speaker"].unique().map(list).to_dict() == {
         "test": ["p232"], "train": ["p226"], "validation": ["p287"],
     }  # fmt: skip
+    assert not (folder / "results/mlflow/mlflow.db").exists()
+    client = mlflow.MlflowClient(uri)
+    (experiment,) = [each for each in client.search_experiments() if each.name == "pairs"]
+    runs = client.search_runs([experiment.experiment_id])
+    (child,) = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    assert len(runs) == 2 and child.info.status == "FINISHED"
+    assert child.data.metrics["test.si_sdr"] == pytest.approx(table["si_sdr"].mean(), rel=1e-6)
+    assert list(artifacts.rglob("model.keras"))
 
 
 def test_recipes_of_different_rates_are_compared_on_one_test_set(tmp_path):

@@ -26,14 +26,17 @@ TINY = {
 }
 
 
-def snakemake(folder: Path, *arguments: str, cores: int = 2) -> subprocess.CompletedProcess[str]:
+def snakemake(
+    folder: Path, *arguments: str, cores: int | None = 2, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run snakemake in `folder`; returns the ended process with its output."""
+    granted = [] if cores is None else ["--cores", str(cores)]
     return subprocess.run(
-        [str(BIN / "snakemake"), "--cores", str(cores), *arguments],
+        [str(BIN / "snakemake"), *granted, *arguments],
         cwd=folder,
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(folder / "src")},
+        env={**os.environ, "PYTHONPATH": str(folder / "src"), **environment},
     )
 
 

@@ -1,0 +1,99 @@
+"""A study on a Slurm of one node gives what it gives here, though its training is cancelled.
+
+Training and enhancement run there, with ``--full`` everything.  Runs where `cluster.sh` can: as root, with Debian's packages slurm-wlm and munge, on a machine that
+CI or ``DENOISE_TEST_SLURM=1`` says may be used for it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+from workflow_runs import TINY, configure, copy_project, snakemake
+
+CLUSTER = Path(__file__).with_name("cluster.sh")
+TARGET = "reports/tiny/leaderboard.csv"
+ON_SLURM = (
+    "--workflow-profile", "profiles/slurm", "--slurm-no-account", "--latency-wait", "10",
+    "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "3",
+)  # fmt: skip
+
+
+def missing() -> str:
+    """Why it cannot be run here, if it cannot."""
+    if os.environ.get("CI") != "true" and os.environ.get("DENOISE_TEST_SLURM") != "1":
+        return "needs CI=true or DENOISE_TEST_SLURM=1, as it configures Slurm on this machine"
+    if os.geteuid():
+        return "needs root"
+    lacking = [name for name in ("slurmctld", "slurmd", "munged") if shutil.which(name) is None]
+    return f"needs {', '.join(lacking)} (apt-get install slurm-wlm munge)" if lacking else ""
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory):
+    reason = missing()
+    if reason:
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("slurm")
+    subprocess.run(["bash", CLUSTER, "start", folder], check=True)
+    yield
+    subprocess.run(["scancel", "--user", str(os.geteuid())], check=True)
+    subprocess.run(["bash", CLUSTER, "stop", folder], check=True)
+
+
+def project(folder: Path) -> Path:
+    copy_project(folder)
+    changes = {
+        **TINY,
+        "data.speech.0.hours": 0.06,
+        "data.noise.0.hours": 0.06,
+        "test_sets.test.utterances": 12,
+        "training.epochs": 8,
+    }
+    configure(folder, experiment="tiny", set=changes, sweep={}, baselines=["noisy"])
+    return folder
+
+
+def cancel_training(log: Path, cancelled: list[int], ended: threading.Event) -> None:
+    """Cancel the job of a training when it has made some epochs."""
+    while not ended.wait(0.1):
+        if log.exists() and "epoch 2:" in log.read_text():
+            found = subprocess.run(
+                ["squeue", "--noheader", "--partition=gpu", "--format=%A"],
+                capture_output=True, text=True, check=True,
+            )  # fmt: skip
+            cancelled += map(int, found.stdout.split())
+            subprocess.run(["scancel", *map(str, cancelled)], check=True)
+            return
+
+
+def test_a_study_on_slurm_gives_the_same_though_its_training_is_cancelled(slurm, tmp_path, often):
+    here, there = project(tmp_path / "here"), project(tmp_path / "there")
+    run = snakemake(here, TARGET)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    if not often(0, 1):
+        for name in ("resources", "results"):
+            shutil.copytree(here / name, there / name)
+        for name in ("models", "enhanced", "scores", "logs"):
+            shutil.rmtree(there / "results" / name)
+
+    log, cancelled, ended = there / "results/logs/train/quickstart/seed0.log", [], threading.Event()
+    watch = threading.Thread(target=cancel_training, args=(log, cancelled, ended))
+    watch.start()
+    target = ("results/enhanced/quickstart/seed0/test.npy", TARGET)[often(0, 1)]
+    run = snakemake(there, *ON_SLURM, target, cores=None)
+    ended.set()
+    watch.join()
+    said = run.stdout + run.stderr
+    assert run.returncode == 0, said[-6000:]
+    assert len(cancelled) == 1 and "Trying to restart job" in said
+    assert "resuming after epoch" in log.read_text()
+    # Of the training, cancelled and resumed, and of what follows it; none of it ran here.
+    assert said.count("has been submitted with SLURM jobid") >= 3
+    run = snakemake(there, TARGET)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    assert (there / TARGET).read_bytes() == (here / TARGET).read_bytes()
