@@ -382,11 +382,11 @@ def stages(options: argparse.Namespace, work: Path) -> Iterator[Stage]:
     made: dict[str, Callable[[], Stage | None]] = {
         "prepare": lambda: preparation(work, options.hours, options.speech),
         "spectrograms": lambda: caching(work, 12_000),
-        "training": lambda: epochs(work, 500),
-        "trials": lambda: trials(work, 500),
+        "training": lambda: epochs(work, 240),
+        "trials": lambda: trials(work, 240),
         "products": products,
         "enhancement": lambda: enhancing(120),
-        "scoring": lambda: scores(work, 300),
+        "scoring": lambda: scores(work, 200),
         "planning": lambda: planning(work, 1000),
         "second": second_run,
     }

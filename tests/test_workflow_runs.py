@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -74,7 +76,8 @@ def mlflow_server(tmp_path):
         [BIN / "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
          "--backend-store-uri", f"sqlite:///{store}/mlflow.db", "--artifacts-destination",
          str(store / "artifacts")],
-        cwd=store, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        cwd=store, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
     )  # fmt: skip
     uri, until = f"http://127.0.0.1:{port}", time.monotonic() + 120
     while time.monotonic() < until:
@@ -83,7 +86,7 @@ def mlflow_server(tmp_path):
                 break
         time.sleep(0.5)
     yield uri, store / "artifacts"
-    process.terminate()
+    os.killpg(process.pid, signal.SIGTERM)
     process.wait()
 
 

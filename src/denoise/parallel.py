@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import joblib
@@ -58,9 +59,6 @@ def ordered_map(
     Starting processes costs seconds (threads cost nothing), so the first items are worked here, and
     the rest too if that will take less.  Each process has one BLAS thread: several would fight over
     the same cores.  None of this changes the values.
-
-    Work is given out in blocks: joblib goes on as fast as its processes can, so results that are
-    consumed more slowly would pile up in memory.
     """
     rest = iter(items)
     done = 0
@@ -80,21 +78,46 @@ def ordered_map(
             break
     workers = min(processes, len(items) - done)
     if workers > 0:
-        backend = {"backend": "threading"} if threads else {
-            "backend": "loky", "inner_max_num_threads": 1, "initializer": end_with_parent
-        }  # fmt: skip
-        with (
-            blas.limit(limits=1) if threads else contextlib.nullcontext(),
-            joblib.parallel_config(**backend),
-            joblib.Parallel(
-                workers, return_as="generator", batch_size=chunk, max_nbytes=None
-            ) as pool,
-        ):
-            while block := list(itertools.islice(rest, workers * chunk * _BLOCK_CHUNKS)):
-                for result in pool(joblib.delayed(function)(item) for item in block):
-                    yield result
-                    bar.update()
+        made = (_by_threads if threads else _by_processes)(function, rest, workers, chunk)
+        for result in made:
+            yield result
+            bar.update()
     bar.close()
+
+
+def ahead(
+    pool: Executor, function: Callable[[Item], Result], items: Iterable[Item], count: int
+) -> Iterator[Result]:
+    """The results for all items in order, of which `count` are made beforehand by `pool`."""
+    waiting: deque[Future[Result]] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) > count:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _by_threads(
+    function: Callable[[Item], Result], items: Iterator[Item], workers: int, chunk: int
+) -> Iterator[Result]:
+    with ThreadpoolController().limit(limits=1), ThreadPoolExecutor(workers) as pool:
+        yield from ahead(pool, function, items, workers * chunk)
+
+
+def _by_processes(
+    function: Callable[[Item], Result], items: Iterator[Item], workers: int, chunk: int
+) -> Iterator[Result]:
+    """Work is given out in blocks: joblib goes on as fast as its processes can, so results that are
+    consumed more slowly would pile up in memory."""
+    with (
+        joblib.parallel_config(
+            backend="loky", inner_max_num_threads=1, initializer=end_with_parent
+        ),
+        joblib.Parallel(workers, return_as="generator", batch_size=chunk, max_nbytes=None) as pool,
+    ):
+        while block := list(itertools.islice(items, workers * chunk * _BLOCK_CHUNKS)):
+            yield from pool(joblib.delayed(function)(item) for item in block)
 
 
 def end_with_parent() -> None:

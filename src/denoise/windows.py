@@ -5,9 +5,8 @@ from __future__ import annotations
 import abc
 import functools
 import multiprocessing
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ import numpy as np
 from denoise import files, losses
 from denoise.augmentation import AugmentationSettings, Mixer
 from denoise.features import Features, FeatureSettings
-from denoise.parallel import end_with_parent
+from denoise.parallel import ahead, end_with_parent
 from denoise.spectrogram import stft
 
 if TYPE_CHECKING:
@@ -86,21 +85,10 @@ class Windows(abc.ABC):
     def beginning_with(self, first: int) -> Iterator[tuple[Any, Any]]:
         """The batches of a turn from one on; a thread makes the next while one is computed with."""
         with ThreadPoolExecutor(1) as thread:
-            yield from _ahead(thread, self.batch, range(first, len(self)), 1)
+            yield from ahead(thread, self.batch, range(first, len(self)), 1)
 
     def close(self) -> None:  # noqa: B027 - most have nothing to close
         """End the processes that make batches, if there are any."""
-
-
-def _ahead(pool: Executor, make: Callable[[Any], Any], items: Iterable[Any], ahead: int) -> Any:
-    """The results for all items in order, of which `ahead` are made beforehand."""
-    waiting: deque[Future[Any]] = deque()
-    for item in items:
-        waiting.append(pool.submit(make, item))
-        if len(waiting) > ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
 
 
 class CachedWindows(Windows):
@@ -199,7 +187,7 @@ class HeardWindows(Windows):
                 initargs=(self._make,),
             )
         jobs = ((self.chosen(number), self.turn) for number in range(first, len(self)))
-        for waves in _ahead(self._pool, _load, jobs, 2 * self.processes):
+        for waves in ahead(self._pool, _load, jobs, 2 * self.processes):
             yield self._tensors(waves)
 
     def close(self) -> None:

@@ -1,7 +1,8 @@
 """A study on a Slurm of one node gives what it gives here, though its training is cancelled.
 
-Training and enhancement run there, with ``--full`` everything.  Runs where `cluster.sh` can: as root, with Debian's packages slurm-wlm and munge, on a machine that
-CI or ``DENOISE_TEST_SLURM=1`` says may be used for it.
+Training and enhancement run there, with ``--full`` everything.  Needs what `cluster.sh` needs: root
+and Debian's packages slurm-wlm and munge, on a machine that CI or ``DENOISE_TEST_SLURM=1`` says may
+be used for it.
 """
 
 from __future__ import annotations
