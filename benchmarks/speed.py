@@ -382,8 +382,8 @@ def stages(options: argparse.Namespace, work: Path) -> Iterator[Stage]:
     made: dict[str, Callable[[], Stage | None]] = {
         "prepare": lambda: preparation(work, options.hours, options.speech),
         "spectrograms": lambda: caching(work, 12_000),
-        "training": lambda: epochs(work, 240),
-        "trials": lambda: trials(work, 240),
+        "training": lambda: epochs(work, 160),
+        "trials": lambda: trials(work, 160),
         "products": products,
         "enhancement": lambda: enhancing(120),
         "scoring": lambda: scores(work, 200),
