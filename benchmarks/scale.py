@@ -1,8 +1,7 @@
 """What each stage costs by the hours of audio: python benchmarks/scale.py
 
 Runs every stage in a process of its own at several sizes, fits a line to time, memory and disk,
-and checks it at a size that was not used for the fit.  Prints a Markdown table; `--write
-docs/scale.md` puts it there.
+and checks it at a size that was not used for the fit.  Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from speed import RATE, ROOT, WINDOW, card_of, recordings, speech_like, write_into
+from speed import RATE, ROOT, WINDOW, card_of, recordings, speech_like
 
 from denoise import audio, backend, cache, corpora, files, models, scoring
 from denoise.config import make_plan
@@ -79,7 +78,7 @@ def mixing(work: Path, hours: float) -> Callable[[], list[Path]]:
     (work / "noises").mkdir(exist_ok=True)
     for number in range(10):
         wave = speech_like(30, RATE, 1000 + number)
-        audio.write(work / "noises" / f"{number}.wav", wave, RATE)
+        audio.write(work / "noises" / f"noise_{number}.wav", wave, RATE)
     corpora.index_folder(work / "noises", None, work / "noises.csv")
     prepare(
         [work / "noises.csv"], "folder", "noise", SelectionSettings(),
@@ -257,7 +256,6 @@ def main() -> None:
     parser.add_argument("--sizes", type=float, nargs="+", default=[1, 2, 5, 10, 15],
                         help="hours; the last is the check (default 1 2 5 10 15)")  # fmt: skip
     parser.add_argument("--speech", type=Path, help="a folder of FLAC recordings")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="a document with marks for it")
     parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--hours", type=float, help=argparse.SUPPRESS)
@@ -265,10 +263,7 @@ def main() -> None:
     if options.stage:
         alone(options.stage, options.work, options.hours)
         return
-    table = table_of(costs(options.sizes, options.speech))
-    print(table)
-    if options.write:
-        write_into(options.write, table)
+    print(table_of(costs(options.sizes, options.speech)))
 
 
 if __name__ == "__main__":
