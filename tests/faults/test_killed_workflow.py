@@ -65,25 +65,25 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
         )  # fmt: skip
 
 
-def relatives(folder: Path) -> list[int]:
-    """All living processes that work in `folder`."""
-    found = []
+def relatives(folder: Path) -> dict[int, str]:
+    """The command lines of all living processes that work in `folder`, by their numbers."""
+    found = {}
     for place in Path("/proc").glob("[0-9]*"):
         try:
             if (place / "cwd").readlink() == folder and int(place.name) != os.getpid():
-                found.append(int(place.name))
+                words = (place / "cmdline").read_bytes().split(b"\0")
+                found[int(place.name)] = b" ".join(words).decode(errors="replace")
         except OSError:
             continue
     return found
 
 
-def gone(folder: Path, seconds: float) -> bool:
+def remaining(folder: Path, seconds: float) -> dict[int, str]:
+    """Those of `relatives` that still live when the others have ended, or the time is over."""
     until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if not relatives(folder):
-            return True
+    while (left := relatives(folder)) and time.monotonic() < until:
         time.sleep(0.2)
-    return False
+    return left
 
 
 def until_a_job(folder: Path, process: subprocess.Popen[bytes]) -> None:
@@ -133,8 +133,9 @@ def test_runs_that_are_killed_end_as_one_that_was_not(tmp_path, web_mirror, surv
                 process.wait()
                 rule = running_rule(folder)
                 where[rule] = where.get(rule, 0) + 1
-                if alone:
-                    assert gone(folder, 60), "jobs outlive the run that started them"
+                if alone:  # the jobs come to their own end, of which none is longer than a whole run
+                    left = remaining(folder, 60 + 3 * lasted)
+                    assert not left, f"processes outlive the run that started them: {left}"
                 continue
             break
         with contextlib.ExitStack() as stages:
@@ -175,7 +176,7 @@ def test_a_run_that_is_told_to_end_goes_on_later(tmp_path, web_mirror, survives,
         time.sleep(5)
         os.killpg(process.pid, number)
         process.wait(120)
-        assert gone(folder, 60)
+        assert not remaining(folder, 60)
         run = snakemake(folder, "all")
         assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
         assert (folder / "reports" / "killed" / "report.html").exists()
