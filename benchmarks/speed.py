@@ -166,9 +166,9 @@ def epochs(work: Path, count: int) -> Stage:
     if not folder.exists():
         caching(work, count).ways["1 core"]()
     inputs, targets = (
-        np.concatenate([files.load_array(path) for path in sorted(folder.glob(f"{side}-*.npy"))])[
-            :count
-        ]
+        np.concatenate(
+            [files.load_array(path) for path in sorted(folder.glob(f"shards/{side}-*.npy"))]
+        )[:count]
         for side in ("input", "target")
     )
 

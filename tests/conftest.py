@@ -8,8 +8,13 @@ import gzip
 import http.server
 import io
 import os
+import signal
+import socket
+import subprocess
+import sys
 import tarfile
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -18,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import requests
 import soundfile
 
 from denoise import files
@@ -265,3 +271,30 @@ def web_mirror(mirror):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
+
+
+@pytest.fixture
+def mlflow_server(tmp_path):
+    """A tracking server of its own on this machine, and the folder that it keeps artifacts in."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    store = tmp_path / "server"
+    store.mkdir()
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name("mlflow"), "server", "--host", "127.0.0.1",
+         "--port", str(port), "--workers", "1",
+         "--backend-store-uri", f"sqlite:///{store}/mlflow.db",
+         "--artifacts-destination", str(store / "artifacts")],
+        cwd=store, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+    )  # fmt: skip
+    uri, until = f"http://127.0.0.1:{port}", time.monotonic() + 120
+    while time.monotonic() < until:
+        with contextlib.suppress(requests.ConnectionError):
+            if requests.get(f"{uri}/health", timeout=5).ok:
+                break
+        time.sleep(0.5)
+    yield uri, store / "artifacts"
+    os.killpg(process.pid, signal.SIGTERM)
+    process.wait()

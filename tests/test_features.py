@@ -259,7 +259,7 @@ def test_an_utterance_reference_is_that_of_the_whole_recording(mixtures):
     path, speech, noise = mixtures
     settings = FeatureSettings(reference="utterance", dtype="float32")
     cache.write(path, RATE, settings, {}, path.parent / "cache")
-    encoded = np.load(path.parent / "cache" / "input-00000.npy")
+    encoded = np.load(path.parent / "cache" / "shards" / "input-00000.npy")
     rows = files.read_table(path).to_dict("records")
     packs = mixing.load_packs([rows[0]["speech_source"], rows[0]["noise_source"]])
     for number, row in enumerate(rows):
@@ -286,7 +286,7 @@ def test_the_cache_has_the_scaling_of_the_training_windows(mixtures):
     manifest = files.read_json(path.parent / "cache" / "manifest.json")
     assert manifest["scales"] == scales
     for side in ("input", "target"):
-        encoded = np.load(path.parent / "cache" / f"{side}-00000.npy")
+        encoded = np.load(path.parent / "cache" / "shards" / f"{side}-00000.npy")
         assert (encoded.min(), encoded.max()) == pytest.approx((0, 1), abs=1e-6)
 
 

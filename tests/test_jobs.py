@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from snakemake.iocontainers import Namedlist
 
 from denoise import jobs
 
@@ -21,6 +25,29 @@ def left(tmp_path, monkeypatch):
     yield tmp_path
     for stream in jobs._held:
         stream.close()
+
+
+def test_a_job_works_among_the_copies_of_stored_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(jobs._WORKFLOW, raising=False)
+    copies = Path(".snakemake/storage/s3/bucket/study")
+    names = {
+        "table": "results/splits/a.csv",
+        "packs": ["results/audio/x.npy", "results/audio/y.npy"],
+    }
+    inputs = Namedlist()
+    for name, paths in names.items():
+        first = len(inputs)
+        inputs.extend(str(copies / path) for path in np.atleast_1d(paths))
+        inputs._set_name(name, first, end=None if isinstance(paths, str) else len(inputs))
+    given = SimpleNamespace(
+        log=["job.log"], config={"copies": str(copies)}, input=inputs,
+        output=Namedlist([str(copies / "results/out.csv")]),
+    )  # fmt: skip
+    with jobs.job(given):
+        assert {name: given.input.get(name) for name in names} == names
+        Path("here").touch()
+    assert Path.cwd() == tmp_path and (copies / "here").exists() and Path("job.log").exists()
 
 
 def test_locks_that_nobody_holds_are_removed_by_the_main_run_alone(left):

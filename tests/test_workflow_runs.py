@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import time
 from pathlib import Path
 
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-import requests
 import yaml
 from conftest import write_mirror
-from workflow_runs import BIN, TINY, configure, copy_project, snakemake
+from workflow_runs import TINY, configure, copy_project, snakemake
 
 from denoise.corpora.synthetic import SPEAKERS as VOICES
 
@@ -62,32 +55,6 @@ def test_one_core_and_eight_give_identical_results(tmp_path):
         assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
         found.append(digests(folder, *outputs))
     assert len(found[0]) > 8 and found[0] == found[1]
-
-
-@pytest.fixture
-def mlflow_server(tmp_path):
-    """A tracking server of its own on this machine, and the folder that it keeps artifacts in."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    store = tmp_path / "server"
-    store.mkdir()
-    process = subprocess.Popen(
-        [BIN / "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-         "--backend-store-uri", f"sqlite:///{store}/mlflow.db", "--artifacts-destination",
-         str(store / "artifacts")],
-        cwd=store, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-    )  # fmt: skip
-    uri, until = f"http://127.0.0.1:{port}", time.monotonic() + 120
-    while time.monotonic() < until:
-        with contextlib.suppress(requests.ConnectionError):
-            if requests.get(f"{uri}/health", timeout=5).ok:
-                break
-        time.sleep(0.5)
-    yield uri, store / "artifacts"
-    os.killpg(process.pid, signal.SIGTERM)
-    process.wait()
 
 
 def test_voicebank_runs_without_mixing_and_is_recorded_by_a_server(

@@ -20,6 +20,7 @@ from denoise.parallel import ordered_map
 from denoise.spectrogram import stft
 
 _SHARD = 1024
+_SHARDS = "shards"
 _BATCH = 8  # of which all arrays fit into the processor's cache
 Spectra = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -49,7 +50,7 @@ def write(
     *,
     processes: int = 1,
 ) -> None:
-    """Write inputs and targets of a mixture table as shards and a ``manifest.json``.
+    """Write inputs and targets of a mixture table as ``shards/`` and a ``manifest.json``.
 
     Shard ``k`` is ``input-k.npy`` and ``target-k.npy`` [shape=(windows, f, t, channels)]; there is
     none with ``cache: false``.  The folder gets its name only when it is complete.
@@ -61,7 +62,7 @@ def write(
     """
     table = files.read_table(mixtures)
     with files.replacing(out_folder) as temporary:
-        temporary.mkdir()
+        (temporary / _SHARDS).mkdir(parents=True)
         features = Features(settings, scales)
         work = functools.partial(_write_shard, rate=rate, features=features, folder=temporary)
         jobs = list(enumerate(_parts(table))) if settings.cache else []
@@ -126,7 +127,7 @@ def _write_shard(
         encoded = features.encode(noisy, clean, references)
         for name, rows in zip(("input", "target"), encoded, strict=True):
             if name not in writers:
-                entry[name] = f"{name}-{number:05d}.npy"
+                entry[name] = f"{_SHARDS}/{name}-{number:05d}.npy"
                 shape = (len(part), *rows.shape[1:])
                 path = folder / str(entry[name])
                 writers[name] = files.ArrayWriter(path, shape, features.settings.dtype)

@@ -25,12 +25,16 @@ def job(snakemake: Any) -> Iterator[None]:
 
     What compiled libraries write goes there too.  A `UserError` is also shown on the terminal, as
     one line; anything else with a traceback.
+
+    Where Snakemake gives copies of files that lie in a storage, the block works in their folder,
+    and paths are those that they have in the storage.
     """
     _end_with_the_workflow()
     path = Path(snakemake.log[0])
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         path.open("w", encoding="utf-8", buffering=1) as stream,
+        _among(snakemake.config.get("copies"), snakemake.input, snakemake.output),
         _native_output_to(stream) as terminal,
     ):
         logging.basicConfig(
@@ -51,6 +55,25 @@ def job(snakemake: Any) -> Iterator[None]:
             except Exception:
                 logging.exception("the job failed unexpectedly")
                 raise
+
+
+@contextlib.contextmanager
+def _among(copies: str | None, *lists: Any) -> Iterator[None]:
+    """Work in the folder `copies` if there is one, with the paths of `lists` relative to it.
+
+    The tables that a job reads and writes name files of other jobs, which must not depend on where
+    a machine keeps its copies.
+    """
+    if copies is None:
+        yield
+        return
+    folder = Path(copies)
+    for paths in lists:
+        paths[:] = [str(Path(path).relative_to(folder)) for path in paths]
+        paths._take_names(list(paths._get_names()))
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.chdir(folder):
+        yield
 
 
 @contextlib.contextmanager

@@ -133,7 +133,7 @@ def test_runs_that_are_killed_end_as_one_that_was_not(tmp_path, web_mirror, surv
                 process.wait()
                 rule = running_rule(folder)
                 where[rule] = where.get(rule, 0) + 1
-                if alone:  # the jobs come to their own end, of which none is longer than a whole run
+                if alone:  # no job takes longer to its own end than a whole run
                     left = remaining(folder, 60 + 3 * lasted)
                     assert not left, f"processes outlive the run that started them: {left}"
                 continue

@@ -1,4 +1,5 @@
 # The plan of the experiment, and the named functions through which rules read it.
+import os
 import sys
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from denoise.config import archives_of, make_plan, typed
 from denoise.enhancement import EnhancementSettings
 from denoise.errors import UserError, unknown
 from denoise.jobs import begin_workflow, make_importable
+from denoise.losses import heard
 from denoise.provenance import code_digest, lock_digest
 from denoise.settings import canonical_json
 from denoise.tracking import forget_incomplete, keep_marker
@@ -40,6 +42,25 @@ config["download"] = PLAN.experiment.download.model_dump(mode="json")
 SEEDS = PLAN.experiment.seeds
 REPORT = f"reports/{EXPERIMENT}"
 
+# Of a storage in which jobs exchange their files, as on Kubernetes; else they share the folder.
+STORAGE = workflow.storage_registry.default_storage_provider
+if STORAGE:
+    prefix = workflow.storage_settings.default_storage_prefix
+    config["copies"] = str(STORAGE.object(f"{prefix}/results").local_path().parent)
+    for name, stage in PLAN.indexes.items():
+        if stage.settings["corpus"] == "folder":
+            sys.exit(
+                f"error: {name} is a folder of this machine, which jobs that exchange files "
+                f"through {prefix} cannot read: use a corpus that is fetched, or a shared folder "
+                "without --default-storage-provider"
+            )
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        sys.exit(
+            "error: MLFLOW_TRACKING_URI is not set: jobs that share no folder need an MLflow "
+            "server to record their runs, see docs/cluster.md"
+        )
+    workflow.register_envvars("MLFLOW_TRACKING_URI")
+
 forget_incomplete(Path("results/tracking") / EXPERIMENT)
 keep_marker(Path("results/mlflow/store.json"), Path("results/models"))
 
@@ -52,7 +73,8 @@ wildcard_constraints:
     experiment=r"[^/]+",
     method=r"[^/]+",
     corpus="|".join(corpora.CORPORA),
-    subset=r"[^/]+",
+    # The name of a table is not that of a folder.
+    subset=r"[^/]+(?<!\.csv)",
     archive=r"[^/]+",
     audio=r"[^/]+",
     split=r"[^/]+",
@@ -96,6 +118,13 @@ def final_outputs():
     ]
 
 
+def recordings_of_index():
+    """Where a corpus is extracted, for storages: in a shared folder it stays between runs, so that
+    another study that shares it may read it meanwhile."""
+    folder = "resources/corpora/{corpus}/{subset}"
+    return {"recordings": directory(folder)} if STORAGE else {}
+
+
 def index_params(wildcards):
     return PLAN.indexes[f"{wildcards.corpus}/{wildcards.subset}"].params
 
@@ -117,15 +146,37 @@ def indexes_of_audio(wildcards):
     ]
 
 
+def recordings_of_audio(wildcards):
+    names = PLAN.audio[wildcards.audio].upstream if STORAGE else []
+    return represented(f"resources/corpora/{name}" for name in names)
+
+
 def split_params(wildcards):
     return PLAN.splits[wildcards.split].params
 
 
 def audio_of_split(wildcards):
-    return [
-        f"results/audio/{name}/manifest.json"
-        for name in PLAN.splits[wildcards.split].upstream
-    ]
+    names = PLAN.splits[wildcards.split].upstream
+    return {
+        "manifests": [f"results/audio/{name}/manifest.json" for name in names],
+        "indexes": [f"results/audio/{name}/index.csv" for name in names],
+    }
+
+
+def represented(paths):
+    """Large files beside which a small one is an input too, that changes whenever they do.
+
+    Snakemake compares the contents of small files only, and would take touched ones as changed.
+    """
+    return [ancient(path) for path in paths]
+
+
+def packs_of(splits):
+    """The packed audio that the rows of split tables, and of mixtures of them, point into."""
+    names = dict.fromkeys(
+        name for split in splits for name in PLAN.splits[split].upstream
+    )
+    return represented(f"results/audio/{name}/audio.npy" for name in names)
 
 
 def mixture_params(wildcards):
@@ -133,10 +184,11 @@ def mixture_params(wildcards):
 
 
 def splits_of_mixture(wildcards):
-    return [
-        f"results/splits/{name}.csv"
-        for name in PLAN.mixtures[wildcards.mixture].upstream
-    ]
+    names = PLAN.mixtures[wildcards.mixture].upstream
+    return {
+        "splits": [f"results/splits/{name}.csv" for name in names],
+        "packs": packs_of(names),
+    }
 
 
 def test_set_params(wildcards):
@@ -144,10 +196,11 @@ def test_set_params(wildcards):
 
 
 def splits_of_test_set(wildcards):
-    return [
-        f"results/splits/{name}.csv"
-        for name in PLAN.test_sets[wildcards.test_id].upstream
-    ]
+    names = PLAN.test_sets[wildcards.test_id].upstream
+    return {
+        "splits": [f"results/splits/{name}.csv" for name in names],
+        "packs": packs_of(names),
+    }
 
 
 def spectrogram_params(wildcards):
@@ -157,6 +210,11 @@ def spectrogram_params(wildcards):
 def mixtures_of_spectrogram(wildcards):
     (name,) = PLAN.spectrograms[wildcards.spectrogram].upstream
     return f"results/mixtures/{name}/{wildcards.part}.csv"
+
+
+def packs_of_spectrogram(wildcards):
+    (mixture,) = PLAN.spectrograms[wildcards.spectrogram].upstream
+    return packs_of(PLAN.mixtures[mixture].upstream)
 
 
 def training_mixtures_of_spectrogram(wildcards):
@@ -215,19 +273,49 @@ def spectrograms_of(wildcards):
     }
 
 
+def windows_of(wildcards):
+    """What a training reads of its windows: their spectrograms, or what they are mixed from."""
+    variant = variant_of(wildcards)
+    recipe, stage = variant.recipe, PLAN.spectrograms[variant.spectrograms]
+    if recipe.features.cache and not heard(recipe.training.loss):
+        return represented(
+            f"results/spectrograms/{stage.name}/{part}/shards"
+            for part in ("train", "validation")
+        )
+    (mixture,) = stage.upstream
+    tables = [
+        f"results/mixtures/{mixture}/{part}.csv" for part in ("train", "validation")
+    ]
+    return tables + packs_of(PLAN.mixtures[mixture].upstream)
+
+
 def enhancement_params(wildcards):
     return variant_of(wildcards).recipe.enhancement.canonical()
 
 
+def files_of_test_set(name):
+    """The files of a test set, of which the manifest stands for their folder."""
+    folder = f"results/test_sets/{PLAN.test_set_names[name]}"
+    return {
+        "test_set": f"{folder}/manifest.json",
+        "mixtures": f"{folder}/mixtures.csv",
+        "noisy": ancient(f"{folder}/noisy.npy"),
+        "clean": ancient(f"{folder}/clean.npy"),
+    }
+
+
 def test_set_of(wildcards):
-    return f"results/test_sets/{PLAN.test_set_names[wildcards.test_set]}/manifest.json"
+    return files_of_test_set(wildcards.test_set)
 
 
 def enhanced_of(wildcards):
     stem = (
         f"results/enhanced/{wildcards.method}/seed{wildcards.seed}/{wildcards.test_set}"
     )
-    return {"enhanced": f"{stem}.npy", "test_set": test_set_of(wildcards)}
+    found = {"enhanced": f"{stem}.npy", **test_set_of(wildcards)}
+    if wildcards.method not in baselines.BASELINES:
+        found["spectral"] = f"{stem}.csv"
+    return found
 
 
 def bandwidth_of(wildcards):
@@ -263,13 +351,45 @@ def scores_of_run(wildcards):
     ]
 
 
-def model_files():
-    """The model card of every variant and seed."""
+def model_files(name):
+    """A file of the model of every variant and seed."""
     return [
-        f"results/models/{name}/seed{seed}/card.json"
-        for name in PLAN.variants
+        f"results/models/{variant}/seed{seed}/{name}"
+        for variant in PLAN.variants
         for seed in SEEDS
     ]
+
+
+def heard_files():
+    """The audio and tables that examples in the report and the tracking are cut from."""
+    sets = [files_of_test_set(name) for name in PLAN.test_set_names]
+    mixtures = dict.fromkeys(
+        PLAN.spectrograms[variant.spectrograms].upstream[0]
+        for variant in PLAN.variants.values()
+    )
+    packs = [
+        path for name in mixtures for path in packs_of(PLAN.mixtures[name].upstream)
+    ]
+    return [
+        *(path for files in sets for path in files.values()),
+        *represented(
+            f"results/enhanced/{variant}/seed{SEEDS[0]}/{name}.npy"
+            for variant in PLAN.variants
+            for name in PLAN.test_set_names
+        ),
+        *(f"results/mixtures/{name}/train.csv" for name in mixtures),
+        *dict.fromkeys(packs),
+    ]
+
+
+def examples_of_run(wildcards):
+    """The audio that the examples of one model are cut from."""
+    stem = f"results/enhanced/{wildcards.variant}/seed{wildcards.seed}"
+    found = []
+    for name in PLAN.test_set_names:
+        found += represented([f"{stem}/{name}.npy"])
+        found += files_of_test_set(name).values()
+    return found
 
 
 def tracking_files():

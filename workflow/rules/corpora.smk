@@ -22,6 +22,7 @@ rule index:
         archives=ancient(archives),
     output:
         "resources/corpora/{corpus}/{subset}.csv",
+        **recordings_of_index(),
     log:
         "results/logs/index/{corpus}/{subset}.log",
     benchmark:
@@ -41,6 +42,7 @@ rule index:
 rule prepare:
     input:
         indexes=indexes_of_audio,
+        recordings=recordings_of_audio,
     output:
         audio="results/audio/{audio}/audio.npy",
         index="results/audio/{audio}/index.csv",
@@ -63,7 +65,7 @@ rule prepare:
 
 rule split:
     input:
-        manifests=audio_of_split,
+        unpack(audio_of_split),
     output:
         "results/splits/{split}.csv",
     log:

@@ -3,7 +3,7 @@
 
 rule mix:
     input:
-        splits=splits_of_mixture,
+        unpack(splits_of_mixture),
     output:
         train="results/mixtures/{mixture}/train.csv",
         validation="results/mixtures/{mixture}/validation.csv",
@@ -25,7 +25,7 @@ rule mix:
 
 rule test_set:
     input:
-        splits=splits_of_test_set,
+        unpack(splits_of_test_set),
     output:
         mixtures="results/test_sets/{test_id}/mixtures.csv",
         noisy="results/test_sets/{test_id}/noisy.npy",
@@ -50,6 +50,7 @@ rule test_set:
 rule scaling:
     input:
         mixtures=training_mixtures_of_spectrogram,
+        packs=packs_of_spectrogram,
     output:
         "results/spectrograms/{spectrogram}/scaling.json",
     log:
@@ -71,9 +72,11 @@ rule scaling:
 rule spectrograms:
     input:
         mixtures=mixtures_of_spectrogram,
+        packs=packs_of_spectrogram,
         scaling=scaling_of_spectrogram,
     output:
-        "results/spectrograms/{spectrogram}/{part}/manifest.json",
+        manifest="results/spectrograms/{spectrogram}/{part}/manifest.json",
+        shards=directory("results/spectrograms/{spectrogram}/{part}/shards"),
     log:
         "results/logs/spectrograms/{spectrogram}/{part}.log",
     benchmark:

@@ -33,15 +33,18 @@ rule write_report:
     input:
         unpack(manifest_files),
         scores=score_files(),
-        cards=model_files(),
+        cards=model_files("card.json"),
+        histories=model_files("history.csv"),
+        heard=heard_files(),
         leaderboard=f"{REPORT}/leaderboard.csv",
         pairwise=f"{REPORT}/pairwise.csv",
     output:
-        report(
+        report=report(
             f"{REPORT}/report.html",
             caption="../report/report.rst",
             category="Report",
         ),
+        figures=directory(f"{REPORT}/figures"),
     log:
         f"results/logs/report/{EXPERIMENT}.log",
     conda:
@@ -52,7 +55,7 @@ rule write_report:
         code=code_of("report"),
         lock=lock_digest(ROOT),
     message:
-        "Writing {output}"
+        "Writing {output.report}"
     script:
         "../scripts/report.py"
 
@@ -61,6 +64,9 @@ rule track:
     input:
         unpack(spectrograms_of),
         scores=scores_of_run,
+        examples=examples_of_run,
+        model="results/models/{variant}/seed{seed}/model.keras",
+        history="results/models/{variant}/seed{seed}/history.csv",
         card="results/models/{variant}/seed{seed}/card.json",
         store=ancient("results/mlflow/store.json"),
     output:

@@ -3,9 +3,9 @@
 
 rule enhance:
     input:
+        unpack(test_set_of),
         model="results/models/{variant}/seed{seed}/model.keras",
         card="results/models/{variant}/seed{seed}/card.json",
-        test_set=test_set_of,
     output:
         enhanced="results/enhanced/{variant}/seed{seed}/{test_set}.npy",
         spectral="results/enhanced/{variant}/seed{seed}/{test_set}.csv",
@@ -30,9 +30,9 @@ rule enhance:
 
 use rule enhance as enhance_ready with:
     input:
+        unpack(test_set_of),
         model=lambda wildcards: f"{PLAN.models[wildcards.ready].folder}/model.keras",
         card=lambda wildcards: f"{PLAN.models[wildcards.ready].folder}/card.json",
-        test_set=test_set_of,
     output:
         enhanced="results/enhanced/{ready}/seed0/{test_set}.npy",
         spectral="results/enhanced/{ready}/seed0/{test_set}.csv",
@@ -52,7 +52,7 @@ use rule enhance as enhance_ready with:
 
 rule baseline:
     input:
-        test_set=test_set_of,
+        unpack(test_set_of),
     output:
         "results/enhanced/{baseline}/seed0/{test_set}.npy",
     log:

@@ -18,6 +18,7 @@ rule mlflow_store:
 rule train:
     input:
         unpack(spectrograms_of),
+        windows=windows_of,
         start=start_of,
         store=ancient("results/mlflow/store.json"),
     output:

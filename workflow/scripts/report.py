@@ -20,5 +20,5 @@ with job(snakemake):
         Path(given.leaderboard),
         Path(given.pairwise),
         {"Code": code_version(Path.cwd()), "Lock file (SHA-256)": snakemake.params.lock},
-        Path(snakemake.output[0]),
+        Path(snakemake.output.report),
     )

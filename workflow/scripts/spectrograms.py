@@ -14,6 +14,6 @@ with job(snakemake):
         settings["rate"],
         FeatureSettings.model_validate(settings["features"]),
         files.read_json(snakemake.input.scaling) if snakemake.input.scaling else {},
-        Path(snakemake.output[0]).parent,
+        Path(snakemake.output.manifest).parent,
         processes=snakemake.threads,
     )

@@ -1,0 +1,85 @@
+"""A study whose jobs share no folder gives what it gives here.
+
+The jobs run in pods of a pretended cluster and exchange their files through a pretended S3, both on
+this machine: what a rule reads or writes without saying so is not there for the next.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+from pathlib import Path
+
+import boto3
+import pytest
+from api import serve
+from moto.server import ThreadedMotoServer
+from workflow_runs import ESC50, TINY, configure, copy_project, snakemake
+
+BOARD = "reports/tiny/leaderboard.csv"
+
+
+@pytest.fixture
+def storage():
+    """The address of an S3 that is empty."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    with serve(tmp_path / "cluster") as found:
+        yield found
+
+
+def project(folder: Path, mirror: str, cached: list[bool]) -> Path:
+    copy_project(folder)
+    settings = {**TINY, "data.noise": [ESC50], "test_sets.test.utterances": 8}
+    configure(
+        folder, experiment="tiny", set=settings, sweep={"features.cache": cached},
+        baselines=["noisy"], download={"mirror": mirror},
+    )  # fmt: skip
+    return folder
+
+
+def through(storage: str) -> tuple[str, ...]:
+    return (
+        "--default-storage-prefix", "s3://denoise/study", "--storage-s3-endpoint-url", storage,
+        "--storage-s3-access-key", "key", "--storage-s3-secret-key", "secret",
+    )  # fmt: skip
+
+
+def test_a_study_in_pods_without_a_shared_folder_gives_the_same(
+    tmp_path, web_mirror, mlflow_server, storage, cluster, often
+):
+    pods, kubeconfig = cluster
+    cached = [True, False][: often(1, 2)]
+    here = project(tmp_path / "here", web_mirror, cached)
+    run = snakemake(here, BOARD)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+
+    there = project(tmp_path / "there", web_mirror, cached)
+    # What a pod gets of the project is what git knows.
+    for arguments in (("init", "--quiet"), ("add", "--all")):
+        subprocess.run(["git", *arguments], cwd=there, check=True)
+    environment = {"KUBECONFIG": str(kubeconfig), "MLFLOW_TRACKING_URI": mlflow_server[0]}
+    run = snakemake(
+        there, "--workflow-profile", "profiles/kubernetes", *through(storage), "--jobs", "2",
+        "--seconds-between-status-checks", "1", "all", cores=None, **environment,
+    )  # fmt: skip
+    logs = "\n".join(pods.log(name)[-1500:] for name, pod in pods.pods.items() if pod.poll())
+    assert run.returncode == 0, (run.stdout + run.stderr)[-3000:] + logs
+    assert len(pods.pods) >= 16 and not (there / "results/scores").exists()
+
+    bucket = boto3.resource(
+        "s3", endpoint_url=storage, aws_access_key_id="key", aws_secret_access_key="secret"
+    ).Bucket("denoise")
+    found = {item.key.removeprefix("study/"): item for item in bucket.objects.all()}
+    assert found[BOARD].get()["Body"].read() == (here / BOARD).read_bytes()
+    assert "reports/tiny/report.html" in found
+    asked = [spec["resources"]["requests"].get("nvidia.com/gpu") for spec in pods.specs]
+    assert asked.count("1") == 2 * len(cached)  # to train and to enhance
+    assert asked.count(None) == len(asked) - 2 * len(cached)
