@@ -167,7 +167,7 @@ STAGES: dict[str, tuple[Callable[[Path, float], Callable[[], list[Path]]], float
     "spectrograms": (caching, 1.0),
     "an epoch": (training, 0.05),
     "enhance": (enhancing, 0.05),
-    "score": (rating, 0.02),
+    "score": (rating, 0.1),
 }
 """What runs, and which share of the hours it is measured with: the slow ones with less."""
 
@@ -212,15 +212,17 @@ def fitted(hours: list[float], values: list[float]) -> tuple[float, float]:
     return float(found[0]), float(found[1])
 
 
-def costs(sizes: list[float], source: Path | None) -> dict[str, dict[float, Cost]]:
-    """The cost of every stage at every size in hours."""
-    found: dict[str, dict[float, Cost]] = {stage: {} for stage in STAGES}
+def costs(
+    stages: list[str], sizes: list[float], source: Path | None
+) -> dict[str, dict[float, Cost]]:
+    """The cost of the stages at every size in hours."""
+    found: dict[str, dict[float, Cost]] = {stage: {} for stage in stages}
     for hours in sizes:
         with tempfile.TemporaryDirectory() as folder:
             work = Path(folder)
             recordings(work, hours, source)
-            for stage, (_, share) in STAGES.items():
-                part = round(hours * share, 4)
+            for stage in stages:
+                part = round(hours * STAGES[stage][1], 4)
                 found[stage][part] = measured(stage, work, part)
                 print(f"{stage}, {part:.2f} h: {found[stage][part]}", file=sys.stderr)
     return found
@@ -255,6 +257,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=float, nargs="+", default=[1, 2, 5, 10, 15],
                         help="hours; the last is the check (default 1 2 5 10 15)")  # fmt: skip
+    parser.add_argument("--only", choices=STAGES, nargs="+", default=list(STAGES),
+                        help="these stages; those up to an epoch need the ones before")  # fmt: skip
     parser.add_argument("--speech", type=Path, help="a folder of FLAC recordings")
     parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
@@ -263,7 +267,7 @@ def main() -> None:
     if options.stage:
         alone(options.stage, options.work, options.hours)
         return
-    print(table_of(costs(options.sizes, options.speech)))
+    print(table_of(costs(options.only, options.sizes, options.speech)))
 
 
 if __name__ == "__main__":

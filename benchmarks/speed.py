@@ -381,7 +381,7 @@ def stages(options: argparse.Namespace, work: Path) -> Iterator[Stage]:
     """Those that are asked for, made when their turn comes."""
     made: dict[str, Callable[[], Stage | None]] = {
         "prepare": lambda: preparation(work, options.hours, options.speech),
-        "spectrograms": lambda: caching(work, 12_000),
+        "spectrograms": lambda: caching(work, 36_000),
         "training": lambda: epochs(work, 160),
         "trials": lambda: trials(work, 160),
         "products": products,

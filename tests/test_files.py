@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from denoise import files
@@ -124,3 +126,26 @@ def test_what_the_disk_says_while_packing_is_not_lost(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="Input/output"):
         writer.append(np.zeros(1000, np.float32))
         writer.close()
+
+
+def test_rows_are_the_dictionaries_of_a_table_in_a_fraction_of_the_memory():
+    count = 20_000
+    table = pd.DataFrame(
+        {
+            "id": [f"train-{number:07d}" for number in range(count)],
+            "kind": ["rain", "dog"] * (count // 2),
+            "gain": np.random.default_rng(0).random(count),
+            "snr_asked": np.nan,
+            "offset": np.arange(count),
+            "paired": [False, True] * (count // 2),
+        }
+    )
+    expected = table.to_dict("records")
+    tracemalloc.start()
+    rows = files.Rows(table)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(rows) == count and held < 150 * count
+    for number in (0, 7, count - 1):
+        np.testing.assert_equal(rows[number], expected[number])
+        assert list(map(type, rows[number].values())) == [str, str, float, float, int, bool]

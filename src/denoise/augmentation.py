@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
-from denoise import audio
+from denoise import audio, files
 from denoise.mixing import PEAK, load_packs, render, sources
 from denoise.settings import Settings, item_seed
 
@@ -115,7 +115,7 @@ class Mixer:
     def __init__(
         self, table: pd.DataFrame, rate: int, settings: AugmentationSettings | None = None
     ) -> None:
-        self.rows, self.rate = table.to_dict("records"), rate
+        self.rows, self.rate = files.Rows(table), rate
         self.packs = load_packs([*table["speech_source"], *table["noise_source"]])
         self.settings = settings or AugmentationSettings()
         self._levels: dict[tuple[str, int], float] = {}
@@ -126,11 +126,12 @@ class Mixer:
         With `turn`, the seed of an epoch, they are varied.
         """
         varied = turn is not None and self.settings.active
+        rows = [self.rows[number] for number in chosen]
         pairs = [
-            self._varied(self.rows[number], item_seed(turn, self.rows[number]["id"]))
+            self._varied(row, item_seed(turn, row["id"]))
             if varied
-            else render(self.rows[number], self.packs, self.rate)
-            for number in chosen
+            else render(row, self.packs, self.rate)
+            for row in rows
         ]
         return np.stack([np.stack(pair, axis=-1) for pair in pairs]).astype(np.float32)
 
@@ -200,7 +201,7 @@ class Mixer:
     def _other_noise(self, rng: Generator) -> np.ndarray:
         """The noise of any row, at any place of its recording that is not a gap."""
         for _ in range(_DRAWS):
-            other = dict(self.rows[rng.integers(len(self.rows))])
+            other = self.rows[rng.integers(len(self.rows))]
             if not other["paired"]:
                 room = other["noise_samples"] - other["samples"]
                 other["noise_offset"] = int(rng.integers(max(room, other["noise_samples"] // 2, 1)))

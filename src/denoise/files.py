@@ -179,6 +179,32 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [dict(zip(table.columns, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
+class Rows:
+    """The rows of a table as dictionaries, each made when it is asked for by its number.
+
+    A list of them would take ten times the memory.
+    """
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        self._count = len(table)
+        self._columns: dict[str, tuple[np.ndarray, list[Any] | None]] = {}
+        for name in table:
+            values, distinct = table[name].to_numpy(), None
+            if values.dtype.kind not in "biuf":
+                codes, found = pd.factorize(table[name], use_na_sentinel=False)
+                values, distinct = codes.astype(np.int32), found.tolist()
+            self._columns[name] = values, distinct
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, number: int | np.integer) -> dict[str, Any]:
+        return {
+            name: values[number].item() if distinct is None else distinct[values[number]]
+            for name, (values, distinct) in self._columns.items()
+        }
+
+
 def save_array(path: str | Path, array: np.ndarray) -> None:
     """Write one array as ``.npy``, atomically."""
     with replacing(path) as temporary, temporary.open("wb") as stream:

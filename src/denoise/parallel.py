@@ -20,7 +20,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _TRIAL_S = 0.3
-_POOL_START_S = 6.0
+_POOL_START_S = 2.5
 _BLOCK_CHUNKS = 16
 
 
