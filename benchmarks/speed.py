@@ -188,10 +188,7 @@ def epochs(work: Path, count: int) -> Stage:
         for batch in windows:
             own.train_on_batch(*batch, return_dict=True)
 
-    manifest = files.read_json(folder / "manifest.json")
-    (work / "uncached").mkdir(exist_ok=True)
-    files.write_json(work / "uncached" / "manifest.json", {**manifest, "shards": []})
-    made = open_windows(work / "uncached", settings)
+    made = open_windows(uncached_copy(work), settings)
     made.count, made.order = count, np.arange(count)
     other = compiled(UNetSettings(), settings, made, work / "uncached")
 
@@ -211,6 +208,37 @@ def epochs(work: Path, count: int) -> Stage:
         "`fit` without XLA": functools.partial(fit, bare),
         "`denoise`, from the cache": loop,
         "`denoise`, `cache: false`": uncached,
+    })  # fmt: skip
+
+
+def uncached_copy(work: Path) -> Path:
+    """The cache of `caching` as it is with ``cache: false``."""
+    manifest = files.read_json(work / "cache" / "manifest.json")
+    (work / "uncached").mkdir(exist_ok=True)
+    files.write_json(work / "uncached" / "manifest.json", {**manifest, "shards": []})
+    return work / "uncached"
+
+
+def loading(work: Path, count: int) -> Stage:
+    """Batches alone, without a network: as many windows as the fastest device could be given."""
+    if not (work / "cache").exists():
+        caching(work, count).ways["1 core"]()
+    settings = TrainingSettings(batch_size=20, threads=CORES)
+
+    def reading(folder: Path) -> Callable[[], None]:
+        windows = open_windows(folder, settings)
+        windows.count, windows.order = count, np.arange(count)
+
+        def run() -> None:
+            windows.shuffle(0)
+            for _ in windows:
+                pass
+
+        return run
+
+    return Stage("batches alone", "windows/s", count, {
+        "from the cache": reading(work / "cache"),
+        "`cache: false`": reading(uncached_copy(work)),
     })  # fmt: skip
 
 
@@ -383,6 +411,7 @@ def stages(options: argparse.Namespace, work: Path) -> Iterator[Stage]:
         "prepare": lambda: preparation(work, options.hours, options.speech),
         "spectrograms": lambda: caching(work, 36_000),
         "training": lambda: epochs(work, 160),
+        "loading": lambda: loading(work, 4000),
         "trials": lambda: trials(work, 160),
         "products": products,
         "enhancement": lambda: enhancing(120),

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import boto3
 import pytest
+import soundfile
 from api import serve
+from conftest import hiss
 from moto.server import ThreadedMotoServer
 from workflow_runs import ESC50, TINY, configure, copy_project, snakemake
 
@@ -37,7 +39,9 @@ def cluster(tmp_path):
 
 def project(folder: Path, mirror: str, cached: list[bool]) -> Path:
     copy_project(folder)
-    settings = {**TINY, "data.noise": [ESC50], "test_sets.test.utterances": 8}
+    settings = {
+        **TINY, "data.noise": [ESC50], "test_sets.test.utterances": 8, "training.devices": "all",
+    }  # fmt: skip
     configure(
         folder, experiment="tiny", set=settings, sweep={"features.cache": cached},
         baselines=["noisy"], download={"mirror": mirror},
@@ -68,6 +72,7 @@ def test_a_study_in_pods_without_a_shared_folder_gives_the_same(
     environment = {"KUBECONFIG": str(kubeconfig), "MLFLOW_TRACKING_URI": mlflow_server[0]}
     run = snakemake(
         there, "--workflow-profile", "profiles/kubernetes", *through(storage), "--jobs", "2",
+        "--resources", "gpu=3",
         "--seconds-between-status-checks", "1", "all", cores=None, **environment,
     )  # fmt: skip
     logs = "\n".join(pods.log(name)[-1500:] for name, pod in pods.pods.items() if pod.poll())
@@ -81,5 +86,22 @@ def test_a_study_in_pods_without_a_shared_folder_gives_the_same(
     assert found[BOARD].get()["Body"].read() == (here / BOARD).read_bytes()
     assert "reports/tiny/report.html" in found
     asked = [spec["resources"]["requests"].get("nvidia.com/gpu") for spec in pods.specs]
-    assert asked.count("1") == 2 * len(cached)  # to train and to enhance
+    # Trainings over all devices get all that are granted, enhancement gets one.
+    assert asked.count("3") == asked.count("1") == len(cached)
     assert asked.count(None) == len(asked) - 2 * len(cached)
+
+
+def test_what_pods_cannot_reach_is_refused_before_they_start(tmp_path):
+    folder = copy_project(tmp_path / "project")
+    recordings = tmp_path / "mine"
+    recordings.mkdir()
+    soundfile.write(recordings / "one.wav", hiss(3, 8000, 0), 8000)
+    stored = ("--default-storage-provider", "s3", *through("http://127.0.0.1:9"), "-n", "all")
+    configure(folder, set=TINY, sweep={})
+    run = snakemake(folder, *stored, MLFLOW_TRACKING_URI="")
+    assert run.returncode == 1 and "error: MLFLOW_TRACKING_URI is not set: jobs" in run.stderr
+    noise = {"corpus": "folder", "path": str(recordings)}
+    configure(folder, set={**TINY, "data.noise": [noise]}, sweep={})
+    run = snakemake(folder, *stored, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert run.returncode == 1 and "is a folder of this machine" in run.stderr
+    assert "error: folder/" in run.stderr and "s3://denoise/study" in run.stderr
