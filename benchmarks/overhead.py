@@ -36,12 +36,13 @@ def jobs(folder: Path) -> list[tuple[float, float]]:
         for path in (folder / ".snakemake" / "metadata").rglob("*")
         if path.is_file()
     ]
-    # A job has a record for each of its outputs, which end at different moments.
-    ends: dict[tuple[str, float], float] = {}
+    # A job has a record for each of its outputs, which begin and end at different moments.
+    found: dict[int, tuple[float, float]] = {}
     for record in records:
-        key = record["rule"], record["starttime"]
-        ends[key] = max(ends.get(key, 0.0), record["endtime"])
-    return [(start, end) for (_, start), end in ends.items()]
+        start, end = record["starttime"], record["endtime"]
+        known = found.get(record["job_hash"], (start, end))
+        found[record["job_hash"]] = min(known[0], start), max(known[1], end)
+    return list(found.values())
 
 
 def main() -> None:
