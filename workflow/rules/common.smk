@@ -252,7 +252,8 @@ def training_gpus(wildcards):
     if variant_of(wildcards).recipe.training.devices == "one":
         return 1
     granted = workflow.global_resources.get("gpu")
-    return max(1, granted.value) if granted else 1
+    # In a job's own Snakemake, on a node or in a pod, the value is None.
+    return max(1, granted.value or 1) if granted else 1
 
 
 def start_of(wildcards):
