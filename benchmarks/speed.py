@@ -405,6 +405,12 @@ def _workplace() -> Iterator[Path]:
         yield Path(folder)
 
 
+STAGES = (
+    "prepare", "spectrograms", "training", "loading", "trials", "products", "enhancement",
+    "scoring", "planning", "second",
+)  # fmt: skip
+
+
 def stages(options: argparse.Namespace, work: Path) -> Iterator[Stage]:
     """Those that are asked for, made when their turn comes."""
     made: dict[str, Callable[[], Stage | None]] = {
@@ -419,11 +425,10 @@ def stages(options: argparse.Namespace, work: Path) -> Iterator[Stage]:
         "planning": lambda: planning(work, 1000),
         "second": second_run,
     }
-    for name, make in made.items():
-        if not options.only or name in options.only:
-            stage = make()
-            if stage is not None:
-                yield stage
+    for name in options.only or STAGES:
+        stage = made[name]()
+        if stage is not None:
+            yield stage
 
 
 _MARKS = ("<!-- measured: begin -->", "<!-- measured: end -->")
@@ -440,7 +445,8 @@ def main() -> None:
     """Measure stage after stage and print their table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="of each stage (default 5)")
-    parser.add_argument("--only", nargs="+", metavar="STAGE", help="prepare, spectrograms, …")
+    parser.add_argument("--only", nargs="+", metavar="STAGE", choices=STAGES,
+                        help="of " + ", ".join(STAGES))  # fmt: skip
     parser.add_argument("--hours", type=float, default=20, help="of audio to prepare (default 20)")
     parser.add_argument("--speech", type=Path, help="a folder of FLAC recordings to prepare")
     parser.add_argument("--write", type=Path, metavar="FILE", help="a document with marks for it")

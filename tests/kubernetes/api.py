@@ -23,6 +23,7 @@ from urllib.parse import parse_qs, urlparse
 import yaml
 
 _WORKDIR = "/workdir"
+_GPU = "nvidia.com/gpu"
 
 
 class Cluster:
@@ -43,6 +44,10 @@ class Cluster:
         name, spec = body["metadata"]["name"], body["spec"]["template"]["spec"]
         (container,) = spec["containers"]
         self.specs.append(container)
+        asked = container["resources"]
+        gpus = asked["requests"].get(_GPU)
+        if gpus is not None and asked.get("limits", {}).get(_GPU) != gpus:
+            raise ValueError("a cluster would refuse GPUs that are asked for without a limit")
         workdir = self.folder / "pods" / name
         workdir.mkdir(parents=True)
         environment = {

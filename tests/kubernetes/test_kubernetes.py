@@ -98,6 +98,8 @@ def test_what_pods_cannot_reach_is_refused_before_they_start(tmp_path):
     soundfile.write(recordings / "one.wav", hiss(3, 8000, 0), 8000)
     stored = ("--default-storage-provider", "s3", *through("http://127.0.0.1:9"), "-n", "all")
     configure(folder, set=TINY, sweep={})
+    run = snakemake(folder, "--default-storage-provider", "s3", "-n", "all")
+    assert run.returncode == 1 and "error: a storage needs a place in it" in run.stderr
     run = snakemake(folder, *stored, MLFLOW_TRACKING_URI="")
     assert run.returncode == 1 and "error: MLFLOW_TRACKING_URI is not set: jobs" in run.stderr
     noise = {"corpus": "folder", "path": str(recordings)}

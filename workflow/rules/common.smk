@@ -46,6 +46,10 @@ REPORT = f"reports/{EXPERIMENT}"
 STORAGE = workflow.storage_registry.default_storage_provider
 if STORAGE:
     prefix = workflow.storage_settings.default_storage_prefix
+    if not prefix:
+        sys.exit(
+            "error: a storage needs a place in it: --default-storage-prefix s3://BUCKET/STUDY"
+        )
     config["copies"] = str(STORAGE.object(f"{prefix}/results").local_path().parent)
     for name, stage in PLAN.indexes.items():
         if stage.settings["corpus"] == "folder":
@@ -59,7 +63,13 @@ if STORAGE:
             "error: MLFLOW_TRACKING_URI is not set: jobs that share no folder need an MLflow "
             "server to record their runs, see docs/cluster.md"
         )
-    workflow.register_envvars("MLFLOW_TRACKING_URI")
+    workflow.register_envvars(
+        *(
+            f"MLFLOW_TRACKING_{name}"
+            for name in ("URI", "USERNAME", "PASSWORD", "TOKEN")
+            if f"MLFLOW_TRACKING_{name}" in os.environ
+        )
+    )
 
 forget_incomplete(Path("results/tracking") / EXPERIMENT)
 keep_marker(Path("results/mlflow/store.json"), Path("results/models"))
