@@ -43,7 +43,7 @@ from denoise.preparation import prepare
 from denoise.selection import AudioSettings, SelectionSettings
 from denoise.splits import SplitSettings, split
 from denoise.training import TrainingSettings, compiled
-from denoise.windows import open_windows
+from denoise.windows import Windows, open_windows
 
 ROOT = Path(__file__).parents[1]
 CORES = os.cpu_count() or 1
@@ -157,14 +157,34 @@ def caching(work: Path, count: int) -> Stage:
     })  # fmt: skip
 
 
+def cached(work: Path, count: int) -> Path:
+    """The cache of `caching`, made if it is not there, of at least `count` windows."""
+    if not (work / "cache").exists():
+        caching(work, count).ways["1 core"]()
+    return work / "cache"
+
+
+def uncached_copy(work: Path) -> Path:
+    """That cache as it is with ``cache: false``."""
+    manifest = files.read_json(work / "cache" / "manifest.json")
+    (work / "uncached").mkdir(exist_ok=True)
+    files.write_json(work / "uncached" / "manifest.json", {**manifest, "shards": []})
+    return work / "uncached"
+
+
+def some_windows(folder: Path, settings: TrainingSettings, count: int) -> Windows:
+    """The first `count` windows of a cache."""
+    windows = open_windows(folder, settings)
+    windows.count, windows.order = count, np.arange(count)
+    return windows
+
+
 def epochs(work: Path, count: int) -> Stage:
     """An epoch of the published U-Net; needs the cache of `caching`."""
     import keras
 
     settings = TrainingSettings(batch_size=20, threads=CORES)
-    folder = work / "cache"
-    if not folder.exists():
-        caching(work, count).ways["1 core"]()
+    folder = cached(work, count)
     inputs, targets = (
         np.concatenate(
             [files.load_array(path) for path in sorted(folder.glob(f"shards/{side}-*.npy"))]
@@ -178,8 +198,7 @@ def epochs(work: Path, count: int) -> Stage:
     plain, bare = network(), network()
     training.compile_model(plain)
     bare.compile("adam", "huber", metrics=["mae"], jit_compile=False)
-    windows = open_windows(folder, settings)
-    windows.count, windows.order = count, np.arange(count)
+    windows = some_windows(folder, settings, count)
     own = compiled(UNetSettings(), settings, windows, folder)
     keras.utils.set_random_seed(0)
 
@@ -188,8 +207,7 @@ def epochs(work: Path, count: int) -> Stage:
         for batch in windows:
             own.train_on_batch(*batch, return_dict=True)
 
-    made = open_windows(uncached_copy(work), settings)
-    made.count, made.order = count, np.arange(count)
+    made = some_windows(uncached_copy(work), settings, count)
     other = compiled(UNetSettings(), settings, made, work / "uncached")
 
     def uncached() -> None:
@@ -211,23 +229,13 @@ def epochs(work: Path, count: int) -> Stage:
     })  # fmt: skip
 
 
-def uncached_copy(work: Path) -> Path:
-    """The cache of `caching` as it is with ``cache: false``."""
-    manifest = files.read_json(work / "cache" / "manifest.json")
-    (work / "uncached").mkdir(exist_ok=True)
-    files.write_json(work / "uncached" / "manifest.json", {**manifest, "shards": []})
-    return work / "uncached"
-
-
 def loading(work: Path, count: int) -> Stage:
     """Batches alone, without a network: as many windows as the fastest device could be given."""
-    if not (work / "cache").exists():
-        caching(work, count).ways["1 core"]()
+    cached(work, count)
     settings = TrainingSettings(batch_size=20, threads=CORES)
 
     def reading(folder: Path) -> Callable[[], None]:
-        windows = open_windows(folder, settings)
-        windows.count, windows.order = count, np.arange(count)
+        windows = some_windows(folder, settings, count)
 
         def run() -> None:
             windows.shuffle(0)
@@ -244,14 +252,11 @@ def loading(work: Path, count: int) -> Stage:
 
 def trials(work: Path, count: int) -> Stage:
     """The same epoch with other settings than the usual ones."""
-    folder = work / "cache"
-    if not folder.exists():
-        caching(work, count).ways["1 core"]()
+    folder = cached(work, count)
 
     def epoch(**changes: Any) -> Callable[[], None]:
         settings = TrainingSettings(**{"batch_size": 20, "threads": CORES, **changes})
-        windows = open_windows(folder, settings)
-        windows.count, windows.order = count, np.arange(count)
+        windows = some_windows(folder, settings, count)
         model = compiled(UNetSettings(), settings, windows, folder)
 
         def run() -> None:
@@ -405,28 +410,25 @@ def _workplace() -> Iterator[Path]:
         yield Path(folder)
 
 
-STAGES = (
-    "prepare", "spectrograms", "training", "loading", "trials", "products", "enhancement",
-    "scoring", "planning", "second",
-)  # fmt: skip
+STAGES: dict[str, Callable[[argparse.Namespace, Path], Stage | None]] = {
+    "prepare": lambda options, work: preparation(work, options.hours, options.speech),
+    "spectrograms": lambda options, work: caching(work, 36_000),
+    "training": lambda options, work: epochs(work, 160),
+    "loading": lambda options, work: loading(work, 4000),
+    "trials": lambda options, work: trials(work, 160),
+    "products": lambda options, work: products(),
+    "enhancement": lambda options, work: enhancing(120),
+    "scoring": lambda options, work: scores(work, 200),
+    "planning": lambda options, work: planning(work, 1000),
+    "second": lambda options, work: second_run(),
+}
+"""By name, how each is made with the options in a folder of its own; None if it cannot be."""
 
 
 def stages(options: argparse.Namespace, work: Path) -> Iterator[Stage]:
     """Those that are asked for, made when their turn comes."""
-    made: dict[str, Callable[[], Stage | None]] = {
-        "prepare": lambda: preparation(work, options.hours, options.speech),
-        "spectrograms": lambda: caching(work, 36_000),
-        "training": lambda: epochs(work, 160),
-        "loading": lambda: loading(work, 4000),
-        "trials": lambda: trials(work, 160),
-        "products": products,
-        "enhancement": lambda: enhancing(120),
-        "scoring": lambda: scores(work, 200),
-        "planning": lambda: planning(work, 1000),
-        "second": second_run,
-    }
     for name in options.only or STAGES:
-        stage = made[name]()
+        stage = STAGES[name](options, work)
         if stage is not None:
             yield stage
 

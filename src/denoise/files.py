@@ -182,7 +182,17 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
 class Rows:
     """The rows of a table as dictionaries, each made when it is asked for by its number.
 
-    A list of them would take ten times the memory.
+    A list of them would take ten times the memory.  ``rows[number]`` maps the names of the columns
+    to str, float, int or bool, as ``table.to_dict("records")[number]`` does.
+
+    Parameters
+    ----------
+    table : pd.DataFrame [shape=(rows, columns)]
+
+    Raises
+    ------
+    IndexError
+        For a number that no row has.
     """
 
     def __init__(self, table: pd.DataFrame) -> None:

@@ -123,10 +123,15 @@ def serve(folder: Path) -> Iterator[tuple[Cluster, Path]]:
             url = urlparse(self.path)
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length)) if length else None
-            found = cluster.answer(self.command, url.path, parse_qs(url.query), body)
-            missing = {"kind": "Status", "code": 404, "reason": "NotFound"}
-            text = found if isinstance(found, str) else json.dumps(found or missing)
-            self.send_response(404 if found is None else 200)
+            code = 200
+            try:
+                found = cluster.answer(self.command, url.path, parse_qs(url.query), body)
+            except ValueError as error:
+                code, found = 422, {"kind": "Status", "code": 422, "message": str(error)}
+            if found is None:
+                code, found = 404, {"kind": "Status", "code": 404, "reason": "NotFound"}
+            text = found if isinstance(found, str) else json.dumps(found)
+            self.send_response(code)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(text.encode())))
             self.end_headers()

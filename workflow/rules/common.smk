@@ -3,12 +3,11 @@ import os
 import sys
 from pathlib import Path
 
-from denoise import baselines, corpora
+from denoise import baselines, corpora, losses
 from denoise.config import archives_of, make_plan, typed
 from denoise.enhancement import EnhancementSettings
 from denoise.errors import UserError, unknown
 from denoise.jobs import begin_workflow, make_importable
-from denoise.losses import heard
 from denoise.provenance import code_digest, lock_digest
 from denoise.settings import canonical_json
 from denoise.tracking import forget_incomplete, keep_marker
@@ -189,28 +188,28 @@ def packs_of(splits):
     return represented(f"results/audio/{name}/audio.npy" for name in names)
 
 
+def sources_of(stage):
+    """The split tables that mixtures are drawn from, and the audio that these point into."""
+    return {
+        "splits": [f"results/splits/{name}.csv" for name in stage.upstream],
+        "packs": packs_of(stage.upstream),
+    }
+
+
 def mixture_params(wildcards):
     return PLAN.mixtures[wildcards.mixture].params
 
 
-def splits_of_mixture(wildcards):
-    names = PLAN.mixtures[wildcards.mixture].upstream
-    return {
-        "splits": [f"results/splits/{name}.csv" for name in names],
-        "packs": packs_of(names),
-    }
+def sources_of_mixture(wildcards):
+    return sources_of(PLAN.mixtures[wildcards.mixture])
 
 
 def test_set_params(wildcards):
     return PLAN.test_sets[wildcards.test_id].params
 
 
-def splits_of_test_set(wildcards):
-    names = PLAN.test_sets[wildcards.test_id].upstream
-    return {
-        "splits": [f"results/splits/{name}.csv" for name in names],
-        "packs": packs_of(names),
-    }
+def sources_of_test_set(wildcards):
+    return sources_of(PLAN.test_sets[wildcards.test_id])
 
 
 def spectrogram_params(wildcards):
@@ -288,7 +287,7 @@ def windows_of(wildcards):
     """What a training reads of its windows: their spectrograms, or what they are mixed from."""
     variant = variant_of(wildcards)
     recipe, stage = variant.recipe, PLAN.spectrograms[variant.spectrograms]
-    if recipe.features.cache and not heard(recipe.training.loss):
+    if recipe.features.cache and not losses.heard(recipe.training.loss):
         return represented(
             f"results/spectrograms/{stage.name}/{part}/shards"
             for part in ("train", "validation")
@@ -371,8 +370,8 @@ def model_files(name):
     ]
 
 
-def heard_files():
-    """The audio and tables that examples in the report and the tracking are cut from."""
+def example_files():
+    """The audio and tables that the examples in the report are cut from."""
     sets = [files_of_test_set(name) for name in PLAN.test_set_names]
     mixtures = dict.fromkeys(
         PLAN.spectrograms[variant.spectrograms].upstream[0]

@@ -3,7 +3,7 @@
 
 rule mix:
     input:
-        unpack(splits_of_mixture),
+        unpack(sources_of_mixture),
     output:
         train="results/mixtures/{mixture}/train.csv",
         validation="results/mixtures/{mixture}/validation.csv",
@@ -25,7 +25,7 @@ rule mix:
 
 rule test_set:
     input:
-        unpack(splits_of_test_set),
+        unpack(sources_of_test_set),
     output:
         mixtures="results/test_sets/{test_id}/mixtures.csv",
         noisy="results/test_sets/{test_id}/noisy.npy",

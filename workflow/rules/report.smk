@@ -35,7 +35,7 @@ rule write_report:
         scores=score_files(),
         cards=model_files("card.json"),
         histories=model_files("history.csv"),
-        heard=heard_files(),
+        examples=example_files(),
         leaderboard=f"{REPORT}/leaderboard.csv",
         pairwise=f"{REPORT}/pairwise.csv",
     output:
