@@ -76,6 +76,15 @@ def test_the_processes_of_a_pool_end_with_their_owner(tmp_path):
         assert not any(map(files.runs, workers))
 
 
+def test_a_process_whose_owner_is_gone_before_it_starts_ends():
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    late = (
+        f"import time; from denoise.parallel import end_with; end_with({gone.pid}); time.sleep(60)"
+    )
+    assert subprocess.run([sys.executable, "-c", late], timeout=50).returncode == 1
+
+
 @pytest.fixture
 def two_gpus(monkeypatch):
     monkeypatch.setattr(devices, "gpu_count", lambda: 2)

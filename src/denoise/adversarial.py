@@ -11,6 +11,7 @@ fallen are not kept.
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -20,7 +21,7 @@ import numpy as np
 from pydantic import Field
 
 from denoise.differentiable import magnitude, stft
-from denoise.parallel import end_with_parent
+from denoise.parallel import end_with
 from denoise.quality import Undefined, pesq, si_sdr
 from denoise.settings import Settings
 
@@ -167,7 +168,8 @@ class Adversary:
             self._pool = ProcessPoolExecutor(
                 self.settings.processes,
                 mp_context=multiprocessing.get_context("spawn"),
-                initializer=end_with_parent,
+                initializer=end_with,
+                initargs=(os.getpid(),),
             )
         return self._pool
 

@@ -112,7 +112,10 @@ def _by_processes(
     consumed more slowly would pile up in memory."""
     with (
         joblib.parallel_config(
-            backend="loky", inner_max_num_threads=1, initializer=end_with_parent
+            backend="loky",
+            inner_max_num_threads=1,
+            initializer=end_with,
+            initargs=(os.getpid(),),
         ),
         joblib.Parallel(workers, return_as="generator", batch_size=chunk, max_nbytes=None) as pool,
     ):
@@ -120,12 +123,13 @@ def _by_processes(
             yield from pool(joblib.delayed(function)(item) for item in block)
 
 
-def end_with_parent() -> None:
-    """End this process soon after the one that started it: the start of every process of a pool.
+def end_with(parent: int) -> None:
+    """End this process soon after its `parent`: the start of every process of a pool.
 
-    The processes of a pool whose owner was killed would wait for work that nobody gives out.
+    The processes of a pool whose owner was killed would wait for work that nobody gives out.  The
+    owner names itself, as it may be gone before its process can ask who that was.
     """
-    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
 
 def _watch(parent: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 import multiprocessing
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from denoise import files, losses
 from denoise.augmentation import AugmentationSettings, Mixer
 from denoise.features import Features, FeatureSettings
-from denoise.parallel import ahead, end_with_parent
+from denoise.parallel import ahead, end_with
 from denoise.spectrogram import stft
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ class HeardWindows(Windows):
                 self.processes,
                 mp_context=multiprocessing.get_context("spawn"),
                 initializer=_start_loader,
-                initargs=(self._make,),
+                initargs=(os.getpid(), self._make),
             )
         jobs = ((self.chosen(number), self.turn) for number in range(first, len(self)))
         for waves in ahead(self._pool, _load, jobs, 2 * self.processes):
@@ -201,8 +202,8 @@ _loader: list[Mixer] = []
 """What renders windows in a process of its own."""
 
 
-def _start_loader(make: Callable[[], Mixer]) -> None:
-    end_with_parent()
+def _start_loader(parent: int, make: Callable[[], Mixer]) -> None:
+    end_with(parent)
     _loader[:] = [make()]
 
 
