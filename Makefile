@@ -14,7 +14,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help install run test test-faults bench microphone audit lint format ui lock docs clean
+.PHONY: help install run test test-faults test-ui bench microphone audit lint format ui lock docs clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,9 @@ test: install ## Check style and types, and run all tests
 
 test-faults: install ## Try every fault of docs/reliability.md as often as it promises
 	@$(BIN)/python -m pytest --full tests/faults
+
+test-ui: install ## Try the report and the other pages in a browser (needs Debian's chromium)
+	@$(BIN)/python -m pytest tests/ui
 
 bench: install ## Measure every stage beside the obvious way, into docs/performance.md (half an hour)
 	@$(BIN)/python benchmarks/speed.py --write docs/performance.md

@@ -34,6 +34,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="try every fault as often as promised")
+    parser.addoption("--study", help="keep the study of tests/ui here, to repeat them at once")
 
 
 @pytest.fixture

@@ -276,3 +276,32 @@ def test_failed_utterances_are_counted_and_not_averaged():
     assert board.loc["v", "si_sdr"] == 3.0 and board.loc["v", "n_failed"] == 1
     assert board.loc["noisy", "kind"] == "baseline" and board.loc["v", "kind"] == "variant"
     assert set(board["split"]) == {"validation"}
+
+
+def conditions() -> pd.DataFrame:
+    """Four utterances of two speakers: the method gains 1 to 4 dB."""
+    rows = [(f"u{k}", method, f"s{k % 2}", 5.0 * (k // 2), k + gain)
+            for k in range(4) for method, gain in (("noisy", 0.0), ("m", k + 1.0))]  # fmt: skip
+    names = ["id", "method", "speaker", "snr_asked", "si_sdr"]
+    return pd.DataFrame(rows, columns=names).assign(snr_in=1.0)
+
+
+def test_means_by_condition_are_over_its_utterances():
+    table = conditions()
+    snrs = comparison.snr_condition(table)
+    found = comparison.by_condition(table, "si_sdr", snrs).set_index(["method", "condition"])
+    assert found.loc[("m", 0.0), "mean"] == 2.0 and found.loc[("noisy", 5.0), "mean"] == 2.5
+    gains = comparison.by_condition(table, "si_sdr", snrs, gain=True).set_index("condition")
+    assert list(gains["mean"]) == [1.5, 3.5] and list(gains["n"]) == [2, 2]
+    # With two speakers, of whom a resampling may draw one alone, these are the ends.
+    assert list(gains["low"]) == [1, 3] and list(gains["high"]) == [2, 4]
+    table.loc[(table["id"] == "u0") & (table["method"] == "m"), "si_sdr"] = np.nan
+    gains = comparison.by_condition(table, "si_sdr", snrs, gain=True).set_index("condition")
+    assert gains.loc[0.0, "mean"] == 2.0 and gains.loc[0.0, "n"] == 1
+
+
+def test_a_range_of_snrs_is_told_in_bins_of_5_db():
+    table = conditions().assign(snr_asked=np.nan)
+    table["snr_in"] = table["id"].map({"u0": -0.1, "u1": 0.0, "u2": 4.9, "u3": np.inf})
+    found = comparison.snr_condition(table)
+    assert found.to_dict() == {"u0": -2.5, "u1": 2.5, "u2": 2.5}

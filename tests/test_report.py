@@ -2,46 +2,159 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 
-from denoise import report
-from denoise.report import figures
+from denoise import files, report
+from denoise.report import figures, listening
+
+
+def answer(board: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, object]:
+    costs = {"minutes": 3.0, "parameters": 1000.0, "rtf": 0.02}
+    return report._answer(board.assign(**costs), pairs, {"test_sets": {"test": "stage"}})
 
 
 @pytest.mark.parametrize(
-    ("p_value", "low", "said"),
+    ("p_value", "low", "said", "headline"),
     [
-        (0.01, 0.2, "0.50 dB, which is significant (95 % interval 0.20 to 0.80 dB"),
-        (0.26, 0.2, "0.50 dB, which is not certain, as the interval over speakers and the test"),
-        (0.01, -0.1, "0.50 dB, which is not certain, as the interval over speakers and the test"),
-        (0.26, -0.1, "0.50 dB, which is not significant (95 % interval -0.10 to 0.80 dB"),
+        (0.01, 0.2, "0.50 dB, which is significant (95 % interval 0.20 to 0.80 dB", "better wins"),
+        (0.26, 0.2, "0.50 dB, which is not certain, as the interval over speakers and the test",
+         "better leads, but not significantly"),
+        (0.01, -0.1, "0.50 dB, which is not certain, as the interval over speakers and the test",
+         "better leads, but not significantly"),
+        (0.26, -0.1, "0.50 dB, which is not significant (95 % interval -0.10 to 0.80 dB",
+         "better leads, but not significantly"),
     ],
-)
-def test_a_lead_is_significant_only_if_interval_and_test_agree(p_value, low, said):
+)  # fmt: skip
+def test_a_lead_is_significant_only_if_interval_and_test_agree(p_value, low, said, headline):
     board = pd.DataFrame(
         [("noisy", "baseline", 1.0), ("worse", "variant", 5.0), ("better", "variant", 5.5)],
         columns=["variant", "kind", "si_sdr"],
-    ).assign(test_set="test", pesq_nb=2.0, pesq_wb=float("nan"))
+    ).assign(test_set="test", pesq_nb=2.0, pesq_wb=float("nan"), stoi=0.9)
     pair = {"test_set": "test", "metric": "si_sdr", "first": "worse", "second": "better",
             "difference": -0.5, "ci_low": -0.8, "ci_high": -low, "p_holm": p_value}  # fmt: skip
-    text = report._verdict(board, pd.DataFrame([pair]), "test")
-    assert text.startswith("better has the highest SI-SDR, 5.5 dB (+4.5 dB over the noisy input)")
-    assert said in text
-    board.loc[len(board)] = ["louder", "baseline", 7.0, "test", 2.0, float("nan")]
-    text = report._verdict(board, pd.DataFrame([pair]), "test")
-    assert "the highest SI-SDR of the variants" in text and "louder has more, 7.0 dB" in text
+    found = answer(board, pd.DataFrame([pair]))
+    assert found["verdict"].startswith(
+        "better has the highest SI-SDR, 5.5 dB (+4.5 dB over the noisy input)"
+    )
+    assert said in found["verdict"] and found["headline"] == headline
+    facts = {name: value for name, value, _ in found["facts"]}
+    assert facts["Lead over worse"] == "+0.50 dB" and facts["Training"] == "3.0 min"
+    assert facts["Use"] == "0.020 RTF"
+    board.loc[len(board)] = ["louder", "baseline", 7.0, "test", 2.0, float("nan"), 0.9]
+    found = answer(board, pd.DataFrame([pair]))
+    assert "the highest SI-SDR of the variants" in found["verdict"]
+    assert "louder has more, 7.0 dB" in found["verdict"]
+    assert found["headline"].endswith("but the baseline louder is better")
+
+
+def gains(**methods: list[float]) -> pd.DataFrame:
+    """Utterances u00, u01, … with an SI-SDR of 0 dB before, and these after."""
+    count = len(next(iter(methods.values())))
+    rows = [(f"u{k:02d}", method, values[k]) for k in range(count)
+            for method, values in {"noisy": [0.0] * count, **methods}.items()]  # fmt: skip
+    return pd.DataFrame(rows, columns=["id", "method", "si_sdr"])
 
 
 @pytest.mark.parametrize("count", [3, 4, 5])
 def test_the_best_the_median_and_the_worst_are_always_played(count):
-    rows = [(f"u{k:02d}", method, gain) for k in range(11) for method, gain in
-            (("noisy", 0.0), ("v", float(k)))]  # fmt: skip
-    table = pd.DataFrame(rows, columns=["id", "method", "si_sdr"])
-    chosen = {label.split(" ")[0]: name for label, name in
-              report.example_ids(table, "v", count).items()}  # fmt: skip
-    assert (chosen["best"], chosen["median"], chosen["worst"]) == ("u10", "u05", "u00")
+    chosen = listening.chosen(gains(v=list(map(float, range(11)))), ["v"], count)
+    first = {reasons[0].split(" ")[0]: name for name, reasons in chosen.items()}
+    assert (first["best"], first["median"], first["worst"]) == ("u10", "u05", "u00")
+    assert len(chosen) == count
+
+
+def test_of_other_variants_the_worst_is_played_once():
+    table = gains(a=[1, 2, 3, 4, 5], b=[5, 4, 3, 2, 1], c=[0, 9, 9, 9, 9])
+    chosen = listening.chosen(table, ["a", "b", "c"], 3)
+    assert list(chosen) == ["u00", "u02", "u04"]
+    assert chosen["u00"] == ["worst of a (+1.0 dB SI-SDR)", "worst of c (+0.0 dB SI-SDR)"]
+    assert chosen["u04"] == ["best of a (+5.0 dB SI-SDR)", "worst of b (+1.0 dB SI-SDR)"]
+
+
+def test_signals_are_played_with_their_speech_at_one_level():
+    rng = np.random.default_rng(0)
+    clean, noise = rng.normal(0, 0.05, (2, 20_000))
+    noise -= clean * (clean @ noise) / (clean @ clean)
+    waves = {"noisy": clean + 3 * noise, "quiet": 0.5 * clean, "clean": clean}
+    levelled = listening.same_level(waves)
+    for wave in levelled.values():
+        gain = (wave @ levelled["clean"]) / (levelled["clean"] @ levelled["clean"])
+        assert gain == pytest.approx(1, abs=1e-5)
+    assert np.abs(levelled["noisy"]).max() <= 0.991
+    # All by one factor: one that clips makes the others quieter too.
+    loud = listening.same_level({"noisy": clean * 40, "clean": clean * 40})
+    assert np.abs(loud["clean"]).max() == pytest.approx(0.99, abs=1e-4)
+    nothing = listening.same_level({"silent": np.zeros(100), "clean": np.ones(100) * 0.1})
+    assert not nothing["silent"].any()
+
+
+def test_what_is_wrong_with_an_output_is_told_by_what_it_is_made_of():
+    rng = np.random.default_rng(1)
+    # Orthogonal and of one power, so that every ratio is that of the factors.
+    clean, noise, other = np.linalg.qr(rng.normal(0, 1, (5_000, 3)))[0].T
+    noisy = clean + noise
+    assert listening.faults(clean, noisy, clean + 0.5 * noise).startswith(
+        "mostly residual noise (SIR 6.0 dB"
+    )
+    assert "artefacts and lost speech (SAR 6.0 dB" in listening.faults(
+        clean, noisy, clean + 0.5 * other
+    )
+    assert listening.faults(clean, noisy, 0.25 * clean + 0.1 * noise).startswith(
+        "speech attenuated by 12 dB, mostly residual noise (SIR 8.0 dB"
+    )
+    assert listening.faults(clean, noisy, np.zeros(5_000)) == "silence"
+
+
+def test_audio_that_is_too_much_without_loss_is_compressed_and_then_left_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(2)
+    folder = tmp_path / "stage"
+    folder.mkdir()
+    for name in ("noisy", "clean"):
+        np.save(folder / f"{name}.npy", rng.normal(0, 0.1, 32_000).astype(np.float32))
+    files.write_json(folder / "manifest.json", {"rate": 8000})
+    about = {"samples": 16_000, "speaker": "s", "kind": "rain", "snr": 0.0}
+    table = pd.DataFrame([{"id": f"u{k}", "offset": 16_000 * k, **about} for k in range(2)])
+    files.write_table(folder / "mixtures.csv", table)
+    sound = listening.TestAudio("test", folder, {})
+    both = {"u0": ["worst"], "u1": ["best"]}
+    for budget, count, kind in ((10**6, 2, "flac"), (60_000, 2, "mpeg"), (100, 1, "mpeg")):
+        shown, lossless = listening.players(sound, [], both, budget)
+        assert [one["id"] for one in shown] == ["u0", "u1"][:count]
+        assert lossless is (kind == "flac")
+        for one in shown:
+            for source in one["signals"]["sources"]:
+                assert source["uri"].startswith(f"data:audio/{kind};base64,")
+    content = base64.b64decode(shown[0]["signals"]["sources"][0]["uri"].split(",")[1])
+    heard, rate = soundfile.read(io.BytesIO(content))
+    assert rate == 8000 and len(heard) == 16_000
+
+
+def test_text_cannot_end_the_script_that_it_stands_in():
+    text = report.embedded_json({"name": "</script><b>"})
+    assert "<" not in text and json.loads(text) == {"name": "</script><b>"}
+
+
+def test_figures_take_the_colours_of_the_page_and_name_their_series():
+    figure = figures.metric_by_snr(
+        pd.DataFrame({"method": ["a", "a"], "condition": [0, 5], "mean": [1, 2], "low": [0, 1],
+                      "high": [2, 3]}), "si_sdr", figures.styles(["a"]),
+    )  # fmt: skip
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg")
+    svg = report._inline(buffer.getvalue(), 'about "this"')
+    assert svg.startswith('<svg role="img" aria-label="about &#34;this&#34;"')
+    assert svg.count('data-series="0"') == 2
+    assert figures.INK not in svg and "currentColor" in svg and "var(--line)" in svg
+    assert not re.search(r'id="(?:figure|axes|patch|text|line2d)_', svg)
 
 
 def history(variant: str, loss: str, **columns: list[float]) -> pd.DataFrame:
@@ -49,16 +162,15 @@ def history(variant: str, loss: str, **columns: list[float]) -> pd.DataFrame:
     return table.assign(variant=variant, seed=0, loss_name=loss)
 
 
-def test_losses_that_cannot_be_compared_have_a_row_of_curves_each():
+def test_losses_that_cannot_be_compared_have_curves_of_their_own():
     histories = [history("a", "mse", val_mae=[3, 2]), history("b", "bce"), history("c", "mse")]
-    figure = figures.learning_curves(pd.concat(histories, ignore_index=True))
-    labels = [axis.get_ylabel() for axis in figure.axes if axis.get_visible()]
-    assert labels == ["training mse", "validation mse", "training bce", "validation bce",
-                      "validation mae"]  # fmt: skip
-    drawn = [
-        sum(np.isfinite(line.get_ydata()).any() for line in axis.lines) for axis in figure.axes
-    ]
-    assert drawn[:5] == [2, 2, 1, 1, 1]
+    curves = figures.learning_curves(pd.concat(histories), figures.styles(["a", "b", "c"]))
+    assert {name: len(figure.axes[0].lines) for name, figure in curves.items()} == {
+        "training mse": 2, "validation mse": 2, "training bce": 1, "validation bce": 1,
+        "validation mae": 1,
+    }  # fmt: skip
+    (line,) = curves["validation bce"].axes[0].lines
+    np.testing.assert_array_equal(line.get_xydata(), [[1, 2.5], [2, 1.5]])
 
 
 def test_the_loss_without_penalties_is_that_of_the_best_epoch():

@@ -108,6 +108,61 @@ def pairwise(scores: pd.DataFrame, metrics: tuple[str, ...]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def by_condition(
+    utterances: pd.DataFrame, metric: str, condition: pd.Series, *, gain: bool = False
+) -> pd.DataFrame:
+    """Means of a metric with 95 % intervals (bootstrap over speakers) for each condition.
+
+    Parameters
+    ----------
+    utterances
+        A table as of `by_utterance`, of one test set.
+    condition
+        Utterance → condition, as its index and values; utterances without one are left out.
+    gain
+        Take the difference to the unprocessed input of the same utterance.
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns ``method``, ``condition``, ``mean``, ``low``, ``high``, ``n``.
+    """
+    wide = utterances.pivot_table(index="id", columns="method", values=metric, sort=False)
+    if gain and not wide.empty:
+        wide = wide.sub(wide["noisy"], axis=0).drop(columns="noisy")
+    speakers = utterances.groupby("id")["speaker"].first()
+    rows: list[dict[str, object]] = []
+    for value, part in wide.groupby(condition.reindex(wide.index), sort=True):
+        clusters = speakers.reindex(part.index).to_numpy()
+        for method in wide.columns:
+            values = part[method].to_numpy()
+            if np.isfinite(values).any():
+                estimate = cluster_bootstrap(values, clusters)
+                rows.append(
+                    {
+                        "method": method,
+                        "condition": value,
+                        "mean": estimate.mean,
+                        "low": estimate.low,
+                        "high": estimate.high,
+                        "n": int(np.isfinite(values).sum()),
+                    }
+                )
+    return pd.DataFrame(rows, columns=["method", "condition", "mean", "low", "high", "n"])
+
+
+def snr_condition(utterances: pd.DataFrame) -> pd.Series:
+    """The input SNR in dB of each utterance: as asked, or of a range the middle of a bin of 5."""
+    first = utterances.groupby("id", sort=False)[["snr_asked", "snr_in"]].first()
+    asked = first["snr_asked"]
+    if asked.nunique() <= 12 and asked.notna().all():
+        return asked
+    realised = first["snr_in"][np.isfinite(first["snr_in"])]
+    edges = np.arange(-10, 31, 5)
+    bins = np.clip(np.digitize(realised, edges) - 1, 0, len(edges) - 2)
+    return pd.Series(edges[bins] + 2.5, realised.index)
+
+
 def main_effects(
     scores: pd.DataFrame, settings: dict[str, dict[str, str]], metrics: list[str]
 ) -> pd.DataFrame:

@@ -6,6 +6,7 @@ bootstrap; Field & Welsh, JRSS B 69(3), 2007).
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,12 +41,17 @@ def cluster_bootstrap(values: np.ndarray, clusters: np.ndarray, seed: int = 0) -
     if owner.max() == 0:
         owner = np.arange(len(values))
     sums, counts = np.bincount(owner, values), np.bincount(owner)
-    rng = np.random.default_rng(seed)
-    # How often each cluster is drawn in each replicate.
-    draws = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=_REPLICATES)
+    draws = _draws(len(sums), seed)
     means = (draws @ sums) / (draws @ counts)
     low, high = np.percentile(means, [2.5, 97.5])
     return Estimate(float(values.mean()), float(low), float(high))
+
+
+@functools.lru_cache(maxsize=4)
+def _draws(clusters: int, seed: int) -> np.ndarray:
+    """How often each cluster is drawn in each replicate [shape=(replicates, clusters)]."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=_REPLICATES)
 
 
 @dataclass(frozen=True)

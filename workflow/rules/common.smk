@@ -370,6 +370,23 @@ def model_files(name):
     ]
 
 
+def heard_methods():
+    """Every method that can be heard in the report, and the seed whose output that is."""
+    others = [*PLAN.experiment.baselines, *PLAN.models]
+    return {**dict.fromkeys(PLAN.variants, SEEDS[0]), **dict.fromkeys(others, 0)}
+
+
+def speed_files():
+    """How fast every network enhanced the test sets."""
+    runs = [(name, seed) for name in PLAN.variants for seed in SEEDS]
+    runs += [(name, 0) for name in PLAN.models]
+    return [
+        f"results/enhanced/{name}/seed{seed}/{test_set}.json"
+        for name, seed in runs
+        for test_set in PLAN.test_set_names
+    ]
+
+
 def example_files():
     """The audio and tables that the examples in the report are cut from."""
     sets = [files_of_test_set(name) for name in PLAN.test_set_names]
@@ -383,8 +400,8 @@ def example_files():
     return [
         *(path for files in sets for path in files.values()),
         *represented(
-            f"results/enhanced/{variant}/seed{SEEDS[0]}/{name}.npy"
-            for variant in PLAN.variants
+            f"results/enhanced/{method}/seed{seed}/{name}.npy"
+            for method, seed in heard_methods().items()
             for name in PLAN.test_set_names
         ),
         *(f"results/mixtures/{name}/train.csv" for name in mixtures),

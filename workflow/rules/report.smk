@@ -35,6 +35,7 @@ rule write_report:
         scores=score_files(),
         cards=model_files("card.json"),
         histories=model_files("history.csv"),
+        speeds=speed_files(),
         examples=example_files(),
         leaderboard=f"{REPORT}/leaderboard.csv",
         pairwise=f"{REPORT}/pairwise.csv",

@@ -9,6 +9,7 @@ rule enhance:
     output:
         enhanced="results/enhanced/{variant}/seed{seed}/{test_set}.npy",
         spectral="results/enhanced/{variant}/seed{seed}/{test_set}.csv",
+        speed="results/enhanced/{variant}/seed{seed}/{test_set}.json",
     log:
         "results/logs/enhance/{variant}/seed{seed}/{test_set}.log",
     benchmark:
@@ -36,6 +37,7 @@ use rule enhance as enhance_ready with:
     output:
         enhanced="results/enhanced/{ready}/seed0/{test_set}.npy",
         spectral="results/enhanced/{ready}/seed0/{test_set}.csv",
+        speed="results/enhanced/{ready}/seed0/{test_set}.json",
     log:
         "results/logs/enhance/{ready}/seed0/{test_set}.log",
     benchmark:

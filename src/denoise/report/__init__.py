@@ -1,11 +1,16 @@
-"""The report of an experiment: one self-contained HTML file, and its figures beside it."""
+"""The report of an experiment: one self-contained HTML file, and its figures beside it.
+
+The page answers first which variant wins, by how much, how certainly and at what cost.  Its tables
+and SVG figures are made here; ``page.js`` sorts, filters and compares what is there already, and
+``player.js`` plays utterances.
+"""
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import platform
+import re
 import shutil
 import time
 from importlib import metadata, resources
@@ -13,23 +18,34 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import soundfile
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from denoise import audio, files, losses, mixing
+from denoise import files, losses, mixing
 from denoise.baselines import BASELINES
-from denoise.comparison import by_utterance, main_effects, read_scores
+from denoise.comparison import (
+    by_condition,
+    by_utterance,
+    main_effects,
+    read_scores,
+    snr_condition,
+)
 from denoise.metrics import SCORED
-from denoise.report import figures
+from denoise.report import figures, listening
 from denoise.settings import digest
 
-USES = ("template.html",)
+USES = ("template.html", "style.css", "page.js", "player.js")
 
-_MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _MAIN = ("si_sdr", "pesq_nb", "pesq_wb", "stoi")
 _SHOWN = (*_MAIN, *(name for name in SCORED if name not in _MAIN))
+_AUDIO_BYTES = 7_000_000
+"""Of all audio in the page; as text it takes a third more, so that the page stays below 15 MB."""
+_COMPARED_UTTERANCES = 1000
+"""Of a test set, the utterances whose values stand in the page for its comparison of two."""
 
 
 def build(
@@ -59,61 +75,69 @@ def build(
     utterances = by_utterance(scores)
     board, pairs = files.read_table(leaderboard_path), files.read_table(pairwise_path)
     cards = [files.read_json(path) for path in card_paths]
+    histories = _histories(card_paths, cards)
+    board = _with_costs(board, cards, params)
+    drawn = figures.styles(dict.fromkeys(board["variant"]))
     folder = out_path.parent / "figures"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    pictures = _Pictures(folder)
+    draw = _Pictures(folder)
     effects = _effects(scores, params)
-    test_sets = []
-    for name, stage in params["test_sets"].items():
-        part = utterances[utterances["test_set"] == name]
-        section = _test_set_section(
-            name, Path("results/test_sets") / stage, part, board, params, pictures
-        )
-        section["effects"] = []
-        if len(effects):
-            own = effects[effects["test_set"] == name]
-            shown = list(dict.fromkeys(own["metric"]))
-            section["effects"] = own.to_dict("records")
-            section["effects_picture"] = pictures.svg(
-                f"{name}-effects", figures.main_effects(own, shown)
-            )
-        test_sets.append(section)
-    histories = _histories(card_paths, cards)
-    source = resources.files("denoise.report").joinpath("template.html").read_text("utf-8")
-    html = (
-        _environment()
-        .from_string(source)
-        .render(
-            title=params["experiment"],
-            made=time.strftime("%Y-%m-%d %H:%M"),
-            params=params,
-            baselines=BASELINES
-            | {name: f"the ready model in {folder}" for name, folder in params["models"].items()},
-            verdict=_verdict(board, pairs, next(iter(params["test_sets"]))),
-            test_sets=test_sets,
-            metrics=[name for name in _SHOWN if board[name].notna().any()],
-            titles={name: figures.title(name) for name in _SHOWN},
-            pairwise=pairs.to_dict("records"),
-            curves=pictures.svg("learning-curves", figures.learning_curves(histories)),
-            models=_models(cards, histories),
-            data=_data_card(manifests),
-            mixtures=_mixture_examples(params),
-            provenance={**provenance, **_software()},
-            wall_times=_wall_times(params["jobs"]),
-            recipes={
-                name: json.dumps(variant["recipe"], indent=1, ensure_ascii=False)
-                for name, variant in params["variants"].items()
-            },
-        )
+    test_sets = [
+        _test_set_section(name, utterances, board, pairs, effects, params, drawn, draw)
+        for name in params["test_sets"]
+    ]
+    curves = figures.learning_curves(histories, drawn)
+    context = {
+        "title": params["experiment"],
+        "made": time.strftime("%Y-%m-%d %H:%M"),
+        "params": params,
+        "baselines": BASELINES
+        | {name: f"the ready model in {folder}" for name, folder in params["models"].items()},
+        "answer": _answer(board, pairs, params),
+        "test_sets": test_sets,
+        "metrics": [name for name in _SHOWN if board[name].notna().any()],
+        "main": [name for name in _MAIN if board[name].notna().any()],
+        "titles": {name: figures.title(name) for name in _SHOWN},
+        "drawn": drawn,
+        "curves": [
+            draw.svg(f"learning-{name}", figure, f"{name} by epoch for every variant")
+            for name, figure in curves.items()
+        ],
+        "models": _models(cards, histories),
+        "data": _data_card(manifests),
+        "mixtures": _mixture_examples(params),
+        "provenance": {**provenance, **_software()},
+        "wall_times": _wall_times(params["jobs"]),
+        "recipes": {
+            name: json.dumps(variant["recipe"], indent=1, ensure_ascii=False)
+            for name, variant in params["variants"].items()
+        },
+        "page_data": _page_data(utterances, pairs, params, list(drawn)),
+        "style": asset("style.css"),
+        "scripts": [asset("player.js"), asset("page.js")],
+    }
+    files.write_text(out_path, environment().from_string(asset("template.html")).render(context))
+
+
+def asset(name: str) -> Markup:
+    """A file of this package that becomes part of a page."""
+    return Markup(resources.files("denoise.report").joinpath(name).read_text("utf-8"))
+
+
+def environment() -> jinja2.Environment:
+    """Templates in which all values are escaped and none may be missing."""
+    made = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    files.write_text(out_path, html)
+    made.filters |= {"number": _number, "plain": _plain, "whole": _whole, "json": embedded_json}
+    return made
 
 
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters |= {"number": _number, "plain": _plain}
-    return environment
+def embedded_json(value: Any) -> Markup:
+    """A value as JSON for a script element, which none of its strings can end."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c"))
 
 
 def _effects(scores: pd.DataFrame, params: dict[str, Any]) -> pd.DataFrame:
@@ -141,73 +165,273 @@ class _Pictures:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def svg(self, name: str, figure: Figure) -> str:
+    def svg(self, name: str, figure: Figure, alt: str) -> Markup:
+        """An SVG whose texts and lines take the colours of the page."""
         buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-        text = buffer.getvalue()
-        files.write_text(self.folder / f"{name}.svg", text)
-        return _data_uri("image/svg+xml", text.encode())
+        # Names within a file that no other file of the page uses.
+        with mpl.rc_context({"svg.hashsalt": name}):
+            figure.savefig(buffer, format="svg", metadata={"Date": None})
+        files.write_text(self.folder / f"{_file_name(name)}.svg", buffer.getvalue())
+        return _inline(buffer.getvalue(), alt)
 
-    def png(self, name: str, figure: Figure) -> str:
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=80)
-        with files.replacing(self.folder / f"{name}.png") as temporary:
-            temporary.write_bytes(buffer.getvalue())
-        return _data_uri("image/png", buffer.getvalue())
+    def png(self, name: str, figure: Figure) -> None:
+        with files.replacing(self.folder / f"{_file_name(name)}.png") as temporary:
+            figure.savefig(temporary, format="png", dpi=80)
 
 
-def _data_uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+def _file_name(text: str) -> str:
+    return re.sub(r"[^\w.=-]+", "-", text)
 
 
-def player(wave: np.ndarray, rate: int) -> str:
-    """Audio [shape=(samples,)] as an MP3 data URI, which every browser plays."""
-    buffer = io.BytesIO()
-    # The next higher rate keeps the whole band; above 48 kHz nobody hears what is lost.
-    playable = min((known for known in _MP3_RATES if known >= rate), default=_MP3_RATES[-1])
-    wave = audio.resample(wave, rate, playable)
-    soundfile.write(buffer, np.clip(wave, -1, 1), playable, format="MP3")
-    return _data_uri("audio/mpeg", buffer.getvalue())
+def _inline(svg: str, alt: str) -> Markup:
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'id="series-(\d+)"', r'data-series="\1"', svg)
+    # Matplotlib numbers its groups: in a page with many figures these names would be repeated.
+    svg = re.sub(r' id="[A-Za-z][\w.]*_\d+"', "", svg)
+    for colour, own in ((figures.INK, "currentColor"), (figures.LINE, "var(--line)"),
+                        (figures.PAPER, "none")):  # fmt: skip
+        svg = svg.replace(colour, own)
+    svg = re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
+    label = str(escape(alt))
+    return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1))
 
 
 def _number(value: object, digits: int = 3) -> str:
     if value is None or (isinstance(value, float) and not np.isfinite(value)):
         return "–"
     if isinstance(value, float):
-        return f"{value:.{digits}g}" if abs(value) < 0.01 else f"{value:.2f}"
+        return f"{value:.{digits}g}" if abs(value) < 0.1 else f"{value:.2f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _whole(value: float) -> str:
+    return f"{value:,.0f}" if np.isfinite(value) else "–"
+
+
+def _with_costs(
+    board: pd.DataFrame, cards: list[dict[str, Any]], params: dict[str, Any]
+) -> pd.DataFrame:
+    """The leaderboard with ``parameters``, ``minutes`` of training and ``rtf`` of each variant.
+
+    Means over the seeds; NaN where nothing is known.
+    """
+    costs = pd.DataFrame(
+        {
+            "variant": [card["variant"] for card in cards],
+            "parameters": [float(card["parameters"]) for card in cards],
+            "minutes": [card["wall_time_s"] / 60 for card in cards],
+        }
+    )
+    board = board.merge(costs.groupby("variant").mean(), on="variant", how="left")
+    board["rtf"] = [
+        _real_time_factor(row.variant, row.test_set, params)
+        for row in board[["variant", "test_set"]].itertuples()
+    ]
+    return board
+
+
+def _real_time_factor(method: str, test_set: str, params: dict[str, Any]) -> float:
+    """Seconds of computing for a second of audio, mean over the seeds; NaN for baselines."""
+    paths = [
+        Path(f"results/enhanced/{method}/seed{seed}/{test_set}.json")
+        for seed in (params["seeds"] if method in params["variants"] else [0])
+    ]
+    speeds = [files.read_json(path) for path in paths if path.exists()]
+    return float(np.mean([one["seconds"] / one["audio_s"] for one in speeds])) if speeds else np.nan
 
 
 def _test_set_section(
     name: str,
-    folder: Path,
     utterances: pd.DataFrame,
     board: pd.DataFrame,
+    pairs: pd.DataFrame,
+    effects: pd.DataFrame,
     params: dict[str, Any],
-    pictures: _Pictures,
+    drawn: dict[str, figures.Style],
+    draw: _Pictures,
 ) -> dict[str, Any]:
+    part = utterances[utterances["test_set"] == name]
     rows = board[board["test_set"] == name]
     shown = [m for m in _MAIN if rows[m].notna().any()]
-    palette = figures.methods_palette(list(rows["variant"]))
-    best = {}
+    for metric in shown:  # for papers; the page has them in its leaderboard
+        draw.svg(f"{name}-intervals-{metric}", figures.intervals(rows, metric, drawn), metric)
+    snrs = snr_condition(part)
+    kinds = part.groupby("id")["kind"].first().replace("", "unknown")
+    own = effects[effects["test_set"] == name] if len(effects) else effects
+    sound = listening.TestAudio(
+        name,
+        Path("results/test_sets") / params["test_sets"][name],
+        {row.variant: params["seeds"][0] if row.kind == "variant" else 0
+         for row in rows[["variant", "kind"]].itertuples()},
+    )  # fmt: skip
+    ranked = list(rows.loc[rows["kind"] == "variant", "variant"])
+    heard = ranked + [n for n in rows["variant"] if n not in {*ranked, "noisy", "oracle"}]
+    budget = _AUDIO_BYTES // len(params["test_sets"])
+    played, lossless = listening.players(
+        sound, heard, listening.chosen(part, ranked, params["examples"]), budget
+    )
+    for example in played[:3]:
+        waves = sound.signals(sound.table.loc[example["id"]], ranked[:1])
+        draw.png(f"{name}-{example['id']}", figures.signals(waves, sound.rate))
+    return {
+        "name": name,
+        "split": rows["split"].iloc[0],
+        "rows": _board_rows(rows, params),
+        "ranges": _ranges(rows, shown),
+        "by_snr": [
+            draw.svg(
+                f"{name}-by-snr-{metric}",
+                figures.metric_by_snr(by_condition(part, metric, snrs), metric, drawn),
+                f"{figures.title(metric)} by input SNR for every method",
+            )
+            for metric in shown
+        ],
+        "by_kind": [_kind_table(part, metric, kinds, drawn) for metric in shown],
+        "trade_offs": _trade_offs(name, rows, drawn, draw),
+        "effects": own.to_dict("records"),
+        "effect_pictures": [
+            draw.svg(
+                f"{name}-effects-{metric}",
+                figures.main_effects(own, metric),
+                f"Effect of every value of the swept settings on {figures.title(metric)}",
+            )
+            for metric in (dict.fromkeys(own["metric"]) if len(own) else ())
+        ],
+        "players": played,
+        "lossless": lossless,
+        "errors": listening.errors(sound, part, ranked),
+    }
+
+
+def _board_rows(rows: pd.DataFrame, params: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows of the leaderboard, each with the measures in which it is ``best``."""
+    best: dict[str, float] = {}
     for metric in _SHOWN:
         candidates = rows.loc[rows["kind"] != "oracle", metric]
         # In the scaling of each recipe: the same error has another value in another one.
         unlike = metric == "mse_spec" and not _one_scaling(params)
         if candidates.notna().any() and not unlike:
             best[metric] = candidates.max() if SCORED[metric].higher_is_better else candidates.min()
+    return [
+        {
+            **row,
+            "best": [
+                name
+                for name, value in best.items()
+                if row["kind"] != "oracle" and row[name] == value
+            ],
+        }
+        for row in rows.to_dict("records")
+    ]
+
+
+def _ranges(rows: pd.DataFrame, metrics: list[str]) -> dict[str, tuple[float, float]]:
+    """The ends of the interval bars of each metric, over all methods."""
+    found = {}
+    for metric in metrics:
+        low, high = rows[f"{metric}_ci_low"].min(), rows[f"{metric}_ci_high"].max()
+        found[metric] = (float(low), float(max(high, low + 1e-9)))
+    return found
+
+
+def _kind_table(
+    part: pd.DataFrame, metric: str, kinds: pd.Series, drawn: dict[str, figures.Style]
+) -> dict[str, Any]:
+    """The mean gain in a metric over the unprocessed input for each noise kind and method.
+
+    ``shade`` is from -1 to 1, for the colour of a cell.
+    """
+    table = by_condition(part, metric, kinds, gain=True)
+    largest = table["mean"].abs().max() or 1.0
+    columns = sorted(set(table["condition"]))
+    cells = {(row["method"], row["condition"]): row for row in table.to_dict("records")}
     return {
-        "name": name,
-        "split": rows["split"].iloc[0],
-        "rows": rows.to_dict("records"),
-        "best": best,
-        "intervals": pictures.svg(f"{name}-intervals", figures.intervals(rows, shown)),
-        "by_snr": pictures.svg(f"{name}-by-snr", figures.metric_by_snr(utterances, shown, palette)),
-        "by_kind": [
-            pictures.svg(f"{name}-{m}-by-kind", figures.improvement_by_kind(utterances, m))
-            for m in shown
+        "metric": metric,
+        "kinds": columns,
+        "counts": table.groupby("condition")["n"].max().to_dict(),
+        "rows": [
+            {
+                "method": method,
+                "cells": [
+                    {**cells[method, kind], "shade": cells[method, kind]["mean"] / largest}
+                    if (method, kind) in cells
+                    else None
+                    for kind in columns
+                ],
+            }
+            for method in drawn
+            if any((method, kind) in cells for kind in columns)
         ],
-        "examples": _examples(name, folder, utterances, params, pictures),
+    }
+
+
+def _trade_offs(
+    name: str, rows: pd.DataFrame, drawn: dict[str, figures.Style], draw: _Pictures
+) -> list[Markup]:
+    """Figures of quality against the size of a model and the time that it takes."""
+    quality = [metric for metric in ("si_sdr", _pesq(rows)) if rows[metric].notna().any()]
+    found = []
+    for metric in quality:
+        for cost, label in (
+            ("parameters", "parameters"),
+            ("rtf", "real-time factor (computing time / duration)"),
+        ):
+            known = rows[rows[cost].notna() & rows[metric].notna()]
+            if len(known):
+                found.append(
+                    draw.svg(
+                        f"{name}-{metric}-by-{cost}",
+                        figures.trade_off(known, metric, cost, label, drawn),
+                        f"{figures.title(metric)} against {label}",
+                    )
+                )
+    return found
+
+
+def _pesq(rows: pd.DataFrame) -> str:
+    return "pesq_wb" if rows["pesq_wb"].notna().any() else "pesq_nb"
+
+
+def _page_data(
+    utterances: pd.DataFrame, pairs: pd.DataFrame, params: dict[str, Any], methods: list[str]
+) -> dict[str, Any]:
+    """What the page compares any two methods by: all pairs, and the values of utterances."""
+    test_sets = {}
+    for name in params["test_sets"]:
+        part = utterances[utterances["test_set"] == name]
+        shown = [metric for metric in _MAIN if part[metric].notna().any()]
+        ids = sorted(part["id"].unique())
+        if len(ids) > _COMPARED_UTTERANCES:
+            ids = [ids[k] for k in np.linspace(0, len(ids) - 1, _COMPARED_UTTERANCES).astype(int)]
+        values = {}
+        for metric in shown:
+            wide = part.pivot_table(index="id", columns="method", values=metric, dropna=False)
+            wide = wide.reindex(index=ids, columns=[m for m in methods if m in wide])
+            values[metric] = {
+                method: [float(f"{x:.4g}") if np.isfinite(x) else None for x in column]
+                for method, column in wide.items()
+            }
+        about = part.groupby("id")[["speaker", "kind", "snr_in"]].first().reindex(ids)
+        own = pairs[pairs["test_set"] == name]
+        test_sets[name] = {
+            "ids": ids,
+            "about": [
+                f"{row.speaker or 'unknown'}, {row.kind or 'unknown noise'}, {row.snr_in:.1f} dB"
+                for row in about.itertuples()
+            ],
+            "values": values,
+            "pairs": [
+                [row.metric, row.first, row.second,
+                 *(float(f"{x:.4g}") if np.isfinite(x) else None
+                   for x in (row.difference, row.ci_low, row.ci_high, row.p_holm)), row.n]
+                for row in own.itertuples()
+            ],
+        }  # fmt: skip
+    return {
+        "methods": methods,
+        "titles": {name: figures.title(name) for name in _MAIN},
+        "test_sets": test_sets,
     }
 
 
@@ -216,69 +440,6 @@ def _one_scaling(params: dict[str, Any]) -> bool:
     features = (variant["recipe"]["features"] for variant in params["variants"].values())
     names = ("stft", "bins", "reference", "floor_db", "target", "target_scaling")
     return len({digest({name: one[name] for name in names}) for one in features}) == 1
-
-
-def example_ids(utterances: pd.DataFrame, variant: str, count: int) -> dict[str, str]:
-    """Label → utterance: the best, the median and the worst by SI-SDR gain, and evenly between."""
-    wide = utterances.pivot_table(index="id", columns="method", values="si_sdr")
-    gain = (wide[variant] - wide["noisy"]).dropna().sort_values(ascending=False)
-    if gain.empty:
-        return {}
-    middle = (len(gain) - 1) // 2
-    spread = np.linspace(0, len(gain) - 1, max(3, count)).round().astype(int)
-    if middle not in spread:  # an even number: the median takes the place of its neighbour
-        spread[len(spread) // 2] = middle
-    places = np.unique(spread)
-    labels = {}
-    for place in places:
-        rank = place / max(1, len(gain) - 1)
-        name = {len(gain) - 1: "worst", middle: "median", 0: "best"}.get(int(place))
-        label = name or f"{100 * (1 - rank):.0f}th percentile"
-        labels[f"{label} ({gain.iloc[place]:+.1f} dB SI-SDR)"] = str(gain.index[place])
-    return labels
-
-
-def _examples(
-    test_set: str,
-    folder: Path,
-    utterances: pd.DataFrame,
-    params: dict[str, Any],
-    pictures: _Pictures,
-) -> list[dict[str, Any]]:
-    rate = files.read_json(folder / "manifest.json")["rate"]
-    places = files.read_table(folder / "mixtures.csv").set_index("id")
-    found = []
-    for variant in params["variants"]:
-        for label, utterance in example_ids(utterances, variant, params["examples"]).items():
-            row = places.loc[utterance]
-            waves = signals_of(folder, variant, params["seeds"][0], test_set, row)
-            found.append(
-                {
-                    "variant": variant,
-                    "label": label,
-                    "utterance": utterance,
-                    "about": f"speaker {row['speaker']}, {row['kind'] or 'unknown noise'}, "
-                    f"SNR {row['snr']:.1f} dB",
-                    "picture": pictures.png(
-                        f"{test_set}-{variant}-{label.split(' ')[0]}", figures.signals(waves, rate)
-                    ),
-                    "players": {name: player(wave, rate) for name, wave in waves.items()},
-                }
-            )
-    return found
-
-
-def signals_of(
-    folder: Path, variant: str, seed: int, test_set: str, row: pd.Series
-) -> dict[str, np.ndarray]:
-    """Noisy, enhanced and clean audio of one utterance of a test set."""
-    part = slice(int(row["offset"]), int(row["offset"] + row["samples"]))
-    enhanced = Path("results/enhanced") / variant / f"seed{seed}" / f"{test_set}.npy"
-    return {
-        "noisy": np.array(files.load_array(folder / "noisy.npy")[part]),
-        "enhanced": np.array(files.load_array(enhanced)[part]),
-        "clean": np.array(files.load_array(folder / "clean.npy")[part]),
-    }
 
 
 def _histories(card_paths: list[Path], cards: list[dict[str, Any]]) -> pd.DataFrame:
@@ -293,45 +454,119 @@ def _histories(card_paths: list[Path], cards: list[dict[str, Any]]) -> pd.DataFr
     return pd.concat(tables, ignore_index=True)
 
 
-def _verdict(board: pd.DataFrame, pairs: pd.DataFrame, test_set: str) -> str:
-    """One sentence: which variant is best by SI-SDR, by how much, and whether that is certain."""
+def _answer(board: pd.DataFrame, pairs: pd.DataFrame, params: dict[str, Any]) -> dict[str, Any]:
+    """Which variant is best by SI-SDR on the first test set, by how much, how certainly, its cost.
+
+    Returns
+    -------
+    dict
+        ``headline``, the sentence ``verdict``, and ``facts``: name, value and remark of each.
+    """
+    test_set = next(iter(params["test_sets"]))
     rows = board[(board["test_set"] == test_set) & (board["kind"] == "variant")]
     rows = rows.sort_values("si_sdr", ascending=False)
-    noisy = board[(board["test_set"] == test_set) & (board["variant"] == "noisy")].iloc[0]
     first = rows.iloc[0]
-    quality = "pesq_wb" if np.isfinite(first["pesq_wb"]) else "pesq_nb"
-    text = (
+    noisy = board[(board["test_set"] == test_set) & (board["variant"] == "noisy")].iloc[0]
+    quality = _pesq(rows)
+    facts = []
+    for metric, digits in (("si_sdr", 1), (quality, 2), ("stoi", 3)):
+        if np.isfinite(first[metric]):
+            unit = f" {SCORED[metric].unit}" if SCORED[metric].unit else ""
+            gain = first[metric] - noisy[metric]
+            facts.append(
+                (
+                    SCORED[metric].title,
+                    f"{first[metric]:.{digits}f}{unit}",
+                    f"{gain:+.{digits}f} over the noisy input",
+                )
+            )
+    headline, certain = f"{first['variant']}", True
+    verdict = (
         f"{first['variant']} has the highest SI-SDR, {first['si_sdr']:.1f} dB "
         f"({first['si_sdr'] - noisy['si_sdr']:+.1f} dB over the noisy input), with "
         f"{SCORED[quality].title} {first[quality]:.2f} ({first[quality] - noisy[quality]:+.2f})."
     )
     if len(rows) > 1:
-        second = rows.iloc[1]["variant"]
-        pair = pairs[
-            (pairs["test_set"] == test_set)
-            & (pairs["metric"] == "si_sdr")
-            & pairs["first"].isin([first["variant"], second])
-            & pairs["second"].isin([first["variant"], second])
-        ].iloc[0]
-        sign = 1 if pair["first"] == first["variant"] else -1
-        low, high = sorted((sign * pair["ci_low"], sign * pair["ci_high"]))
-        # With few speakers the bootstrap interval is too narrow, so the test must agree.
-        agreeing = int(low > 0) + int(pair["p_holm"] < 0.05)
-        said = (
-            "not significant",
-            "not certain, as the interval over speakers and the test over utterances disagree",
-            "significant",
-        )[agreeing]
-        text += (
-            f" Its lead over {second} is {sign * pair['difference']:.2f} dB, which is {said} "
-            f"(95 % interval {low:.2f} to {high:.2f} dB, Wilcoxon p = {pair['p_holm']:.2g})."
+        lead = _lead(first["variant"], rows.iloc[1]["variant"], pairs, test_set)
+        certain = lead["said"] == "significant"
+        verdict += (
+            f" Its lead over {lead['second']} is {lead['difference']:.2f} dB, which is "
+            f"{lead['said']}{lead['because']} (95 % interval {lead['low']:.2f} to "
+            f"{lead['high']:.2f} dB, Wilcoxon p = {lead['p']:.2g})."
+        )
+        facts.append(
+            (
+                f"Lead over {lead['second']}",
+                f"{lead['difference']:+.2f} dB",
+                f"{lead['said']}: {lead['low']:.2f} … {lead['high']:.2f} dB, p = {lead['p']:.2g}",
+            )
+        )
+        headline = (
+            f"{first['variant']} wins"
+            if certain
+            else f"{first['variant']} leads, but not significantly"
         )
     baselines = board[(board["test_set"] == test_set) & (board["kind"] == "baseline")]
     baseline = baselines.loc[baselines["si_sdr"].idxmax()]
     if baseline["si_sdr"] > first["si_sdr"]:
-        text = text.replace(" has the highest SI-SDR", " has the highest SI-SDR of the variants")
-        text += f" The baseline {baseline['variant']} has more, {baseline['si_sdr']:.1f} dB."
-    return text
+        verdict = verdict.replace(
+            " has the highest SI-SDR", " has the highest SI-SDR of the variants"
+        )
+        verdict += f" The baseline {baseline['variant']} has more, {baseline['si_sdr']:.1f} dB."
+        headline = f"{headline}, but the baseline {baseline['variant']} is better"
+    facts.append(
+        ("Training", _duration(first["minutes"]), f"{first['parameters']:,.0f} parameters")
+    )
+    if np.isfinite(first["rtf"]):
+        facts.append(
+            ("Use", f"{first['rtf']:.3f} RTF", f"{1 / first['rtf']:.0f} × faster than real time")
+            if first["rtf"] < 1
+            else ("Use", f"{first['rtf']:.1f} RTF", "slower than real time")
+        )
+    return {
+        "headline": headline,
+        "certain": certain,
+        "verdict": verdict,
+        "facts": facts,
+        "test_set": test_set,
+    }
+
+
+def _lead(first: str, second: str, pairs: pd.DataFrame, test_set: str) -> dict[str, Any]:
+    """The difference in SI-SDR of two variants, and in words how certain it is."""
+    pair = pairs[
+        (pairs["test_set"] == test_set)
+        & (pairs["metric"] == "si_sdr")
+        & pairs["first"].isin([first, second])
+        & pairs["second"].isin([first, second])
+    ].iloc[0]
+    sign = 1 if pair["first"] == first else -1
+    low, high = sorted((sign * pair["ci_low"], sign * pair["ci_high"]))
+    # With few speakers the bootstrap interval is too narrow, so the test must agree.
+    agreeing = int(low > 0) + int(pair["p_holm"] < 0.05)
+    said, because = (
+        ("not significant", ""),
+        (
+            "not certain",
+            ", as the interval over speakers and the test over utterances disagree",
+        ),
+        ("significant", ""),
+    )[agreeing]
+    return {
+        "second": second,
+        "difference": sign * pair["difference"],
+        "low": low,
+        "high": high,
+        "p": pair["p_holm"],
+        "said": said,
+        "because": because,
+    }
+
+
+def _duration(minutes: float) -> str:
+    if minutes < 1:
+        return f"{60 * minutes:.0f} s"
+    return f"{minutes:.1f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
 
 
 def _models(cards: list[dict[str, Any]], histories: pd.DataFrame) -> list[dict[str, Any]]:
@@ -401,7 +636,10 @@ def _mixture_examples(params: dict[str, Any]) -> list[dict[str, Any]]:
                 {
                     "stage": stage,
                     "about": f"{row['recording']} with {row['kind']} at {row['snr']:.1f} dB SNR",
-                    "players": {"mixture": player(noisy, rate), "speech": player(clean, rate)},
+                    "players": {
+                        name: listening.data_uri("audio/mpeg", listening.mp3(wave, rate))
+                        for name, wave in (("mixture", noisy), ("speech", clean))
+                    },
                 }
             )
     return found
@@ -438,19 +676,17 @@ def tracked_examples(
 ) -> list[Path]:
     """Write a picture and audio of the variant's median utterance, for the tracking server."""
     utterances = by_utterance(read_scores(score_paths))
-    test_folder = Path("results/test_sets") / stage
-    rate = files.read_json(test_folder / "manifest.json")["rate"]
+    sound = listening.TestAudio(test_set, Path("results/test_sets") / stage, {variant: seed})
     own = utterances[utterances["method"] == variant].dropna(subset="si_sdr").sort_values("si_sdr")
     if own.empty:
         return []
-    utterance = own["id"].iloc[len(own) // 2]
-    row = files.read_table(test_folder / "mixtures.csv").set_index("id").loc[utterance]
-    waves = signals_of(test_folder, variant, seed, test_set, row)
+    waves = sound.signals(sound.table.loc[own["id"].iloc[len(own) // 2]], [variant])
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{test_set}-median.png"]
-    figures.signals(waves, rate).savefig(paths[0], dpi=80)
+    figures.signals(waves, sound.rate).savefig(paths[0], dpi=80)
     for name, wave in waves.items():
-        path = folder / f"{test_set}-median-{name}.wav"
-        soundfile.write(path, np.clip(wave, -1, 1), rate)
+        shown = "enhanced" if name == variant else name
+        path = folder / f"{test_set}-median-{shown}.wav"
+        soundfile.write(path, np.clip(wave, -1, 1), sound.rate)
         paths.append(path)
     return paths

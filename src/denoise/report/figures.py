@@ -1,18 +1,56 @@
-"""The figures of the report, each a Matplotlib figure made from tables or audio."""
+"""The figures of the report, each a Matplotlib figure made from tables or audio.
+
+Each measure has a figure of its own, so that a page can lay them out for its width.  What belongs
+to one method carries the group ``series-<number>``, by which a page can show and hide it.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from denoise.metrics import SCORED
 from denoise.spectrogram import StftSettings, stft
 
-mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "denoise", "font.size": 9})
+INK, LINE, PAPER = "#1d2732", "#d5dbe2", "#fffffe"
+"""Colours that a page replaces by its own, in SVG."""
+_SIZE = (4.4, 3.1)
+
 sns.set_theme(style="whitegrid", context="paper", palette="colorblind")
+mpl.rcParams.update(
+    {
+        "svg.fonttype": "none", "font.size": 9, "text.color": INK, "axes.labelcolor": INK,
+        "xtick.color": INK, "ytick.color": INK, "axes.edgecolor": LINE, "grid.color": LINE,
+        "figure.facecolor": PAPER, "axes.facecolor": PAPER,
+    }
+)  # fmt: skip
+
+
+class Style(NamedTuple):
+    """How a method is drawn in every figure."""
+
+    number: int
+    colour: str
+    marker: str
+    dash: str
+
+
+def styles(methods: Iterable[str]) -> dict[str, Style]:
+    """A style for each method: told apart by marker and dashes too, not by colour alone."""
+    names = list(methods)
+    palette = sns.color_palette("colorblind" if len(names) <= 10 else "husl", len(names))
+    return {
+        name: Style(k, mpl.colors.to_hex(palette[k]), "osD^vPX"[k % 7], ("-", "--", "-.")[k % 3])
+        for k, name in enumerate(names)
+    }
 
 
 def title(metric: str) -> str:
@@ -21,137 +59,132 @@ def title(metric: str) -> str:
     return f"{about.title} ({about.unit})" if about.unit else about.title
 
 
-def methods_palette(methods: list[str]) -> dict[str, tuple[float, float, float]]:
-    """A colour for each method, the same in every figure."""
-    return dict(zip(methods, sns.color_palette("husl", len(methods)), strict=True))
+def _panel(width: float = _SIZE[0], height: float = _SIZE[1]) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
 
 
-def metric_by_snr(
-    scores: pd.DataFrame, metrics: list[str], palette: dict[str, tuple[float, float, float]]
-) -> Figure:
-    """Mean of each metric over the input SNR, with 95 % intervals."""
-    table = scores.copy()
-    x, label = "snr_asked", "input SNR (dB)"
-    if table[x].nunique() > 12 or table[x].isna().any():
-        # A range of SNRs, or mixing by gain: bins of the realised SNR.
-        edges = np.arange(-10, 31, 5)
-        table = table[np.isfinite(table["snr_in"])]
-        table[x] = edges[np.clip(np.digitize(table["snr_in"], edges) - 1, 0, len(edges) - 2)] + 2.5
-        label = "input SNR (dB, bins of 5)"
-    figure = Figure(figsize=(3.4 * len(metrics), 3.0), layout="constrained")
-    for axis, metric in zip(
-        figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True
-    ):
-        sns.lineplot(
-            table, x=x, y=metric, hue="method", palette=palette, marker="o", seed=0, n_boot=300,
-            ax=axis, legend=axis is figure.axes[0],
-        )  # fmt: skip
-        axis.set(xlabel=label, ylabel=title(metric))
-    _move_legend(figure)
+def metric_by_snr(conditions: pd.DataFrame, metric: str, drawn: dict[str, Style]) -> Figure:
+    """Mean of a metric over the input SNR, with 95 % intervals.
+
+    Parameters
+    ----------
+    conditions
+        As `denoise.comparison.by_condition` gives them.
+    """
+    figure, axis = _panel()
+    for method, style in drawn.items():
+        part = conditions[conditions["method"] == method]
+        _line(axis, part["condition"], part["mean"], part["low"], part["high"], style)
+    axis.set(xlabel="input SNR (dB)", ylabel=title(metric))
     return figure
 
 
-def _move_legend(figure: Figure) -> None:
-    axis = figure.axes[0]
-    handles, labels = axis.get_legend_handles_labels()
-    legend = axis.get_legend()
-    if legend is not None:
-        legend.remove()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
-
-
-def improvement_by_kind(scores: pd.DataFrame, metric: str) -> Figure:
-    """A heat map of the mean improvement over the noisy input by noise kind and method."""
-    wide = scores.pivot_table(index="id", columns="method", values=metric)
-    kinds = scores.groupby("id")["kind"].first().replace("", "unknown")
-    gain = wide.drop(columns="noisy").sub(wide["noisy"], axis=0).groupby(kinds).mean()
-    figure = Figure(
-        figsize=(max(6.0, 2.5 + 0.42 * len(gain)), 1.6 + 0.34 * gain.shape[1]), layout="constrained"
-    )
-    axis = figure.subplots()
-    digits = ".1f" if SCORED[metric].unit else ".2f"
-    sns.heatmap(
-        gain.T, annot=True, fmt=digits, center=0, cmap="vlag", cbar=False, ax=axis,
-        annot_kws={"size": 7},
+def _line(
+    axis: Axes, x: pd.Series, y: pd.Series, low: pd.Series, high: pd.Series, style: Style
+) -> None:
+    gid = f"series-{style.number}"
+    band = axis.fill_between(x, low, high, color=style.colour, alpha=0.12, linewidth=0)
+    (line,) = axis.plot(
+        x, y, color=style.colour, marker=style.marker if len(x) <= 12 else None,
+        linestyle=style.dash, markersize=4, linewidth=1.4,
     )  # fmt: skip
-    axis.set(xlabel="", ylabel="", title=f"gain in {title(metric)} over noisy")
-    axis.tick_params(axis="x", rotation=45)
-    axis.tick_params(axis="y", rotation=0)
-    return figure
+    band.set_gid(gid)
+    line.set_gid(gid)
 
 
-def intervals(board: pd.DataFrame, metrics: list[str]) -> Figure:
-    """Mean and 95 % interval of each metric for every method."""
-    figure = Figure(figsize=(3.2 * len(metrics) + 1, 0.9 + 0.28 * len(board)), layout="constrained")
-    axes = figure.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
-    for axis, metric in zip(axes, metrics, strict=True):
-        low, high = (
-            board[metric] - board[f"{metric}_ci_low"],
-            board[f"{metric}_ci_high"] - board[metric],
+def intervals(board: pd.DataFrame, metric: str, drawn: dict[str, Style]) -> Figure:
+    """Mean and 95 % interval of a metric for every method."""
+    figure, axis = _panel(5.0, 0.9 + 0.26 * len(board))
+    for place, row in enumerate(board.to_dict("records")):
+        style, mean = drawn[row["variant"]], row[metric]
+        ends = np.array([[mean - row[f"{metric}_ci_low"]], [row[f"{metric}_ci_high"] - mean]])
+        axis.errorbar(
+            mean, place, xerr=ends.clip(0), color=style.colour, fmt=style.marker, capsize=3
         )
-        rows = np.arange(len(board))
-        axis.errorbar(board[metric], rows, xerr=[low.clip(0), high.clip(0)], fmt="o", capsize=3)
-        axis.set(xlabel=title(metric), yticks=rows, yticklabels=board["variant"])
-    axes[0].invert_yaxis()
+    axis.set_yticks(range(len(board)), board["variant"])
+    axis.set_xlabel(title(metric))
+    axis.invert_yaxis()
     return figure
 
 
-def main_effects(effects: pd.DataFrame, metrics: list[str]) -> Figure:
-    """The effect of each value of the swept settings on each metric, with 95 % intervals."""
-    labels = list(dict.fromkeys(zip(effects["setting"], effects["value"], strict=True)))
-    figure = Figure(figsize=(2.6 * len(metrics) + 1.6, 0.9 + 0.3 * len(labels)),
-                    layout="constrained")  # fmt: skip
-    axes = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
-    colours = methods_palette(list(dict.fromkeys(setting for setting, _ in labels)))
-    for axis, metric in zip(axes, metrics, strict=True):
-        table = effects[effects["metric"] == metric].set_index(["setting", "value"]).loc[labels]
-        for place, ((setting, _), row) in enumerate(table.iterrows()):
-            ends = [[row["effect"] - row["ci_low"]], [row["ci_high"] - row["effect"]]]
-            axis.errorbar(row["effect"], place, xerr=ends, fmt="o", color=colours[setting])
-        axis.axvline(0, color="#888", linewidth=0.8)
-        axis.set(xlabel=f"effect on {title(metric)}")
-        axis.locator_params(axis="x", nbins=4)
-        axis.set_ylim(-0.6, len(labels) - 0.4)
-        axis.set_yticks(range(len(labels)), [f"{setting}: {value}" for setting, value in labels])
-    axes[0].invert_yaxis()
+def trade_off(
+    board: pd.DataFrame, metric: str, cost: str, label: str, drawn: dict[str, Style]
+) -> Figure:
+    """A metric, with its 95 % interval, against what a model costs, on a logarithmic axis."""
+    figure, axis = _panel()
+    for row in board.to_dict("records"):
+        style, mean = drawn[row["variant"]], row[metric]
+        ends = np.array([[mean - row[f"{metric}_ci_low"]], [row[f"{metric}_ci_high"] - mean]])
+        points = axis.errorbar(
+            row[cost], mean, yerr=ends.clip(0), color=style.colour, fmt=style.marker, capsize=2
+        )
+        for artist in points.get_children():
+            artist.set_gid(f"series-{style.number}")
+    axis.set(xscale="log", xlabel=label, ylabel=title(metric))
+    if board[cost].max() < 1.5 * board[cost].min():  # else no tick would have a label
+        middle = float(np.sqrt(board[cost].max() * board[cost].min()))
+        axis.set_xlim(middle / 3, middle * 3)
+        axis.set_xticks([middle / 2, middle, middle * 2])
+        axis.minorticks_off()
+    axis.xaxis.set_major_formatter("{x:,.0f}" if cost == "parameters" else "{x:.2g}")
     return figure
 
 
-def learning_curves(histories: pd.DataFrame) -> Figure:
+def main_effects(effects: pd.DataFrame, metric: str) -> Figure:
+    """The effect of each value of the swept settings on a metric, with 95 % intervals."""
+    table = effects[effects["metric"] == metric]
+    settings = list(dict.fromkeys(table["setting"]))
+    figure, axis = _panel(5.0, 0.9 + 0.3 * len(table))
+    for place, row in enumerate(table.to_dict("records")):
+        ends = [[row["effect"] - row["ci_low"]], [row["ci_high"] - row["effect"]]]
+        colour = f"C{settings.index(row['setting'])}"
+        axis.errorbar(row["effect"], place, xerr=ends, fmt="o", color=colour, capsize=2)
+    axis.axvline(0, color=INK, linewidth=0.8)
+    axis.set_xlabel(f"effect on {title(metric)}")
+    axis.set_ylim(-0.6, len(table) - 0.4)
+    labels = [f"{setting.split('.')[-1]}: {value}" for setting, value in
+              zip(table["setting"], table["value"], strict=True)]  # fmt: skip
+    axis.set_yticks(range(len(table)), labels)
+    axis.invert_yaxis()
+    return figure
+
+
+def learning_curves(histories: pd.DataFrame, drawn: dict[str, Style]) -> dict[str, Figure]:
     """Loss and metrics by epoch, of training and validation; bands span the seeds.
 
-    Values of different losses cannot be compared, so each has a row of its own.
+    Values of different losses cannot be compared, so each has figures of its own.
 
     Parameters
     ----------
     histories
         Columns ``variant``, ``epoch``, ``loss_name``, ``loss``, ``val_loss`` and those of metrics.
+
+    Returns
+    -------
+    dict[str, Figure]
+        By what is drawn, as in "validation huber".
     """
-    names = list(dict.fromkeys(histories["variant"]))
-    palette = methods_palette(names)
-    metrics = [name for name in histories if name.startswith("val_") and name != "val_loss"]
-    kinds = list(dict.fromkeys(histories["loss_name"]))
-    columns = max(2, len(metrics))
-    figure = Figure(figsize=(2.85 * columns, 2.9 * (len(kinds) + bool(metrics))),
-                    layout="constrained")  # fmt: skip
-    axes = figure.subplots(len(kinds) + bool(metrics), columns, squeeze=False)
-    panels = [
-        (axes[row][side], histories[histories["loss_name"] == kind], column, f"{which} {kind}")
-        for row, kind in enumerate(kinds)
-        for side, (column, which) in enumerate((("loss", "training"), ("val_loss", "validation")))
-    ]
-    panels += [(axes[-1][k], histories, name, name.replace("val_", "validation ").replace("_", " "))
-               for k, name in enumerate(metrics)]  # fmt: skip
-    for axis, part, column, label in panels:
-        sns.lineplot(
-            part, x="epoch", y=column, hue="variant", hue_order=names, palette=palette, ax=axis,
-            errorbar=("pi", 100), marker="o", legend=axis is figure.axes[0],
-        )  # fmt: skip
-        axis.set(xlabel="epoch", ylabel=label)
-    used = {id(panel[0]) for panel in panels}
-    for axis in figure.axes:
-        axis.set_visible(id(axis) in used)
-    _move_legend(figure)
+    figures = {}
+    for kind, part in histories.groupby("loss_name", sort=False):
+        for column, which in (("loss", "training"), ("val_loss", "validation")):
+            name = f"{which} {kind}"
+            figures[name] = _curves(part, column, name, drawn)
+    for column in histories:
+        if column.startswith("val_") and column != "val_loss":
+            name = column.replace("val_", "validation ").replace("_", " ")
+            figures[name] = _curves(histories, column, name, drawn)
+    return figures
+
+
+def _curves(histories: pd.DataFrame, column: str, label: str, drawn: dict[str, Style]) -> Figure:
+    figure, axis = _panel()
+    for variant, part in histories.dropna(subset=column).groupby("variant", sort=False):
+        over = part.groupby("epoch")[column].agg(["mean", "min", "max"])
+        epochs = over.index.to_series()
+        _line(axis, epochs, over["mean"], over["min"], over["max"], drawn[str(variant)])
+    axis.set(xlabel="epoch", ylabel=label)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 

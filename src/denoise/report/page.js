@@ -1,0 +1,238 @@
+"use strict";
+const data = JSON.parse(document.getElementById("page-data").textContent);
+
+// Which methods are shown, in every figure, table and player at once.
+const group = document.querySelector(".methods");
+const hidden = document.head.appendChild(element("style"));
+const chips = [...group.querySelectorAll("[data-method]")];
+group.hidden = false;
+function showMethods() {
+  const off = chips.filter((chip) => chip.getAttribute("aria-pressed") === "false");
+  hidden.textContent = off.map((chip) => `[data-series="${chip.dataset.method}"]{display:none!important}`).join("");
+}
+group.addEventListener("click", (event) => {
+  const button = event.target.closest("button");
+  if (!button) return;
+  const { all } = button.dataset;
+  if (all) for (const chip of chips) chip.setAttribute("aria-pressed", all);
+  else button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") === "false"));
+  showMethods();
+});
+
+// Tables that sort by a click on a heading: numbers from the best-known end, empty cells last.
+function valueOf(row, column) {
+  const cell = row.cells[column];
+  const text = cell.dataset.value ?? cell.textContent.trim();
+  const number = Number(text);
+  return text === "" || text === "nan" || text === "–" ? null : Number.isNaN(number) ? text : number;
+}
+for (const table of document.querySelectorAll("table[data-sortable]")) {
+  table.tHead.addEventListener("click", (event) => {
+    const heading = event.target.closest("th");
+    if (!event.target.closest("button")) return;
+    const numeric = heading.classList.contains("n");
+    const next = { none: numeric ? "descending" : "ascending", ascending: "descending", descending: "ascending" };
+    const order = next[heading.getAttribute("aria-sort")];
+    for (const other of table.tHead.querySelectorAll("[aria-sort]")) other.setAttribute("aria-sort", "none");
+    heading.setAttribute("aria-sort", order);
+    const sign = order === "ascending" ? 1 : -1;
+    const rows = [...table.tBodies[0].rows].map((row) => [valueOf(row, heading.cellIndex), row]);
+    rows.sort(([a], [b]) => {
+      if (a === null || b === null) return (a === null) - (b === null);
+      return sign * (typeof a === "string" || typeof b === "string" ? String(a).localeCompare(String(b)) : a - b);
+    });
+    table.tBodies[0].append(...rows.map(([, row]) => row));
+  });
+}
+
+for (const field of document.querySelectorAll("input[data-filters]")) {
+  const paragraph = field.closest(".filter");
+  const rows = [...document.getElementById(field.dataset.filters).tBodies[0].rows];
+  paragraph.hidden = false;
+  field.addEventListener("input", () => {
+    const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
+    for (const row of rows) {
+      const text = row.cells[0].textContent.toLowerCase();
+      row.hidden = !words.every((word) => text.includes(word));
+    }
+    const left = rows.filter((row) => !row.hidden).length;
+    paragraph.querySelector("output").textContent = words.length ? `${left} of ${rows.length} methods` : "";
+  });
+}
+
+// Any two methods, side by side.
+function choice(label, names, chosen) {
+  const select = element("select", {}, ...names.map((name) => element("option", {}, name)));
+  select.value = chosen;
+  return [select, element("label", {}, label, select)];
+}
+const digits = (x, places = 3) => (x === null ? "–" : x.toFixed(places));
+const signed = (x) => (x === null ? "–" : (x > 0 ? "+" : "") + x.toFixed(3));
+const mean = (values) => values.reduce((sum, x) => sum + x, 0) / values.length;
+
+function compare(box) {
+  const test = data.test_sets[box.dataset.testSet];
+  const metrics = Object.keys(test.values);
+  const methods = data.methods.filter((name) => metrics.some((metric) => name in test.values[metric]));
+  const ranked = methods.filter((name) => name !== "oracle");
+  const [first, firstLabel] = choice("First", methods, ranked[0]);
+  const [second, secondLabel] = choice("Second", methods, ranked[1] ?? ranked[0]);
+  const [metric, metricLabel] = choice("Figure", metrics.map((name) => data.titles[name]), data.titles[metrics[0]]);
+  const result = element("div", { class: "result", "aria-live": "polite" });
+  const form = element("form", {}, firstLabel, secondLabel, metricLabel);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  const update = () => result.replaceChildren(
+    differences(test, metrics, first.value, second.value),
+    scatter(test, metrics[metric.selectedIndex], first.value, second.value),
+  );
+  form.addEventListener("change", update);
+  box.append(form, result);
+  update();
+}
+
+function differences(test, metrics, first, second) {
+  const table = element("table", {}, element("caption", { class: "hidden" }, `${first} less ${second}`));
+  const head = ["Measure", `${first} − ${second}`, "95 % interval", "p", "n", "Says"];
+  table.append(element("thead", {}, element("tr", {}, ...head.map((text) => element("th", { scope: "col" }, text)))));
+  const body = element("tbody");
+  for (const metric of metrics) {
+    const pair = test.pairs.find(([m, a, b]) => m === metric && ((a === first && b === second) || (a === second && b === first)));
+    const row = element("tr", {}, element("th", { scope: "row" }, data.titles[metric]));
+    if (!pair) {
+      row.append(element("td", { colspan: "5" }, first === second ? "the same method" : "not compared"));
+    } else {
+      const sign = pair[1] === first ? 1 : -1;
+      const ends = [pair[4], pair[5]].map((x) => (x === null ? null : sign * x)).sort((a, b) => a - b);
+      const clear = ends[0] > 0 || ends[1] < 0;
+      const tested = pair[6] !== null && pair[6] < 0.05;
+      const winner = sign * pair[3] > 0 ? first : second;
+      const said = clear && tested ? `${winner} is better` : clear || tested ? "not certain: interval and test disagree" : "no significant difference";
+      const cells = [signed(pair[3] === null ? null : sign * pair[3]), `${signed(ends[0])} … ${signed(ends[1])}`, pair[6] === null ? "–" : pair[6].toPrecision(2), String(pair[7])];
+      row.append(...cells.map((text) => element("td", { class: "n" }, text)), element("td", {}, said));
+    }
+    body.append(row);
+  }
+  table.append(body);
+  return element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Differences" }, table);
+}
+
+function svg(tag, attributes, ...children) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+function scatter(test, metric, first, second) {
+  const [xs, ys] = [test.values[metric][second], test.values[metric][first]];
+  const points = test.ids.map((id, k) => [xs?.[k] ?? null, ys?.[k] ?? null, k]).filter(([x, y]) => x !== null && y !== null);
+  if (!points.length) return element("p", {}, "no utterance has this measure for both");
+  const all = points.flatMap(([x, y]) => [x, y]);
+  const [low, high] = [Math.min(...all), Math.max(...all)];
+  const span = high - low || 1;
+  const place = (value) => 45 + (265 * (value - low)) / span;
+  const better = points.filter(([x, y]) => y > x).length;
+  const label = `${data.titles[metric]} of each utterance: ${first} is higher for ${better} of ${points.length}`;
+  const picture = svg("svg", { viewBox: "0 0 320 350", role: "img", "aria-label": label });
+  for (const step of [0, 0.25, 0.5, 0.75, 1]) {
+    const value = low + step * span;
+    const at = place(value);
+    picture.append(
+      svg("line", { x1: at, x2: at, y1: 10, y2: 275 }), svg("line", { x1: 45, x2: 310, y1: 320 - at, y2: 320 - at }),
+      svg("text", { x: at, y: 290, "text-anchor": "middle" }, digits(value, span < 2 ? 2 : 1)),
+      svg("text", { x: 40, y: 324 - at, "text-anchor": "end" }, digits(value, span < 2 ? 2 : 1)),
+    );
+  }
+  picture.append(svg("line", { x1: 45, y1: 275, x2: 310, y2: 10, style: "stroke:currentColor" }));
+  for (const [x, y, k] of points) {
+    const about = `${test.ids[k]} (${test.about[k]}): ${first} ${digits(y, 2)}, ${second} ${digits(x, 2)}`;
+    picture.append(svg("circle", { cx: place(x), cy: 320 - place(y), r: 3 }, svg("title", {}, about)));
+  }
+  picture.append(svg("text", { x: 178, y: 308, "text-anchor": "middle" }, second), svg("text", { x: 178, y: 326, "text-anchor": "middle" }, `${first} (upwards)`));
+  const caption = element("figcaption", { class: "note" }, `${label}, above the line. Mean ${first} ${digits(mean(points.map((p) => p[1])), 2)}, ${second} ${digits(mean(points.map((p) => p[0])), 2)}.`);
+  return element("figure", {}, picture, caption);
+}
+for (const box of document.querySelectorAll(".compare")) compare(box);
+
+// One player for each utterance: noisy, every method and clean, switched in place.
+function player(box, number) {
+  const { rate, sources } = JSON.parse(box.querySelector("script").textContent);
+  const switcher = new Switcher(sources, rate);
+  const size = 2 ** Math.round(Math.log2(0.032 * rate));
+  const button = element("button", { type: "button" }, "Play");
+  const seek = element("input", { type: "range", min: "0", max: "1000", value: "0", "aria-label": "Place" });
+  const clock = element("output", {}, "0.0 s");
+  const fieldset = element("fieldset", {}, element("legend", { class: "hidden" }, "Signal that is heard"));
+  const radios = sources.map(({ name }, place) => {
+    const radio = element("input", { type: "radio", name: `player-${number}`, checked: place === 0 });
+    const series = data.methods.indexOf(name);
+    const attributes = series < 0 || name === "noisy" ? {} : { "data-series": String(series) };
+    fieldset.append(element("label", attributes, radio, name));
+    return radio;
+  });
+  const canvas = element("canvas", { role: "img", "aria-label": "Spectrogram" });
+  const head = element("i");
+  const screen = element("div", { class: "screen" }, canvas, head, element("span", { class: "top" }), element("span", { class: "bottom" }, "0 kHz"));
+  box.append(element("div", { class: "transport" }, button, seek, clock), fieldset, screen);
+
+  const pictures = [];
+  let top = null;
+  async function draw() {
+    await switcher.load();
+    const { chosen } = switcher;
+    const picture = (place) => (pictures[place] ??= spectrogram(switcher.buffers[place].getChannelData(0), size, 600));
+    // All on the scale of the noisy signal.
+    top ??= Math.max(...picture(0).map((frame) => frame.reduce((a, b) => Math.max(a, b), -120)));
+    drawSpectrogram(canvas, picture(chosen), top);
+    canvas.setAttribute("aria-label", `Spectrogram of ${sources[chosen].name}`);
+    screen.querySelector(".top").textContent = `${sources[chosen].name}, up to ${rate / 2000} kHz`;
+    box.dataset.drawn = sources[chosen].name;
+  }
+  function show() {
+    const part = switcher.duration ? switcher.time / switcher.duration : 0;
+    seek.value = String(1000 * part);
+    head.style.left = `${100 * part}%`;
+    clock.textContent = `${switcher.time.toFixed(1)} s`;
+    button.textContent = switcher.playing ? "Pause" : "Play";
+    if (switcher.playing) requestAnimationFrame(show);
+  }
+  switcher.onend = show;
+  async function toggle() {
+    if (switcher.playing) switcher.pause();
+    else await switcher.play();
+    show();
+  }
+  function choose(place) {
+    radios[place].checked = true;
+    switcher.choose(place);
+    draw();
+  }
+  button.addEventListener("click", toggle);
+  seek.addEventListener("input", async () => {
+    await switcher.load();
+    await switcher.seek((switcher.duration * Number(seek.value)) / 1000);
+    show();
+  });
+  fieldset.addEventListener("change", () => choose(radios.findIndex((radio) => radio.checked)));
+  box.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.altKey || event.metaKey) return;
+    const digit = event.key === "0" ? 9 : Number(event.key) - 1;
+    if (event.key === " " && event.target !== button) toggle();
+    else if (event.key === "n") choose(0);
+    else if (event.key === "c") choose(sources.length - 1);
+    else if (/^\d$/.test(event.key) && digit < sources.length) choose(digit);
+    else return;
+    event.preventDefault();
+  });
+  new IntersectionObserver((entries, observer) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
+    observer.disconnect();
+    draw();
+  }, { rootMargin: "200px" }).observe(box);
+}
+document.querySelectorAll(".player").forEach(player);
+
+// On paper everything is open.
+window.addEventListener("beforeprint", () => {
+  for (const one of document.querySelectorAll("details:not([open])")) if (!one.querySelector("pre")) one.open = true;
+});
