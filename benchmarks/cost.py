@@ -28,7 +28,8 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from denoise import audio, backend, cli
+from denoise import audio, backend
+from denoise.cli.shared import find_model
 from denoise.enhancement import Enhancer
 from denoise.streaming import Stream, Times
 
@@ -105,7 +106,7 @@ def of_recording(name: str, hours: float, channels: int = 1) -> dict[str, Any]:
 
 def cost(name: str) -> dict[str, Any]:
     """A row of the table."""
-    enhancer = Enhancer.load(cli.find_model(name))
+    enhancer = Enhancer.load(find_model(name))
     wave = noise(60, enhancer.rate)
     enhancer.enhance(wave)
     started = time.perf_counter()
@@ -138,7 +139,7 @@ def main() -> None:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     backend.start("tensorflow", threads=1, deterministic=False)
     if options.soak:
-        stream = Enhancer.load(cli.find_model(options.models[0])).stream
+        stream = Enhancer.load(find_model(options.models[0])).stream
         if stream is None:
             raise SystemExit(f"{options.models[0]} is not causal")
         times = time_of_blocks(stream, options.soak, watch=True)

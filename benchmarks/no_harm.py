@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from denoise import backend, cli, files, metrics
+from denoise import backend, files, metrics
 from denoise.augmentation import shaped_noise
+from denoise.cli.shared import find_model
 from denoise.enhancement import Enhancer
 from denoise.intelligibility import stoi_and_estoi
 
@@ -131,7 +132,7 @@ def main() -> None:
     parser.add_argument("--utterances", type=int, default=20)
     options = parser.parse_args()
     backend.start("tensorflow")
-    table = harm(cli.find_model(options.model), options.test_set, options.utterances)
+    table = harm(find_model(options.model), options.test_set, options.utterances)
     print(table.round(3).to_string(index=False, na_rep="–"))
 
 

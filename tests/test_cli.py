@@ -13,6 +13,7 @@ import soundfile
 from conftest import hiss, tone_speech
 
 from denoise import cli, files, models
+from denoise.cli import shared
 from denoise.errors import UserError
 from denoise.features import FeatureSettings
 from denoise.models.unet import UNetSettings
@@ -37,7 +38,7 @@ def workspace(tmp_path_factory) -> Path:
 @pytest.fixture
 def inside(workspace, monkeypatch):
     monkeypatch.chdir(workspace)
-    monkeypatch.setattr(cli, "ready_folder", lambda: workspace / "ready")
+    monkeypatch.setattr(shared, "ready_folder", lambda: workspace / "ready")
     return workspace
 
 
@@ -361,22 +362,22 @@ def ready_card(folder: Path, name: str) -> Path:
 
 def test_the_model_that_is_ready_is_the_default_whatever_is_trained(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "ready_folder", lambda: tmp_path / "ready")
+    monkeypatch.setattr(shared, "ready_folder", lambda: tmp_path / "ready")
     ready = ready_card(tmp_path / "ready", "best")
-    assert cli.find_model("best") == ready
-    assert cli.find_model(str(ready)) == ready
+    assert shared.find_model("best") == ready
+    assert shared.find_model(str(ready)) == ready
     own = {"variant": "best", "seed": 0, "rate": 8000, "parameters": 1}
     files.write_json(tmp_path / "results/models/best/seed0/card.json", own)
-    assert cli.find_model("best") == Path("results/models/best/seed0")
+    assert shared.find_model("best") == Path("results/models/best/seed0")
     with pytest.raises(UserError, match=r"no model 'bist' .did you mean 'best'\?.: there are best"):
-        cli.find_model("bist")
+        shared.find_model("bist")
 
 
 def test_models_lists_those_that_are_ready_before_anything_is_trained(
     tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "ready_folder", lambda: tmp_path / "ready")
+    monkeypatch.setattr(shared, "ready_folder", lambda: tmp_path / "ready")
     ready_card(tmp_path / "ready", "stream")
     run("models")
     shown = capsys.readouterr().out

@@ -13,12 +13,13 @@ import pytest
 import soundfile
 
 from denoise import files, report
-from denoise.report import figures, listening
+from denoise.report import figures, listening, pages
 
 
 def answer(board: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, object]:
     costs = {"minutes": 3.0, "parameters": 1000.0, "rtf": 0.02}
-    return report._answer(board.assign(**costs), pairs, {"test_sets": {"test": "stage"}})
+    drawn = figures.styles(board["variant"])
+    return report._answer(board.assign(**costs), pairs, {"test_sets": {"test": "stage"}}, drawn)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_a_lead_is_significant_only_if_interval_and_test_agree(p_value, low, sai
     found = answer(board, pd.DataFrame([pair]))
     assert "the highest SI-SDR of the variants" in found["verdict"]
     assert "louder has more, 7.0 dB" in found["verdict"]
-    assert found["headline"].endswith("but the baseline louder is better")
+    assert found["headline"] == "better is the best variant; the baseline louder is better"
 
 
 def gains(**methods: list[float]) -> pd.DataFrame:
@@ -138,8 +139,17 @@ def test_audio_that_is_too_much_without_loss_is_compressed_and_then_left_out(tmp
     assert rate == 8000 and len(heard) == 16_000
 
 
+def test_labels_leave_out_what_all_variants_begin_with():
+    names = ["noisy", "quick_loss-huber_rate-1", "quick_loss-huber_rate-2"]
+    found = figures.styles(names, names[1:])
+    assert [style.label for style in found.values()] == ["noisy", "rate-1", "rate-2"]
+    assert report._shared_start(found) == "quick_loss-huber_"
+    alone = figures.styles(names[:2], names[1:2])
+    assert alone[names[1]].label == names[1] and report._shared_start(alone) == ""
+
+
 def test_text_cannot_end_the_script_that_it_stands_in():
-    text = report.embedded_json({"name": "</script><b>"})
+    text = pages.embedded_json({"name": "</script><b>"})
     assert "<" not in text and json.loads(text) == {"name": "</script><b>"}
 
 
@@ -192,7 +202,7 @@ def test_errors_in_different_scalings_have_no_best():
 
 
 def test_settings_are_told_as_a_person_would_write_them():
-    assert report._plain({"compressed_spectral": 1, "si_sdr": 0.003}) == (
+    assert pages.plain({"compressed_spectral": 1, "si_sdr": 0.003}) == (
         "compressed_spectral 1, si_sdr 0.003"
     )
-    assert report._plain([0.5, 2.0]) == "0.5 … 2" and report._plain("adamw") == "adamw"
+    assert pages.plain([0.5, 2.0]) == "0.5 … 2" and pages.plain("adamw") == "adamw"

@@ -15,7 +15,8 @@ import pytest
 import soundfile
 from conftest import hiss, tone_speech
 
-from denoise import cli, exporting, files, models, streaming
+from denoise import exporting, files, models, streaming
+from denoise.cli.stream import PCM
 from denoise.enhancement import Enhancer
 from denoise.errors import UserError
 from denoise.features import Features, FeatureSettings
@@ -136,7 +137,7 @@ def denoise(*arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[
 
 @pytest.mark.parametrize("kind", ["s16le", "f32le"])
 def test_the_command_writes_what_the_stream_gives(causal, kind):
-    number = np.dtype(cli.PCM[kind])
+    number = np.dtype(PCM[kind])
     done = denoise(
         "stream", "--model", str(causal), "--format", kind, given=streaming.to_pcm(NOISY, number)
     )

@@ -182,13 +182,24 @@ class Times:
         reached = np.searchsorted(np.cumsum(self.bins), share * self.count)
         return float((reached + 1) * self._BIN)
 
+    def as_dict(self, block_s: float) -> dict[str, float]:
+        """How many blocks there were and what they took; `block_s` is the length of one."""
+        mean = self.total / self.count
+        return {
+            "blocks": self.count,
+            "duration_s": self.count * block_s,
+            "block_ms": 1000 * block_s,
+            "mean_ms": 1000 * mean,
+            "p99_ms": 1000 * self.quantile(0.99),
+            "rtf": mean / block_s,
+        }
+
     def summary(self, block_s: float) -> str:
         """A line for the user; `block_s` is what a block lasts, in seconds."""
+        told = self.as_dict(block_s)
         return (
-            f"{self.count} blocks, {self.count * block_s:.1f} s: "
-            f"{1000 * self.total / self.count:.2f} ms a block of {1000 * block_s:g} ms (RTF "
-            f"{self.total / self.count / block_s:.3f}), 99 % below "
-            f"{1000 * self.quantile(0.99):.2f} ms"
+            f"{self.count} blocks, {told['duration_s']:.1f} s: {told['mean_ms']:.2f} ms a block of "
+            f"{told['block_ms']:g} ms (RTF {told['rtf']:.3f}), 99 % below {told['p99_ms']:.2f} ms"
         )
 
 

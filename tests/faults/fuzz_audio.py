@@ -18,6 +18,7 @@ import numpy as np
 import soundfile
 
 from denoise import audio, cli, corpora, files, preparation, scoring
+from denoise.cli import shared
 from denoise.metrics import METRICS
 from denoise.selection import AudioSettings, SelectionSettings
 
@@ -118,7 +119,7 @@ def score(folder: Path, out: Path, usable: set[str]) -> None:
 
 def main(seed: Path, count: int, place: Path) -> None:
     """Make the files and put them through everything."""
-    cli.ready_folder = lambda: place / "ready"  # type: ignore[assignment]
+    shared.ready_folder = lambda: place / "ready"  # type: ignore[assignment]
     folder = place / "fuzzed"
     folder.mkdir()
     content = seed.read_bytes()

@@ -387,6 +387,12 @@ def speed_files():
     ]
 
 
+def blind_results():
+    """What `denoise listen --score` left, if people have listened."""
+    path = Path(f"{REPORT}/listening_scores.json")
+    return [str(path)] if path.exists() else []
+
+
 def example_files():
     """The audio and tables that the examples in the report are cut from."""
     sets = [files_of_test_set(name) for name in PLAN.test_set_names]

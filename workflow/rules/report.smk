@@ -36,6 +36,7 @@ rule write_report:
         cards=model_files("card.json"),
         histories=model_files("history.csv"),
         speeds=speed_files(),
+        blind=blind_results(),
         examples=example_files(),
         leaderboard=f"{REPORT}/leaderboard.csv",
         pairwise=f"{REPORT}/pairwise.csv",
@@ -45,6 +46,7 @@ rule write_report:
             caption="../report/report.rst",
             category="Report",
         ),
+        study=f"{REPORT}/study.json",
         figures=directory(f"{REPORT}/figures"),
     log:
         f"results/logs/report/{EXPERIMENT}.log",

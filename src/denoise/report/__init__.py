@@ -13,11 +13,10 @@ import platform
 import re
 import shutil
 import time
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -35,10 +34,11 @@ from denoise.comparison import (
     snr_condition,
 )
 from denoise.metrics import SCORED
-from denoise.report import figures, listening
+from denoise.report import blind, figures, listening
+from denoise.report.pages import asset, p_value, plain, render
 from denoise.settings import digest
 
-USES = ("template.html", "style.css", "page.js", "player.js")
+USES = ("template.html", "blind_section.html", "style.css", "page.js", "player.js")
 
 _MAIN = ("si_sdr", "pesq_nb", "pesq_wb", "stoi")
 _SHOWN = (*_MAIN, *(name for name in SCORED if name not in _MAIN))
@@ -58,7 +58,7 @@ def build(
     provenance: dict[str, str],
     out_path: Path,
 ) -> None:
-    """Write ``report.html`` and the folder ``figures`` beside it.
+    """Write ``report.html``, ``study.json`` and the folder ``figures`` beside it.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def build(
     cards = [files.read_json(path) for path in card_paths]
     histories = _histories(card_paths, cards)
     board = _with_costs(board, cards, params)
-    drawn = figures.styles(dict.fromkeys(board["variant"]))
+    drawn = figures.styles(dict.fromkeys(board["variant"]), params["variants"])
     folder = out_path.parent / "figures"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -94,17 +94,19 @@ def build(
         "params": params,
         "baselines": BASELINES
         | {name: f"the ready model in {folder}" for name, folder in params["models"].items()},
-        "answer": _answer(board, pairs, params),
+        "answer": _answer(board, pairs, params, drawn),
         "test_sets": test_sets,
         "metrics": [name for name in _SHOWN if board[name].notna().any()],
         "main": [name for name in _MAIN if board[name].notna().any()],
         "titles": {name: figures.title(name) for name in _SHOWN},
         "drawn": drawn,
+        "shared_start": _shared_start(drawn),
         "curves": [
             draw.svg(f"learning-{name}", figure, f"{name} by epoch for every variant")
             for name, figure in curves.items()
         ],
         "models": _models(cards, histories),
+        "blind": blind.section(out_path.parent),
         "data": _data_card(manifests),
         "mixtures": _mixture_examples(params),
         "provenance": {**provenance, **_software()},
@@ -113,50 +115,40 @@ def build(
             name: json.dumps(variant["recipe"], indent=1, ensure_ascii=False)
             for name, variant in params["variants"].items()
         },
-        "page_data": _page_data(utterances, pairs, params, list(drawn)),
+        "page_data": _page_data(utterances, pairs, params, drawn),
         "style": asset("style.css"),
         "scripts": [asset("player.js"), asset("page.js")],
     }
-    files.write_text(out_path, environment().from_string(asset("template.html")).render(context))
-
-
-def asset(name: str) -> Markup:
-    """A file of this package that becomes part of a page."""
-    return Markup(resources.files("denoise.report").joinpath(name).read_text("utf-8"))
-
-
-def environment() -> jinja2.Environment:
-    """Templates in which all values are escaped and none may be missing."""
-    made = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    files.write_json(
+        out_path.with_name("study.json"),
+        {
+            "experiment": params["experiment"],
+            "test_sets": params["test_sets"],
+            "seeds": params["seeds"],
+            "variants": {
+                name: {"differs": one["differs"], "recipe": one["recipe"]}
+                for name, one in params["variants"].items()
+            },
+        },
     )
-    made.filters |= {"number": _number, "plain": _plain, "whole": _whole, "json": embedded_json}
-    return made
+    files.write_text(out_path, render("template.html", **context))
 
 
-def embedded_json(value: Any) -> Markup:
-    """A value as JSON for a script element, which none of its strings can end."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return Markup(text.replace("<", "\\u003c"))
+def _shared_start(drawn: dict[str, figures.Style]) -> str:
+    """What the labels leave out of names, if anything."""
+    return next(
+        (name.removesuffix(one.label) for name, one in drawn.items() if name != one.label), ""
+    )
 
 
 def _effects(scores: pd.DataFrame, params: dict[str, Any]) -> pd.DataFrame:
     """The main effects of the swept settings; empty without a sweep."""
     settings = {
-        name: {path: _plain(variant["differs"][path]) for path in params["sweep"]}
+        name: {path: plain(variant["differs"][path]) for path in params["sweep"]}
         for name, variant in params["variants"].items()
     }
     measured = [metric for metric in _MAIN if scores[metric].notna().any()]
     return main_effects(scores, settings, measured) if params["sweep"] else pd.DataFrame()
-
-
-def _plain(value: Any) -> str:
-    """A setting's value as a person would write it."""
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
-    if isinstance(value, list):
-        return " … ".join(map(_plain, value)) if len(value) == 2 else ", ".join(map(_plain, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 class _Pictures:
@@ -195,18 +187,6 @@ def _inline(svg: str, alt: str) -> Markup:
     svg = re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
     label = str(escape(alt))
     return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1))
-
-
-def _number(value: object, digits: int = 3) -> str:
-    if value is None or (isinstance(value, float) and not np.isfinite(value)):
-        return "–"
-    if isinstance(value, float):
-        return f"{value:.{digits}g}" if abs(value) < 0.1 else f"{value:.2f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _whole(value: float) -> str:
-    return f"{value:,.0f}" if np.isfinite(value) else "–"
 
 
 def _with_costs(
@@ -394,7 +374,10 @@ def _pesq(rows: pd.DataFrame) -> str:
 
 
 def _page_data(
-    utterances: pd.DataFrame, pairs: pd.DataFrame, params: dict[str, Any], methods: list[str]
+    utterances: pd.DataFrame,
+    pairs: pd.DataFrame,
+    params: dict[str, Any],
+    drawn: dict[str, figures.Style],
 ) -> dict[str, Any]:
     """What the page compares any two methods by: all pairs, and the values of utterances."""
     test_sets = {}
@@ -407,7 +390,7 @@ def _page_data(
         values = {}
         for metric in shown:
             wide = part.pivot_table(index="id", columns="method", values=metric, dropna=False)
-            wide = wide.reindex(index=ids, columns=[m for m in methods if m in wide])
+            wide = wide.reindex(index=ids, columns=[m for m in drawn if m in wide])
             values[metric] = {
                 method: [float(f"{x:.4g}") if np.isfinite(x) else None for x in column]
                 for method, column in wide.items()
@@ -429,7 +412,8 @@ def _page_data(
             ],
         }  # fmt: skip
     return {
-        "methods": methods,
+        "methods": list(drawn),
+        "labels": {name: style.label for name, style in drawn.items()},
         "titles": {name: figures.title(name) for name in _MAIN},
         "test_sets": test_sets,
     }
@@ -454,7 +438,12 @@ def _histories(card_paths: list[Path], cards: list[dict[str, Any]]) -> pd.DataFr
     return pd.concat(tables, ignore_index=True)
 
 
-def _answer(board: pd.DataFrame, pairs: pd.DataFrame, params: dict[str, Any]) -> dict[str, Any]:
+def _answer(
+    board: pd.DataFrame,
+    pairs: pd.DataFrame,
+    params: dict[str, Any],
+    drawn: dict[str, figures.Style],
+) -> dict[str, Any]:
     """Which variant is best by SI-SDR on the first test set, by how much, how certainly, its cost.
 
     Returns
@@ -480,32 +469,30 @@ def _answer(board: pd.DataFrame, pairs: pd.DataFrame, params: dict[str, Any]) ->
                     f"{gain:+.{digits}f} over the noisy input",
                 )
             )
-    headline, certain = f"{first['variant']}", True
+    winner = drawn[first["variant"]].label
+    headline, certain = winner, True
     verdict = (
-        f"{first['variant']} has the highest SI-SDR, {first['si_sdr']:.1f} dB "
+        f"{winner} has the highest SI-SDR, {first['si_sdr']:.1f} dB "
         f"({first['si_sdr'] - noisy['si_sdr']:+.1f} dB over the noisy input), with "
         f"{SCORED[quality].title} {first[quality]:.2f} ({first[quality] - noisy[quality]:+.2f})."
     )
     if len(rows) > 1:
         lead = _lead(first["variant"], rows.iloc[1]["variant"], pairs, test_set)
+        second, tested = drawn[lead["second"]].label, p_value(lead["p"])
         certain = lead["said"] == "significant"
         verdict += (
-            f" Its lead over {lead['second']} is {lead['difference']:.2f} dB, which is "
+            f" Its lead over {second} is {lead['difference']:.2f} dB, which is "
             f"{lead['said']}{lead['because']} (95 % interval {lead['low']:.2f} to "
-            f"{lead['high']:.2f} dB, Wilcoxon p = {lead['p']:.2g})."
+            f"{lead['high']:.2f} dB, Wilcoxon p {tested})."
         )
         facts.append(
             (
-                f"Lead over {lead['second']}",
+                f"Lead over {second}",
                 f"{lead['difference']:+.2f} dB",
-                f"{lead['said']}: {lead['low']:.2f} … {lead['high']:.2f} dB, p = {lead['p']:.2g}",
+                f"{lead['said']}: {lead['low']:.2f} … {lead['high']:.2f} dB, p {tested}",
             )
         )
-        headline = (
-            f"{first['variant']} wins"
-            if certain
-            else f"{first['variant']} leads, but not significantly"
-        )
+        headline = f"{winner} wins" if certain else f"{winner} leads, but not significantly"
     baselines = board[(board["test_set"] == test_set) & (board["kind"] == "baseline")]
     baseline = baselines.loc[baselines["si_sdr"].idxmax()]
     if baseline["si_sdr"] > first["si_sdr"]:
@@ -513,7 +500,7 @@ def _answer(board: pd.DataFrame, pairs: pd.DataFrame, params: dict[str, Any]) ->
             " has the highest SI-SDR", " has the highest SI-SDR of the variants"
         )
         verdict += f" The baseline {baseline['variant']} has more, {baseline['si_sdr']:.1f} dB."
-        headline = f"{headline}, but the baseline {baseline['variant']} is better"
+        headline = f"{winner} is the best variant; the baseline {baseline['variant']} is better"
     facts.append(
         ("Training", _duration(first["minutes"]), f"{first['parameters']:,.0f} parameters")
     )

@@ -6,7 +6,8 @@ to one method carries the group ``series-<number>``, by which a page can show an
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 import matplotlib as mpl
@@ -38,19 +39,41 @@ class Style(NamedTuple):
     """How a method is drawn in every figure."""
 
     number: int
+    label: str
     colour: str
     marker: str
     dash: str
+    band: float
+    """How opaque its intervals are: less where there are many."""
 
 
-def styles(methods: Iterable[str]) -> dict[str, Style]:
-    """A style for each method: told apart by marker and dashes too, not by colour alone."""
+def styles(methods: Iterable[str], variants: Collection[str] = ()) -> dict[str, Style]:
+    """A style for each method: told apart by marker and dashes too, not by colour alone.
+
+    The labels of `variants` leave out the words that all of their names begin with.
+    """
     names = list(methods)
     palette = sns.color_palette("colorblind" if len(names) <= 10 else "husl", len(names))
+    words = (
+        zip(*(name.split("_")[:-1] for name in variants), strict=False) if len(variants) > 1 else ()
+    )
+    start = "".join(f"{word[0]}_" for word in itertools.takewhile(_alike, words))
+    band = 0.12 if len(names) <= 10 else 0.04
     return {
-        name: Style(k, mpl.colors.to_hex(palette[k]), "osD^vPX"[k % 7], ("-", "--", "-.")[k % 3])
+        name: Style(
+            k,
+            name.removeprefix(start) if name in variants else name,
+            mpl.colors.to_hex(palette[k]),
+            "osD^vPX"[k % 7],
+            ("-", "--", "-.")[k % 3],
+            band,
+        )
         for k, name in enumerate(names)
     }
+
+
+def _alike(words: tuple[str, ...]) -> bool:
+    return len(set(words)) == 1
 
 
 def title(metric: str) -> str:
@@ -84,7 +107,7 @@ def _line(
     axis: Axes, x: pd.Series, y: pd.Series, low: pd.Series, high: pd.Series, style: Style
 ) -> None:
     gid = f"series-{style.number}"
-    band = axis.fill_between(x, low, high, color=style.colour, alpha=0.12, linewidth=0)
+    band = axis.fill_between(x, low, high, color=style.colour, alpha=style.band, linewidth=0)
     (line,) = axis.plot(
         x, y, color=style.colour, marker=style.marker if len(x) <= 12 else None,
         linestyle=style.dash, markersize=4, linewidth=1.4,
@@ -102,7 +125,7 @@ def intervals(board: pd.DataFrame, metric: str, drawn: dict[str, Style]) -> Figu
         axis.errorbar(
             mean, place, xerr=ends.clip(0), color=style.colour, fmt=style.marker, capsize=3
         )
-    axis.set_yticks(range(len(board)), board["variant"])
+    axis.set_yticks(range(len(board)), [drawn[name].label for name in board["variant"]])
     axis.set_xlabel(title(metric))
     axis.invert_yaxis()
     return figure

@@ -61,11 +61,12 @@ for (const field of document.querySelectorAll("input[data-filters]")) {
 }
 
 // Any two methods, side by side.
-function choice(label, names, chosen) {
-  const select = element("select", {}, ...names.map((name) => element("option", {}, name)));
+function choice(title, names, chosen) {
+  const select = element("select", {}, ...names.map((name) => element("option", { value: name }, data.labels[name] ?? name)));
   select.value = chosen;
-  return [select, element("label", {}, label, select)];
+  return [select, element("label", {}, title, select)];
 }
+const label = (name) => data.labels[name] ?? name;
 const digits = (x, places = 3) => (x === null ? "–" : x.toFixed(places));
 const signed = (x) => (x === null ? "–" : (x > 0 ? "+" : "") + x.toFixed(3));
 const mean = (values) => values.reduce((sum, x) => sum + x, 0) / values.length;
@@ -91,8 +92,8 @@ function compare(box) {
 }
 
 function differences(test, metrics, first, second) {
-  const table = element("table", {}, element("caption", { class: "hidden" }, `${first} less ${second}`));
-  const head = ["Measure", `${first} − ${second}`, "95 % interval", "p", "n", "Says"];
+  const table = element("table", {}, element("caption", { class: "hidden" }, `${label(first)} less ${label(second)}`));
+  const head = ["Measure", `${label(first)} − ${label(second)}`, "95 % interval", "p", "n", "Says"];
   table.append(element("thead", {}, element("tr", {}, ...head.map((text) => element("th", { scope: "col" }, text)))));
   const body = element("tbody");
   for (const metric of metrics) {
@@ -106,8 +107,8 @@ function differences(test, metrics, first, second) {
       const clear = ends[0] > 0 || ends[1] < 0;
       const tested = pair[6] !== null && pair[6] < 0.05;
       const winner = sign * pair[3] > 0 ? first : second;
-      const said = clear && tested ? `${winner} is better` : clear || tested ? "not certain: interval and test disagree" : "no significant difference";
-      const cells = [signed(pair[3] === null ? null : sign * pair[3]), `${signed(ends[0])} … ${signed(ends[1])}`, pair[6] === null ? "–" : pair[6].toPrecision(2), String(pair[7])];
+      const said = clear && tested ? `${label(winner)} is better` : clear || tested ? "not certain: interval and test disagree" : "no significant difference";
+      const cells = [signed(pair[3] === null ? null : sign * pair[3]), `${signed(ends[0])} … ${signed(ends[1])}`, pair[6] === null ? "–" : (pair[6] < 0.001 ? "< 0.001" : pair[6].toPrecision(2)), String(pair[7])];
       row.append(...cells.map((text) => element("td", { class: "n" }, text)), element("td", {}, said));
     }
     body.append(row);
@@ -132,8 +133,8 @@ function scatter(test, metric, first, second) {
   const span = high - low || 1;
   const place = (value) => 45 + (265 * (value - low)) / span;
   const better = points.filter(([x, y]) => y > x).length;
-  const label = `${data.titles[metric]} of each utterance: ${first} is higher for ${better} of ${points.length}`;
-  const picture = svg("svg", { viewBox: "0 0 320 350", role: "img", "aria-label": label });
+  const told = `${data.titles[metric]} of each utterance: ${label(first)} is higher for ${better} of ${points.length}`;
+  const picture = svg("svg", { viewBox: "0 0 320 350", role: "img", "aria-label": told });
   for (const step of [0, 0.25, 0.5, 0.75, 1]) {
     const value = low + step * span;
     const at = place(value);
@@ -145,11 +146,11 @@ function scatter(test, metric, first, second) {
   }
   picture.append(svg("line", { x1: 45, y1: 275, x2: 310, y2: 10, style: "stroke:currentColor" }));
   for (const [x, y, k] of points) {
-    const about = `${test.ids[k]} (${test.about[k]}): ${first} ${digits(y, 2)}, ${second} ${digits(x, 2)}`;
+    const about = `${test.ids[k]} (${test.about[k]}): ${label(first)} ${digits(y, 2)}, ${label(second)} ${digits(x, 2)}`;
     picture.append(svg("circle", { cx: place(x), cy: 320 - place(y), r: 3 }, svg("title", {}, about)));
   }
-  picture.append(svg("text", { x: 178, y: 308, "text-anchor": "middle" }, second), svg("text", { x: 178, y: 326, "text-anchor": "middle" }, `${first} (upwards)`));
-  const caption = element("figcaption", { class: "note" }, `${label}, above the line. Mean ${first} ${digits(mean(points.map((p) => p[1])), 2)}, ${second} ${digits(mean(points.map((p) => p[0])), 2)}.`);
+  picture.append(svg("text", { x: 178, y: 308, "text-anchor": "middle" }, label(second)), svg("text", { x: 178, y: 326, "text-anchor": "middle" }, `${label(first)} (upwards)`));
+  const caption = element("figcaption", { class: "note" }, `${told}, above the line. Mean ${label(first)} ${digits(mean(points.map((p) => p[1])), 2)}, ${label(second)} ${digits(mean(points.map((p) => p[0])), 2)}.`);
   return element("figure", {}, picture, caption);
 }
 for (const box of document.querySelectorAll(".compare")) compare(box);
@@ -161,13 +162,13 @@ function player(box, number) {
   const size = 2 ** Math.round(Math.log2(0.032 * rate));
   const button = element("button", { type: "button" }, "Play");
   const seek = element("input", { type: "range", min: "0", max: "1000", value: "0", "aria-label": "Place" });
-  const clock = element("output", {}, "0.0 s");
+  const clock = element("span", { class: "clock", role: "timer" }, "0.0 s");
   const fieldset = element("fieldset", {}, element("legend", { class: "hidden" }, "Signal that is heard"));
   const radios = sources.map(({ name }, place) => {
     const radio = element("input", { type: "radio", name: `player-${number}`, checked: place === 0 });
     const series = data.methods.indexOf(name);
     const attributes = series < 0 || name === "noisy" ? {} : { "data-series": String(series) };
-    fieldset.append(element("label", attributes, radio, name));
+    fieldset.append(element("label", attributes, radio, label(name)));
     return radio;
   });
   const canvas = element("canvas", { role: "img", "aria-label": "Spectrogram" });
@@ -184,8 +185,8 @@ function player(box, number) {
     // All on the scale of the noisy signal.
     top ??= Math.max(...picture(0).map((frame) => frame.reduce((a, b) => Math.max(a, b), -120)));
     drawSpectrogram(canvas, picture(chosen), top);
-    canvas.setAttribute("aria-label", `Spectrogram of ${sources[chosen].name}`);
-    screen.querySelector(".top").textContent = `${sources[chosen].name}, up to ${rate / 2000} kHz`;
+    canvas.setAttribute("aria-label", `Spectrogram of ${label(sources[chosen].name)}`);
+    screen.querySelector(".top").textContent = `${label(sources[chosen].name)}, up to ${rate / 2000} kHz`;
     box.dataset.drawn = sources[chosen].name;
   }
   function show() {

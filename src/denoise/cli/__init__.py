@@ -1,0 +1,76 @@
+"""The ``denoise`` command: use, compare and listen to the speech denoisers that were trained here.
+
+Each verb is a module that adds itself to the parser and runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+
+import shtab
+
+import denoise
+from denoise.cli import compare, demo, enhance, export, listen, models, score, stream, where, why
+from denoise.cli.shared import error_word
+from denoise.errors import UserError, disk_errors
+
+VERBS = (enhance, score, models, compare, listen, why, demo, stream, export, where)
+_SHELLS = """exit status: 0 if all went well, 1 after an error that is told in one line, 2 for wrong
+usage, 130 if interrupted and 143 if told to end.  For completion of verbs and options, add to the
+start-up file of your shell: eval "$(denoise --completion bash)"  (or zsh, or tcsh)"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all verbs."""
+    top = argparse.ArgumentParser(
+        prog="denoise",
+        description="Use and compare the speech denoisers that were trained here.",
+        epilog=_SHELLS,
+    )
+    top.add_argument("--version", action="version", version=f"denoise {denoise.__version__}")
+    shtab.add_argument_to(top, "--completion", help="print what completes this command in a shell")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for verb in VERBS:
+        verb.add(verbs)
+    return top
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; bad input ends it with one line and status 1."""
+    options = parser().parse_args(arguments)
+    try:
+        with disk_errors(), _ended_by_sigterm():
+            options.run(options)
+    except UserError as error:
+        print(f"{error_word()} {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("interrupted: what was complete is kept", file=sys.stderr)
+        raise SystemExit(128 + signal.SIGINT) from None
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"{error_word()} {error.filename}: {error.strerror}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Have SIGTERM end the program as an error does, so that nothing half-written is left."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(*_: object) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

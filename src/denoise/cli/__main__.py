@@ -1,0 +1,5 @@
+"""``python -m denoise.cli`` is the command ``denoise``."""
+
+from denoise.cli import main
+
+main()

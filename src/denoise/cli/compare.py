@@ -1,0 +1,161 @@
+"""``denoise compare``: compare the results of two experiments."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from denoise import files
+from denoise.cli.shared import add_json, differences, print_json
+from denoise.errors import UserError, unknown
+from denoise.metrics import METRICS
+
+
+def add(verbs: Any) -> None:
+    """Add the verb to the parser."""
+    verb = verbs.add_parser(
+        "compare",
+        help="compare two experiments",
+        description="Compare a variant of one experiment with one of another: which settings "
+        "differ, and every measure with the difference over the same utterances, its 95 % interval "
+        "(bootstrap over speakers) and the p of the Wilcoxon signed-rank test.",
+    )
+    verb.add_argument(
+        "experiments",
+        nargs=2,
+        metavar="EXPERIMENT",
+        help="a folder in reports/, or the path of such a folder elsewhere",
+    )
+    verb.add_argument(
+        "--variants",
+        nargs=2,
+        metavar="VARIANT",
+        help="one of each; default those with the highest SI-SDR",
+    )
+    verb.add_argument("--test-set", metavar="NAME", help="default the first that both have")
+    add_json(verb)
+    verb.set_defaults(run=run)
+
+
+@dataclass(frozen=True)
+class _Study:
+    name: str
+    root: Path
+    about: dict[str, Any]
+    board: pd.DataFrame
+
+    @classmethod
+    def read(cls, given: str) -> _Study:
+        path = Path(given)
+        folder = path if (path / "study.json").is_file() else Path("reports") / given
+        if not (folder / "study.json").is_file():
+            known = sorted(found.parent.name for found in Path("reports").glob("*/study.json"))
+            if known:
+                raise UserError(unknown("experiment with a report", given, known))
+            raise UserError(f"there is no report of '{given}': run `snakemake --cores all all`")
+        return cls(
+            folder.resolve().name,
+            folder.resolve().parents[1],
+            files.read_json(folder / "study.json"),
+            files.read_table(folder / "leaderboard.csv"),
+        )
+
+    def best(self, test_set: str) -> str:
+        rows = self.board[(self.board["test_set"] == test_set) & (self.board["kind"] == "variant")]
+        return str(rows.loc[rows["si_sdr"].idxmax(), "variant"])
+
+    def scores(self, variant: str, test_set: str) -> pd.DataFrame:
+        from denoise.comparison import by_utterance, read_scores
+
+        if variant not in self.about["variants"]:
+            raise UserError(unknown(f"variant of {self.name}", variant, self.about["variants"]))
+        paths = [
+            self.root / f"results/scores/{variant}/seed{seed}/{test_set}.csv"
+            for seed in self.about["seeds"]
+        ]
+        for path in paths:
+            if not path.is_file():
+                raise UserError(f"{path} is missing: run the study {self.name} again")
+        return by_utterance(read_scores(paths)).set_index("id")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Carry out ``denoise compare``."""
+    first, second = (_Study.read(given) for given in options.experiments)
+    shared = [name for name in first.about["test_sets"] if name in second.about["test_sets"]]
+    test_set: str = options.test_set or next(iter(shared), "")
+    if test_set not in shared:
+        raise UserError(
+            f"{first.name} and {second.name} have no test set "
+            f"{f'{test_set!r} both' if test_set else 'in common'}: {first.name} has "
+            f"{', '.join(first.about['test_sets'])}, {second.name} has "
+            f"{', '.join(second.about['test_sets'])}"
+        )
+    names = options.variants or (first.best(test_set), second.best(test_set))
+    tables = [
+        study.scores(name, test_set) for study, name in zip((first, second), names, strict=True)
+    ]
+    # A stage is named by everything that shapes it: the same name is the same audio.
+    same = first.about["test_sets"][test_set] == second.about["test_sets"][test_set]
+    changed = differences(
+        first.about["variants"][names[0]]["recipe"], second.about["variants"][names[1]]["recipe"]
+    )
+    rows = _rows(tables, paired=same)
+    if options.json:
+        print_json(
+            {
+                "first": {"experiment": first.name, "variant": names[0]},
+                "second": {"experiment": second.name, "variant": names[1]},
+                "test_set": test_set,
+                "same_utterances": same,
+                "settings": {path: list(values) for path, values in changed.items()},
+                "measures": rows,
+            }
+        )
+        return
+    print(f"first   {first.name}: {names[0]}\nsecond  {second.name}: {names[1]}\n")
+    print("Settings that differ:" if changed else "No setting differs.")
+    for path, (one, other) in changed.items():
+        print(f"  {path}: {one} | {other}")
+    print(f"\nTest set {test_set}:")
+    print(rows.round(3).to_string(index=False, na_rep="–"))
+    if not same:
+        print(
+            f"the two test sets called {test_set} hold different mixtures: the means are not "
+            "comparable as they stand, and no difference is tested",
+            file=sys.stderr,
+        )
+
+
+def _rows(tables: list[pd.DataFrame], *, paired: bool) -> pd.DataFrame:
+    from denoise.statistics import compare
+
+    first, second = tables
+    ids = first.index.intersection(second.index)
+    rows = []
+    for metric, about in METRICS.items():
+        if first[metric].isna().all() or second[metric].isna().all():
+            continue
+        row = {
+            "measure": f"{about.title} ({about.unit})" if about.unit else about.title,
+            "first": first[metric].mean(),
+            "second": second[metric].mean(),
+        }
+        if paired:
+            values = [table.loc[ids, metric].to_numpy(float) for table in (second, first)]
+            found = compare(values[0], values[1], first.loc[ids, "speaker"].to_numpy())
+            row |= {
+                "second - first": found.difference.mean,
+                "low": found.difference.low,
+                "high": found.difference.high,
+                "p": found.p_wilcoxon if np.isfinite(found.difference.mean) else np.nan,
+                "n": found.n,
+            }
+        rows.append(row)
+    return pd.DataFrame(rows)

@@ -1,0 +1,280 @@
+"""``denoise enhance``: denoise recordings."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import soundfile
+
+from denoise import audio, files
+from denoise.cli.shared import (
+    READY,
+    add_json,
+    error_word,
+    expanded,
+    find_model,
+    print_json,
+    quiet_native_libraries,
+    ready_models,
+    warning,
+)
+from denoise.errors import UserError, is_full_disk
+from denoise.parallel import progress
+
+if TYPE_CHECKING:
+    from denoise.enhancement import Enhancer
+
+_MOST_CLIPPED = 1e-3
+_MOST_PLOTTED_S = 600
+_MADE = ".enhanced"
+_OTHER_SUFFIXES = frozenset(
+    (".aif", ".aifc", ".aiff", ".au", ".caf", ".m4a", ".opus", ".rf64", ".snd", ".w64", ".wma")
+)
+"""Audio that is not looked for in folders; some of it is read when it is named."""
+
+
+def add(verbs: Any) -> None:
+    """Add the verb to the parser."""
+    verb = verbs.add_parser(
+        "enhance",
+        help="denoise recordings",
+        description="Denoise recordings of any rate, number of channels and format.",
+    )
+    verb.add_argument(
+        "inputs", nargs="+", type=Path, metavar="INPUT", help="file, folder or pattern"
+    )
+    verb.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        help="file for one input, folder for several; default NAME.enhanced.EXT beside each input",
+    )
+    verb.add_argument(
+        "--model",
+        help=f"a model listed by `denoise models`, or a model folder; default {READY[0]}, which "
+        "comes ready to use",
+    )
+    verb.add_argument("--overlap", type=float, default=0.5, help="share of a window, 0 to 0.9")
+    verb.add_argument(
+        "--plot", action="store_true", help="also draw waveforms and spectrograms before and after"
+    )
+    existing = verb.add_mutually_exclusive_group()
+    existing.add_argument("--force", action="store_true", help="overwrite existing outputs")
+    existing.add_argument(
+        "--skip-existing", action="store_true", help="enhance only what has no output yet"
+    )
+    add_json(verb)
+    verb.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Carry out ``denoise enhance``."""
+    if not 0 <= options.overlap <= 0.9:
+        raise UserError(f"--overlap {options.overlap:g} must be between 0 and 0.9")
+    jobs = _output_paths(expanded(options.inputs), options.output)
+    if options.skip_existing:
+        asked, jobs = jobs, [job for job in jobs if not job[1].exists()]
+        if len(jobs) < len(asked):
+            print(f"{len(asked) - len(jobs)} of {len(asked)} outputs exist", file=sys.stderr)
+        if not jobs:
+            if options.json:
+                print_json([])
+            return
+    _check_targets(jobs, plot=options.plot, force=options.force)
+    folder = find_model(options.model) if options.model else ready_models()[READY[0]]
+    # Headers are looked at before the network is loaded, so that a wrong name is told at once.
+    durations = {source: _duration(source) for source, _ in jobs}
+    unreadable = {source for source, seconds in durations.items() if seconds is None}
+    for source in sorted(unreadable):
+        reason = f"{source} cannot be read as audio: give a wav, flac, ogg or mp3 file"
+        if len(unreadable) == len(jobs) == 1:
+            raise UserError(reason)
+        print(f"{error_word()} {reason}", file=sys.stderr)
+    if len(unreadable) == len(jobs):
+        raise UserError(f"none of {len(jobs)} files can be read as audio")
+    from denoise.enhancement import Enhancer
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with quiet_native_libraries():
+        enhancer = Enhancer.load(folder, options.overlap)
+    print(f"model {folder}, {enhancer.rate} Hz", file=sys.stderr)
+    failed = len(unreadable)
+    watch = _Remaining(sum(seconds or 0 for seconds in durations.values()))
+    results = []
+    for number, (source, target) in enumerate(jobs, 1):
+        if source in unreadable:
+            continue
+        began = time.monotonic()
+        try:
+            enhance_file(enhancer, source, target, plot=options.plot)
+        except (audio.UnusableAudio, OSError) as reason:
+            if is_full_disk(reason):
+                raise
+            failed += 1
+            print(f"{error_word()} {source} {reason}", file=sys.stderr)
+            continue
+        finally:
+            watch.done(durations[source] or 0)
+        print(f"[{number}/{len(jobs)}] {source} -> {target}{watch.left()}", file=sys.stderr)
+        seconds = time.monotonic() - began
+        results.append(
+            {
+                "input": source,
+                "output": target,
+                "duration_s": durations[source],
+                "seconds": seconds,
+                "model": folder,
+            }
+        )
+    if options.json:
+        print_json(results)
+    if failed:
+        raise UserError(f"{failed} of {len(jobs)} files could not be enhanced")
+
+
+def _check_targets(jobs: list[tuple[Path, Path]], *, plot: bool, force: bool) -> None:
+    """Raise `UserError` if an output exists already or two inputs would have the same one."""
+    sources: dict[Path, Path] = {}
+    for source, target in jobs:
+        for made in (target, target.with_suffix(".png")) if plot else (target,):
+            if made in sources:
+                raise UserError(
+                    f"{sources[made]} and {source} would both be written to {made}: enhance them "
+                    "one by one"
+                )
+            sources[made] = source
+            if made.is_dir():
+                raise UserError(f"{made} is a folder: give another -o")
+            if made.exists() and not force:
+                raise UserError(
+                    f"{made} exists already: give --force to overwrite, --skip-existing to enhance "
+                    "only what has no output yet, or another -o"
+                )
+
+
+def _output_paths(inputs: list[Path], output: Path | None) -> list[tuple[Path, Path]]:
+    """Input and output file of each recording; formats that are only read become WAV."""
+    pairs = []
+    for path in inputs:
+        path = path.resolve() if path.name in {"", ".."} else path
+        if path.is_dir():
+            root = output or path.with_name(f"{path.name}.enhanced")
+            pairs += [(file, root / file.relative_to(path)) for file in _recordings(path)]
+        elif not path.exists():
+            raise UserError(f"{path} does not exist: give an audio file or a folder of them")
+        elif not path.is_file():
+            raise UserError(f"{path} is not a regular file: `denoise stream` reads what is piped")
+        elif output is None:
+            pairs.append((path, path.with_name(f"{path.stem}{_MADE}{path.suffix}")))
+        elif len(inputs) == 1 and audio.has_audio_suffix(output):
+            pairs.append((path, output))
+        elif audio.has_audio_suffix(output) and not output.is_dir():
+            raise UserError(f"-o {output} is one file: give a folder for {len(inputs)} inputs")
+        elif output.suffix and not output.is_dir():
+            raise UserError(
+                f"-o {output}: '{output.suffix}' is no format that can be written: give a wav, "
+                "flac, ogg or mp3 file, or a folder"
+            )
+        else:
+            pairs.append((path, output / path.name))
+    return [
+        (source, target if audio.has_audio_suffix(target) else target.with_suffix(".wav"))
+        for source, target in pairs
+    ]
+
+
+def _recordings(folder: Path) -> list[Path]:
+    """What is to be enhanced in a folder; says what of it is not."""
+    found = audio.audio_files(folder)
+    names = {path.with_suffix("") for path in found}
+    own = {path for path in found if path.stem.endswith(_MADE) and _source(path) in names}
+    others = [path for path in folder.rglob("*") if path.suffix.lower() in _OTHER_SUFFIXES]
+    for what, paths in (
+        ("made by this command", own),
+        ("of formats that folders leave out", others),
+    ):
+        if paths:
+            print(f"{len(paths)} files {what} are left out: {min(paths)}, …", file=sys.stderr)
+    return [path for path in found if path not in own]
+
+
+def _source(path: Path) -> Path:
+    """Without its suffixes, what an output of this command was made of."""
+    return path.with_suffix("").with_suffix("")
+
+
+def _duration(path: Path) -> float | None:
+    """Seconds of audio by the header of a file; None if it has none."""
+    try:
+        return float(soundfile.info(str(path)).duration)
+    except (soundfile.LibsndfileError, OSError):
+        return None
+
+
+class _Remaining:
+    """How long the rest of several recordings will take, by what those before took."""
+
+    def __init__(self, total_s: float) -> None:
+        self.total, self.gone, self.began = total_s, 0.0, time.monotonic()
+
+    def done(self, seconds: float) -> None:
+        """Count a recording of so many seconds."""
+        self.gone += seconds
+
+    def left(self) -> str:
+        """In words; nothing where it is not worth telling."""
+        rest = self.total - self.gone
+        if self.gone <= 0 or rest <= 0:
+            return ""
+        minutes, seconds = divmod(round((time.monotonic() - self.began) * rest / self.gone), 60)
+        return f" ({minutes}:{seconds:02d} left)"
+
+
+def enhance_file(enhancer: Enhancer, source: Path, target: Path, *, plot: bool) -> None:
+    """Write the denoised recording to `target`, and with `plot` a picture beside it."""
+    recording = audio.Recording(source)
+    rate, channels = recording.rate, recording.channels
+    same = source.suffix.lower() == target.suffix.lower()
+    subtype = recording.subtype if same else None
+    clipped = given = 0
+    with (
+        progress(None, source.name, recording.samples // rate) as bar,
+        files.replacing(target) as temporary,
+        audio.writing(temporary, rate, (recording.samples, channels), subtype) as put,
+    ):
+        for enhanced in enhancer.enhance_blocks(recording, rate, channels):
+            put(enhanced)
+            clipped += int(np.count_nonzero(np.abs(enhanced) > 1))
+            bar.update((given + len(enhanced)) // rate - given // rate)
+            given += len(enhanced)
+    share = clipped / (given * channels)
+    if share > _MOST_CLIPPED and subtype not in audio.FLOAT_SUBTYPES:
+        print(
+            f"{warning()} {target}: {share:.1%} of the samples were beyond full scale and are "
+            "clipped: lower the level of the input",
+            file=sys.stderr,
+        )
+    if plot:
+        _plot(source, target)
+
+
+def _plot(source: Path, target: Path) -> None:
+    """Draw a recording before and after; of a long one, the beginning."""
+    from denoise.report import figures
+
+    waves = {}
+    for name, path in (("before", source), ("after", target)):
+        recording = audio.Recording(path)
+        most = _MOST_PLOTTED_S * recording.rate
+        mono = (block.mean(axis=1) for block in recording)
+        waves[name] = next(audio.rechunked(mono, most))
+    if recording.samples > most:
+        print(f"the plot shows the first {_MOST_PLOTTED_S // 60} minutes", file=sys.stderr)
+    with files.replacing(target.with_suffix(".png")) as temporary:
+        figures.signals(waves, recording.rate).savefig(temporary, format="png", dpi=110)

@@ -1,0 +1,63 @@
+"""``denoise export``: write a model for other run-times."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from denoise.cli.shared import READY, add_json, find_model, print_json, quiet_native_libraries
+from denoise.errors import UserError
+
+
+def add(verbs: Any) -> None:
+    """Add the verb to the parser."""
+    verb = verbs.add_parser(
+        "export",
+        help="write a model for other run-times",
+        description="Write a model's network with what is needed to use it; examples/exported.py "
+        "runs the result without this package.",
+    )
+    verb.add_argument(
+        "model", nargs="?", default=READY[0], help="a model or its folder (default %(default)s)"
+    )
+    verb.add_argument("--format", required=True, choices=["litert", "onnx", "savedmodel"])
+    verb.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        help="default NAME.tflite, NAME.onnx or the folder NAME.savedmodel",
+    )
+    verb.add_argument(
+        "--frames", type=int, help="frames of a call, where the network leaves that open"
+    )
+    verb.add_argument("--force", action="store_true", help="overwrite an existing output")
+    add_json(verb)
+    verb.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Carry out ``denoise export``."""
+    from denoise import exporting
+
+    folder = find_model(options.model)
+    if options.frames is not None and options.frames < 1:
+        raise UserError(f"--frames {options.frames} must be at least 1")
+    suffix = exporting.FORMATS[options.format]
+    from denoise.enhancement import read_card
+
+    target = options.output or Path(read_card(folder)["variant"] + suffix)
+    if options.format != "savedmodel" and target.suffix != suffix:
+        raise UserError(f"-o {target}: {options.format} files end in {suffix}")
+    if target.exists() and not options.force:
+        raise UserError(f"{target} exists already: give --force to overwrite, or another -o")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with quiet_native_libraries():
+        about = exporting.export(folder, options.format, target, options.frames)
+    shapes = ", ".join("x".join(str(n or "any") for n in shape) for shape in about["inputs"][:1])
+    states = f" and {about['states']} states" if about["states"] else ""
+    print(f"{folder} -> {target}: input {shapes}{states}", file=sys.stderr)
+    if options.json:
+        print_json({"model": folder, "output": target, **about})

@@ -1,0 +1,116 @@
+"""``denoise listen``: make a blind listening test, and score what listeners said."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from denoise import files
+from denoise.cli.shared import add_json, expanded, must_be_new, print_json
+from denoise.errors import UserError
+
+
+def add(verbs: Any) -> None:
+    """Add the verb to the parser."""
+    verb = verbs.add_parser(
+        "listen",
+        help="make a blind listening test, or score one",
+        description="Write a page on which people rate or compare versions of utterances without "
+        "knowing which is which; nothing but a browser is needed to use it. With --score, make "
+        "the table of what they saved, and put it into the report.",
+    )
+    verb.add_argument("experiment", nargs="?", help="as its folder in reports/ is called")
+    verb.add_argument(
+        "--score", nargs="+", type=Path, metavar="FILE", help="files that listeners saved"
+    )
+    verb.add_argument(
+        "--kind",
+        choices=["mushra", "ab"],
+        default="mushra",
+        help="rate all versions beside each other, with hidden reference and anchor (ITU-R "
+        "BS.1534), or prefer one of two (default %(default)s)",
+    )
+    verb.add_argument(
+        "--methods",
+        nargs="+",
+        metavar="METHOD",
+        help="variants and baselines; default the best five variants and the best baseline",
+    )
+    verb.add_argument("--utterances", type=int, default=6, help="how many (default %(default)s)")
+    verb.add_argument("--test-set", metavar="NAME", help="default the first")
+    verb.add_argument("--seed", type=int, default=0, help="of the order of the versions")
+    verb.add_argument("-o", "--output", type=Path, help="default reports/EXPERIMENT/listening.html")
+    verb.add_argument("--force", action="store_true", help="overwrite an existing test")
+    add_json(verb)
+    verb.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Carry out ``denoise listen``."""
+    if options.score and options.experiment:
+        raise UserError("give either an experiment or --score with files: files name theirs")
+    if options.score:
+        _score(options)
+    elif options.experiment:
+        _make(options)
+    else:
+        raise UserError("name an experiment (see reports/), or give --score with files")
+
+
+def _make(options: argparse.Namespace) -> None:
+    from denoise.report import blind
+
+    if options.utterances < 1:
+        raise UserError(f"--utterances {options.utterances} must be at least 1")
+    folder = Path("reports") / options.experiment
+    page_path = options.output or folder / "listening.html"
+    key_path = folder / "listening.json"
+    must_be_new(page_path, force=options.force)
+    if key_path.exists() and not options.force:
+        raise UserError(
+            f"{key_path} exists already: without it the ratings of the earlier test cannot be "
+            "scored; give --force to overwrite it"
+        )
+    page, key = blind.make_page(
+        options.experiment,
+        kind=options.kind,
+        test_set=options.test_set,
+        methods=options.methods,
+        utterances=options.utterances,
+        seed=options.seed,
+    )
+    page_path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_json(key_path, key)
+    files.write_text(page_path, page)
+    trials = len(key["trials"])
+    if options.json:
+        print_json({"page": page_path, "key": key_path, **key})
+        return
+    size = len(page) / 1e6
+    print(f"{page_path}: {trials} pages, {size:.1f} MB, methods {', '.join(key['methods'])}")
+    print(f"{key_path}: which version is which; keep it, and keep it from listeners")
+    print("Afterwards: denoise listen --score ratings/*.json", file=sys.stderr)
+
+
+def _score(options: argparse.Namespace) -> None:
+    from denoise.report import blind
+
+    key, listeners = blind.read_ratings(expanded(options.score))
+    table, left_out = blind.score(key, listeners)
+    folder = Path("reports") / key["experiment"]
+    counted = len(listeners) - len(left_out)
+    in_report = blind.write(folder, key["kind"], table, counted, len(left_out))
+    if options.json:
+        print_json({"kind": key["kind"], "listeners": counted, "left_out": left_out, "rows": table})
+    else:
+        print(table.round(3).to_string(index=False))
+    for name in left_out:
+        print(
+            f"left out: {name}, who rated the hidden reference below 90 in more than 15 % of the "
+            "trials",
+            file=sys.stderr,
+        )
+    where = f" and in {folder / 'report.html'}" if in_report else ""
+    print(f"{counted} listeners: {folder / 'listening.csv'}{where}", file=sys.stderr)

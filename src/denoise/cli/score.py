@@ -1,0 +1,69 @@
+"""``denoise score``: score enhanced files against clean ones."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from denoise import files
+from denoise.cli.shared import add_json, must_be_new, print_json
+from denoise.errors import UserError
+from denoise.metrics import METRICS
+
+
+def add(verbs: Any) -> None:
+    """Add the verb to the parser."""
+    verb = verbs.add_parser(
+        "score",
+        help="score enhanced files against clean ones",
+        description="Score files of the same names: SNR, SI-SDR, PESQ, STOI and the others.",
+    )
+    verb.add_argument("--clean", type=Path, required=True, metavar="DIR", help="clean references")
+    verb.add_argument("--enhanced", type=Path, required=True, metavar="DIR", help="to be scored")
+    verb.add_argument("--noisy", type=Path, metavar="DIR", help="scored too, for comparison")
+    verb.add_argument(
+        "-o", "--output", type=Path, default=Path("scores.csv"), help="table (default scores.csv)"
+    )
+    verb.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default all)")
+    verb.add_argument("--force", action="store_true", help="overwrite an existing table")
+    add_json(verb)
+    verb.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Carry out ``denoise score``."""
+    from denoise.scoring import score_folders
+
+    must_be_new(options.output, force=options.force)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    if options.jobs is not None and options.jobs < 1:
+        raise UserError(f"--jobs {options.jobs} must be at least 1")
+    table = score_folders(options.clean, options.enhanced, options.noisy, processes=options.jobs)
+    files.write_table(options.output, table)
+    means = pd.DataFrame(
+        {
+            # Over the files for which every method has a value: others would be unlike sets.
+            name: table.pivot_table(name, "file", "method", dropna=False).dropna().mean()
+            for name in METRICS
+        },
+        index=table["method"].unique(),
+    ).dropna(axis=1, how="all")
+    failed = table["status"].ne("ok").groupby(table["method"], sort=False).sum()
+    counts = table.groupby("method", sort=False).size()
+    means.insert(0, "files", counts)
+    means.insert(1, "failed", failed)
+    if options.json:
+        told = means.reset_index(names="method").to_dict("records")
+        print_json({"table": options.output, "methods": told})
+    else:
+        print(means.round(3).to_string())
+    for row in table[table["status"] != "ok"].itertuples():
+        print(f"{row.method} {row.file}: {row.status}", file=sys.stderr)
+    if failed.any():
+        print("means are over the files that have a value for every method", file=sys.stderr)
+    print(f"a row for each file: {options.output}", file=sys.stderr)

@@ -1,0 +1,182 @@
+"""What several verbs need: finding models, checking targets, and telling results."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import glob
+import json
+import math
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import denoise
+from denoise import files
+from denoise.errors import UserError, did_you_mean
+from denoise.metrics import METRICS
+
+MODELS = Path("results/models")
+READY = ("best", "stream")
+"""The models that come with the program: for recordings, and for streams."""
+
+
+def error_word() -> str:
+    """``error:``, in red on a terminal."""
+    return _coloured("error:", 31)
+
+
+def warning() -> str:
+    """``warning:``, in yellow on a terminal."""
+    return _coloured("warning:", 33)
+
+
+def _coloured(word: str, colour: int) -> str:
+    # https://no-color.org
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return word if plain or not sys.stderr.isatty() else f"\033[1;{colour}m{word}\033[0m"
+
+
+def add_json(verb: argparse.ArgumentParser) -> None:
+    """Give a verb the option ``--json``."""
+    verb.add_argument("--json", action="store_true", help="print the result as JSON, for scripts")
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON; what is no number is null."""
+    print(json.dumps(_for_json(value), indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def _for_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _for_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_for_json(item) for item in value]
+    if isinstance(value, pd.DataFrame):
+        return _for_json(value.to_dict("records"))
+    if isinstance(value, np.generic):
+        return _for_json(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def expanded(paths: Iterable[Path]) -> list[Path]:
+    """The paths, with patterns as in ``*.wav`` replaced by what they match in order of name.
+
+    Most shells do this before; a pattern that matches nothing stays, to be named in an error.
+    """
+    found: list[Path] = []
+    for path in paths:
+        # Not `Path.glob`, which takes no absolute patterns.
+        matches = [] if path.exists() else sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207
+        found += map(Path, matches) if matches else [path]
+    return found
+
+
+def differences(before: Any, now: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
+    """Config path → both values, of each setting that differs; None where there is none."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        found: dict[str, tuple[Any, Any]] = {}
+        for key in dict.fromkeys([*before, *now]):
+            inner = f"{path}.{key}" if path else str(key)
+            found |= differences(before.get(key), now.get(key), inner)
+        return found
+    return {} if before == now else {path: (before, now)}
+
+
+def must_be_new(path: Path, *, force: bool, what: str = "") -> None:
+    """Raise `UserError` if a target exists already, unless that is wanted."""
+    if path.is_dir():
+        raise UserError(f"-o {path} is a folder: give the name of a file{what}")
+    if path.exists() and not force:
+        raise UserError(f"{path} exists already: give --force to overwrite, or another -o")
+
+
+def trained_models() -> pd.DataFrame:
+    """A row for each model of this folder and test set with its mean scores, newest model first.
+
+    Columns ``variant``, ``seed``, ``rate``, ``parameters``, ``folder``, ``trained`` (seconds since
+    1970), and, where it was scored, ``test_set``, its ``split`` and the metrics.
+    """
+    rows = []
+    for card_path in MODELS.glob("*/seed*/card.json"):
+        folder = card_path.parent
+        try:
+            card = files.read_json(card_path)
+            about = {name: card[name] for name in ("variant", "seed", "rate", "parameters")}
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            print(f"{warning()} {card_path} is no model card ({error!r})", file=sys.stderr)
+            continue
+        about |= {"folder": str(folder), "trained": card_path.stat().st_mtime}
+        tables = sorted(Path("results/scores").glob(f"{card['variant']}/{folder.name}/*.csv"))
+        for path in tables:
+            try:
+                table = files.read_table(path)
+                split = table["split"].iloc[0]
+                means = table.reindex(columns=list(METRICS)).mean().round(3).to_dict()
+            except (ValueError, KeyError, IndexError, TypeError) as error:
+                print(f"{warning()} {path} is no table of scores ({error!r})", file=sys.stderr)
+                rows.append(about)
+                continue
+            rows.append({**about, "test_set": path.stem, "split": split, **means})
+        if not tables:
+            rows.append(about)
+    table = pd.DataFrame(rows)
+    if rows:
+        table = table.sort_values(["trained", "folder"], ascending=[False, True], kind="stable")
+    return table.reset_index(drop=True)
+
+
+def ready_folder() -> Path:
+    """Where the models are that come with the program."""
+    package = Path(denoise.__file__).parent
+    installed = package / "pretrained"
+    return installed if installed.is_dir() else package.parents[1] / "pretrained"
+
+
+def ready_models() -> dict[str, Path]:
+    """The folders of the models that come with the program, by name."""
+    folders = {name: ready_folder() / name for name in READY}
+    return {name: path for name, path in folders.items() if (path / "card.json").is_file()}
+
+
+def find_model(name: str) -> Path:
+    """The folder of a model by path or name: those trained here go before those that are ready."""
+    if (Path(name) / "model.keras").is_file():
+        return Path(name)
+    table = trained_models()
+    trained = table[table["variant"] == name] if len(table) else table
+    if trained.empty:
+        if (ready_folder() / name / "card.json").is_file():
+            return ready_folder() / name
+        if Path(name).is_dir():
+            raise UserError(
+                f"{name} is not a model: it has no model.keras (see `denoise models` for those "
+                "that are trained here)"
+            )
+        known = list(dict.fromkeys([*ready_models(), *(table["variant"] if len(table) else ())]))
+        raise UserError(
+            f"no model '{name}'{did_you_mean(name, known)}: there are {', '.join(known)}"
+        )
+    return Path(trained["folder"].iloc[0])
+
+
+@contextlib.contextmanager
+def quiet_native_libraries() -> Iterator[None]:
+    """Hide what compiled libraries write to the terminal while a network is loaded."""
+    sys.stderr.flush()
+    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)

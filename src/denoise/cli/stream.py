@@ -1,0 +1,80 @@
+"""``denoise stream``: denoise audio as it comes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from typing import Any
+
+import numpy as np
+
+from denoise.cli.shared import READY, find_model, quiet_native_libraries
+from denoise.errors import UserError
+
+PCM = {"s16le": "<i2", "f32le": "<f4"}
+"""Formats of a stream's samples, and their NumPy types."""
+
+
+def add(verbs: Any) -> None:
+    """Add the verb to the parser."""
+    verb = verbs.add_parser(
+        "stream",
+        help="denoise audio as it comes",
+        description="Denoise raw PCM (mono, at the model's rate) from standard input, or a "
+        "microphone, to standard output, block by block. Example: arecord -t raw -f S16_LE "
+        "-r 16000 | denoise stream | aplay -t raw -f S16_LE -r 16000",
+    )
+    verb.add_argument(
+        "--model",
+        default=READY[1],
+        help="a causal model listed by `denoise models`, or its folder (default %(default)s)",
+    )
+    verb.add_argument(
+        "--format", choices=sorted(PCM), default="s16le", help="samples (default %(default)s)"
+    )
+    verb.add_argument(
+        "--microphone",
+        nargs="?",
+        const="",
+        metavar="DEVICE",
+        help="read from a microphone: the default one, or one by number or name",
+    )
+    verb.add_argument(
+        "--json", action="store_true", help="print the times at the end as JSON, to standard error"
+    )
+    verb.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Carry out ``denoise stream``."""
+    folder = find_model(options.model)
+    if options.microphone is None and (sys.stdin is None or sys.stdin.isatty()):
+        raise UserError(
+            "standard input is a terminal or closed: pipe raw PCM into `denoise stream`, or give "
+            "--microphone"
+        )
+    from denoise import backend, streaming
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with quiet_native_libraries():
+        backend.start("tensorflow", threads=1, deterministic=False)
+        stream = streaming.load(folder)
+        stream.warm_up()
+    kind = np.dtype(PCM[options.format])
+    print(
+        f"model {folder}: {stream.rate} Hz mono {options.format}, blocks of {stream.hop} samples, "
+        f"latency {1000 * stream.latency / stream.rate:g} ms",
+        file=sys.stderr,
+    )
+    if options.microphone is None:
+        blocks = streaming.blocks_of(sys.stdin.buffer, stream.hop, kind)
+    else:
+        blocks = streaming.blocks_of_microphone(options.microphone, stream.rate, stream.hop)
+    times = streaming.follow(stream, blocks, sys.stdout.buffer, kind)
+    if times.count and options.json:
+        told = times.as_dict(stream.hop / stream.rate)
+        print(json.dumps({"model": str(folder), **told}), file=sys.stderr)
+    elif times.count:
+        print(times.summary(stream.hop / stream.rate), file=sys.stderr)

@@ -1,0 +1,155 @@
+"""``denoise why``: say what changed since results were made, and what will run again."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from denoise import files
+from denoise.cli.shared import add_json, differences, print_json
+from denoise.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from denoise.config import Plan
+
+_FOLLOWS = ("Input files updated by another job", "Updated input files")
+
+
+def add(verbs: Any) -> None:
+    """Add the verb to the parser."""
+    verb = verbs.add_parser(
+        "why",
+        help="say what changed since a variant's results were made",
+        description="Say which settings or files changed since the results of a variant were made, "
+        "and which steps `snakemake` will therefore run again. Nothing is run.",
+    )
+    verb.add_argument("variant", help="a variant of config.yaml, as its results are called")
+    verb.add_argument("--seed", type=int, help="of one seed; default all of config.yaml")
+    add_json(verb)
+    verb.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Carry out ``denoise why``."""
+    from denoise.config import make_plan, read_yaml
+
+    if not Path("config.yaml").is_file():
+        raise UserError("there is no config.yaml here: run it in the folder of the study")
+    plan = make_plan(read_yaml(Path("config.yaml")), Path("presets"))
+    if options.variant not in plan.variants:
+        raise UserError(unknown("variant of config.yaml", options.variant, plan.variants))
+    seeds = [options.seed] if options.seed is not None else plan.experiment.seeds
+    changed = _changed_settings(plan, options.variant)
+    jobs = planned_jobs(
+        [
+            f"results/scores/{options.variant}/seed{seed}/{test_set}.csv"
+            for seed in seeds
+            for test_set in plan.test_set_names
+        ]
+    )
+    causes = [job for job in jobs if job["causes"]]
+    if options.json:
+        print_json(
+            {
+                "variant": options.variant,
+                "settings": None
+                if changed is None
+                else {path: list(values) for path, values in changed.items()},
+                "jobs": jobs,
+            }
+        )
+        return
+    if changed:
+        print("Settings that changed since the report was made:")
+        for path, (before, now) in changed.items():
+            print(f"  {path}: {before} -> {now}")
+    if not jobs:
+        print(f"Nothing to run: the results of {options.variant} are up to date.")
+        return
+    print("What changed:")
+    for job in causes:
+        for cause in job["causes"]:
+            print(f"  {job['job']}: {cause}")
+    print(f"{len(jobs)} step{'s' if len(jobs) > 1 else ''} will run:")
+    for job in jobs:
+        print(f"  {job['job']}")
+
+
+def _changed_settings(plan: Plan, variant: str) -> dict[str, tuple[Any, Any]] | None:
+    """Setting → before and now, since the report of this experiment; None if there is none."""
+    path = Path("reports") / plan.name / "study.json"
+    if not path.is_file():
+        return None
+    before = files.read_json(path)["variants"].get(variant)
+    if before is None:
+        return None
+    return differences(before["recipe"], plan.variants[variant].recipe.model_dump(mode="json"))
+
+
+def planned_jobs(targets: list[str]) -> list[dict[str, Any]]:
+    """The jobs that Snakemake would run for `targets`, with the causes that lie in themselves.
+
+    Raises
+    ------
+    UserError
+        If Snakemake cannot plan them, with what it said.
+    """
+    run = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "1", *targets],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "NO_COLOR": "1"},
+    )
+    if run.returncode != 0:
+        lines = [line for line in (run.stdout + run.stderr).splitlines() if line.strip()]
+        told = [line for line in lines if line.startswith("error: ")]
+        raise UserError((told or lines or ["snakemake failed"])[-1].removeprefix("error: "))
+    return jobs_of(run.stdout + run.stderr)
+
+
+def jobs_of(text: str) -> list[dict[str, Any]]:
+    """The jobs in what a dry run of Snakemake prints, and the causes of each.
+
+    That another job makes one of its inputs anew is no cause: that job has its own.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for job, reason in re.findall(r"^Job \d+: (.*)\nReason: (.*)$", text, re.MULTILINE):
+        told = (_told(part) for part in re.split(r"; (?=[A-Z])", reason.strip()))
+        found[job] = {"job": job, "causes": [cause for cause in told if cause]}
+    return list(found.values())
+
+
+def _told(reason: str) -> str | None:
+    """A reason of Snakemake in plain words; None for what only follows from another job."""
+    if reason.startswith(_FOLLOWS[0]):
+        return None
+    if reason.startswith("Missing output files: "):
+        names = reason.removeprefix("Missing output files: ").split(", ")
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        return f"{names[0]}{more} not there yet"
+    if reason.startswith("Params have changed"):
+        values = dict(re.findall(r"(before|now): (.*?)(?= now: |\s*$)", reason))
+        before, now = (_parameter(values.get(key, "")) for key in ("before", "now"))
+        if isinstance(before, dict) and isinstance(now, dict):
+            parts = [f"{path} {one} -> {other}"
+                     for path, (one, other) in differences(before, now).items()]  # fmt: skip
+            return "settings changed: " + ", ".join(parts)
+        return "the code of this step changed, or its settings"
+    if reason.startswith("Code has changed"):
+        return "the code of this step changed"
+    if reason.startswith(_FOLLOWS[1]):
+        return f"files changed: {reason.partition(': ')[2]}"
+    return reason[:1].lower() + reason[1:]
+
+
+def _parameter(text: str) -> Any:
+    try:
+        return json.loads(text.strip().strip("'"))
+    except ValueError:
+        return None

@@ -1,0 +1,187 @@
+"""Blind listening tests: their pages, their keys, and what is made of the ratings."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from denoise import cli, files
+from denoise.errors import UserError
+from denoise.report import blind
+
+RATE = 8000
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """An experiment of two variants and a baseline on four utterances of a second."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    clean = rng.normal(0, 0.1, 4 * RATE).astype(np.float32)
+    noise = rng.normal(0, 0.1, 4 * RATE).astype(np.float32)
+    stage = tmp_path / "results/test_sets/test-1"
+    stage.mkdir(parents=True)
+    files.save_array(stage / "clean.npy", clean)
+    files.save_array(stage / "noisy.npy", clean + noise)
+    files.write_json(stage / "manifest.json", {"rate": RATE})
+    about = {"speaker": "s", "sex": "F", "kind": "rain", "snr": 0.0, "snr_asked": 0.0}
+    rows = [{"id": f"u{k}", "offset": k * RATE, "samples": RATE, **about} for k in range(4)]
+    files.write_table(stage / "mixtures.csv", pd.DataFrame(rows))
+    gains = {"noisy": 0.0, "good": 9.0, "fair": 5.0, "logmmse": 2.0}
+    for name, gain in gains.items():
+        out = tmp_path / f"results/enhanced/{name}/seed0/test.npy"
+        files.save_array(out, clean + noise * 10 ** (-gain / 20))
+        scores = pd.DataFrame(rows)[["id", "speaker", "sex", "kind", "snr_asked"]].assign(
+            split="test", recording="r", snr_in=0.0, status="ok",
+            **dict.fromkeys(blind_metrics(), np.nan),
+        )  # fmt: skip
+        scores["si_sdr"] = gain + 0.1 * np.arange(4)
+        files.write_table(tmp_path / f"results/scores/{name}/seed0/test.csv", scores)
+    report = tmp_path / "reports/tried"
+    variants = {name: {"differs": {}, "recipe": {}} for name in ("good", "fair")}
+    files.write_json(
+        report / "study.json",
+        {"experiment": "tried", "test_sets": {"test": "test-1"}, "seeds": [0],
+         "variants": variants},
+    )  # fmt: skip
+    kinds = {"good": "variant", "fair": "variant"}
+    board = [{"variant": name, "kind": kinds.get(name, "baseline"), "test_set": "test",
+              "si_sdr": gain} for name, gain in gains.items()]  # fmt: skip
+    files.write_table(report / "leaderboard.csv", pd.DataFrame(board))
+    return report
+
+
+def blind_metrics() -> list[str]:
+    from denoise.metrics import SCORED
+
+    return list(SCORED)
+
+
+def test_the_page_does_not_say_which_version_is_which(study, capsys):
+    cli.main(["listen", "tried"])
+    page = (study / "listening.html").read_text()
+    key = files.read_json(study / "listening.json")
+    shown = re.search(r'id="test">(.*?)</script>', page, re.DOTALL).group(1)
+    told = re.sub(r"data:audio/flac;base64,[^\"]*", "", shown)
+    for name in ("good", "fair", "logmmse", "noisy", "clean", "u0"):
+        assert name not in told
+    for trial in key["trials"].values():
+        assert set(trial["versions"].values()) == {"good", "fair", "logmmse", "clean", "noisy"}
+    orders = {tuple(trial["versions"].values()) for trial in key["trials"].values()}
+    assert len(orders) > 1  # the same number is not always the same method
+    with pytest.raises(SystemExit):
+        cli.main(["listen", "tried"])
+    assert "exists already" in capsys.readouterr().err
+    cli.main(["listen", "tried", "--force", "--kind", "ab", "--methods", "good", "fair", "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert told["kind"] == "ab" and told["methods"] == ["good", "fair"]
+    assert {len(trial["versions"]) for trial in told["trials"].values()} == {2}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["tryed"], "unknown experiment with a report 'tryed' (did you mean 'tried'?)"),
+        (["tried", "--methods", "goood"], "unknown method 'goood' (did you mean 'good'?)"),
+        (["tried", "--test-set", "other"], "unknown test set 'other': there are test"),
+        (["tried", "--utterances", "0"], "--utterances 0 must be at least 1"),
+        (["tried", "--kind", "ab", "--methods", "good"], "needs two methods at least"),
+        ([], "name an experiment"),
+        (["--score", "nothing.json"], "nothing.json: No such file"),
+        (["--score", "reports/tried/study.json"], "is no file of ratings"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_one_line(study, capsys, arguments, said):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["listen", *arguments])
+    assert ended.value.code == 1
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+    assert not (study / "listening.html").exists()
+
+
+def rated(key, listener: str, scores: dict[str, float]) -> dict[str, object]:
+    """What a listener saves who gives each method always the same score."""
+    ratings = [
+        {"trial": trial, "seconds": 9.0,
+         "scores": {version: scores[name] for version, name in about["versions"].items()}}
+        for trial, about in key["trials"].items()
+    ]  # fmt: skip
+    return {"test": key["id"], "experiment": "tried", "kind": "mushra", "listener": listener,
+            "ratings": ratings}  # fmt: skip
+
+
+def test_scores_are_means_over_listeners_without_those_who_miss_the_reference(study, capsys):
+    cli.main(["listen", "tried"])
+    key = files.read_json(study / "listening.json")
+    (study / "report.html").write_text(f"<main>{blind.section(study)}</main>")
+    assert "Nobody has listened" in (study / "report.html").read_text()
+    base = {"good": 80, "fair": 60, "logmmse": 40, "noisy": 20, "clean": 100}
+    listeners = {
+        "ann": base,
+        "bob": {name: score - (10 if name != "clean" else 0) for name, score in base.items()},
+        "deaf": {**base, "clean": 50, "noisy": 100},
+    }
+    for name, scores in listeners.items():
+        files.write_json(study.parent / f"{name}.json", rated(key, name, scores))
+    # Saved half-way too: the whole file counts.
+    half = rated(key, "ann", base)
+    half["ratings"] = half["ratings"][:1]
+    files.write_json(study.parent / "ann-again.json", half)
+    capsys.readouterr()
+    cli.main(["listen", "--score", str(study.parent / "*.json"), "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert told["listeners"] == 2 and told["left_out"] == ["deaf"]
+    table = {row["method"]: row for row in told["rows"]}
+    assert list(table) == ["clean", "good", "fair", "logmmse", "noisy"]
+    assert table["good"]["score"] == 75 and table["good"]["n"] == 2 * len(key["trials"])
+    # Of two listeners a resampling draws one alone in a quarter of the cases each.
+    assert (table["good"]["low"], table["good"]["high"]) == (70, 80)
+    page = (study / "report.html").read_text()
+    assert "Nobody has listened" not in page and "1 left out" in page
+    assert ">75.0<" in page and page.endswith("</main>")
+    assert (study / "listening.csv").read_text().startswith("method,score,low,high,n\nclean,100")
+
+
+def test_preferences_are_shares_with_an_interval_and_a_sign_test(study):
+    cli.main(["listen", "tried", "--kind", "ab", "--methods", "good", "fair", "--utterances", "4"])
+    key = files.read_json(study / "listening.json")
+    trials = key["trials"]
+    assert len(trials) == 4
+    ratings = []
+    for number, (trial, about) in enumerate(trials.items()):
+        place = {name: version for version, name in about["versions"].items()}
+        preferred = place["good"] if number < 3 else None
+        ratings.append({"trial": trial, "preferred": preferred})
+    listeners = [{"listener": str(k), "ratings": ratings} for k in range(3)]
+    table, left_out = blind.score(key, listeners)
+    (row,) = table.to_dict("records")
+    assert left_out == [] and (row["first"], row["second"]) == ("good", "fair")
+    assert (row["preferred_first"], row["preferred_second"], row["ties"]) == (9, 0, 3)
+    assert row["share"] == 1 and row["p"] == pytest.approx(2 / 2**9)
+    # Wilson, for 9 of 9: the lower end is n / (n + z²).
+    assert row["low"] == pytest.approx(9 / (9 + 1.959964**2), abs=1e-6)
+
+
+def test_ratings_of_another_test_are_refused(study):
+    cli.main(["listen", "tried"])
+    key = files.read_json(study / "listening.json")
+    base = dict.fromkeys(("good", "fair", "logmmse", "noisy", "clean"), 50)
+    path = study / "ann.json"
+    files.write_json(path, rated(key, "ann", base))
+    with pytest.raises(UserError, match="no listener found the hidden reference"):
+        blind.score(*blind.read_ratings([path]))
+    for change, said in (
+        ({"test": "other"}, "is of another listening test"),
+        ({"ratings": [{"trial": "t99", "scores": {}}]}, "there is no trial 't99'"),
+        ({"ratings": [{"trial": "t00", "scores": {"v0": 500}}]}, "scores must be 0 to 100"),
+        ({"ratings": [{"trial": "t00", "scores": {"v99": 5}}]}, "there is no version 'v99'"),
+        ({"ratings": "none"}, "is no file of ratings"),
+    ):
+        files.write_json(path, {**rated(key, "ann", base), **change})
+        with pytest.raises(UserError, match=said):
+            blind.read_ratings([path])
