@@ -8,6 +8,7 @@ import gzip
 import http.server
 import io
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,6 +26,7 @@ import pandas as pd
 import pytest
 import requests
 import soundfile
+from workflow_runs import TINY, configure, copy_project, snakemake
 
 from denoise import files
 
@@ -299,3 +301,22 @@ def mlflow_server(tmp_path):
     yield uri, store / "artifacts"
     os.killpg(process.pid, signal.SIGTERM)
     process.wait()
+
+
+@pytest.fixture(scope="session")
+def study(request, tmp_path_factory) -> Path:
+    """A folder in which three variants were trained and compared; tests only read in it."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder = Path(request.config.getoption("--study") or shared / "ui-study").absolute()
+    with files.locked(folder.with_suffix(".lock")):
+        if not (folder / "complete").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            copy_project(folder)
+            sweep = {"training.loss": ["huber", "mse", "mae"]}
+            configure(folder, experiment="tried", set=TINY, sweep=sweep)
+            run = snakemake(folder, "all")
+            assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+            (folder / "complete").touch()
+    return folder

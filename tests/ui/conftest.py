@@ -1,36 +1,12 @@
-"""A small study for the tests in a browser, and the browser."""
+"""The browser of the tests."""
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from workflow_runs import TINY, configure, copy_project, snakemake
-
-from denoise import files
-
-SWEEP = {"training.loss": ["huber", "mse", "mae"]}
-
-
-@pytest.fixture(scope="session")
-def study(request, tmp_path_factory) -> Path:
-    """A folder in which three variants were trained and compared; tests only read in it."""
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
-    folder = Path(request.config.getoption("--study") or shared / "ui-study").absolute()
-    with files.locked(folder.with_suffix(".lock")):
-        if not (folder / "complete").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            copy_project(folder)
-            configure(folder, experiment="tried", set=TINY, sweep=SWEEP)
-            run = snakemake(folder, "all")
-            assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
-            (folder / "complete").touch()
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -42,10 +43,15 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; bad input ends it with one line and status 1."""
-    options = parser().parse_args(arguments)
     try:
+        options = parser().parse_args(arguments)
         with disk_errors(), _ended_by_sigterm():
             options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output has seen enough, as `head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(128 + signal.SIGPIPE) from None
     except UserError as error:
         print(f"{error_word()} {error}", file=sys.stderr)
         raise SystemExit(1) from None

@@ -124,7 +124,7 @@ def run(options: argparse.Namespace) -> None:
     for path, (one, other) in changed.items():
         print(f"  {path}: {one} | {other}")
     print(f"\nTest set {test_set}:")
-    print(rows.round(3).to_string(index=False, na_rep="–"))
+    print(rows.to_string(index=False, na_rep="–", float_format="{:.3g}".format))
     if not same:
         print(
             f"the two test sets called {test_set} hold different mixtures: the means are not "

@@ -1,0 +1,109 @@
+"""The commands that read a whole study: why, compare, models, where."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from workflow_runs import BIN
+
+from denoise import files
+
+VARIANT = "quickstart_loss-mae"
+
+
+def denoise(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(BIN / "denoise"), *arguments], cwd=folder, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(folder / "src")},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def own(study, tmp_path) -> Path:
+    """A copy of the study, to change."""
+    return shutil.copytree(study, tmp_path / "own", symlinks=True)
+
+
+def test_why_says_that_nothing_runs_or_which_setting_makes_what_run(own):
+    assert denoise(own, "why", VARIANT).stdout == (
+        f"Nothing to run: the results of {VARIANT} are up to date.\n"
+    )
+    config = yaml.safe_load((own / "config.yaml").read_text())
+    config["set"]["training.epochs"] = 2
+    (own / "config.yaml").write_text(yaml.safe_dump(config))
+    told = denoise(own, "why", VARIANT)
+    assert told.returncode == 0, told.stderr
+    assert "  training.epochs: 1 -> 2\n" in told.stdout
+    assert "3 steps will run:" in told.stdout
+    listed = json.loads(denoise(own, "why", VARIANT, "--json").stdout)
+    assert listed["settings"] == {"training.epochs": [1, 2]}
+    names = [job["job"].split(" ")[0] for job in listed["jobs"]]
+    assert sorted(names) == ["Enhancing", "Scoring", "Training"]
+    causes = {job["job"].split(" ")[0]: job["causes"] for job in listed["jobs"]}
+    assert causes["Training"] and not causes["Enhancing"] and not causes["Scoring"]
+
+
+def test_why_names_the_file_that_is_gone(own):
+    (own / f"results/scores/{VARIANT}/seed0/test.csv").unlink()
+    told = denoise(own, "why", VARIANT).stdout
+    assert f"results/scores/{VARIANT}/seed0/test.csv not there yet" in told
+    assert "Training" not in told
+    wrong = denoise(own, "why", "quickstart_loss-mea")
+    assert wrong.returncode == 1 and "did you mean 'quickstart_loss-mae'" in wrong.stderr
+
+
+def test_experiments_are_compared_over_the_same_utterances(own):
+    one, other = "quickstart_loss-huber", "quickstart_loss-mse"
+    run = denoise(own, "compare", "tried", str(own / "reports/tried"), "--variants", one, other,
+                  "--json")  # fmt: skip
+    told = json.loads(run.stdout)
+    assert told["settings"] == {"training.loss": ["huber", "mse"]} and told["same_utterances"]
+    rows = {row["measure"]: row for row in told["measures"]}
+    pairs = pd.read_csv(own / "reports/tried/pairwise.csv")
+    pair = pairs[(pairs["metric"] == "si_sdr") & (pairs["first"] == one)
+                 & (pairs["second"] == other)].iloc[0]  # fmt: skip
+    row = rows["SI-SDR (dB)"]
+    assert row["second - first"] == pytest.approx(-pair["difference"], abs=1e-6)
+    assert row["p"] == pytest.approx(pair["p_wilcoxon"], rel=1e-4)
+    text = denoise(own, "compare", "tried", "tried", "--variants", one, other).stdout
+    assert "training.loss: huber | mse" in text and "PESQ-NB" in text
+
+
+def test_other_test_sets_are_not_compared_by_utterance(own):
+    about = files.read_json(own / "reports/tried/study.json")
+    about["test_sets"]["test"] = "another"
+    shutil.copytree(own / "reports/tried", own / "reports/again")
+    files.write_json(own / "reports/again/study.json", about)
+    run = denoise(own, "compare", "tried", "again")
+    assert run.returncode == 0 and "hold different mixtures" in run.stderr
+    assert "second - first" not in run.stdout
+    about["test_sets"] = {"other": "another"}
+    files.write_json(own / "reports/again/study.json", about)
+    run = denoise(own, "compare", "tried", "again")
+    assert run.returncode == 1 and "have no test set in common" in run.stderr
+    run = denoise(own, "compare", "tried", "agian")
+    assert run.returncode == 1 and "did you mean 'again'" in run.stderr
+
+
+def test_what_there_is_is_told_to_scripts_too(study):
+    trained = json.loads(denoise(study, "models", "--json").stdout)["trained"]
+    assert {row["variant"] for row in trained} >= {VARIANT}
+    assert all(isinstance(row["si_sdr"], float) and row["pesq_wb"] is None for row in trained)
+    report = json.loads(denoise(study, "where", "--json").stdout)["report"]
+    assert Path(report) == study / "reports/tried/report.html"
+
+
+def test_who_has_read_enough_gets_no_traceback(study):
+    run = subprocess.run(
+        f"{BIN}/denoise models --json | head -1", shell=True, cwd=study, capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert run.stdout == "{\n" and run.stderr == ""
+    assert "complete" in denoise(study, "--completion", "bash").stdout
