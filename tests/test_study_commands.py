@@ -55,8 +55,8 @@ def test_why_names_the_file_that_is_gone(own):
     told = denoise(own, "why", VARIANT).stdout
     assert f"results/scores/{VARIANT}/seed0/test.csv not there yet" in told
     assert "Training" not in told
-    wrong = denoise(own, "why", "quickstart_loss-mea")
-    assert wrong.returncode == 1 and "did you mean 'quickstart_loss-mae'" in wrong.stderr
+    wrong = denoise(own, "why", "quickstart_loss-hubr")
+    assert wrong.returncode == 1 and "did you mean 'quickstart_loss-huber'" in wrong.stderr
 
 
 def test_experiments_are_compared_over_the_same_utterances(own):

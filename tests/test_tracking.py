@@ -13,6 +13,11 @@ CARD = {
     "best_val_loss": 0.5, "code_version": "0",
 }  # fmt: skip
 
+ABOUT = {
+    "name": "v", "preset": "p", "data": "s speech, n noise", "differs": {"training.loss": "mse"},
+    "settings": {"training.loss": "mse", "mixing.level": {"snr_db": [0, 5]}},
+}  # fmt: skip
+
 
 @pytest.fixture
 def store(tmp_path, monkeypatch):
@@ -32,13 +37,13 @@ def runs_of(experiment: str) -> dict[str, str]:
 
 
 def test_a_training_that_fails_is_marked_and_repeating_it_is_the_same_run(store):
-    with pytest.raises(ZeroDivisionError), tracking.live("e", CARD) as on_epoch:
+    with pytest.raises(ZeroDivisionError), tracking.live("e", CARD, "v") as on_epoch:
         on_epoch({"epoch": 1, "val_loss": 1.0})
         raise ZeroDivisionError
-    assert runs_of("e") == {"e": "FINISHED", "v-seed0": "FAILED"}
-    with tracking.live("e", CARD):
-        assert runs_of("e") == {"e": "FINISHED", "v-seed0": "RUNNING"}
-    with tracking.live("e", {**CARD, "code": "other"}):
+    assert runs_of("e") == {"e": "FINISHED", "v": "FAILED"}
+    with tracking.live("e", CARD, "v"):
+        assert runs_of("e") == {"e": "FINISHED", "v": "RUNNING"}
+    with tracking.live("e", {**CARD, "code": "other"}, "v"):
         pass
     assert len(tracking._client().search_runs(["1"])) == 3
 
@@ -50,14 +55,14 @@ def test_what_could_not_be_recorded_is_tried_again(store, monkeypatch):
     marker = store / "tracking" / "v-seed0.json"
     with monkeypatch.context() as broken:
         broken.setenv("MLFLOW_TRACKING_URI", "sqlite:////nowhere/at/all/mlflow.db")
-        tracking.record("e", model, {}, {}, [], marker)
+        tracking.record("e", model, {}, {}, [], ABOUT, marker)
     assert marker.exists()
     tracking.forget_incomplete(marker.parent)
     assert not marker.exists()
     monkeypatch.setattr(tracking, "_log_model", lambda *arguments: None)
-    tracking.record("e", model, {}, {}, [], marker)
+    tracking.record("e", model, {}, {}, [], ABOUT, marker)
     tracking.forget_incomplete(marker.parent)
-    assert marker.exists() and runs_of("e")["v-seed0"] == "FINISHED"
+    assert marker.exists() and runs_of("e")["v"] == "FINISHED"
 
 
 def test_a_marker_that_is_none_is_forgotten(tmp_path):
@@ -65,3 +70,51 @@ def test_a_marker_that_is_none_is_forgotten(tmp_path):
         (tmp_path / f"{name}.json").write_text(text)
     tracking.forget_incomplete(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["d.json"]
+
+
+def test_parameters_are_what_a_training_was_chosen_by(store):
+    from denoise import models
+    from denoise.training import TrainingSettings
+
+    training = TrainingSettings(epochs=3, optimiser={"name": "adamw", "weight_decay": 0.01})
+    card = {
+        **CARD,
+        "network": models.from_dict({"name": "unet", "filters": [2, 4]}).model_dump(mode="json"),
+        "training": training.model_dump(mode="json"),
+    }
+    with tracking.live("e", card, "v"):
+        pass
+    (run,) = tracking._client().search_runs(["1"], "params.`training.epochs` = '3'")
+    assert run.data.params == {
+        "seed": "0", "rate": "8000", "window": "992", "network.name": "unet",
+        "network.filters": "2, 4", "training.loss": "huber", "training.epochs": "3",
+        "training.batch_size": "20", "training.learning_rate": "0.001",
+        "training.optimiser.name": "adamw", "training.optimiser.weight_decay": "0.01",
+    }  # fmt: skip
+
+
+def test_a_run_tells_its_results_with_intervals_and_what_it_is(store, monkeypatch):
+    from denoise.metrics import SCORED
+
+    model = store / "model"
+    files.write_json(model / "card.json", CARD)
+    files.write_table(model / "history.csv", pd.DataFrame([{"epoch": 1, "val_loss": 1.0}]))
+    # Two speakers: a resampling draws one of them alone in half of the cases.
+    scores = pd.DataFrame({"speaker": ["a", "a", "b"], "status": ["ok", "ok", "pesq_nb: silent"]})
+    scores = scores.assign(**dict.fromkeys(SCORED, float("nan")))
+    scores["si_sdr"] = [1.0, 3.0, 8.0]
+    files.write_table(store / "scores.csv", scores)
+    monkeypatch.setattr(tracking, "_log_model", lambda *arguments: None)
+    tracking.record("e", model, {"test": store / "scores.csv"}, {}, [], ABOUT, store / "m.json")
+    run = tracking._client().get_run(files.read_json(store / "m.json")["run"])
+    assert run.data.metrics["test/si_sdr"] == 4
+    assert run.data.metrics["test/interval/si_sdr_low"] == 2
+    assert run.data.metrics["test/interval/si_sdr_high"] == 8
+    assert not any("pesq" in name for name in run.data.metrics)
+    assert run.data.params["mixing.level"] == "snr_db 0, 5"
+    assert run.data.tags["dataset"] == "s speech, n noise"
+    assert run.data.tags["status"] == "scored, 1 measures missing"
+    note = run.data.tags["mlflow.note.content"]
+    assert "`training.loss`: mse" in note and "| test/si_sdr | 4.000 | 2.000 … 8.000 |" in note
+    parent = run.data.tags["mlflow.parentRunId"]
+    assert f"(#/experiments/1/runs/{parent}/artifacts/report.html)" in note

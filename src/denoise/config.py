@@ -14,7 +14,7 @@ import contextlib
 import itertools
 import re
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -413,6 +413,21 @@ class ReadyModel:
 
     folder: str
     rate: int
+
+
+def labels(names: Sequence[str]) -> dict[str, str]:
+    """Names of variants, with those without the words that all of them begin with.
+
+    Words end in ``_``, as in the names that a sweep gives.
+    """
+    several = names if len(names) > 1 else []
+    words = zip(*(name.split("_")[:-1] for name in several), strict=False)
+    shared = "".join(f"{word[0]}_" for word in itertools.takewhile(_alike, words))
+    return {name: name.removeprefix(shared) for name in names}
+
+
+def _alike(words: tuple[str, ...]) -> bool:
+    return len(set(words)) == 1
 
 
 @dataclass

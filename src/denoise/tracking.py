@@ -13,6 +13,7 @@ import logging
 import math
 import os
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -35,6 +36,8 @@ _MODEL_NEEDS = (
 _FINGERPRINT = "denoise.fingerprint"
 _PARENT_TAG = "mlflow.parentRunId"
 _NOTE = "mlflow.note.content"
+# Without it, the UI opens an experiment in its view for language models.
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
 
 
 def _local() -> str:
@@ -114,7 +117,7 @@ def _experiment_id(client: Any, name: str) -> str:
         artifacts = (STORE / "artifacts").absolute()
         place = artifacts.as_uri() if tracking_uri() == _local() else None
         try:
-            return str(client.create_experiment(name, artifact_location=place))
+            return str(client.create_experiment(name, artifact_location=place, tags=_KIND))
         except mlflow.exceptions.MlflowException:
             found = client.get_experiment_by_name(name)  # another process was faster
     return str(found.experiment_id)
@@ -138,20 +141,21 @@ def _parent_run(client: Any, experiment_id: str, experiment: str) -> str:
     return found
 
 
-def _child_run(client: Any, experiment: str, card: dict[str, Any]) -> str:
+def _child_run(client: Any, experiment: str, card: dict[str, Any], name: str) -> str:
     with files.locked(STORE / "runs.lock"):
         experiment_id = _experiment_id(client, experiment)
         fingerprint = digest({key: card[key] for key in sorted(_IDENTITY) if key in card}, 16)
         found = _find_run(client, experiment_id, fingerprint)
         if found is not None:
+            client.update_run(found, name=name)
             return found
         tags = {
+            "status": "training",
             _FINGERPRINT: fingerprint,
             _PARENT_TAG: _parent_run(client, experiment_id, experiment),
             "variant": card["variant"],
             "seed": str(card["seed"]),
         }
-        name = f"{card['variant']}-seed{card['seed']}"
         run = client.create_run(experiment_id, run_name=name, tags=tags)
         return str(run.info.run_id)
 
@@ -163,16 +167,21 @@ _IDENTITY = (
 
 
 @contextlib.contextmanager
-def live(experiment: str, card: dict[str, Any]) -> Iterator[Callable[[dict[str, float]], None]]:
+def live(
+    experiment: str, card: dict[str, Any], name: str
+) -> Iterator[Callable[[dict[str, float]], None]]:
     """Give a function that logs each epoch as it comes; after a failure it does nothing more.
+
+    The run is called `name`, which should say what it differs in.
 
     If the block ends with an exception, the run is marked as failed.
     """
     state: dict[str, Any] = {}
     with _never_failing("starting the run"):
         state["client"] = client = _client()
-        run_id = _child_run(client, experiment, card)
+        run_id = _child_run(client, experiment, card, name)
         client.update_run(run_id, status="RUNNING")
+        client.set_tag(run_id, "status", "training")
         state["known"] = _logged_steps(client, run_id)
         _log_params(client, run_id, card)
         state["run"] = run_id
@@ -190,6 +199,7 @@ def live(experiment: str, card: dict[str, Any]) -> Iterator[Callable[[dict[str, 
     except Exception:
         if "run" in state:
             with _never_failing("marking the run as failed"):
+                state["client"].set_tag(state["run"], "status", "failed")
                 state["client"].set_terminated(state["run"], "FAILED")
         raise
 
@@ -215,17 +225,66 @@ def _log_history(client: Any, run_id: str, history: pd.DataFrame, known: set[int
     known.update(int(epoch) for epoch in history["epoch"])
 
 
-def _log_params(client: Any, run_id: str, card: dict[str, Any]) -> None:
+def _log_params(
+    client: Any, run_id: str, card: dict[str, Any], settings: dict[str, Any] | None = None
+) -> None:
+    """Log what people choose runs by: what makes this training, without what is as it always is.
+
+    `settings` are further ones by their path, as those that differ among the variants.
+    """
     from mlflow.entities import Param
 
-    flat = {"rate": card["rate"], "window": card["window"], "seed": card["seed"]}
-    for group in ("network", "augmentation", "training"):
-        for key, value in card[group].items():
-            flat[f"{group}.{key}"] = json.dumps(value) if isinstance(value, dict | list) else value
-    flat["features"] = digest(card["features"])
+    flat = {**{name: card[name] for name in ("seed", "rate", "window")}, **_chosen(card)}
+    flat |= {path: value for path, value in (settings or {}).items() if path not in flat}
     existing = client.get_run(run_id).data.params
-    params = [Param(key, str(value)) for key, value in flat.items() if key not in existing]
+    params = [Param(key, _plain(value)) for key, value in flat.items() if key not in existing]
     client.log_batch(run_id, params=params)
+
+
+_ALWAYS = (
+    "network.name", "network.filters", "training.loss", "training.epochs", "training.batch_size",
+    "training.learning_rate", "features.target",
+)  # fmt: skip
+
+
+def _chosen(card: dict[str, Any]) -> dict[str, Any]:
+    """Path → value of the settings that differ from their defaults, and of a few that always say
+    something."""
+    from denoise import models
+    from denoise.augmentation import AugmentationSettings
+    from denoise.features import FeatureSettings
+    from denoise.training import TrainingSettings
+
+    name = card["network"].get("name")
+    defaults = {
+        "network": models.from_dict({"name": name}) if name else None,
+        "features": FeatureSettings(),
+        "augmentation": AugmentationSettings(),
+        "training": TrainingSettings(),
+    }
+    found = {}
+    for group, usual in defaults.items():
+        known = _flat(usual.model_dump(mode="json") if usual else {}, group)
+        for path, value in _flat(card[group], group).items():
+            if path in _ALWAYS or path not in known or known[path] != value:
+                found[path] = value
+    return found
+
+
+def _flat(value: Any, path: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {path: value}
+    return {
+        name: one
+        for key, item in value.items()
+        for name, one in _flat(item, f"{path}.{key}").items()
+    }
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
+    return ", ".join(map(_plain, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def record(
@@ -234,48 +293,120 @@ def record(
     scores: dict[str, Path],
     manifests: dict[str, Path],
     figures: list[Path],
+    about: dict[str, Any],
     out_path: Path,
 ) -> None:
     """Bring the MLflow run of a trained model up to date, and write its id to `out_path`.
 
-    Logs what live logging missed of the history, the mean scores with the number of failures, the
-    data sets by digest, the model with its signature, and `figures` (pictures and audio).
+    Logs what live logging missed of the history, the mean scores with their 95 % intervals and the
+    number of failures, the data sets by digest, the model with its signature, and `figures`
+    (pictures and audio).
+
+    Parameters
+    ----------
+    about
+        The ``name`` of the run, ``preset``, ``data`` in words, ``differs`` (what makes this
+        variant) and ``settings`` (path to value of all that differ among the variants).
     """
     card = files.read_json(model_folder / "card.json")
     run_id = None
     with _never_failing("recording the run") as outcome:
         client = _client()
-        run_id = _child_run(client, experiment, card)
-        _log_params(client, run_id, card)
+        run_id = _child_run(client, experiment, card, about["name"])
+        _log_params(client, run_id, card, about["settings"])
         history = files.read_table(model_folder / "history.csv")
         _log_history(client, run_id, history, _logged_steps(client, run_id))
-        _log_scores(client, run_id, card, scores)
+        final, failed = _final_metrics(card, scores)
+        _log_final(client, run_id, final)
         _log_datasets(client, run_id, manifests)
         for path in figures:
             client.log_artifact(run_id, str(path), "examples")
         for name in ("card.json", "history.csv"):
             client.log_artifact(run_id, str(model_folder / name))
         _log_model(client, run_id, model_folder, card["rate"])
-        client.set_tag(run_id, "code_version", card["code_version"])
+        tags = {
+            "code_version": card["code_version"],
+            "preset": about["preset"],
+            "dataset": about["data"],
+            "status": "scored" if not failed else f"scored, {failed} measures missing",
+            _NOTE: _note_of_run(client, experiment, about, final, model_folder),
+        }
+        for key, value in tags.items():
+            client.set_tag(run_id, key, value)
         client.set_terminated(run_id, "FINISHED")
     files.write_json(
         out_path, {"tracking_uri": tracking_uri(), "run": run_id, "complete": not outcome.failed}
     )
 
 
-def _log_scores(client: Any, run_id: str, card: dict[str, Any], scores: dict[str, Path]) -> None:
-    known = client.get_run(run_id).data.metrics
+def _final_metrics(card: dict[str, Any], scores: dict[str, Path]) -> tuple[dict[str, float], int]:
+    """The means of all measures by ``<test set>/<measure>``, with the ends of the 95 % intervals of
+    the main ones, and how many utterances miss a measure."""
+    from denoise.metrics import SCORED
+    from denoise.statistics import cluster_bootstrap
+
     final = {"parameters": card["parameters"], "best_val_loss": card["best_val_loss"]}
+    failed = 0
     for test_set, path in scores.items():
         table = files.read_table(path)
-        numeric = table.select_dtypes("number").drop(
-            columns=["snr_asked", "snr_in"], errors="ignore"
-        )
-        for name, value in numeric.mean().items():
-            final[f"{test_set}.{name}"] = value
+        failed += int((table["status"] != "ok").sum())
+        for metric in SCORED:
+            if metric not in table:
+                continue
+            values = table[metric].to_numpy(float)
+            estimate = cluster_bootstrap(values, table["speaker"].to_numpy())
+            final[f"{test_set}/{metric}"] = estimate.mean
+            if metric in _WITH_INTERVAL:
+                final[f"{test_set}/interval/{metric}_low"] = estimate.low
+                final[f"{test_set}/interval/{metric}_high"] = estimate.high
+    return {name: float(value) for name, value in final.items() if math.isfinite(value)}, failed
+
+
+_WITH_INTERVAL = ("si_sdr", "pesq_nb", "pesq_wb", "stoi")
+
+
+def _log_final(client: Any, run_id: str, final: dict[str, float]) -> None:
+    known = client.get_run(run_id).data.metrics
     for name, value in final.items():
-        if math.isfinite(value) and known.get(name) != value:
-            client.log_metric(run_id, name, float(value))
+        if known.get(name) != value:
+            client.log_metric(run_id, name, value)
+
+
+def _note_of_run(
+    client: Any,
+    experiment: str,
+    about: dict[str, Any],
+    final: dict[str, float],
+    model_folder: Path,
+) -> str:
+    """What a reader of the run sees first, in Markdown."""
+    differs = [f"`{path}`: {_plain(value)}" for path, value in about["differs"].items()]
+    lines = [
+        f"Preset **{about['preset']}**" + (f" with {', '.join(differs)}." if differs else "."),
+        f"Data: {about['data']}.",
+        "",
+        "| measure | mean | 95 % interval |",
+        "|---|---|---|",
+    ]
+    for name, value in final.items():
+        test_set, _, metric = name.partition("/")
+        low = final.get(f"{test_set}/interval/{metric}_low")
+        if low is not None:
+            high = final[f"{test_set}/interval/{metric}_high"]
+            lines.append(f"| {name} | {value:.3f} | {low:.3f} … {high:.3f} |")
+    lines += [
+        "",
+        f"[Report of {experiment}]({_report_link(client, experiment)}) · model and curves in "
+        f"`{model_folder}`",
+    ]
+    return "\n".join(lines)
+
+
+def _report_link(client: Any, experiment: str) -> str:
+    """Where the UI shows the report, which is an artifact of the parent run."""
+    experiment_id = _experiment_id(client, experiment)
+    parent = _parent_run(client, experiment_id, experiment)
+    return f"#/experiments/{experiment_id}/runs/{parent}/artifacts/report.html"
 
 
 def _log_datasets(client: Any, run_id: str, manifests: dict[str, Path]) -> None:
@@ -302,7 +433,8 @@ def _log_model(client: Any, run_id: str, folder: Path, rate: int) -> None:
     content = files.file_digest(folder / "model.keras")[:16]
     if client.get_run(run_id).data.tags.get("denoise.model") == content:
         return
-    audio = Schema([TensorSpec(np.dtype(np.float32), (-1,), "audio")])
+    # Without a name, so that an array can be given as it is.
+    audio = Schema([TensorSpec(np.dtype(np.float32), (-1,))])
     with mlflow.start_run(run_id=run_id, log_system_metrics=False):
         mlflow.pyfunc.log_model(
             name="model",
@@ -316,18 +448,67 @@ def _log_model(client: Any, run_id: str, folder: Path, rate: int) -> None:
     client.set_tag(run_id, "denoise.model", content)
 
 
-def record_experiment(experiment: str, report: Path, leaderboard: Path, out_path: Path) -> None:
-    """Put the leaderboard and the report into the parent run of the experiment."""
+def record_experiment(
+    experiment: str, report: Path, leaderboard: Path, about: dict[str, Any], out_path: Path
+) -> None:
+    """Put the report, its figures and the leaderboard into the parent run of the experiment.
+
+    Parameters
+    ----------
+    about
+        ``preset``, ``data`` in words, ``seeds`` and ``varied``, the paths of what differs among
+        the variants.
+    """
     run_id = None
     with _never_failing("recording the experiment") as outcome:
         client = _client()
-        run_id = _parent_run(client, _experiment_id(client, experiment), experiment)
+        experiment_id = _experiment_id(client, experiment)
+        run_id = _parent_run(client, experiment_id, experiment)
         for path in (report, leaderboard):
             client.log_artifact(run_id, str(path))
+        client.log_artifacts(run_id, str(report.parent / "figures"), "figures")
         table = files.read_table(leaderboard)
-        client.set_tag(run_id, _NOTE, f"Report: {report}\n\n{len(table)} methods compared.")
+        note = _note_of_experiment(table, about, _report_link(client, experiment), report)
+        for key, value in {_NOTE: note, **_KIND}.items():
+            client.set_experiment_tag(experiment_id, key, value)
+        tags = {"preset": about["preset"], "dataset": about["data"], "status": "reported"}
+        for key, value in {_NOTE: note, **tags}.items():
+            client.set_tag(run_id, key, value)
+        existing = client.get_run(run_id).data.params
+        for key in ("seeds", "varied"):
+            if key not in existing and about[key]:
+                client.log_param(run_id, key, _plain(about[key]))
         client.set_terminated(run_id, "FINISHED")
-    files.write_json(
-        out_path,
-        {"tracking_uri": tracking_uri(), "parent_run": run_id, "complete": not outcome.failed},
-    )
+    place = {"tracking_uri": tracking_uri(), "parent_run": run_id}
+    if not outcome.failed:
+        place["page"] = page_of(experiment_id, table)
+    files.write_json(out_path, {**place, "complete": not outcome.failed})
+
+
+def page_of(experiment_id: str, leaderboard: pd.DataFrame) -> str:
+    """Where the UI lists the runs of an experiment, the best PESQ first.
+
+    With the view named: left to itself, the UI opens that for language models.
+    """
+    test_set = leaderboard["test_set"].iloc[0]
+    rows = leaderboard[leaderboard["test_set"] == test_set]
+    metric = "pesq_wb" if rows["pesq_wb"].notna().any() else "pesq_nb"
+    query = {
+        "workflowType": "machine_learning",
+        "orderByKey": f"metrics.`{test_set}/{metric}`",
+        "orderByAsc": "false",
+    }
+    return f"#/experiments/{experiment_id}/runs?{urllib.parse.urlencode(query)}"
+
+
+def _note_of_experiment(table: pd.DataFrame, about: dict[str, Any], link: str, report: Path) -> str:
+    lines = [f"**[Report]({link})** (`{report}`) · preset {about['preset']} · {about['data']}"]
+    for test_set, rows in table.groupby("test_set", sort=False):
+        shown = [name for name in _WITH_INTERVAL if rows[name].notna().any()]
+        lines += ["", f"| {test_set} | {' | '.join(shown)} |", "|---" * (len(shown) + 1) + "|"]
+        for row in rows.head(12).to_dict("records"):
+            values = " | ".join(f"{row[name]:.3f}" for name in shown)
+            lines.append(f"| {row['variant']} | {values} |")
+        if len(rows) > 12:
+            lines.append(f"\n… and {len(rows) - 12} more")
+    return "\n".join(lines)

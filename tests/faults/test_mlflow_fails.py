@@ -22,6 +22,8 @@ from denoise import files, tracking
 
 EPOCHS = [{"epoch": k, "loss": 1.0 / k, "val_loss": 2.0 / k} for k in range(1, 6)]
 
+ABOUT = {"name": "v", "preset": "p", "data": "speech, noise", "differs": {}, "settings": {}}
+
 
 def card(variant: str) -> dict[str, object]:
     return {**CARD, "variant": variant}
@@ -30,7 +32,7 @@ def card(variant: str) -> dict[str, object]:
 def train(variant: str, folder: str, between=lambda epoch: None) -> None:
     """What a training does with MLflow, and the files it leaves."""
     os.chdir(folder)
-    with tracking.live("e", card(variant)) as on_epoch:
+    with tracking.live("e", card(variant), variant) as on_epoch:
         for row in EPOCHS:
             on_epoch(row)
             between(row["epoch"])
@@ -44,7 +46,7 @@ def record(variant: str, folder: Path) -> bool:
     marker = folder / "tracking" / f"{variant}.json"
     tracking.forget_incomplete(marker.parent)
     if not marker.exists():
-        tracking.record("e", folder / "models" / variant, {}, {}, [], marker)
+        tracking.record("e", folder / "models" / variant, {}, {}, [], ABOUT, marker)
     return files.read_json(marker)["complete"]
 
 

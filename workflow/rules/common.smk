@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from denoise import baselines, corpora, losses
-from denoise.config import archives_of, make_plan, typed
+from denoise.config import archives_of, labels, make_plan, typed
 from denoise.enhancement import EnhancementSettings
 from denoise.errors import UserError, unknown
 from denoise.jobs import begin_workflow, make_importable
@@ -39,6 +39,11 @@ EXPERIMENT = PLAN.name
 config["experiment"] = EXPERIMENT
 config["download"] = PLAN.experiment.download.model_dump(mode="json")
 SEEDS = PLAN.experiment.seeds
+config["run_names"] = {
+    f"{name}-seed{seed}": f"{label}, seed {seed}" if len(SEEDS) > 1 else label
+    for name, label in labels(list(PLAN.variants)).items()
+    for seed in SEEDS
+}
 REPORT = f"reports/{EXPERIMENT}"
 
 # Of a storage in which jobs exchange their files, as on Kubernetes; else they share the folder.
@@ -506,5 +511,62 @@ def report_params():
                 }
                 for name, variant in PLAN.variants.items()
             },
+        }
+    )
+
+
+def data_in_words(variants):
+    """The corpora that variants are trained on, speech before noise."""
+    sides = []
+    for side in ("speech", "noise"):
+        sources = [
+            source.corpus
+            for variant in variants
+            for source in getattr(variant.recipe.data, side)
+        ]
+        sides.append(" + ".join(dict.fromkeys(sources)))
+    speech, noise = sides
+    return f"{speech} speech, {noise} noise" if noise else f"{speech} pairs"
+
+
+def varied_settings():
+    """The paths of all settings that differ among the variants."""
+    return list(
+        dict.fromkeys(
+            path for variant in PLAN.variants.values() for path in variant.differs
+        )
+    )
+
+
+def value_at(settings, path):
+    """A value of nested settings by its path; None where it is not set."""
+    for key in path.split("."):
+        settings = settings.get(key) if isinstance(settings, dict) else None
+    return settings
+
+
+def about_run(wildcards):
+    """What MLflow says of a run besides its training."""
+    variant = variant_of(wildcards)
+    recipe = variant.recipe.model_dump(mode="json")
+    return canonical_json(
+        {
+            "name": config["run_names"][f"{variant.name}-seed{wildcards.seed}"],
+            "preset": PLAN.experiment.preset,
+            "data": data_in_words([variant]),
+            "differs": variant.differs,
+            "settings": {path: value_at(recipe, path) for path in varied_settings()},
+        }
+    )
+
+
+def about_experiment():
+    """What MLflow says of the whole experiment."""
+    return canonical_json(
+        {
+            "preset": PLAN.experiment.preset,
+            "data": data_in_words(PLAN.variants.values()),
+            "seeds": SEEDS,
+            "varied": varied_settings(),
         }
     )

@@ -82,6 +82,7 @@ rule track:
     params:
         experiment=EXPERIMENT,
         test_sets=canonical_json(PLAN.test_set_names),
+        about=about_run,
         code=code_of("track"),
     message:
         "Recording {wildcards.variant}, seed {wildcards.seed}, in MLflow"
@@ -93,6 +94,7 @@ rule track_experiment:
     input:
         runs=tracking_files(),
         report=f"{REPORT}/report.html",
+        figures=f"{REPORT}/figures",
         leaderboard=f"{REPORT}/leaderboard.csv",
     output:
         f"results/tracking/{EXPERIMENT}/experiment.json",
@@ -103,6 +105,7 @@ rule track_experiment:
     threads: 1
     params:
         experiment=EXPERIMENT,
+        about=about_experiment(),
         code=code_of("track_experiment"),
     message:
         "Report: {input.report} — runs: type `make ui`"

@@ -23,5 +23,6 @@ with job(snakemake):
         scores,
         {part: Path(snakemake.input[part]) for part in ("train", "validation")},
         figures,
+        json.loads(snakemake.params.about),
         Path(snakemake.output[0]),
     )

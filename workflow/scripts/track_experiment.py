@@ -1,5 +1,6 @@
 """Put the leaderboard and the report into the experiment's parent run."""
 
+import json
 from pathlib import Path
 
 from denoise import tracking
@@ -10,5 +11,6 @@ with job(snakemake):
         snakemake.params.experiment,
         Path(snakemake.input.report),
         Path(snakemake.input.leaderboard),
+        json.loads(snakemake.params.about),
         Path(snakemake.output[0]),
     )

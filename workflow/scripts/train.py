@@ -24,7 +24,8 @@ if __name__ == "__main__":
         if snakemake.input.get("start"):
             card["data"]["start"] = files.file_digest(Path(snakemake.input.start[0]))
         card["scales"] = files.read_json(snakemake.input.train)["scales"]
-        with tracking.live(snakemake.config["experiment"], card) as on_epoch:
+        name = snakemake.config["run_names"][f"{card['variant']}-seed{card['seed']}"]
+        with tracking.live(snakemake.config["experiment"], card, name) as on_epoch:
             train(
                 caches,
                 models.from_dict(card["network"]),

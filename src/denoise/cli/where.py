@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from denoise import files
 from denoise.cli.shared import add_json, print_json
 from denoise.errors import UserError
 
@@ -31,10 +32,21 @@ def run(options: argparse.Namespace) -> None:
     if not reports:
         raise UserError("there is no report in this folder yet: run `snakemake --cores all all`")
     report = reports[-1].resolve()
+    page = _page(report.parent.name)
     if options.json:
-        print_json({"report": report, "leaderboard": report.with_name("leaderboard.csv")})
+        board = report.with_name("leaderboard.csv")
+        print_json({"report": report, "leaderboard": board, "ui": f"{_SERVER}/{page}"})
         return
     print(f"Report:      {report}")
     print(f"Leaderboard: {report.with_name('leaderboard.csv')}")
-    print("MLflow UI:   make ui, then open http://127.0.0.1:5000")
+    print(f"MLflow UI:   make ui, then open {_SERVER}/{page}")
     print("Your files:  denoise enhance noisy.wav")
+
+
+_SERVER = "http://127.0.0.1:5000"
+
+
+def _page(experiment: str) -> str:
+    """The runs of an experiment in the MLflow UI; its first page where they are not recorded."""
+    path = Path("results/tracking") / experiment / "experiment.json"
+    return str(files.read_json(path).get("page", "")) if path.is_file() else ""

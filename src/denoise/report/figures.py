@@ -6,7 +6,6 @@ to one method carries the group ``series-<number>``, by which a page can show an
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from denoise.config import labels
 from denoise.metrics import SCORED
 from denoise.spectrogram import StftSettings, stft
 
@@ -54,15 +54,12 @@ def styles(methods: Iterable[str], variants: Collection[str] = ()) -> dict[str, 
     """
     names = list(methods)
     palette = sns.color_palette("colorblind" if len(names) <= 10 else "husl", len(names))
-    words = (
-        zip(*(name.split("_")[:-1] for name in variants), strict=False) if len(variants) > 1 else ()
-    )
-    start = "".join(f"{word[0]}_" for word in itertools.takewhile(_alike, words))
+    short = labels(list(variants))
     band = 0.12 if len(names) <= 10 else 0.04
     return {
         name: Style(
             k,
-            name.removeprefix(start) if name in variants else name,
+            short.get(name, name),
             mpl.colors.to_hex(palette[k]),
             "osD^vPX"[k % 7],
             ("-", "--", "-.")[k % 3],
@@ -70,10 +67,6 @@ def styles(methods: Iterable[str], variants: Collection[str] = ()) -> dict[str, 
         )
         for k, name in enumerate(names)
     }
-
-
-def _alike(words: tuple[str, ...]) -> bool:
-    return len(set(words)) == 1
 
 
 def title(metric: str) -> str:
