@@ -14,7 +14,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help install run test test-faults test-ui bench microphone audit lint format ui lock docs clean
+.PHONY: help install run test test-faults test-ui bench microphone demo audit lint format ui lock docs site clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,13 +49,17 @@ test-faults: install ## Try every fault of docs/reliability.md as often as it pr
 	@$(BIN)/python -m pytest --full tests/faults
 
 test-ui: install ## Try the report and the other pages in a browser (needs Debian's chromium)
-	@$(BIN)/python -m pytest tests/ui
+	@$(BIN)/python -m pytest tests/ui $(if $(STUDY),--study $(STUDY))
 
 bench: install ## Measure every stage beside the obvious way, into docs/performance.md (half an hour)
 	@$(BIN)/python benchmarks/speed.py --write docs/performance.md
 
 microphone: install ## Install what `denoise stream --microphone` needs
 	@$(UV) pip install --quiet "sounddevice>=0.5"
+
+demo: install ## Install Gradio if it is not there, and open the page of `denoise demo`
+	@$(BIN)/python -c 'import gradio' 2>/dev/null || $(UV) pip install --quiet "gradio>=5.0"
+	@denoise demo
 
 audit: $(filter .uv/bin/uv,$(UV)) ## Look for known flaws in the locked dependencies (asks pypi.org)
 	@$(UV) tool run pip-audit --strict --disable-pip --require-hashes --requirement $(LOCK)
@@ -82,6 +86,10 @@ ui: install ## Open the MLflow UI on http://127.0.0.1:5000
 
 docs: install ## Generate the JSON schema and the configuration table
 	@$(BIN)/python -m denoise.schema
+
+site: install ## Build the documentation as a site, in site/
+	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict
+	@echo "site/index.html"
 
 lock: | $(filter .uv/bin/uv,$(UV)) ## Resolve the dependencies anew into locks/
 	@for extra in dev gpu jax torch; do \

@@ -94,7 +94,7 @@ def test_mlflow_has_a_parent_and_a_child_for_each_run(done):
         assert run.info.artifact_uri.startswith((done / "results/mlflow/artifacts").as_uri())
         assert run.info.status == "FINISHED"
         assert len(client.get_metric_history(run.info.run_id, "val_loss")) == 1
-        assert "test.si_sdr" in run.data.metrics and run.data.params["training.epochs"] == "1"
+        assert "test/si_sdr" in run.data.metrics and run.data.params["training.epochs"] == "1"
         assert {item.dataset.name for item in run.inputs.dataset_inputs} == {"train", "validation"}
 
 

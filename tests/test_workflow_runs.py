@@ -94,7 +94,7 @@ def test_voicebank_runs_without_mixing_and_is_recorded_by_a_server(
     runs = client.search_runs([experiment.experiment_id])
     (child,) = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
     assert len(runs) == 2 and child.info.status == "FINISHED"
-    assert child.data.metrics["test.si_sdr"] == pytest.approx(table["si_sdr"].mean(), rel=1e-6)
+    assert child.data.metrics["test/si_sdr"] == pytest.approx(table["si_sdr"].mean(), rel=1e-6)
     assert list(artifacts.rglob("model.keras"))
 
 

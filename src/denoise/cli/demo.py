@@ -129,7 +129,7 @@ def build(models: dict[str, Path], folder: Path) -> Any:
         with gradio.Row():
             with gradio.Column():
                 source = gradio.Audio(
-                    sources=["microphone", "upload"], type="filepath", label="Before"
+                    sources=["upload", "microphone"], type="filepath", label="Before"
                 )
                 model = gradio.Dropdown(
                     list(models), value=next(iter(models)), label="Model", interactive=True

@@ -1,0 +1,72 @@
+"""The page to try a model on one's own recording."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+
+import numpy as np
+import pytest
+import soundfile
+from workflow_runs import BIN
+
+from denoise.cli import demo, main
+
+
+@pytest.fixture
+def address(study, tmp_path):
+    """`denoise demo` with a model of the study, on a port of its own."""
+    pytest.importorskip("gradio")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [str(BIN / "denoise"), "demo", "--no-browser", "--port", str(port)],
+        cwd=study, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(study / "src")},
+    )  # fmt: skip
+    line = process.stdout.readline()
+    found = re.match(r"http://127\.0\.0\.1:\d+", line)
+    assert found, line + process.stderr.read()
+    yield found.group()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0
+
+
+def test_a_file_is_denoised_and_can_be_saved(page, address, tmp_path):
+    rng = np.random.default_rng(0)
+    soundfile.write(tmp_path / "mine.wav", rng.normal(0, 0.05, 24_000), 8000)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.set_default_timeout(90_000)
+    page.goto(address)
+    page.locator("input[type=file]").first.set_input_files(str(tmp_path / "mine.wav"))
+    page.get_by_label("Model").click()
+    page.get_by_role("option", name="quickstart_loss-mae").click()
+    page.get_by_role("button", name="Denoise", exact=True).click()
+    page.wait_for_function(
+        "[...document.querySelectorAll('textarea, input')].some(e => e.value.includes('8000 Hz'))"
+    )
+    page.locator("img[src*='quickstart_loss-mae.png']").wait_for()
+    link = page.locator("a[download][href*='quickstart_loss-mae.wav']").first
+    link.wait_for(state="attached")
+    audio = page.request.get(link.get_attribute("href")).body()
+    (tmp_path / "got.wav").write_bytes(audio)
+    found, rate = soundfile.read(tmp_path / "got.wav")
+    assert rate == 8000 and len(found) == 24_000 and np.isfinite(found).all()
+    # Nothing of it goes anywhere else; without a network Gradio does without its fonts.
+    own = [url for url in asked if url.startswith((address, "data:", "blob:"))]
+    others = {url for url in asked if url not in own}
+    assert all("font" in url or "cdn" in url for url in others), others
+
+
+def test_only_this_machine_reaches_it_unless_told(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert all(map(demo._is_local, ("127.0.0.1", "localhost", "::1")))
+    assert not any(map(demo._is_local, ("0.0.0.0", "192.168.0.7", "example.org")))
+    with pytest.raises(SystemExit):
+        main(["demo", "--port", "0"])
+    assert "--port 0 must be between 1 and 65535" in capsys.readouterr().err
