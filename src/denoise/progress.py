@@ -1,0 +1,177 @@
+"""What a study is doing while it runs, and how long the rest will take.
+
+Only what Snakemake tells of its jobs and what these write into their logs is used, so that it holds
+on any executor whose logs this machine can read.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_TAIL_BYTES = 4000
+_LEFT = re.compile(r"(?:at most )?(\d+:\d\d:\d\d) left")
+_BAR = re.compile(r"(\d+)%\|.*?\[.*?<(\d+(?::\d\d)+),")
+_STAMP = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+ \w+ ")
+_MOST_JOBS = 8
+
+
+@dataclass
+class Job:
+    """A job that runs."""
+
+    rule: str
+    about: str
+    log: Path | None
+    started: float
+
+
+@dataclass
+class Study:
+    """The jobs of a run of the workflow, as they come and go.
+
+    Parameters
+    ----------
+    counts
+        Rule → how many jobs of it the run has.
+    benchmarks
+        Where earlier runs left how long jobs of a rule took, ``<rule>/<job>.tsv``.
+    """
+
+    benchmarks: Path = Path("results/benchmarks")
+    clock: Callable[[], float] = time.monotonic
+    counts: Counter[str] = field(default_factory=Counter)
+    running: dict[int, Job] = field(default_factory=dict)
+    took: dict[str, list[float]] = field(default_factory=dict)
+    done: Counter[str] = field(default_factory=Counter)
+    began: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.began = self.clock()
+
+    def start(self, number: int, rule: str, about: str, log: Path | None) -> None:
+        """A job begins; `about` is what is said of it."""
+        self.running[number] = Job(rule, about, log, self.clock())
+
+    def finish(self, number: int, *, failed: bool = False) -> Job | None:
+        """A job ends; None if it was not known."""
+        job = self.running.pop(number, None)
+        if job is not None and not failed:
+            self.took.setdefault(job.rule, []).append(self.clock() - job.started)
+            self.done[job.rule] += 1
+        return job
+
+    def seconds_left(self) -> float | None:
+        """How long the rest will take, by how long jobs of its rules took.
+
+        None if nothing is known; jobs of rules that nothing is known of are left out.
+        """
+        now = self.clock()
+        work, known = 0.0, False
+        active = Counter(job.rule for job in self.running.values())
+        expected = {rule: self._expected(rule) for rule in self.counts}
+        for job in self.running.values():
+            told = seconds_told(last_line(job.log))
+            usual = expected.get(job.rule)
+            if told is not None:
+                work, known = work + told, True
+                if usual is None:  # then others of its kind will take as long
+                    expected[job.rule] = now - job.started + told
+            elif usual is not None:
+                work, known = work + max(0.0, usual - (now - job.started)), True
+        for rule, count in self.counts.items():
+            usual = expected[rule]
+            waiting = count - self.done[rule] - active[rule]
+            if usual is not None and waiting > 0:
+                work, known = work + waiting * usual, True
+        return work / self._side_by_side(now) if known else None
+
+    def _expected(self, rule: str) -> float | None:
+        """Seconds that a job of a rule takes, by those of this run, or else of earlier ones."""
+        own = self.took.get(rule)
+        if own:
+            return sum(own) / len(own)
+        earlier = []
+        for path in self.benchmarks.glob(f"{rule}/**/*.tsv"):
+            try:
+                names, values = (line.split("\t") for line in path.read_text().splitlines()[:2])
+                earlier.append(float(values[names.index("s")]))
+            except (OSError, ValueError):
+                continue
+        return sum(earlier) / len(earlier) if earlier else None
+
+    def _side_by_side(self, now: float) -> float:
+        """How many jobs ran at once, on average."""
+        ended = sum(sum(times) for times in self.took.values())
+        busy = ended + sum(now - job.started for job in self.running.values())
+        return max(1.0, busy / max(1e-9, now - self.began))
+
+    def status(self) -> str:
+        """Lines for people: how far it is, what is left, and what every running job says."""
+        total, done = sum(self.counts.values()), sum(self.done.values())
+        left = self.seconds_left()
+        rest = "" if left is None else f", about {duration(left)} left"
+        lines = [f"{done} of {total} steps{rest}; running:"]
+        jobs = sorted(self.running.values(), key=lambda job: job.started)
+        for job in jobs[:_MOST_JOBS]:
+            told = last_line(job.log)
+            since = duration(self.clock() - job.started)
+            lines.append(f"  {job.about} ({since}){': ' + told if told else ''}")
+        if len(jobs) > _MOST_JOBS:
+            lines.append(f"  and {len(jobs) - _MOST_JOBS} more")
+        return "\n".join(lines)
+
+
+def duration(seconds: float) -> str:
+    """A duration as people say it."""
+    whole = round(seconds)
+    if whole < 90:
+        return f"{whole} s"
+    if whole < 90 * 60:
+        return f"{round(whole / 60)} min"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def tail(path: Path, lines: int) -> list[str]:
+    """The last lines of a log; of a progress bar, its last state."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - _TAIL_BYTES))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return []
+    shown = [line.rsplit("\r", 1)[-1].rstrip() for line in text.rstrip("\r\n ").split("\n")]
+    return [line for line in shown if line][-lines:]
+
+
+def last_line(path: Path | None) -> str:
+    """What a job said last of its progress, without the time; empty if it said nothing."""
+    if path is None:
+        return ""
+    for line in reversed(tail(path, 20)):
+        if _LEFT.search(line) or "val_loss" in line:
+            return _STAMP.sub("", line)
+        bar = _BAR.search(line)
+        if bar and bar[1] != "100":
+            return f"{line.split(':')[0]} {bar[1]} %, {bar[2]} left"
+    return ""
+
+
+def seconds_told(line: str) -> float | None:
+    """The seconds that a line of progress says are left."""
+    found = _LEFT.search(line) or re.search(r"(\d+(?::\d\d)+) left", line)
+    if found is None:
+        return None
+    parts = [int(part) for part in found[1].split(":")]
+    return float(sum(part * 60**k for k, part in enumerate(reversed(parts))))
+
+
+def now() -> str:
+    """The time of day."""
+    return datetime.datetime.now().strftime("%H:%M")

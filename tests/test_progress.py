@@ -1,0 +1,99 @@
+"""What is said of a study while it runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from denoise.progress import Study, duration, last_line, seconds_told, tail
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def study(tmp_path, clock) -> Study:
+    return Study(tmp_path / "benchmarks", clock, Counter(train=4, score=4))
+
+
+def test_nothing_is_promised_where_nothing_is_known(study):
+    assert study.seconds_left() is None
+    study.start(1, "train", "Training a", None)
+    assert study.seconds_left() is None
+    assert study.status() == "0 of 8 steps; running:\n  Training a (0 s)"
+
+
+def test_the_rest_is_told_by_what_jobs_took_and_how_many_ran_at_once(study, clock, tmp_path):
+    log = tmp_path / "train.log"
+    for number in (1, 2):
+        study.start(number, "train", f"Training {number}", log)
+    clock.time = 100
+    log.write_text(
+        "2026-01-01 00:00:00,000 INFO epoch 1: loss 0.5 val_loss 0.6\n"
+        "2026-01-01 00:00:10,000 INFO epoch 2/4 batch 3/9 loss 0.4, at most 0:01:40 left\n"
+    )
+    # Each will take 200 s, as the two that wait will: 2 * 100 + 2 * 200, two at once.
+    assert study.seconds_left() == pytest.approx(300)
+    assert "  Training 1 (2 min): epoch 2/4 batch 3/9 loss 0.4, at most 0:01:40 left" in (
+        study.status().splitlines()
+    )
+    clock.time = 200
+    for number in (1, 2):
+        study.finish(number)
+    study.start(3, "score", "Scoring 1", None)
+    clock.time = 210
+    study.finish(3)
+    # Two trainings of 200 s and three scorings of 10 s; 410 s of work were done in 210 s.
+    assert study.seconds_left() == pytest.approx((400 + 30) * 210 / 410)
+    assert study.status().startswith("3 of 8 steps, about 4 min left")
+
+
+def test_a_job_that_failed_is_neither_done_nor_a_measure(study, clock):
+    study.start(1, "score", "Scoring", None)
+    clock.time = 5
+    assert study.finish(1, failed=True) is not None
+    assert study.seconds_left() is None and sum(study.done.values()) == 0
+    assert study.finish(99) is None
+
+
+def test_what_earlier_runs_took_is_taken_before_there_is_better(study, clock, tmp_path):
+    folder = tmp_path / "benchmarks" / "score"
+    folder.mkdir(parents=True)
+    (folder / "a.tsv").write_text("s\th:m:s\n30.0\t0:00:30\n")
+    (folder / "b.tsv").write_text("s\th:m:s\n50.0\t0:00:50\n")
+    (folder / "broken.tsv").write_text("nothing")
+    assert study.seconds_left() == pytest.approx(4 * 40)
+    study.start(1, "score", "Scoring", None)
+    clock.time = 10
+    assert study.seconds_left() == pytest.approx(30 + 3 * 40)
+
+
+def test_the_last_state_of_a_progress_bar_is_read(tmp_path):
+    log = tmp_path / "job.log"
+    log.write_bytes(
+        b"starting\nenhance:   0%|          | 0/96 [00:00<?, ?it/s]\r"
+        b"enhance:  45%|####5     | 43/96 [00:20<00:24,  2.1it/s]"
+    )
+    assert last_line(log) == "enhance 45 %, 00:24 left"
+    assert seconds_told(last_line(log)) == 24
+    assert last_line(tmp_path / "none.log") == "" and last_line(None) == ""
+    log.write_text("".join(f"line {k}\n" for k in range(5000)))
+    assert tail(log, 2) == ["line 4998", "line 4999"] and last_line(log) == ""
+
+
+def test_durations_are_told_as_people_say_them():
+    told = [duration(x) for x in (0.4, 89, 90, 3600, 5399, 5400, 90_061)]
+    assert told == ["0 s", "89 s", "2 min", "60 min", "90 min", "1 h 30 min", "25 h 01 min"]
+    assert seconds_told("at most 1:02:03 left") == 3723
+    assert seconds_told("epoch 3: loss 1.0") is None
