@@ -134,20 +134,32 @@ def test_yaml_that_builds_objects_is_refused(tmp_path, survives):
 EVIL = "<img src=x onerror=alert(1)>\"'</script><script>alert(2)</script>{{7*7}}"
 
 
-def test_names_with_html_in_them_are_inert_in_the_report(survives):
-    """Everything that the template writes is escaped, unless it is named here."""
+def test_names_with_html_in_them_are_inert_in_the_pages(survives):
+    """Everything that a template writes is escaped, unless it is named here."""
     with survives("security: HTML in names"):
-        template = (ROOT / "src" / "denoise" / "report" / "template.html").read_text()
-        assert not re.findall(r"\|\s*safe\b|autoescape", template)
-        source = (ROOT / "src" / "denoise" / "report" / "__init__.py").read_text()
-        made = [call for call in calls(ast.parse(source)) if named(call).endswith("Environment")]
-        assert len(made) == 1
-        options = {word.arg: ast.unparse(word.value) for word in made[0].keywords}
-        assert options["autoescape"] == "True"
-        from denoise import report
+        folder = ROOT / "src" / "denoise" / "report"
+        for template in folder.glob("*.html"):
+            assert not re.findall(r"\|\s*safe\b|autoescape", template.read_text())
+        raw = []
+        for path in sorted(folder.glob("*.py")):
+            made = list(calls(ast.parse(path.read_text())))
+            raw += [path.name for call in made if named(call) == "Markup"]
+            for call in made:
+                if named(call).endswith("Environment"):
+                    options = {word.arg: ast.unparse(word.value) for word in call.keywords}
+                    assert path.name == "pages.py" and options["autoescape"] == "True"
+        # A figure, the section of a blind test, and what `pages` reads, renders and embeds.
+        assert raw == ["__init__.py", "blind.py", "pages.py", "pages.py", "pages.py"]
+        from denoise.report.pages import embedded_json, render
 
-        text = report._environment().from_string("<p>{{ name }}</p>").render(name=EVIL)
+        text = render("blind_section.html", experiment=EVIL, results=None)
         assert "<img" not in text and "<script>" not in text and "49" not in text
+        assert "<" not in embedded_json([EVIL])
+        for script in folder.glob("*.js"):
+            assert not re.findall(
+                r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(",
+                script.read_text(),
+            )
 
 
 def test_the_ui_listens_on_this_machine_only(survives):
