@@ -84,7 +84,7 @@ def build(
     draw = _Pictures(folder)
     effects = _effects(scores, params)
     test_sets = [
-        _test_set_section(name, utterances, board, pairs, effects, params, drawn, draw)
+        _test_set_section(name, utterances, board, effects, params, drawn, draw)
         for name in params["test_sets"]
     ]
     curves = figures.learning_curves(histories, drawn)
@@ -225,7 +225,6 @@ def _test_set_section(
     name: str,
     utterances: pd.DataFrame,
     board: pd.DataFrame,
-    pairs: pd.DataFrame,
     effects: pd.DataFrame,
     params: dict[str, Any],
     drawn: dict[str, figures.Style],
