@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from denoise import files
+from denoise.errors import UserError, unknown
 from denoise.metrics import SCORED
 from denoise.statistics import cluster_bootstrap, compare, holm
 
@@ -22,6 +23,25 @@ def read_scores(paths: list[Path]) -> pd.DataFrame:
         table = files.read_table(path)
         tables.append(table.assign(method=method, seed=seed, test_set=path.stem))
     return pd.concat(tables, ignore_index=True)
+
+
+def report_folder(experiment: str) -> Path:
+    """The folder of the report of an experiment, given by its name or by that folder's path.
+
+    Raises
+    ------
+    UserError
+        If there is no report with a ``study.json``.
+    """
+    for folder in (Path(experiment), Path("reports") / experiment):
+        if (folder / "study.json").is_file():
+            return folder
+    known = [found.parent.name for found in Path("reports").glob("*/study.json")]
+    if known:
+        raise unknown("experiment with a report", experiment, known)
+    raise UserError(
+        f"there is no report of '{experiment}' in this folder: run `snakemake --cores all all`"
+    )
 
 
 def by_utterance(scores: pd.DataFrame) -> pd.DataFrame:

@@ -52,13 +52,9 @@ class _Study:
 
     @classmethod
     def read(cls, given: str) -> _Study:
-        path = Path(given)
-        folder = path if (path / "study.json").is_file() else Path("reports") / given
-        if not (folder / "study.json").is_file():
-            known = sorted(found.parent.name for found in Path("reports").glob("*/study.json"))
-            if known:
-                raise UserError(unknown("experiment with a report", given, known))
-            raise UserError(f"there is no report of '{given}': run `snakemake --cores all all`")
+        from denoise.comparison import report_folder
+
+        folder = report_folder(given)
         return cls(
             folder.resolve().name,
             folder.resolve().parents[1],

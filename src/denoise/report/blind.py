@@ -17,7 +17,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from denoise import files
-from denoise.comparison import by_utterance, read_scores
+from denoise.comparison import by_utterance, read_scores, report_folder
 from denoise.errors import UserError, unknown
 from denoise.report import listening
 from denoise.report.pages import asset, render
@@ -31,19 +31,6 @@ MOST_VERSIONS = 12
 _DEFAULT_VARIANTS = 5
 _PASSED_SHARE, _PASSED_SCORE = 0.15, 90
 _BEGIN, _END = "<!-- blind test -->", "<!-- end of blind test -->"
-
-
-def study_of(experiment: str) -> dict[str, Any]:
-    """What ``study.json`` beside the report of an experiment says of it."""
-    path = Path("reports") / experiment / "study.json"
-    if not path.is_file():
-        known = [found.parent.name for found in Path("reports").glob("*/study.json")]
-        if known:
-            raise UserError(unknown("experiment with a report", experiment, known))
-        raise UserError(
-            f"there is no report of '{experiment}' in this folder: run `snakemake --cores all all`"
-        )
-    return dict(files.read_json(path))
 
 
 def make_page(
@@ -68,7 +55,7 @@ def make_page(
     utterances
         How many, chosen as for the report.
     """
-    study = study_of(experiment)
+    study = files.read_json(report_folder(experiment) / "study.json")
     test_set = test_set or next(iter(study["test_sets"]))
     if test_set not in study["test_sets"]:
         raise UserError(unknown("test set", test_set, study["test_sets"]))
