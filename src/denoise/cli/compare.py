@@ -70,7 +70,7 @@ class _Study:
         from denoise.comparison import by_utterance, read_scores
 
         if variant not in self.about["variants"]:
-            raise UserError(unknown(f"variant of {self.name}", variant, self.about["variants"]))
+            raise unknown(f"variant of {self.name}", variant, self.about["variants"])
         paths = [
             self.root / f"results/scores/{variant}/seed{seed}/{test_set}.csv"
             for seed in self.about["seeds"]

@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> None:
         raise UserError("there is no config.yaml here: run it in the folder of the study")
     plan = make_plan(read_yaml(Path("config.yaml")), Path("presets"))
     if options.variant not in plan.variants:
-        raise UserError(unknown("variant of config.yaml", options.variant, plan.variants))
+        raise unknown("variant of config.yaml", options.variant, plan.variants)
     seeds = [options.seed] if options.seed is not None else plan.experiment.seeds
     changed = _changed_settings(plan, options.variant)
     jobs = planned_jobs(

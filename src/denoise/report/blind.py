@@ -58,7 +58,7 @@ def make_page(
     study = files.read_json(report_folder(experiment) / "study.json")
     test_set = test_set or next(iter(study["test_sets"]))
     if test_set not in study["test_sets"]:
-        raise UserError(unknown("test set", test_set, study["test_sets"]))
+        raise unknown("test set", test_set, study["test_sets"])
     board = files.read_table(Path("reports") / experiment / "leaderboard.csv")
     board = board[board["test_set"] == test_set].sort_values("si_sdr", ascending=False)
     variants = list(board.loc[board["kind"] == "variant", "variant"])
@@ -67,7 +67,7 @@ def make_page(
         methods = variants[:_DEFAULT_VARIANTS] + others[:1]
     for name in methods:
         if name not in {*variants, *others}:
-            raise UserError(unknown("method", name, [*variants, *others]))
+            raise unknown("method", name, [*variants, *others])
     if kind == "ab" and len(methods) < 2:
         raise UserError("an A/B test needs two methods at least: name them with --methods")
     if kind == "mushra" and len(methods) + 2 > MOST_VERSIONS:
