@@ -13,13 +13,14 @@ import pytest
 import soundfile
 
 from denoise import files, report
-from denoise.report import figures, listening, pages
+from denoise.report import background, figures, listening, pages, sections
+from denoise.report.answer import first_screen
 
 
 def answer(board: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, object]:
     costs = {"minutes": 3.0, "parameters": 1000.0, "rtf": 0.02}
     drawn = figures.styles(board["variant"])
-    return report._answer(board.assign(**costs), pairs, {"test_sets": {"test": "stage"}}, drawn)
+    return first_screen(board.assign(**costs), pairs, {"test_sets": {"test": "stage"}}, drawn)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +161,7 @@ def test_figures_take_the_colours_of_the_page_and_name_their_series():
     )  # fmt: skip
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg")
-    svg = report._inline(buffer.getvalue(), 'about "this"')
+    svg = pages.inline(buffer.getvalue(), 'about "this"')
     assert svg.startswith('<svg role="img" aria-label="about &#34;this&#34;"')
     assert svg.count('data-series="0"') == 2
     assert figures.INK not in svg and "currentColor" in svg and "var(--line)" in svg
@@ -186,9 +187,9 @@ def test_losses_that_cannot_be_compared_have_curves_of_their_own():
 def test_the_loss_without_penalties_is_that_of_the_best_epoch():
     histories = pd.concat([history("a", "mse", val_mse=[0.3, 0.2]), history("b", "mse")])
     card = {"variant": "a", "seed": 0, "best_epoch": 2, "training": {"loss": "mse"}}
-    assert report._without_penalty({**card, "network": {"l2": 1e-4}}, histories) == 0.2
-    assert report._without_penalty({**card, "network": {"l2": 0}}, histories) is None
-    assert report._without_penalty({**card, "network": {}}, histories) is None
+    assert background._without_penalty({**card, "network": {"l2": 1e-4}}, histories) == 0.2
+    assert background._without_penalty({**card, "network": {"l2": 0}}, histories) is None
+    assert background._without_penalty({**card, "network": {}}, histories) is None
 
 
 def test_errors_in_different_scalings_have_no_best():
@@ -198,7 +199,7 @@ def test_errors_in_different_scalings_have_no_best():
     cached = {**features, "cache": False}
     for second, said in ((cached, True), (other, False)):
         variants = {"a": {"recipe": {"features": features}}, "b": {"recipe": {"features": second}}}
-        assert report._one_scaling({"variants": variants}) is said
+        assert sections._one_scaling({"variants": variants}) is said
 
 
 def test_settings_are_told_as_a_person_would_write_them():

@@ -15,6 +15,7 @@ from denoise import audio, files
 from denoise.errors import UserError
 from denoise.parallel import progress
 from denoise.spectrogram import StftSettings, istft, stft
+from denoise.timing import Stopwatch
 
 BASELINES = {
     "noisy": "the unprocessed input",
@@ -24,6 +25,8 @@ BASELINES = {
     "rnnoise": "RNNoise (Valin, MMSP 2018) as its authors trained it, time-aligned",
     "oracle": "the ideal ratio mask, computed from the clean and noise signals: a ceiling",
 }
+UNTIMED = ("noisy", "oracle")
+"""Those that are no denoisers: how long they take says nothing."""
 
 
 def apply(name: str, noisy: np.ndarray, clean: np.ndarray, rate: int) -> np.ndarray:
@@ -141,15 +144,22 @@ _DENOISERS: dict[str, Callable[[np.ndarray, int], Any]] = {
 
 
 def apply_to_test_set(name: str, test_set: Path, out_path: Path) -> None:
-    """Write the baseline's output for a test set, packed like its ``noisy.npy``."""
+    """Write the baseline's output for a test set, packed like its ``noisy.npy``.
+
+    Beside it, ``<name>.json`` has the time that it took, as of `Stopwatch.write`.
+    """
     rate = files.read_json(test_set / "manifest.json")["rate"]
     table = files.read_table(test_set / "mixtures.csv")
     noisy, clean = (files.load_array(test_set / f"{side}.npy") for side in ("noisy", "clean"))
+    watch = Stopwatch()
     with files.replacing(out_path) as temporary:
         pack = files.PackWriter(temporary)
         for start, length in progress(
             list(zip(table["offset"], table["samples"], strict=True)), name
         ):
             part = slice(start, start + length)
-            pack.append(apply(name, noisy[part], clean[part], rate))
+            with watch.utterance(length / rate):
+                enhanced = apply(name, noisy[part], clean[part], rate)
+            pack.append(enhanced)
         pack.close()
+    watch.write(out_path.with_suffix(".json"))

@@ -10,7 +10,6 @@ from its start.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from denoise.parallel import progress
 from denoise.settings import Settings
 from denoise.spectrogram import istft, stft
 from denoise.streaming import Stream, Watch, streams
+from denoise.timing import Stopwatch
 
 _BATCH, _SMALL_BATCH = 32, 8
 _LONG = 4
@@ -338,31 +338,27 @@ def enhance_test_set(
     """Write a model's output for a test set, packed like its ``noisy.npy``.
 
     Beside it, ``<name>.csv`` has the utterances with ``mse_spec``, the mean squared error of the
-    recipe's own scaled spectrogram, and ``<name>.json`` the time that all but the first took
-    (``seconds``, of ``audio_s`` of audio), and on what: the first compiles the network.
+    recipe's own scaled spectrogram, and ``<name>.json`` the time that they took, as of
+    `Stopwatch.write`, and on what.
     """
     enhancer = Enhancer.load(model_folder, settings.overlap)
     rate = files.read_json(test_set / "manifest.json")["rate"]
     table = files.read_table(test_set / "mixtures.csv")
     noisy, clean = (files.load_array(test_set / f"{side}.npy") for side in ("noisy", "clean"))
-    errors, times = [], []
+    errors: list[float] = []
+    watch = Stopwatch()
     with files.replacing(out_path) as temporary:
         pack = files.PackWriter(temporary)
         for start, length in progress(
             list(zip(table["offset"], table["samples"], strict=True)), "enhance"
         ):
             part = slice(start, start + length)
-            began = time.perf_counter()
-            enhanced, error = enhancer.enhance_known(noisy[part], clean[part], rate)
-            times.append((time.perf_counter() - began, length / rate))
+            with watch.utterance(length / rate):
+                enhanced, error = enhancer.enhance_known(noisy[part], clean[part], rate)
             pack.append(enhanced)
             errors.append(error)
         pack.close()
-    seconds, audio_s = (sum(column) for column in zip(*(times[1:] or times), strict=True))
-    files.write_json(
-        out_path.with_suffix(".json"),
-        {"seconds": seconds, "audio_s": float(audio_s), "hardware": backend.hardware()},
-    )
+    watch.write(out_path.with_suffix(".json"), hardware=backend.hardware())
     files.write_table(
         out_path.with_suffix(".csv"), pd.DataFrame({"id": table["id"], "mse_spec": errors})
     )

@@ -382,9 +382,10 @@ def heard_methods():
 
 
 def speed_files():
-    """How fast every network enhanced the test sets."""
+    """How fast every network and baseline enhanced the test sets."""
     runs = [(name, seed) for name in PLAN.variants for seed in SEEDS]
-    runs += [(name, 0) for name in PLAN.models]
+    timed = [n for n in PLAN.experiment.baselines if n not in baselines.UNTIMED]
+    runs += [(name, 0) for name in [*timed, *PLAN.models]]
     return [
         f"results/enhanced/{name}/seed{seed}/{test_set}.json"
         for name, seed in runs

@@ -56,7 +56,8 @@ rule baseline:
     input:
         unpack(test_set_of),
     output:
-        "results/enhanced/{baseline}/seed0/{test_set}.npy",
+        enhanced="results/enhanced/{baseline}/seed0/{test_set}.npy",
+        speed="results/enhanced/{baseline}/seed0/{test_set}.json",
     log:
         "results/logs/baseline/{baseline}/{test_set}.log",
     benchmark:

@@ -9,5 +9,5 @@ with job(snakemake):
     apply_to_test_set(
         snakemake.wildcards.baseline,
         Path(snakemake.input.test_set).parent,
-        Path(snakemake.output[0]),
+        Path(snakemake.output.enhanced),
     )

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import jinja2
+import matplotlib as mpl
 import numpy as np
-from markupsafe import Markup
+from markupsafe import Markup, escape
+from matplotlib.figure import Figure
+
+from denoise import files
+from denoise.report import figures
 
 
 def asset(name: str) -> Markup:
@@ -59,3 +67,41 @@ def p_value(value: float) -> str:
 
 def whole(value: float) -> str:
     return f"{value:,.0f}" if np.isfinite(value) else "–"
+
+
+class Pictures:
+    """Saves figures in a folder and returns them in a form that stands in the HTML."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def svg(self, name: str, figure: Figure, alt: str) -> Markup:
+        """An SVG whose texts and lines take the colours of the page."""
+        buffer = io.StringIO()
+        # Names within a file that no other file of the page uses.
+        with mpl.rc_context({"svg.hashsalt": name}):
+            figure.savefig(buffer, format="svg", metadata={"Date": None})
+        files.write_text(self.folder / f"{_file_name(name)}.svg", buffer.getvalue())
+        return inline(buffer.getvalue(), alt)
+
+    def png(self, name: str, figure: Figure) -> None:
+        with files.replacing(self.folder / f"{_file_name(name)}.png") as temporary:
+            figure.savefig(temporary, format="png", dpi=80)
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^\w.=-]+", "-", text)
+
+
+def inline(svg: str, alt: str) -> Markup:
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'id="series-(\d+)"', r'data-series="\1"', svg)
+    # Matplotlib numbers its groups: in a page with many figures these names would be repeated.
+    svg = re.sub(r' id="[A-Za-z][\w.]*_\d+"', "", svg)
+    for colour, own in ((figures.INK, "currentColor"), (figures.LINE, "var(--line)"),
+                        (figures.PAPER, "none")):  # fmt: skip
+        svg = svg.replace(colour, own)
+    svg = re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
+    label = str(escape(alt))
+    return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1))

@@ -1,0 +1,168 @@
+"""The first screen of the report: which variant wins, by how much, how certainly, at what cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from denoise.baselines import UNTIMED
+from denoise.metrics import SCORED
+from denoise.report.figures import Style
+from denoise.report.pages import p_value
+from denoise.timing import real_time_factor
+
+
+def with_costs(
+    board: pd.DataFrame, cards: list[dict[str, Any]], params: dict[str, Any]
+) -> pd.DataFrame:
+    """The leaderboard with ``parameters``, ``minutes`` of training and ``rtf`` of each variant.
+
+    Means over the seeds; NaN where nothing is known.
+    """
+    costs = pd.DataFrame(
+        {
+            "variant": [card["variant"] for card in cards],
+            "parameters": [float(card["parameters"]) for card in cards],
+            "minutes": [card["wall_time_s"] / 60 for card in cards],
+        }
+    )
+    board = board.merge(costs.groupby("variant").mean(), on="variant", how="left")
+    board["rtf"] = [
+        _real_time_factor(row.variant, row.test_set, params)
+        for row in board[["variant", "test_set"]].itertuples()
+    ]
+    return board
+
+
+def _real_time_factor(method: str, test_set: str, params: dict[str, Any]) -> float:
+    if method in UNTIMED:
+        return float("nan")
+    seeds = params["seeds"] if method in params["variants"] else [0]
+    return real_time_factor(
+        [Path(f"results/enhanced/{method}/seed{seed}/{test_set}.json") for seed in seeds]
+    )
+
+
+def first_screen(
+    board: pd.DataFrame,
+    pairs: pd.DataFrame,
+    params: dict[str, Any],
+    drawn: dict[str, Style],
+) -> dict[str, Any]:
+    """Which variant is best by SI-SDR on the first test set, by how much, how certainly, its cost.
+
+    Returns
+    -------
+    dict
+        ``headline``, the sentence ``verdict``, and ``facts``: name, value and remark of each.
+    """
+    test_set = next(iter(params["test_sets"]))
+    rows = board[(board["test_set"] == test_set) & (board["kind"] == "variant")]
+    rows = rows.sort_values("si_sdr", ascending=False)
+    first = rows.iloc[0]
+    noisy = board[(board["test_set"] == test_set) & (board["variant"] == "noisy")].iloc[0]
+    quality = pesq(rows)
+    facts = []
+    for metric, digits in (("si_sdr", 1), (quality, 2), ("stoi", 3)):
+        if np.isfinite(first[metric]):
+            unit = f" {SCORED[metric].unit}" if SCORED[metric].unit else ""
+            gain = first[metric] - noisy[metric]
+            facts.append(
+                (
+                    SCORED[metric].title,
+                    f"{first[metric]:.{digits}f}{unit}",
+                    f"{gain:+.{digits}f} over the noisy input",
+                )
+            )
+    winner = drawn[first["variant"]].label
+    headline, certain = winner, True
+    verdict = (
+        f"{winner} has the highest SI-SDR, {first['si_sdr']:.1f} dB "
+        f"({first['si_sdr'] - noisy['si_sdr']:+.1f} dB over the noisy input), with "
+        f"{SCORED[quality].title} {first[quality]:.2f} ({first[quality] - noisy[quality]:+.2f})."
+    )
+    if len(rows) > 1:
+        lead = _lead(first["variant"], rows.iloc[1]["variant"], pairs, test_set)
+        second, tested = drawn[lead["second"]].label, p_value(lead["p"])
+        certain = lead["said"] == "significant"
+        verdict += (
+            f" Its lead over {second} is {lead['difference']:.2f} dB, which is "
+            f"{lead['said']}{lead['because']} (95 % interval {lead['low']:.2f} to "
+            f"{lead['high']:.2f} dB, Wilcoxon p {tested})."
+        )
+        facts.append(
+            (
+                f"Lead over {second}",
+                f"{lead['difference']:+.2f} dB",
+                f"{lead['said']}: {lead['low']:.2f} … {lead['high']:.2f} dB, p {tested}",
+            )
+        )
+        headline = f"{winner} wins" if certain else f"{winner} leads, but not significantly"
+    baselines = board[(board["test_set"] == test_set) & (board["kind"] == "baseline")]
+    baseline = baselines.loc[baselines["si_sdr"].idxmax()]
+    if baseline["si_sdr"] > first["si_sdr"]:
+        verdict = verdict.replace(
+            " has the highest SI-SDR", " has the highest SI-SDR of the variants"
+        )
+        verdict += f" The baseline {baseline['variant']} has more, {baseline['si_sdr']:.1f} dB."
+        headline = f"{winner} is the best variant; the baseline {baseline['variant']} is better"
+    facts.append(
+        ("Training", _duration(first["minutes"]), f"{first['parameters']:,.0f} parameters")
+    )
+    if np.isfinite(first["rtf"]):
+        facts.append(
+            ("Use", f"{first['rtf']:.3f} RTF", f"{1 / first['rtf']:.0f} × faster than real time")
+            if first["rtf"] < 1
+            else ("Use", f"{first['rtf']:.1f} RTF", "slower than real time")
+        )
+    return {
+        "headline": headline,
+        "certain": certain,
+        "verdict": verdict,
+        "facts": facts,
+        "test_set": test_set,
+    }
+
+
+def _lead(first: str, second: str, pairs: pd.DataFrame, test_set: str) -> dict[str, Any]:
+    """The difference in SI-SDR of two variants, and in words how certain it is."""
+    pair = pairs[
+        (pairs["test_set"] == test_set)
+        & (pairs["metric"] == "si_sdr")
+        & pairs["first"].isin([first, second])
+        & pairs["second"].isin([first, second])
+    ].iloc[0]
+    sign = 1 if pair["first"] == first else -1
+    low, high = sorted((sign * pair["ci_low"], sign * pair["ci_high"]))
+    # With few speakers the bootstrap interval is too narrow, so the test must agree.
+    agreeing = int(low > 0) + int(pair["p_holm"] < 0.05)
+    said, because = (
+        ("not significant", ""),
+        (
+            "not certain",
+            ", as the interval over speakers and the test over utterances disagree",
+        ),
+        ("significant", ""),
+    )[agreeing]
+    return {
+        "second": second,
+        "difference": sign * pair["difference"],
+        "low": low,
+        "high": high,
+        "p": pair["p_holm"],
+        "said": said,
+        "because": because,
+    }
+
+
+def _duration(minutes: float) -> str:
+    if minutes < 1:
+        return f"{60 * minutes:.0f} s"
+    return f"{minutes:.1f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+
+
+def pesq(rows: pd.DataFrame) -> str:
+    return "pesq_wb" if rows["pesq_wb"].notna().any() else "pesq_nb"

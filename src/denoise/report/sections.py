@@ -1,0 +1,226 @@
+"""The sections of the report on each test set, and what the page compares two methods by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from denoise.comparison import by_condition, snr_condition
+from denoise.metrics import SCORED
+from denoise.report import figures, listening
+from denoise.report.answer import pesq
+from denoise.report.pages import Pictures
+from denoise.settings import digest
+
+MAIN = ("si_sdr", "pesq_nb", "pesq_wb", "stoi")
+"""The measures that have figures and are compared on the page."""
+SHOWN = (*MAIN, *(name for name in SCORED if name not in MAIN))
+"""The measures of the leaderboard in their order."""
+_AUDIO_BYTES = 7_000_000
+"""Of all audio in the page; as text it takes a third more, so that the page stays below 15 MB."""
+_COMPARED_UTTERANCES = 1000
+"""Of a test set, the utterances whose values stand in the page for its comparison of two."""
+
+
+def test_set(
+    name: str,
+    utterances: pd.DataFrame,
+    board: pd.DataFrame,
+    effects: pd.DataFrame,
+    params: dict[str, Any],
+    drawn: dict[str, figures.Style],
+    draw: Pictures,
+) -> dict[str, Any]:
+    part = utterances[utterances["test_set"] == name]
+    rows = board[board["test_set"] == name]
+    shown = [m for m in MAIN if rows[m].notna().any()]
+    for metric in shown:  # for papers; the page has them in its leaderboard
+        draw.svg(f"{name}-intervals-{metric}", figures.intervals(rows, metric, drawn), metric)
+    snrs = snr_condition(part)
+    kinds = part.groupby("id")["kind"].first().replace("", "unknown")
+    own = effects[effects["test_set"] == name] if len(effects) else effects
+    sound = listening.TestAudio(
+        name,
+        Path("results/test_sets") / params["test_sets"][name],
+        {row.variant: params["seeds"][0] if row.kind == "variant" else 0
+         for row in rows[["variant", "kind"]].itertuples()},
+    )  # fmt: skip
+    ranked = list(rows.loc[rows["kind"] == "variant", "variant"])
+    heard = ranked + [n for n in rows["variant"] if n not in {*ranked, "noisy", "oracle"}]
+    budget = _AUDIO_BYTES // len(params["test_sets"])
+    played, lossless = listening.players(
+        sound, heard, listening.chosen(part, ranked, params["examples"]), budget
+    )
+    for example in played[:3]:
+        waves = sound.signals(sound.table.loc[example["id"]], ranked[:1])
+        draw.png(f"{name}-{example['id']}", figures.signals(waves, sound.rate))
+    return {
+        "name": name,
+        "split": rows["split"].iloc[0],
+        "rows": _board_rows(rows, params),
+        "ranges": _ranges(rows, shown),
+        "by_snr": [
+            draw.svg(
+                f"{name}-by-snr-{metric}",
+                figures.metric_by_snr(by_condition(part, metric, snrs), metric, drawn),
+                f"{figures.title(metric)} by input SNR for every method",
+            )
+            for metric in shown
+        ],
+        "by_kind": [_kind_table(part, metric, kinds, drawn) for metric in shown],
+        "trade_offs": _trade_offs(name, rows, drawn, draw),
+        "effects": own.to_dict("records"),
+        "effect_pictures": [
+            draw.svg(
+                f"{name}-effects-{metric}",
+                figures.main_effects(own, metric),
+                f"Effect of every value of the swept settings on {figures.title(metric)}",
+            )
+            for metric in (dict.fromkeys(own["metric"]) if len(own) else ())
+        ],
+        "players": played,
+        "lossless": lossless,
+        "errors": listening.errors(sound, part, ranked),
+    }
+
+
+def _board_rows(rows: pd.DataFrame, params: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows of the leaderboard, each with the measures in which it is ``best``."""
+    best: dict[str, float] = {}
+    for metric in SHOWN:
+        candidates = rows.loc[rows["kind"] != "oracle", metric]
+        # In the scaling of each recipe: the same error has another value in another one.
+        unlike = metric == "mse_spec" and not _one_scaling(params)
+        if candidates.notna().any() and not unlike:
+            best[metric] = candidates.max() if SCORED[metric].higher_is_better else candidates.min()
+    return [
+        {
+            **row,
+            "best": [
+                name
+                for name, value in best.items()
+                if row["kind"] != "oracle" and row[name] == value
+            ],
+        }
+        for row in rows.to_dict("records")
+    ]
+
+
+def _ranges(rows: pd.DataFrame, metrics: list[str]) -> dict[str, tuple[float, float]]:
+    """The ends of the interval bars of each metric, over all methods."""
+    found = {}
+    for metric in metrics:
+        low, high = rows[f"{metric}_ci_low"].min(), rows[f"{metric}_ci_high"].max()
+        found[metric] = (float(low), float(max(high, low + 1e-9)))
+    return found
+
+
+def _kind_table(
+    part: pd.DataFrame, metric: str, kinds: pd.Series, drawn: dict[str, figures.Style]
+) -> dict[str, Any]:
+    """The mean gain in a metric over the unprocessed input for each noise kind and method.
+
+    ``shade`` is from -1 to 1, for the colour of a cell.
+    """
+    table = by_condition(part, metric, kinds, gain=True)
+    largest = table["mean"].abs().max() or 1.0
+    columns = sorted(set(table["condition"]))
+    cells = {(row["method"], row["condition"]): row for row in table.to_dict("records")}
+    return {
+        "metric": metric,
+        "kinds": columns,
+        "counts": table.groupby("condition")["n"].max().to_dict(),
+        "rows": [
+            {
+                "method": method,
+                "cells": [
+                    {**cells[method, kind], "shade": cells[method, kind]["mean"] / largest}
+                    if (method, kind) in cells
+                    else None
+                    for kind in columns
+                ],
+            }
+            for method in drawn
+            if any((method, kind) in cells for kind in columns)
+        ],
+    }
+
+
+def _trade_offs(
+    name: str, rows: pd.DataFrame, drawn: dict[str, figures.Style], draw: Pictures
+) -> list[Markup]:
+    """Figures of quality against the size of a model and the time that it takes."""
+    quality = [metric for metric in ("si_sdr", pesq(rows)) if rows[metric].notna().any()]
+    found = []
+    for metric in quality:
+        for cost, label in (
+            ("parameters", "parameters"),
+            ("rtf", "real-time factor (computing time / duration)"),
+        ):
+            known = rows[rows[cost].notna() & rows[metric].notna()]
+            if len(known):
+                found.append(
+                    draw.svg(
+                        f"{name}-{metric}-by-{cost}",
+                        figures.trade_off(known, metric, cost, label, drawn),
+                        f"{figures.title(metric)} against {label}",
+                    )
+                )
+    return found
+
+
+def _one_scaling(params: dict[str, Any]) -> bool:
+    """Whether all variants predict the same thing in the same scaling."""
+    features = (variant["recipe"]["features"] for variant in params["variants"].values())
+    names = ("stft", "bins", "reference", "floor_db", "target", "target_scaling")
+    return len({digest({name: one[name] for name in names}) for one in features}) == 1
+
+
+def page_data(
+    utterances: pd.DataFrame,
+    pairs: pd.DataFrame,
+    params: dict[str, Any],
+    drawn: dict[str, figures.Style],
+) -> dict[str, Any]:
+    """What the page compares any two methods by: all pairs, and the values of utterances."""
+    test_sets = {}
+    for name in params["test_sets"]:
+        part = utterances[utterances["test_set"] == name]
+        shown = [metric for metric in MAIN if part[metric].notna().any()]
+        ids = sorted(part["id"].unique())
+        if len(ids) > _COMPARED_UTTERANCES:
+            ids = [ids[k] for k in np.linspace(0, len(ids) - 1, _COMPARED_UTTERANCES).astype(int)]
+        values = {}
+        for metric in shown:
+            wide = part.pivot_table(index="id", columns="method", values=metric, dropna=False)
+            wide = wide.reindex(index=ids, columns=[m for m in drawn if m in wide])
+            values[metric] = {
+                method: [float(f"{x:.4g}") if np.isfinite(x) else None for x in column]
+                for method, column in wide.items()
+            }
+        about = part.groupby("id")[["speaker", "kind", "snr_in"]].first().reindex(ids)
+        own = pairs[pairs["test_set"] == name]
+        test_sets[name] = {
+            "ids": ids,
+            "about": [
+                f"{row.speaker or 'unknown'}, {row.kind or 'unknown noise'}, {row.snr_in:.1f} dB"
+                for row in about.itertuples()
+            ],
+            "values": values,
+            "pairs": [
+                [row.metric, row.first, row.second,
+                 *(float(f"{x:.4g}") if np.isfinite(x) else None
+                   for x in (row.difference, row.ci_low, row.ci_high, row.p_holm)), row.n]
+                for row in own.itertuples()
+            ],
+        }  # fmt: skip
+    return {
+        "methods": list(drawn),
+        "labels": {name: style.label for name, style in drawn.items()},
+        "titles": {name: figures.title(name) for name in MAIN},
+        "test_sets": test_sets,
+    }
