@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
 
-from denoise.progress import Study, duration, last_line, seconds_told, tail
+from denoise.progress import Study, duration, end_of, last_line, seconds_told, tail
 
 
 class Clock:
@@ -97,3 +99,30 @@ def test_durations_are_told_as_people_say_them():
     assert told == ["0 s", "89 s", "2 min", "60 min", "90 min", "1 h 30 min", "25 h 01 min"]
     assert seconds_told("at most 1:02:03 left") == 3723
     assert seconds_told("epoch 3: loss 1.0") is None
+
+
+FAILING = """
+rule all:
+    input: "made"
+rule broken:
+    output: "made"
+    log: "logs/broken.log"
+    shell: "seq -f 'line %g' 1000 > {log}; echo the reason >> {log}; exit 3"
+"""
+
+
+def test_of_a_failed_job_the_end_of_its_log_is_shown(tmp_path):
+    (tmp_path / "Snakefile").write_text(FAILING)
+    run = subprocess.run(
+        [sys.executable, "-m", "snakemake", "all", "--cores", "1", "--logger", "denoise"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 1
+    shown = [line[4:] for line in run.stderr.splitlines() if line.startswith("  | ")]
+    assert shown == [*(f"line {k}" for k in range(982, 1001)), "the reason"]
+    assert "the end of logs/broken.log:" in run.stderr
+    assert end_of(tmp_path / "none.log").endswith("none.log cannot be read from here")
+    (tmp_path / "empty.log").touch()
+    assert end_of(tmp_path / "empty.log").endswith("empty.log has nothing in it")

@@ -149,6 +149,15 @@ def test_the_command_writes_what_the_stream_gives(causal, kind):
     assert "latency 8 ms" in said and "333 blocks" in said and "RTF" in said
 
 
+def test_a_script_gets_the_times_of_a_stream_as_json_and_nothing_else(causal):
+    done = denoise(
+        "stream", "--model", str(causal), "--json", given=streaming.to_pcm(NOISY, np.dtype("<i2"))
+    )
+    told = json.loads(done.stderr)
+    assert (told["rate"], told["latency_ms"], told["blocks"]) == (RATE, 8, 333)
+    assert told["rtf"] == pytest.approx(told["mean_ms"] / told["block_ms"])
+
+
 def test_a_file_with_a_header_is_no_stream(causal):
     file = io.BytesIO()
     soundfile.write(file, NOISY, RATE, format="WAV")

@@ -150,6 +150,14 @@ def tail(path: Path, lines: int) -> list[str]:
     return [line for line in shown if line][-lines:]
 
 
+def end_of(path: Path, lines: int = 20) -> str:
+    """The end of a failed job's log with a line above that names it, for people."""
+    shown = tail(path, lines)
+    if not shown:
+        return f"{path} has nothing in it" if path.exists() else f"{path} cannot be read from here"
+    return "\n".join([f"the end of {path}:", *(f"  | {line}" for line in shown)])
+
+
 def last_line(path: Path | None) -> str:
     """What a job said last of its progress, without the time; empty if it said nothing."""
     if path is None:

@@ -1,7 +1,8 @@
 """Snakemake's logger plugin ``denoise``: a study says now and then what it is doing.
 
-It writes beside Snakemake's own messages and replaces none.  `profiles/default` switches it on
-(``logger: denoise``); what it says is made by `denoise.progress`.
+Of a job that fails, it shows the end of the log at once.  It writes beside Snakemake's own messages
+and replaces none.  The profiles switch it on (``logger: [denoise]``); what it says is made by
+`denoise.progress`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_interface_logger_plugins.settings import LogHandlerSettingsBase
 
-from denoise.progress import Study, now
+from denoise.progress import Study, end_of, now
 
 _TERMINAL_S, _FILE_S = 20, 60
 
@@ -75,6 +76,17 @@ class LogHandler(LogHandlerBase):
             self.study.finish(int(told["job_id"]))  # type: ignore[call-overload]
         elif event == LogEvent.JOB_ERROR:
             self.study.finish(int(told["jobid"]), failed=True)  # type: ignore[call-overload]
+            self._show_ends(told)
+        elif event == LogEvent.GROUP_ERROR:
+            for job in told["job_error_info"]:  # type: ignore[attr-defined]
+                self.study.finish(int(job["jobid"]), failed=True)
+                self._show_ends(job)
+
+    @staticmethod
+    def _show_ends(failed: dict[str, object]) -> None:
+        for log in list(failed.get("log") or []):  # type: ignore[call-overload]
+            sys.stderr.write(end_of(Path(log)) + "\n")
+        sys.stderr.flush()
 
     def _tell(self) -> None:
         while not self.ended.wait(self.every):

@@ -42,7 +42,10 @@ def add(verbs: Any) -> None:
         help="read from a microphone: the default one, or one by number or name",
     )
     verb.add_argument(
-        "--json", action="store_true", help="print the times at the end as JSON, to standard error"
+        "--json",
+        action="store_true",
+        help="instead of messages, print JSON at the end, to standard error: the audio is on "
+        "standard output",
     )
     verb.set_defaults(run=run)
 
@@ -63,18 +66,25 @@ def run(options: argparse.Namespace) -> None:
         stream = streaming.load(folder)
         stream.warm_up()
     kind = np.dtype(PCM[options.format])
-    print(
-        f"model {folder}: {stream.rate} Hz mono {options.format}, blocks of {stream.hop} samples, "
-        f"latency {1000 * stream.latency / stream.rate:g} ms",
-        file=sys.stderr,
-    )
+    about = {
+        "model": str(folder),
+        "rate": stream.rate,
+        "block": stream.hop,
+        "latency_ms": 1000 * stream.latency / stream.rate,
+    }
+    if not options.json:
+        print(
+            f"model {folder}: {stream.rate} Hz mono {options.format}, blocks of {stream.hop} "
+            f"samples, latency {about['latency_ms']:g} ms",
+            file=sys.stderr,
+        )
     if options.microphone is None:
         blocks = streaming.blocks_of(sys.stdin.buffer, stream.hop, kind)
     else:
         blocks = streaming.blocks_of_microphone(options.microphone, stream.rate, stream.hop)
     times = streaming.follow(stream, blocks, sys.stdout.buffer, kind)
-    if times.count and options.json:
-        told = times.as_dict(stream.hop / stream.rate)
-        print(json.dumps({"model": str(folder), **told}), file=sys.stderr)
+    if options.json:
+        told = times.as_dict(stream.hop / stream.rate) if times.count else {}
+        print(json.dumps(about | told), file=sys.stderr)
     elif times.count:
         print(times.summary(stream.hop / stream.rate), file=sys.stderr)
