@@ -38,7 +38,7 @@ def workspace(tmp_path_factory) -> Path:
 @pytest.fixture
 def inside(workspace, monkeypatch):
     monkeypatch.chdir(workspace)
-    monkeypatch.setattr(shared, "ready_folder", lambda: workspace / "ready")
+    monkeypatch.setattr(shared, "bundled", lambda name: workspace / "ready")
     return workspace
 
 
@@ -362,7 +362,7 @@ def ready_card(folder: Path, name: str) -> Path:
 
 def test_the_model_that_is_ready_is_the_default_whatever_is_trained(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(shared, "ready_folder", lambda: tmp_path / "ready")
+    monkeypatch.setattr(shared, "bundled", lambda name: tmp_path / "ready")
     ready = ready_card(tmp_path / "ready", "best")
     assert shared.find_model("best") == ready
     assert shared.find_model(str(ready)) == ready
@@ -377,7 +377,7 @@ def test_models_lists_those_that_are_ready_before_anything_is_trained(
     tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(shared, "ready_folder", lambda: tmp_path / "ready")
+    monkeypatch.setattr(shared, "bundled", lambda name: tmp_path / "ready")
     ready_card(tmp_path / "ready", "stream")
     run("models")
     shown = capsys.readouterr().out

@@ -51,6 +51,16 @@ def test_why_says_that_nothing_runs_or_which_setting_makes_what_run(own):
     assert causes["Training"] and not causes["Enhancing"] and not causes["Scoring"]
 
 
+def test_why_takes_the_configuration_that_snakemake_is_given_too(own):
+    (own / "more.yaml").write_text(yaml.safe_dump({"set": {"training.epochs": 3}}))
+    told = denoise(own, "why", VARIANT, "--configfile", "more.yaml", "--json")
+    assert told.returncode == 0, told.stderr
+    assert json.loads(told.stdout)["settings"] == {"training.epochs": [1, 3]}
+    assert len(json.loads(told.stdout)["jobs"]) == 3
+    none = denoise(own, "why", VARIANT, "--configfile", "none.yaml")
+    assert none.returncode == 1 and none.stderr.startswith("error: none.yaml does not exist")
+
+
 def test_why_names_the_file_that_is_gone(own):
     (own / f"results/scores/{VARIANT}/seed0/test.csv").unlink()
     told = denoise(own, "why", VARIANT).stdout

@@ -119,7 +119,7 @@ def score(folder: Path, out: Path, usable: set[str]) -> None:
 
 def main(seed: Path, count: int, place: Path) -> None:
     """Make the files and put them through everything."""
-    shared.ready_folder = lambda: place / "ready"  # type: ignore[assignment]
+    shared.bundled = lambda name: place / "ready"  # type: ignore[assignment]
     folder = place / "fuzzed"
     folder.mkdir()
     content = seed.read_bytes()

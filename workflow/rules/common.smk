@@ -3,7 +3,10 @@ import os
 import sys
 from pathlib import Path
 
+from snakemake.sourcecache import LocalSourceFile
+
 from denoise import baselines, corpora, losses
+from denoise.bundled import presets_of
 from denoise.config import archives_of, labels, make_plan, typed
 from denoise.enhancement import EnhancementSettings
 from denoise.errors import UserError, unknown
@@ -13,9 +16,9 @@ from denoise.settings import canonical_json
 from denoise.tracking import forget_incomplete, keep_marker
 from denoise.training import TrainingSettings
 
-ROOT = Path(workflow.basedir)
-if ROOT.name == "workflow":
-    ROOT = ROOT.parent
+# The repository; None where Snakemake fetches this file from elsewhere, as a module of a study.
+HERE = workflow.current_basedir
+ROOT = Path(HERE.path).parents[1] if isinstance(HERE, LocalSourceFile) else None
 
 make_importable()
 if not workflow.subprocess_exec:
@@ -24,7 +27,7 @@ if not workflow.subprocess_exec:
 config.update(typed(config, workflow.config_settings.config))
 
 try:
-    PLAN = make_plan(config, ROOT / "presets")
+    PLAN = make_plan(config, presets_of(ROOT))
 except UserError as error:
     changed_by = [str(path) for path in workflow.config_settings.configfiles]
     changed_by += ["--config"] * bool(workflow.config_settings.config)
@@ -105,8 +108,8 @@ wildcard_constraints:
 
 
 def script_path(name):
-    """A script, as its rule names it, by absolute path."""
-    return ROOT / "workflow" / "scripts" / f"{name}.py"
+    """Where a script lies, or a copy of it where it is fetched from elsewhere."""
+    return Path(workflow.source_path(f"../scripts/{name}.py"))
 
 
 def code_of(name, *without):

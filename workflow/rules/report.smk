@@ -56,7 +56,7 @@ rule write_report:
     params:
         settings=report_params(),
         code=code_of("report"),
-        lock=lock_digest(ROOT),
+        lock=lock_digest(ROOT) if ROOT else "none",
     message:
         "Writing {output.report}"
     script:

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-import denoise
 from denoise import files
+from denoise.bundled import bundled
 from denoise.errors import UserError, did_you_mean
 from denoise.metrics import METRICS
 
@@ -133,16 +133,9 @@ def trained_models() -> pd.DataFrame:
     return table.reset_index(drop=True)
 
 
-def ready_folder() -> Path:
-    """Where the models are that come with the program."""
-    package = Path(denoise.__file__).parent
-    installed = package / "pretrained"
-    return installed if installed.is_dir() else package.parents[1] / "pretrained"
-
-
 def ready_models() -> dict[str, Path]:
     """The folders of the models that come with the program, by name."""
-    folders = {name: ready_folder() / name for name in READY}
+    folders = {name: bundled("pretrained") / name for name in READY}
     return {name: path for name, path in folders.items() if (path / "card.json").is_file()}
 
 
@@ -153,8 +146,9 @@ def find_model(name: str) -> Path:
     table = trained_models()
     trained = table[table["variant"] == name] if len(table) else table
     if trained.empty:
-        if (ready_folder() / name / "card.json").is_file():
-            return ready_folder() / name
+        ready = bundled("pretrained") / name
+        if (ready / "card.json").is_file():
+            return ready
         if Path(name).is_dir():
             raise UserError(
                 f"{name} is not a model: it has no model.keras (see `denoise models` for those "

@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from denoise import files
+from denoise.bundled import presets_of
 from denoise.cli.shared import add_json, differences, print_json
 from denoise.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from denoise.config import Plan
 
+_CONFIGS = (Path("config.yaml"), Path("config/config.yaml"))
+"""Where a study has it; the second where the workflow was deployed as a module."""
 _FOLLOWS = ("Input files updated by another job", "Updated input files")
 
 
@@ -31,17 +34,33 @@ def add(verbs: Any) -> None:
     )
     verb.add_argument("variant", help="a variant of config.yaml, as its results are called")
     verb.add_argument("--seed", type=int, help="of one seed; default all of config.yaml")
+    verb.add_argument(
+        "--configfile",
+        type=Path,
+        metavar="FILE",
+        help="given to `snakemake --configfile` too, over config.yaml",
+    )
     add_json(verb)
     verb.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
     """Carry out ``denoise why``."""
+    from snakemake.utils import update_config
+
     from denoise.config import make_plan, read_yaml
 
-    if not Path("config.yaml").is_file():
+    own = next((path for path in _CONFIGS if path.is_file()), None)
+    if own is None:
         raise UserError("there is no config.yaml here: run it in the folder of the study")
-    plan = make_plan(read_yaml(Path("config.yaml")), Path("presets"))
+    config = read_yaml(own)
+    more: list[str] = []
+    if options.configfile is not None:
+        if not options.configfile.is_file():
+            raise UserError(f"{options.configfile} does not exist: give a file for --configfile")
+        update_config(config, read_yaml(options.configfile))
+        more = ["--configfile", str(options.configfile)]
+    plan = make_plan(config, presets_of(Path.cwd()))
     if options.variant not in plan.variants:
         raise unknown("variant of config.yaml", options.variant, plan.variants)
     seeds = [options.seed] if options.seed is not None else plan.experiment.seeds
@@ -51,7 +70,8 @@ def run(options: argparse.Namespace) -> None:
             f"results/scores/{options.variant}/seed{seed}/{test_set}.csv"
             for seed in seeds
             for test_set in plan.test_set_names
-        ]
+        ],
+        more,
     )
     causes = [job for job in jobs if job["causes"]]
     if options.json:
@@ -92,8 +112,13 @@ def _changed_settings(plan: Plan, variant: str) -> dict[str, tuple[Any, Any]] | 
     return differences(before["recipe"], plan.variants[variant].recipe.model_dump(mode="json"))
 
 
-def planned_jobs(targets: list[str]) -> list[dict[str, Any]]:
+def planned_jobs(targets: list[str], more: list[str]) -> list[dict[str, Any]]:
     """The jobs that Snakemake would run for `targets`, with the causes that lie in themselves.
+
+    Parameters
+    ----------
+    more
+        Further arguments for Snakemake.
 
     Raises
     ------
@@ -101,7 +126,7 @@ def planned_jobs(targets: list[str]) -> list[dict[str, Any]]:
         If Snakemake cannot plan them, with what it said.
     """
     run = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "1", *targets],
+        [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "1", *targets, *more],
         capture_output=True,
         text=True,
         env={**os.environ, "NO_COLOR": "1"},

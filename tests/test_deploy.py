@@ -1,0 +1,58 @@
+"""The workflow as a module of somebody's own folder, as snakedeploy writes it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+
+import yaml
+from workflow_runs import BIN, ROOT, TINY, configure, copy_project, planned, snakemake
+
+
+def git(folder, *arguments: str) -> None:
+    who = ["-c", "user.name=tests", "-c", "user.email=tests@localhost"]
+    subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def hosted(folder) -> dict[str, str]:
+    """Put the project into a repository; the environment in which it lies at github.com."""
+    project = copy_project(folder / "lab")
+    shutil.copy(ROOT / "config.yaml", project)
+    shutil.copytree(ROOT / "config", project / "config", symlinks=True)
+    git(project, "init", "--initial-branch", "main")
+    git(project, "add", "--all")
+    git(project, "commit", "--message", "all")
+    git(folder, "clone", "--bare", str(project), str(folder / "hosts/lab/denoise"))
+    return {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.file://{folder}/hosts/.insteadOf",
+        "GIT_CONFIG_VALUE_0": "https://github.com/",
+        "XDG_CACHE_HOME": str(folder / "cache"),
+    }
+
+
+def test_a_deployed_workflow_plans_and_runs_the_same(tmp_path, monkeypatch):
+    for name, value in hosted(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    study = tmp_path / "study"
+    run = subprocess.run(
+        [str(BIN / "snakedeploy"), "deploy-workflow", "https://github.com/lab/denoise",
+         str(study), "--branch", "main"],
+        capture_output=True, text=True, env=os.environ,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert yaml.safe_load((study / "config/config.yaml").read_text())["preset"] == "quickstart"
+
+    clone = copy_project(tmp_path / "clone")
+    config = {"set": TINY, "sweep": {"training.loss": ["huber", "mae"]}}
+    configure(clone, **config)
+    shutil.copy(clone / "config.yaml", study / "config/config.yaml")
+    jobs = planned(study)
+    assert jobs == planned(clone) and jobs["train"] == 2
+
+    target = "resources/corpora/synthetic/noise.csv"
+    for folder in (study, clone):
+        run = snakemake(folder, target)
+        assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
+    assert (study / target).read_bytes() == (clone / target).read_bytes()
