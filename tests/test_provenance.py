@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
+import denoise
 from denoise import provenance
 
 SCRIPT = "from denoise import one\nfrom denoise.group import two\none.run(two.run())\n"
@@ -65,3 +67,27 @@ def test_a_module_left_out_takes_along_what_only_it_uses(tmp_path):
     assert digest(tmp_path, ("one",), **changed) == digest(tmp_path, ("one",))
     page = {"group/page.html": "<p>another page</p>"}
     assert digest(tmp_path, ("one",), **page) != digest(tmp_path, ("one",))
+
+
+def test_the_commit_is_that_of_this_code_and_of_no_other_repository(tmp_path, monkeypatch):
+    def git(*arguments: str) -> str:
+        who = ["-c", "user.name=tests", "-c", "user.email=tests@localhost"]
+        run = subprocess.run(
+            ["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True
+        )
+        return run.stdout.strip()
+
+    package = tmp_path / "somebody/site-packages/denoise"
+    package.mkdir(parents=True)
+    (package / "provenance.py").touch()
+    monkeypatch.setattr(provenance, "_PACKAGE", package)
+    assert provenance.code_version() == denoise.__version__
+    git("init")
+    git("commit", "--allow-empty", "--message", "theirs")
+    assert provenance.code_version() == denoise.__version__
+    git("add", "--all")
+    git("commit", "--message", "ours")
+    commit = git("rev-parse", "--short=12", "HEAD")
+    assert provenance.code_version() == f"{denoise.__version__} ({commit})"
+    (package / "provenance.py").write_text("changed")
+    assert provenance.code_version() == f"{denoise.__version__} ({commit}-dirty)"

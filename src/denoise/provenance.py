@@ -100,20 +100,23 @@ def code_digest(script: Path, without: tuple[str, ...] = ()) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
 
-def code_version(folder: Path) -> str:
-    """The version and, in a git checkout, the commit of `folder` and whether it was changed."""
-    version = __version__
+def code_version() -> str:
+    """The version of this code and, in its git checkout, the commit and whether it was changed."""
+    # An installed package may lie within somebody else's repository, which does not know its files.
+    known = _git("ls-files", "--error-unmatch", Path(__file__).name)
+    commit = known and _git("describe", "--always", "--dirty", "--abbrev=12")
+    return f"{__version__} ({commit})" if commit else __version__
+
+
+def _git(*arguments: str) -> str:
+    """What git says in the folder of this code; empty if it fails."""
     try:
         run = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=10,
+            ["git", *arguments], cwd=_PACKAGE, capture_output=True, text=True, timeout=10
         )
     except (OSError, subprocess.TimeoutExpired):
-        return version
-    return f"{version} ({run.stdout.strip()})" if run.returncode == 0 else version
+        return ""
+    return run.stdout.strip() if run.returncode == 0 else ""
 
 
 def lock_digest(folder: Path) -> str:

@@ -668,7 +668,7 @@ def _write_model(
             "best_epoch": kept["epoch"],
             "best_val_loss": kept["val_loss"],
             "wall_time_s": round(sum(row["seconds"] for row in history), 1),
-            "code_version": code_version(Path(__file__).parent),
+            "code_version": code_version(),
             "software": backend.software(),
             "hardware": backend.hardware(),
         },

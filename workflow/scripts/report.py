@@ -19,6 +19,6 @@ with job(snakemake):
         },
         Path(given.leaderboard),
         Path(given.pairwise),
-        {"Code": code_version(Path.cwd()), "Lock file (SHA-256)": snakemake.params.lock},
+        {"Code": code_version(), "Lock file (SHA-256)": snakemake.params.lock},
         Path(snakemake.output.report),
     )
