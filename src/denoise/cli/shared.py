@@ -80,7 +80,13 @@ def expanded(paths: Iterable[Path]) -> list[Path]:
 
 
 def differences(before: Any, now: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
-    """Config path → both values, of each setting that differs; None where there is none."""
+    """What differs between two nested settings.
+
+    Returns
+    -------
+    dict
+        Config path, as in ``training.loss`` → both values; None where a setting is missing.
+    """
     if isinstance(before, dict) and isinstance(now, dict):
         found: dict[str, tuple[Any, Any]] = {}
         for key in dict.fromkeys([*before, *now]):
@@ -90,10 +96,16 @@ def differences(before: Any, now: Any, path: str = "") -> dict[str, tuple[Any, A
     return {} if before == now else {path: (before, now)}
 
 
-def must_be_new(path: Path, *, force: bool, what: str = "") -> None:
-    """Raise `UserError` if a target exists already, unless that is wanted."""
+def must_be_new(path: Path, *, force: bool) -> None:
+    """Refuse a target that exists already, unless overwriting it is wanted.
+
+    Raises
+    ------
+    UserError
+        If `path` is a folder, or exists and `force` is not given.
+    """
     if path.is_dir():
-        raise UserError(f"-o {path} is a folder: give the name of a file{what}")
+        raise UserError(f"-o {path} is a folder: give the name of a file")
     if path.exists() and not force:
         raise UserError(f"{path} exists already: give --force to overwrite, or another -o")
 
@@ -102,7 +114,8 @@ def trained_models() -> pd.DataFrame:
     """A row for each model of this folder and test set with its mean scores, newest model first.
 
     Columns ``variant``, ``seed``, ``rate``, ``parameters``, ``folder``, ``trained`` (seconds since
-    1970), and, where it was scored, ``test_set``, its ``split`` and the metrics.
+    1970), and, where it was scored, ``test_set``, its ``split`` and the metrics.  A file that
+    cannot be read is named on standard error and left out.
     """
     rows = []
     for card_path in MODELS.glob("*/seed*/card.json"):
@@ -140,7 +153,15 @@ def ready_models() -> dict[str, Path]:
 
 
 def find_model(name: str) -> Path:
-    """The folder of a model by path or name: those trained here go before those that are ready."""
+    """The folder of a model by path or name: those trained here go before those that are ready.
+
+    Of several seeds of a variant, that which was trained last.
+
+    Raises
+    ------
+    UserError
+        If there is none, with the names that there are.
+    """
     if (Path(name) / "model.keras").is_file():
         return Path(name)
     table = trained_models()

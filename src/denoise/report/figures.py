@@ -89,11 +89,16 @@ def metric_by_snr(conditions: pd.DataFrame, metric: str, drawn: dict[str, Style]
         As `denoise.comparison.by_condition` gives them.
     """
     figure, axis = _panel()
+    draw_by_snr(axis, conditions, metric, drawn)
+    return figure
+
+
+def draw_by_snr(axis: Axes, conditions: pd.DataFrame, metric: str, drawn: dict[str, Style]) -> None:
+    """As `metric_by_snr`, into a given part of a figure; lines carry the labels of the styles."""
     for method, style in drawn.items():
         part = conditions[conditions["method"] == method]
         _line(axis, part["condition"], part["mean"], part["low"], part["high"], style)
     axis.set(xlabel="input SNR (dB)", ylabel=title(metric))
-    return figure
 
 
 def _line(
@@ -103,7 +108,7 @@ def _line(
     band = axis.fill_between(x, low, high, color=style.colour, alpha=style.band, linewidth=0)
     (line,) = axis.plot(
         x, y, color=style.colour, marker=style.marker if len(x) <= 12 else None,
-        linestyle=style.dash, markersize=4, linewidth=1.4,
+        linestyle=style.dash, markersize=4, linewidth=1.4, label=style.label,
     )  # fmt: skip
     band.set_gid(gid)
     line.set_gid(gid)

@@ -51,7 +51,23 @@ class TestAudio:
         return files.read_table(self.folder / "mixtures.csv").set_index("id")
 
     def signals(self, row: pd.Series, methods: list[str]) -> dict[str, np.ndarray]:
-        """Noisy, each method's and clean audio [shape=(samples,)] of an utterance of `table`."""
+        """Noisy, each method's and clean audio of an utterance.
+
+        Parameters
+        ----------
+        row
+            A row of `table`.
+
+        Returns
+        -------
+        dict[str, np.ndarray]
+            Name → float32 [shape=(samples,)] at `rate`: ``noisy``, the methods, ``clean``.
+
+        Raises
+        ------
+        KeyError
+            If no seed is known for a method.
+        """
         paths = {"noisy": self.folder / "noisy.npy"}
         for name in methods:
             if name != "noisy":
@@ -70,6 +86,11 @@ def same_level(waves: dict[str, np.ndarray], clean: str = "clean") -> dict[str, 
     SI-SDR (Le Roux et al., ICASSP 2019): so neither residual noise nor a different gain makes a
     method louder than another.  Gains are kept between -12 and 12 dB; a signal in which there is no
     speech stays as it is.
+
+    Parameters
+    ----------
+    waves
+        Name → signal [shape=(samples,)], all of one length; among them the one called `clean`.
     """
     reference = waves[clean].astype(np.float64)
     power = float(reference @ reference)
@@ -249,7 +270,21 @@ def _ratio(wanted: np.ndarray, unwanted: np.ndarray) -> float:
 def errors(
     sound: TestAudio, utterances: pd.DataFrame, variants: list[str], count: int = 3
 ) -> list[dict[str, Any]]:
-    """The utterances with the smallest gain in SI-SDR of every variant, and those that failed."""
+    """The utterances with the smallest gain in SI-SDR of every variant, and those that failed.
+
+    Parameters
+    ----------
+    utterances
+        As of `denoise.comparison.by_utterance`, of one test set.
+    count
+        How many of each variant; those that could not be scored come first.
+
+    Returns
+    -------
+    list of dict
+        ``variant``, ``id``, what it is ``about``, ``gain`` and ``si_sdr`` in dB (NaN if
+        undefined) and the ``reason`` in words, as of `faults`.
+    """
     table = sound.table
     noisy = utterances[utterances["method"] == "noisy"].set_index("id")
     found = []
