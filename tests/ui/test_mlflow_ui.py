@@ -97,6 +97,12 @@ def test_a_run_tells_what_it_is_and_opens_its_artifacts(runs):
     runs.locator('img[alt*="test-median"], .image-outer-container img, img[src^="blob:"]').or_(
         runs.locator("canvas, .js-plotly-plot")
     ).first.wait_for()
+    runs.get_by_text("test-median-enhanced.wav").first.click()
+    duration = runs.locator("audio").evaluate(
+        "audio => new Promise(ready => audio.readyState ? ready(audio.duration) "
+        ": audio.onloadedmetadata = () => ready(audio.duration))"
+    )
+    assert 1 < duration < 10
 
 
 def test_the_model_of_a_run_denoises_an_array(study):
