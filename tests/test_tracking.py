@@ -48,6 +48,21 @@ def test_a_training_that_fails_is_marked_and_repeating_it_is_the_same_run(store)
     assert len(tracking._client().search_runs(["1"])) == 3
 
 
+def test_a_run_says_how_far_its_training_is(store):
+    def status() -> str:
+        (run,) = tracking._client().search_runs(["1"], "tags.variant = 'v'")
+        return run.data.tags["status"]
+
+    with tracking.live("e", {**CARD, "training": {"epochs": 4}}, "v") as on_epoch:
+        assert status() == "training"
+        on_epoch({"epoch": 1, "val_loss": 1.0, "seconds": 100.0})
+        on_epoch({"epoch": 2, "val_loss": 0.9, "seconds": 140.0})
+        assert status() == "training, epoch 2 of 4, at most 4 min left"
+        on_epoch({"epoch": 4, "val_loss": 0.8, "seconds": 120.0})
+        assert status() == "training, epoch 4 of 4"
+    assert status() == "trained"
+
+
 def test_what_could_not_be_recorded_is_tried_again(store, monkeypatch):
     model = store / "model"
     files.write_json(model / "card.json", CARD)

@@ -22,6 +22,7 @@ from typing import Any
 import pandas as pd
 
 from denoise import files
+from denoise.progress import duration
 from denoise.settings import digest
 
 log = logging.getLogger(__name__)
@@ -172,11 +173,13 @@ def live(
 ) -> Iterator[Callable[[dict[str, float]], None]]:
     """Give a function that logs each epoch as it comes; after a failure it does nothing more.
 
-    The run is called `name`, which should say what it differs in.
+    The run is called `name`, which should say what it differs in.  Its tag ``status`` says how far
+    the training is and about how long the rest will take.
 
     If the block ends with an exception, the run is marked as failed.
     """
     state: dict[str, Any] = {}
+    took: list[float] = []
     with _never_failing("starting the run"):
         state["client"] = client = _client()
         run_id = _child_run(client, experiment, card, name)
@@ -192,16 +195,29 @@ def live(
         run = state.pop("run")
         with _never_failing(f"logging epoch {row['epoch']}"):
             _log_history(state["client"], run, pd.DataFrame([row]), state["known"])
+            took.append(row.get("seconds", 0.0))
+            state["client"].set_tag(run, "status", _progress(row, took, card))
             state["run"] = run
 
     try:
         yield on_epoch
+        if "run" in state:
+            with _never_failing("marking the run as trained"):
+                state["client"].set_tag(state["run"], "status", "trained")
     except Exception:
         if "run" in state:
             with _never_failing("marking the run as failed"):
                 state["client"].set_tag(state["run"], "status", "failed")
                 state["client"].set_terminated(state["run"], "FAILED")
         raise
+
+
+def _progress(row: dict[str, float], took: list[float], card: dict[str, Any]) -> str:
+    """How far a training is after the epoch of `row`; `took` are the seconds of its epochs."""
+    epochs = int(card["training"]["epochs"])
+    left = max(0, epochs - int(row["epoch"])) * sum(took) / len(took)
+    rest = f", at most {duration(left)} left" if left else ""
+    return f"training, epoch {int(row['epoch'])} of {epochs}{rest}"
 
 
 def _logged_steps(client: Any, run_id: str) -> set[int]:
