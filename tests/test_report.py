@@ -207,3 +207,28 @@ def test_settings_are_told_as_a_person_would_write_them():
         "compressed_spectral 1, si_sdr 0.003"
     )
     assert pages.plain([0.5, 2.0]) == "0.5 … 2" and pages.plain("adamw") == "adamw"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (0.0013, 0.05, [0.002, 0.005, 0.01, 0.02, 0.05]),
+        (0.021, 0.034, [0.025, 0.03]),
+        (3e5, 1.7e6, [3e5, 4e5, 6e5, 8e5, 1e6]),
+        (900, 1.1e9, [1e3, 1e5, 1e7, 1e9]),
+    ],
+)
+def test_the_axis_of_a_cost_has_a_few_round_values(low, high, ticks):
+    assert figures._round_values(low, high) == ticks
+
+
+def test_quality_is_drawn_against_a_cost_only_where_that_differs(tmp_path):
+    rows = pd.DataFrame({"variant": ["a", "b"], "parameters": [1000.0] * 2, "rtf": [0.01, 0.03]})
+    for metric in ("si_sdr", "pesq_nb", "pesq_wb"):
+        rows[metric] = rows[f"{metric}_ci_low"] = rows[f"{metric}_ci_high"] = [1.0, 2.0]
+    drawn = figures.styles(["a", "b"])
+    found = sections._trade_offs("test", rows, drawn, pages.Pictures(tmp_path))
+    assert [figure.count("real-time factor") > 0 for figure in found] == [True, True]
+    assert [path.name for path in sorted(tmp_path.iterdir())] == [
+        "test-pesq_wb-by-rtf.svg", "test-si_sdr-by-rtf.svg"
+    ]  # fmt: skip

@@ -143,13 +143,25 @@ def trade_off(
         for artist in points.get_children():
             artist.set_gid(f"series-{style.number}")
     axis.set(xscale="log", xlabel=label, ylabel=title(metric))
-    if board[cost].max() < 1.5 * board[cost].min():  # else no tick would have a label
-        middle = float(np.sqrt(board[cost].max() * board[cost].min()))
-        axis.set_xlim(middle / 3, middle * 3)
-        axis.set_xticks([middle / 2, middle, middle * 2])
-        axis.minorticks_off()
-    axis.xaxis.set_major_formatter("{x:,.0f}" if cost == "parameters" else "{x:.2g}")
+    low, high = float(board[cost].min()), float(board[cost].max())
+    margin = max(1.3, (high / low) ** 0.06)
+    axis.set_xlim(low / margin, high * margin)
+    axis.minorticks_off()
+    axis.set_xticks(_round_values(low / margin, high * margin))
+    axis.xaxis.set_major_formatter("{x:,.0f}" if cost == "parameters" else "{x:g}")
     return figure
+
+
+def _round_values(low: float, high: float) -> list[float]:
+    """At most five round values between two positive ones, evenly spread over their logarithms."""
+    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    values: list[float] = []
+    for digits in (np.arange(1, 10, 0.5), (1, 2, 3, 4, 6, 8), (1, 2, 5), (1, 3), (1,)):
+        values = [float(f"{digit * 10.0**power:.3g}") for power in decades for digit in digits]
+        values = [value for value in values if low <= value <= high]
+        if len(values) <= 5:
+            return values
+    return values[:: -(-len(values) // 5)]
 
 
 def main_effects(effects: pd.DataFrame, metric: str) -> Figure:

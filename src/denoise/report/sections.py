@@ -153,16 +153,16 @@ def _kind_table(
 def _trade_offs(
     name: str, rows: pd.DataFrame, drawn: dict[str, figures.Style], draw: Pictures
 ) -> list[Markup]:
-    """Figures of quality against the size of a model and the time that it takes."""
+    """Figures of quality against the size of a model and the time that it takes, if they differ."""
     quality = [metric for metric in ("si_sdr", pesq(rows)) if rows[metric].notna().any()]
     found = []
-    for metric in quality:
-        for cost, label in (
-            ("parameters", "parameters"),
-            ("rtf", "real-time factor (computing time / duration)"),
-        ):
+    for cost, label in (
+        ("parameters", "parameters"),
+        ("rtf", "real-time factor (computing time / duration)"),
+    ):
+        for metric in quality:
             known = rows[rows[cost].notna() & rows[metric].notna()]
-            if len(known):
+            if known[cost].max() > known[cost].min():
                 found.append(
                     draw.svg(
                         f"{name}-{metric}-by-{cost}",
