@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from workflow_runs import BIN
+from workflow_runs import BIN, snakemake
 
 from denoise import files
 
@@ -82,9 +82,45 @@ def test_experiments_are_compared_over_the_same_utterances(own):
                  & (pairs["second"] == other)].iloc[0]  # fmt: skip
     row = rows["SI-SDR (dB)"]
     assert row["second - first"] == pytest.approx(-pair["difference"], abs=1e-6)
-    assert row["p"] == pytest.approx(pair["p_wilcoxon"], rel=1e-4)
+    assert row["p_wilcoxon"] == pytest.approx(pair["p_wilcoxon"], rel=1e-4)
+    smallest = min(rows.values(), key=lambda row: row["p_wilcoxon"])
+    assert smallest["p_holm"] == pytest.approx(min(1, len(rows) * smallest["p_wilcoxon"]), rel=1e-6)
     text = denoise(own, "compare", "tried", "tried", "--variants", one, other).stdout
     assert "training.loss: huber | mse" in text and "PESQ-NB" in text
+
+
+def test_what_another_experiment_has_made_anew_is_not_taken_for_this_one(own):
+    """The results of a variant lie under its name, whichever experiment it belongs to."""
+    one = "quickstart_loss-huber"
+    before = denoise(own, "compare", "tried", "tried", "--variants", one, VARIANT).stdout
+    path = own / f"results/scores/{one}/seed0/test.csv"
+    table = pd.read_csv(path)
+    table["si_sdr"] += 1
+    table.to_csv(path, index=False)
+    assert denoise(own, "compare", "tried", "tried", "--variants", one, VARIANT).stdout == before
+    run = denoise(own, "listen", "tried", "--methods", one, VARIANT, "--force")
+    assert run.returncode == 1 and run.stderr.startswith(
+        f"error: the results of {one} are not those in the report of tried"
+    )
+    assert denoise(own, "listen", "tried", "--methods", VARIANT, "--force").returncode == 0
+    path.unlink()
+    run = denoise(own, "listen", "tried", "--methods", one, "--force")
+    assert run.returncode == 1 and f"{path.relative_to(own)} is missing" in run.stderr
+
+
+def test_a_run_that_replaces_another_experiments_results_says_so(own):
+    config = yaml.safe_load((own / "config.yaml").read_text())
+    config["experiment"] = "second"
+    (own / "config.yaml").write_text(yaml.safe_dump(config))
+    assert "warning" not in snakemake(own, "-n", "all").stderr
+    config["set"]["training.epochs"] = 2
+    (own / "config.yaml").write_text(yaml.safe_dump(config))
+    said = snakemake(own, "-n", "all").stderr
+    assert said.count("warning: ") == 1 and VARIANT in said
+    assert "in the experiment tried (training.epochs is 1 there and 2 here)" in said
+    config["variants"] = [{"name": "second"}]
+    (own / "config.yaml").write_text(yaml.safe_dump(config))
+    assert "warning" not in snakemake(own, "-n", "all").stderr
 
 
 def test_other_test_sets_are_not_compared_by_utterance(own):

@@ -25,6 +25,39 @@ def read_scores(paths: list[Path]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+def must_be_reported(folder: Path, score_paths: list[Path]) -> None:
+    """Refuse results that are not those of a report, as another experiment has made them anew.
+
+    Parameters
+    ----------
+    folder
+        That of the report, with its ``scores.csv``.
+
+    Raises
+    ------
+    UserError
+        If one of the tables is missing, or has other values than in the report.
+    """
+    again = f"run `snakemake` with the configuration of {folder.name} again"
+    for path in score_paths:
+        if not path.is_file():
+            raise UserError(f"{path} is missing: {again}")
+    now = read_scores(score_paths)
+    keys = ["test_set", "method", "seed", "id"]
+    reported = files.read_table(folder / "scores.csv").set_index(keys)["si_sdr"]
+    for (test_set, method, seed), table in now.groupby(keys[:3]):
+        before = reported[(reported.index.get_level_values("test_set") == test_set)
+                          & (reported.index.get_level_values("method") == method)
+                          & (reported.index.get_level_values("seed") == seed)]  # fmt: skip
+        found = table.set_index(keys)["si_sdr"]
+        same = len(found) == len(before) and found.index.isin(before.index).all()
+        if not same or not np.allclose(found, before.reindex(found.index), equal_nan=True):
+            raise UserError(
+                f"the results of {method} are not those in the report of {folder.name}: another "
+                f"experiment has a variant or test set of that name and made them anew; {again}"
+            )
+
+
 def report_folder(experiment: str) -> Path:
     """The folder of the report of an experiment, given by its name or by that folder's path.
 
@@ -245,9 +278,15 @@ def write(
     variants: Collection[str],
     leaderboard_path: Path,
     pairwise_path: Path,
+    scores_path: Path,
 ) -> None:
-    """Write ``leaderboard.csv`` and ``pairwise.csv`` from score tables of `variants` and others."""
+    """Write ``leaderboard.csv`` and ``pairwise.csv`` from score tables of `variants` and others.
+
+    All of these tables go into ``scores.csv`` too, with `method`, `seed` and `test_set`: another
+    experiment that has a variant of the same name puts its own results in the place of these.
+    """
     scores = read_scores(score_paths)
+    files.write_table(scores_path, scores)
     files.write_table(leaderboard_path, leaderboard(scores, variants), "%.9g")
     compared = tuple(m for m in ("si_sdr", "pesq_nb", "pesq_wb", "stoi") if scores[m].notna().any())
     files.write_table(pairwise_path, pairwise(scores, compared), "%.9g")

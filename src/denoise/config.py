@@ -817,6 +817,55 @@ def make_plan(config: Mapping[str, Any], preset_folder: Path) -> Plan:
     return plan
 
 
+def differences(before: Any, now: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
+    """What differs between two nested settings.
+
+    Returns
+    -------
+    dict
+        Config path, as in ``training.loss`` → both values; None where a setting is missing.
+    """
+    if isinstance(before, dict) and isinstance(now, dict):
+        found: dict[str, tuple[Any, Any]] = {}
+        for key in dict.fromkeys([*before, *now]):
+            inner = f"{path}.{key}" if path else str(key)
+            found |= differences(before.get(key), now.get(key), inner)
+        return found
+    return {} if before == now else {path: (before, now)}
+
+
+def replaced_by(plan: Plan, reports: Path) -> list[str]:
+    """Warnings of other experiments with a report here, whose results those of `plan` replace.
+
+    A model and its scores lie under the name of the variant, whichever experiment it belongs to.
+    """
+    warnings = []
+    for path in sorted(reports.glob("*/study.json")):
+        try:
+            study = files.read_json(path)
+            other, variants = study["experiment"], study["variants"]
+            recipes = {name: variants[name]["recipe"] for name in plan.variants if name in variants}
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # of another version of this program
+        unlike = {}
+        for name, recipe in recipes.items():
+            now = plan.variants[name].recipe.model_dump(mode="json")
+            changed = differences(recipe, now)
+            # A setting that one of the two does not know is one of another version.
+            unlike[name] = {path: two for path, two in changed.items() if None not in two}
+        unlike = {name: changed for name, changed in unlike.items() if changed}
+        if other == plan.name or not unlike:
+            continue
+        setting, (there, here) = next(iter(next(iter(unlike.values())).items()))
+        warnings.append(
+            f"{', '.join(unlike)} has other settings in the experiment {other} ({setting} is "
+            f"{there} there and {here} here): this run replaces those models and scores, not the "
+            f"report. Give the variants other names, as in `variants: [{{name: {plan.name}}}]`, to "
+            "keep both"
+        )
+    return warnings
+
+
 def _ready_model(plan: Plan, name: str, folder: str) -> ReadyModel:
     """What is to be known of a model before it is used."""
     where = f"models: {name}"

@@ -7,7 +7,7 @@ from snakemake.sourcecache import LocalSourceFile
 
 from denoise import baselines, corpora, losses
 from denoise.bundled import presets_of
-from denoise.config import archives_of, labels, make_plan, typed
+from denoise.config import archives_of, labels, make_plan, replaced_by, typed
 from denoise.enhancement import EnhancementSettings
 from denoise.errors import UserError, unknown
 from denoise.jobs import begin_workflow, make_importable
@@ -35,6 +35,10 @@ except UserError as error:
         f" (config.yaml is changed by {', '.join(changed_by)})" if changed_by else ""
     )
     sys.exit(f"error: {error}{given}")
+
+if workflow.is_main_process:
+    for warning in replaced_by(PLAN, Path("reports")):
+        print(f"warning: {warning}", file=sys.stderr)
 
 EXPERIMENT = PLAN.name
 # What jobs need to know but must not be repeated for: the name that a training logs under, and

@@ -15,6 +15,7 @@ rule leaderboard:
             caption="../report/pairwise.rst",
             category="Comparison",
         ),
+        scores=f"{REPORT}/scores.csv",
     log:
         f"results/logs/leaderboard/{EXPERIMENT}.log",
     conda:

@@ -11,4 +11,5 @@ with job(snakemake):
         snakemake.params.variants,
         Path(snakemake.output.leaderboard),
         Path(snakemake.output.pairwise),
+        Path(snakemake.output.scores),
     )

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from denoise import files
-from denoise.cli.shared import add_json, differences, print_json
+from denoise.cli.shared import add_json, print_json
 from denoise.errors import UserError, unknown
 from denoise.metrics import METRICS
 
@@ -24,7 +24,8 @@ def add(verbs: Any) -> None:
         help="compare two experiments",
         description="Compare a variant of one experiment with one of another: which settings "
         "differ, and every measure with the difference over the same utterances, its 95 % interval "
-        "(bootstrap over speakers) and the p of the Wilcoxon signed-rank test.",
+        "(bootstrap over speakers) and the p of the Wilcoxon signed-rank test, corrected for the "
+        "number of measures by Holm's method.",
     )
     verb.add_argument(
         "experiments",
@@ -46,7 +47,7 @@ def add(verbs: Any) -> None:
 @dataclass(frozen=True)
 class _Study:
     name: str
-    root: Path
+    folder: Path
     about: dict[str, Any]
     board: pd.DataFrame
 
@@ -57,7 +58,7 @@ class _Study:
         folder = report_folder(given)
         return cls(
             folder.resolve().name,
-            folder.resolve().parents[1],
+            folder,
             files.read_json(folder / "study.json"),
             files.read_table(folder / "leaderboard.csv"),
         )
@@ -67,22 +68,22 @@ class _Study:
         return str(rows.loc[rows["si_sdr"].idxmax(), "variant"])
 
     def scores(self, variant: str, test_set: str) -> pd.DataFrame:
-        from denoise.comparison import by_utterance, read_scores
+        from denoise.comparison import by_utterance
 
         if variant not in self.about["variants"]:
             raise unknown(f"variant of {self.name}", variant, self.about["variants"])
-        paths = [
-            self.root / f"results/scores/{variant}/seed{seed}/{test_set}.csv"
-            for seed in self.about["seeds"]
-        ]
-        for path in paths:
-            if not path.is_file():
-                raise UserError(f"{path} is missing: run the study {self.name} again")
-        return by_utterance(read_scores(paths)).set_index("id")
+        path = self.folder / "scores.csv"
+        if not path.is_file():
+            raise UserError(f"{path} is missing: run `snakemake` for {self.name} again")
+        table = files.read_table(path)
+        own = table[(table["method"] == variant) & (table["test_set"] == test_set)]
+        return by_utterance(own).set_index("id")
 
 
 def run(options: argparse.Namespace) -> None:
     """Carry out ``denoise compare``."""
+    from denoise.config import differences
+
     first, second = (_Study.read(given) for given in options.experiments)
     shared = [name for name in first.about["test_sets"] if name in second.about["test_sets"]]
     test_set: str = options.test_set or next(iter(shared), "")
@@ -120,8 +121,17 @@ def run(options: argparse.Namespace) -> None:
     for path, (one, other) in changed.items():
         print(f"  {path}: {one} | {other}")
     print(f"\nTest set {test_set}:")
-    print(rows.to_string(index=False, na_rep="–", float_format="{:.3g}".format))
-    if not same:
+    shown = rows.drop(columns="p_wilcoxon", errors="ignore")
+    print(shown.to_string(index=False, na_rep="–", float_format="{:.3g}".format))
+    if same:
+        ids = tables[0].index.intersection(tables[1].index)
+        speakers = tables[0].loc[ids, "speaker"].nunique()
+        over = f"{speakers} speakers" if speakers > 1 else "utterances, all of one speaker"
+        print(
+            f"low, high: 95 % interval by bootstrap over {over}; p_holm: Wilcoxon signed-rank test "
+            f"over utterances, corrected for the {len(rows)} measures"
+        )
+    else:
         print(
             f"the two test sets called {test_set} hold different mixtures: the means are not "
             "comparable as they stand, and no difference is tested",
@@ -130,7 +140,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _rows(tables: list[pd.DataFrame], *, paired: bool) -> pd.DataFrame:
-    from denoise.statistics import compare
+    from denoise.statistics import compare, holm
 
     first, second = tables
     ids = first.index.intersection(second.index)
@@ -150,8 +160,12 @@ def _rows(tables: list[pd.DataFrame], *, paired: bool) -> pd.DataFrame:
                 "second - first": found.difference.mean,
                 "low": found.difference.low,
                 "high": found.difference.high,
-                "p": found.p_wilcoxon if np.isfinite(found.difference.mean) else np.nan,
+                "p_wilcoxon": found.p_wilcoxon if np.isfinite(found.difference.mean) else np.nan,
                 "n": found.n,
             }
         rows.append(row)
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    if paired and len(table):
+        tested = table["p_wilcoxon"].notna()
+        table.loc[tested, "p_holm"] = holm(table.loc[tested, "p_wilcoxon"].tolist())
+    return table

@@ -79,23 +79,6 @@ def expanded(paths: Iterable[Path]) -> list[Path]:
     return found
 
 
-def differences(before: Any, now: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
-    """What differs between two nested settings.
-
-    Returns
-    -------
-    dict
-        Config path, as in ``training.loss`` → both values; None where a setting is missing.
-    """
-    if isinstance(before, dict) and isinstance(now, dict):
-        found: dict[str, tuple[Any, Any]] = {}
-        for key in dict.fromkeys([*before, *now]):
-            inner = f"{path}.{key}" if path else str(key)
-            found |= differences(before.get(key), now.get(key), inner)
-        return found
-    return {} if before == now else {path: (before, now)}
-
-
 def must_be_new(path: Path, *, force: bool) -> None:
     """Refuse a target that exists already, unless overwriting it is wanted.
 

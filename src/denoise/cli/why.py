@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from denoise import files
 from denoise.bundled import presets_of
-from denoise.cli.shared import add_json, differences, print_json
+from denoise.cli.shared import add_json, print_json
 from denoise.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -103,6 +103,8 @@ def run(options: argparse.Namespace) -> None:
 
 def _changed_settings(plan: Plan, variant: str) -> dict[str, tuple[Any, Any]] | None:
     """Setting → before and now, since the report of this experiment; None if there is none."""
+    from denoise.config import differences
+
     path = Path("reports") / plan.name / "study.json"
     if not path.is_file():
         return None
@@ -152,6 +154,8 @@ def jobs_of(text: str) -> list[dict[str, Any]]:
 
 def _told(reason: str) -> str | None:
     """A reason of Snakemake in plain words; None for what only follows from another job."""
+    from denoise.config import differences
+
     if reason.startswith(_FOLLOWS[0]):
         return None
     if reason.startswith("Missing output files: "):

@@ -17,7 +17,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from denoise import files
-from denoise.comparison import by_utterance, read_scores, report_folder
+from denoise.comparison import by_utterance, must_be_reported, read_scores, report_folder
 from denoise.errors import UserError, unknown
 from denoise.report import listening
 from denoise.report.pages import asset, render
@@ -55,11 +55,12 @@ def make_page(
     utterances
         How many, chosen as for the report.
     """
-    study = files.read_json(report_folder(experiment) / "study.json")
+    folder = report_folder(experiment)
+    study = files.read_json(folder / "study.json")
     test_set = test_set or next(iter(study["test_sets"]))
     if test_set not in study["test_sets"]:
         raise unknown("test set", test_set, study["test_sets"])
-    board = files.read_table(Path("reports") / experiment / "leaderboard.csv")
+    board = files.read_table(folder / "leaderboard.csv")
     board = board[board["test_set"] == test_set].sort_values("si_sdr", ascending=False)
     variants = list(board.loc[board["kind"] == "variant", "variant"])
     others = [n for n in board.loc[board["kind"] == "baseline", "variant"] if n != ANCHOR]
@@ -80,12 +81,7 @@ def make_page(
                                 seeds)  # fmt: skip
     scores = [Path(f"results/scores/{name}/seed{seeds.get(name, 0)}/{test_set}.csv")
               for name in dict.fromkeys([ANCHOR, *methods])]  # fmt: skip
-    missing = [path for path in scores if not path.is_file()]
-    if missing:
-        raise UserError(
-            f"{missing[0]} is missing: run `snakemake --cores all all` with the configuration of "
-            f"{experiment}"
-        )
+    must_be_reported(folder, scores)
     table = by_utterance(read_scores(scores))
     chosen = listening.chosen(table, [m for m in methods if m in variants] or methods, utterances)
     test: dict[str, Any] = {"experiment": experiment, "kind": kind, "trials": []}
