@@ -77,7 +77,7 @@ format: install ## Format all code
 	@snakefmt Snakefile workflow
 
 ui: install ## Open the MLflow UI on http://127.0.0.1:5000
-	@$(BIN)/python -m denoise.cli where 2>/dev/null || true
+	@$(BIN)/python -m denoise.cli where 2>/dev/null | sed -n 's/^MLflow UI: .*then open/Open/p' || true
 	@case "$${MLFLOW_TRACKING_URI:-}" in \
 	  http*) echo "The runs are on the server $$MLFLOW_TRACKING_URI: open it in a browser";; \
 	  *) mlflow ui --host 127.0.0.1 \

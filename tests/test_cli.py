@@ -385,6 +385,15 @@ def test_models_lists_those_that_are_ready_before_anything_is_trained(
     assert "snakemake --cores all all" in shown
 
 
+def test_a_recording_is_never_replaced_by_its_own_output(workspace, capsys):
+    path = workspace / "own.wav"
+    soundfile.write(path, np.zeros(8000), 8000)
+    before = path.read_bytes()
+    said = fails(capsys, "enhance", path, "-o", path, "--force")
+    assert said == f"error: {path} is the recording itself: give another -o"
+    assert path.read_bytes() == before
+
+
 @pytest.mark.parametrize("verb", [[], ["enhance"], ["score"], ["models"], ["stream"], ["export"]])
 def test_every_verb_has_help(verb, capsys):
     with pytest.raises(SystemExit) as ended:

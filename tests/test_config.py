@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import yaml
 
 from denoise import schema
-from denoise.config import Experiment, Recipe, make_plan, override, slug, typed
+from denoise.config import Experiment, Recipe, check_backends, make_plan, override, slug, typed
 from denoise.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -89,6 +90,10 @@ def test_the_default_configuration_is_valid():
             r"test_sets\.v\.split validation needs recordings",
         ),
         ({"set": {"features.target": "complex_mask"}}, "needs input: level_and_phase"),
+        (
+            {"training.epochs": 3},
+            "training.epochs is not a known key here; what changes a preset belongs below set",
+        ),
         ({"set": {"training.backend": "theano"}}, r"'tensorflow', 'jax' or 'torch'"),
         ({"set": {"data.speech.0.corpus": "timit"}}, r"unknown corpus 'timit'.*librispeech"),
         ({"set": {"data.speech.0.subsets": ["song"]}}, r"unknown subset of synthetic 'song'"),
@@ -466,3 +471,14 @@ def test_the_conda_environment_agrees_with_the_lock():
     for pin in pip:
         (line,) = re.findall(rf"^{re.escape(pin)}( ;[^\\]*)? \\$", lock, re.MULTILINE)
         assert ">=" not in line
+
+
+def test_a_backend_that_is_not_installed_is_refused_before_anything_runs(monkeypatch):
+    other = plan(set={"training.backend": "torch"})
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: found(name) if name != "torch" else None
+    )
+    with pytest.raises(UserError, match="backend torch of .* run make install EXTRA=torch"):
+        check_backends(other)
+    check_backends(plan())

@@ -61,6 +61,24 @@ def test_the_rest_is_told_by_what_jobs_took_and_how_many_ran_at_once(study, cloc
     assert study.status().startswith("3 of 8 steps, about 4 min left")
 
 
+def test_what_a_training_said_is_left_is_counted_down_until_it_says_it_again(
+    study, clock, tmp_path
+):
+    log = tmp_path / "train.log"
+    study.counts = Counter(train=1)
+    study.start(1, "train", "Training", log)
+    log.write_text("epoch 1/4 batch 3/9 loss 0.4, at most 0:01:40 left\n")
+    clock.time = 10
+    assert study.seconds_left() == pytest.approx(100)
+    with log.open("a") as file:
+        file.write("epoch 1: loss 0.5 val_loss 0.6\n")
+    clock.time = 40
+    assert study.seconds_left() == pytest.approx(70)
+    assert study.status().startswith("0 of 1 steps, about 70 s left")
+    clock.time = 200
+    assert study.seconds_left() == 0
+
+
 def test_a_job_that_failed_is_neither_done_nor_a_measure(study, clock):
     study.start(1, "score", "Scoring", None)
     clock.time = 5
@@ -107,7 +125,7 @@ rule all:
 rule broken:
     output: "made"
     log: "logs/broken.log"
-    shell: "seq -f 'line %g' 1000 > {log}; echo the reason >> {log}; exit 3"
+    shell: "seq -f 'line %g' 1000 > {log}; echo ValueError: the reason >> {log}; exit 3"
 """
 
 
@@ -121,7 +139,10 @@ def test_of_a_failed_job_the_end_of_its_log_is_shown(tmp_path):
     )
     assert run.returncode == 1
     shown = [line[4:] for line in run.stderr.splitlines() if line.startswith("  | ")]
-    assert shown == [*(f"line {k}" for k in range(982, 1001)), "the reason"]
+    assert shown == [*(f"line {k}" for k in range(982, 1001)), "ValueError: the reason"]
+    assert run.stderr.splitlines()[-2:] == [
+        "failed: broken: ValueError: the reason", "The same command goes on from here."
+    ]  # fmt: skip
     assert "the end of logs/broken.log:" in run.stderr
     assert end_of(tmp_path / "none.log").endswith("none.log cannot be read from here")
     (tmp_path / "empty.log").touch()

@@ -17,10 +17,11 @@ from denoise.report import background, figures, listening, pages, sections
 from denoise.report.answer import first_screen
 
 
-def answer(board: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, object]:
+def answer(board: pd.DataFrame, pairs: pd.DataFrame, speakers: int = 4) -> dict[str, object]:
     costs = {"minutes": 3.0, "parameters": 1000.0, "rtf": 0.02}
     drawn = figures.styles(board["variant"])
-    return first_screen(board.assign(**costs), pairs, {"test_sets": {"test": "stage"}}, drawn)
+    params = {"test_sets": {"test": "stage"}}
+    return first_screen(board.assign(n=96, **costs), pairs, params, drawn, speakers)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +43,13 @@ def test_a_lead_is_significant_only_if_interval_and_test_agree(p_value, low, sai
     ).assign(test_set="test", pesq_nb=2.0, pesq_wb=float("nan"), stoi=0.9)
     pair = {"test_set": "test", "metric": "si_sdr", "first": "worse", "second": "better",
             "difference": -0.5, "ci_low": -0.8, "ci_high": -low, "p_holm": p_value}  # fmt: skip
-    found = answer(board, pd.DataFrame([pair]))
+    pesq = {**pair, "metric": "pesq_nb", "difference": 0.02, "ci_low": 0.01, "ci_high": 0.03}
+    found = answer(board, pd.DataFrame([pair, pesq]))
+    assert "In PESQ-NB the difference is -0.020: " in found["verdict"]
+    assert found["over"] == "96 utterances of 4 speakers"
+    one = answer(board, pd.DataFrame([pair, pesq]), speakers=1)
+    assert "which is significant" not in one["verdict"]
+    assert ("all utterances are of one speaker" in one["verdict"]) == (p_value < 0.05 or low > 0)
     assert found["verdict"].startswith(
         "better has the highest SI-SDR, 5.5 dB (+4.5 dB over the noisy input)"
     )
@@ -51,7 +58,7 @@ def test_a_lead_is_significant_only_if_interval_and_test_agree(p_value, low, sai
     assert facts["Lead over worse"] == "+0.50 dB" and facts["Training"] == "3.0 min"
     assert facts["Use"] == "0.020 RTF"
     board.loc[len(board)] = ["louder", "baseline", 7.0, "test", 2.0, float("nan"), 0.9]
-    found = answer(board, pd.DataFrame([pair]))
+    found = answer(board, pd.DataFrame([pair, pesq]))
     assert "the highest SI-SDR of the variants" in found["verdict"]
     assert "louder has more, 7.0 dB" in found["verdict"]
     assert found["headline"] == "better is the best variant; the baseline louder is better"

@@ -53,6 +53,6 @@ def test_its_commands_do_what_it_says(tmp_path):
             said[command] = run.stdout
     assert str(folder / "reports/mine/report.html") in said["denoise where"]
     assert (folder / "reports/mine/listening.html").stat().st_size > 10_000
-    assert "not there yet" in said["denoise why quickstart_loss-mae"]
-    assert "quickstart_loss-mae" in said["denoise models"]
+    assert "not there yet" in said["denoise why mine_loss-mae"]
+    assert "mine_loss-mae" in said["denoise models"]
     assert len(list((folder / "enhanced").glob("*.wav"))) == 6

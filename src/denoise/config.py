@@ -11,6 +11,7 @@ these settings share its files, and a change re-runs that stage and what comes a
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import itertools
 import re
 import typing
@@ -517,6 +518,8 @@ def _explain(model: type[Settings], item: Any, where: str) -> str:
     if item["type"] == "extra_forbidden":
         known = list(group.model_fields)
         hint = did_you_mean(path[-1], known)
+        if model is Experiment and path[-1].split(".")[0] in Recipe.model_fields:
+            hint = " here; what changes a preset belongs below set"
         return f"{name} is not a known key{hint}: known are {', '.join(known)}"
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "tuple_type":
@@ -832,6 +835,23 @@ def differences(before: Any, now: Any, path: str = "") -> dict[str, tuple[Any, A
             found |= differences(before.get(key), now.get(key), inner)
         return found
     return {} if before == now else {path: (before, now)}
+
+
+def check_backends(plan: Plan) -> None:
+    """Refuse a plan whose networks need a library that is not installed here.
+
+    Raises
+    ------
+    UserError
+        With the command that installs it.
+    """
+    for variant in plan.variants.values():
+        name = variant.recipe.training.backend
+        if importlib.util.find_spec(name) is None:
+            raise UserError(
+                f"training.backend {name} of {variant.name} is not installed: run make install "
+                f"EXTRA={name}"
+            )
 
 
 def replaced_by(plan: Plan, reports: Path) -> list[str]:

@@ -18,6 +18,7 @@ _TAIL_BYTES = 4000
 _LEFT = re.compile(r"(?:at most )?(\d+:\d\d:\d\d) left")
 _BAR = re.compile(r"(\d+)%\|.*?\[.*?<(\d+(?::\d\d)+),")
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+ \w+ ")
+_ERROR = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+ ERROR |^(?=[A-Za-z.]+(?:Error|Exception): )")
 _MOST_JOBS = 8
 
 
@@ -29,6 +30,8 @@ class Job:
     about: str
     log: Path | None
     started: float
+    told: tuple[float, float] | None = None
+    """The seconds that its log said were left, and when that was first seen."""
 
 
 @dataclass
@@ -76,7 +79,7 @@ class Study:
         active = Counter(job.rule for job in self.running.values())
         expected = {rule: self._expected(rule) for rule in self.counts}
         for job in self.running.values():
-            told = seconds_told(last_line(job.log))
+            told = self._told(job, now)
             usual = expected.get(job.rule)
             if told is not None:
                 work, known = work + told, True
@@ -90,6 +93,14 @@ class Study:
             if usual is not None and waiting > 0:
                 work, known = work + waiting * usual, True
         return work / self._side_by_side(now) if known else None
+
+    @staticmethod
+    def _told(job: Job, now: float) -> float | None:
+        """The seconds that a job says are left, counted down from when it last said so."""
+        said = seconds_told(last_line(job.log))
+        if said is not None and (job.told is None or said != job.told[0]):
+            job.told = (said, now)
+        return None if job.told is None else max(0.0, job.told[0] - (now - job.told[1]))
 
     def _expected(self, rule: str) -> float | None:
         """Seconds that a job of a rule takes, by those of this run, or else of earlier ones."""
@@ -156,6 +167,12 @@ def end_of(path: Path, lines: int = 20) -> str:
     if not shown:
         return f"{path} has nothing in it" if path.exists() else f"{path} cannot be read from here"
     return "\n".join([f"the end of {path}:", *(f"  | {line}" for line in shown)])
+
+
+def error_of(path: Path) -> str:
+    """The last line of a log that says what went wrong; empty if there is none."""
+    errors = [line for line in tail(path, 20) if _ERROR.search(line)]
+    return _ERROR.sub("", errors[-1], count=1) if errors else ""
 
 
 def last_line(path: Path | None) -> str:

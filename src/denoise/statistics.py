@@ -47,6 +47,11 @@ def cluster_bootstrap(values: np.ndarray, clusters: np.ndarray, seed: int = 0) -
     return Estimate(float(values.mean()), float(low), float(high))
 
 
+def resampled(speakers: int) -> str:
+    """What `cluster_bootstrap` draws from so many speakers, in words."""
+    return "speakers" if speakers > 1 else "utterances, all of one speaker"
+
+
 @functools.lru_cache(maxsize=4)
 def _draws(clusters: int, seed: int) -> np.ndarray:
     """How often each cluster is drawn in each replicate [shape=(replicates, clusters)]."""

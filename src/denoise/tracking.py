@@ -204,6 +204,7 @@ def live(
         if "run" in state:
             with _never_failing("marking the run as trained"):
                 state["client"].set_tag(state["run"], "status", "trained")
+                state["client"].set_terminated(state["run"], "FINISHED")
     except Exception:
         if "run" in state:
             with _never_failing("marking the run as failed"):
@@ -349,7 +350,9 @@ def record(
         }
         for key, value in tags.items():
             client.set_tag(run_id, key, value)
-        client.set_terminated(run_id, "FINISHED")
+        # What the UI calls its duration is that of the training.
+        ended = client.get_run(run_id).info.end_time
+        client.set_terminated(run_id, "FINISHED", end_time=ended)
     files.write_json(
         out_path, {"tracking_uri": tracking_uri(), "run": run_id, "complete": not outcome.failed}
     )

@@ -19,7 +19,7 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_interface_logger_plugins.settings import LogHandlerSettingsBase
 
-from denoise.progress import Study, end_of, now
+from denoise.progress import Study, end_of, error_of, now
 
 _TERMINAL_S, _FILE_S = 20, 60
 
@@ -44,6 +44,7 @@ class LogHandler(LogHandlerBase):
 
     def __post_init__(self) -> None:
         self.study = Study()
+        self.failures: dict[str, str] = {}
         self.ended = threading.Event()
         self.lock_of_study = threading.Lock()
         given = self.settings.every if self.settings else None
@@ -73,20 +74,24 @@ class LogHandler(LogHandlerBase):
                 Path(logs[0]) if logs else None,
             )
         elif event == LogEvent.JOB_FINISHED:
-            self.study.finish(int(told["job_id"]))  # type: ignore[call-overload]
+            job = self.study.finish(int(told["job_id"]))  # type: ignore[call-overload]
+            if job is not None:  # it may have failed before and been tried again
+                self.failures.pop(job.about, None)
         elif event == LogEvent.JOB_ERROR:
-            self.study.finish(int(told["jobid"]), failed=True)  # type: ignore[call-overload]
-            self._show_ends(told)
+            self._failed(told)
         elif event == LogEvent.GROUP_ERROR:
             for job in told["job_error_info"]:  # type: ignore[attr-defined]
-                self.study.finish(int(job["jobid"]), failed=True)
-                self._show_ends(job)
+                self._failed(job)
 
-    @staticmethod
-    def _show_ends(failed: dict[str, object]) -> None:
-        for log in list(failed.get("log") or []):  # type: ignore[call-overload]
-            sys.stderr.write(end_of(Path(log)) + "\n")
+    def _failed(self, told: dict[str, object]) -> None:
+        job = self.study.finish(int(told["jobid"]), failed=True)  # type: ignore[call-overload]
+        logs = [Path(log) for log in list(told.get("log") or [])]  # type: ignore[call-overload]
+        for log in logs:
+            sys.stderr.write(end_of(log) + "\n")
         sys.stderr.flush()
+        reasons = [reason for reason in map(error_of, logs) if reason]
+        what = job.about if job else str(told.get("rule_name"))
+        self.failures[what] = reasons[0] if reasons else "see above"
 
     def _tell(self) -> None:
         while not self.ended.wait(self.every):
@@ -97,8 +102,14 @@ class LogHandler(LogHandlerBase):
                 sys.stderr.flush()
 
     def close(self) -> None:
-        """Say nothing more."""
+        """Say what failed, and nothing more."""
         self.ended.set()
+        for what, reason in self.failures.items():
+            sys.stderr.write(f"failed: {what}: {reason}\n")
+        if self.failures:
+            sys.stderr.write("The same command goes on from here.\n")
+            sys.stderr.flush()
+        self.failures = {}
         super().close()
 
     @property

@@ -7,7 +7,14 @@ from snakemake.sourcecache import LocalSourceFile
 
 from denoise import baselines, corpora, losses
 from denoise.bundled import presets_of
-from denoise.config import archives_of, labels, make_plan, replaced_by, typed
+from denoise.config import (
+    archives_of,
+    check_backends,
+    labels,
+    make_plan,
+    replaced_by,
+    typed,
+)
 from denoise.enhancement import EnhancementSettings
 from denoise.errors import UserError, unknown
 from denoise.jobs import begin_workflow, make_importable
@@ -28,6 +35,12 @@ config.update(typed(config, workflow.config_settings.config))
 
 try:
     PLAN = make_plan(config, presets_of(ROOT))
+    # Pods have an image of their own.
+    if (
+        workflow.is_main_process
+        and not workflow.storage_registry.default_storage_provider
+    ):
+        check_backends(PLAN)
 except UserError as error:
     changed_by = [str(path) for path in workflow.config_settings.configfiles]
     changed_by += ["--config"] * bool(workflow.config_settings.config)

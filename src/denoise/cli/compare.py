@@ -83,6 +83,7 @@ class _Study:
 def run(options: argparse.Namespace) -> None:
     """Carry out ``denoise compare``."""
     from denoise.config import differences
+    from denoise.statistics import resampled
 
     first, second = (_Study.read(given) for given in options.experiments)
     shared = [name for name in first.about["test_sets"] if name in second.about["test_sets"]]
@@ -126,7 +127,7 @@ def run(options: argparse.Namespace) -> None:
     if same:
         ids = tables[0].index.intersection(tables[1].index)
         speakers = tables[0].loc[ids, "speaker"].nunique()
-        over = f"{speakers} speakers" if speakers > 1 else "utterances, all of one speaker"
+        over = f"{speakers} speakers" if speakers > 1 else resampled(speakers)
         print(
             f"low, high: 95 % interval by bootstrap over {over}; p_holm: Wilcoxon signed-rank test "
             f"over utterances, corrected for the {len(rows)} measures"

@@ -111,7 +111,7 @@ def build(models: dict[str, Path], folder: Path) -> Any:
 
     def denoise(source: str | None, name: str) -> tuple[str, str, str]:
         if not source:
-            raise gradio.Error("Record something or choose a file first.")
+            raise gradio.Error("Record something or choose a file first.", print_exception=False)
         if name not in loaded:
             with quiet_native_libraries():
                 loaded[name] = Enhancer.load(models[name])
@@ -119,7 +119,7 @@ def build(models: dict[str, Path], folder: Path) -> Any:
         try:
             enhance_file(loaded[name], Path(source), target, plot=True)
         except UserError as reason:
-            raise gradio.Error(f"The recording {reason}") from None
+            raise gradio.Error(f"The recording {reason}", print_exception=False) from None
         rate = loaded[name].rate
         return str(target), str(target.with_suffix(".png")), f"{name}, {rate} Hz"
 

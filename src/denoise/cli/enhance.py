@@ -142,6 +142,8 @@ def _check_targets(jobs: list[tuple[Path, Path]], *, plot: bool, force: bool) ->
     """Raise `UserError` if an output exists already or two inputs would have the same one."""
     sources: dict[Path, Path] = {}
     for source, target in jobs:
+        if target.exists() and target.samefile(source):
+            raise UserError(f"{target} is the recording itself: give another -o")
         for made in (target, target.with_suffix(".png")) if plot else (target,):
             if made in sources:
                 raise UserError(
@@ -217,6 +219,10 @@ def _duration(path: Path) -> float | None:
         return None
 
 
+_ETA_S = 20
+"""Seconds of audio after which the rest is told."""
+
+
 class _Remaining:
     """How long the rest of several recordings will take, by what those before took."""
 
@@ -230,7 +236,8 @@ class _Remaining:
     def left(self) -> str:
         """In words; nothing where it is not worth telling."""
         rest = self.total - self.gone
-        if self.gone <= 0 or rest <= 0:
+        # Before, what was done says more of the start than of the speed.
+        if self.gone < min(_ETA_S, 0.05 * self.total) or rest <= 0:
             return ""
         minutes, seconds = divmod(round((time.monotonic() - self.began) * rest / self.gone), 60)
         return f" ({minutes}:{seconds:02d} left)"

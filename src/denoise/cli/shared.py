@@ -161,6 +161,7 @@ def find_model(name: str) -> Path:
         known = list(dict.fromkeys([*ready_models(), *(table["variant"] if len(table) else ())]))
         raise UserError(
             f"no model '{name}'{did_you_mean(name, known)}: there are {', '.join(known)}"
+            + ("" if len(table) else f" (none is trained in {MODELS.absolute()})")
         )
     return Path(trained["folder"].iloc[0])
 

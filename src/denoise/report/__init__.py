@@ -68,13 +68,18 @@ def build(
         for name in params["test_sets"]
     ]
     curves = figures.learning_curves(histories, drawn)
+    speakers = {
+        name: int(utterances.loc[utterances["test_set"] == name, "speaker"].nunique())
+        for name in params["test_sets"]
+    }
     context = {
         "title": params["experiment"],
         "made": time.strftime("%Y-%m-%d %H:%M"),
         "params": params,
         "baselines": BASELINES
         | {name: f"the ready model in {folder}" for name, folder in params["models"].items()},
-        "answer": first_screen(board, pairs, params, drawn),
+        "answer": first_screen(board, pairs, params, drawn, speakers[next(iter(speakers))]),
+        "speakers": speakers,
         "test_sets": test_sets,
         "metrics": [name for name in SHOWN if board[name].notna().any()],
         "main": [name for name in MAIN if board[name].notna().any()],

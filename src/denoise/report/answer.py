@@ -51,13 +51,22 @@ def first_screen(
     pairs: pd.DataFrame,
     params: dict[str, Any],
     drawn: dict[str, Style],
+    speakers: int,
 ) -> dict[str, Any]:
     """Which variant is best by SI-SDR on the first test set, by how much, how certainly, its cost.
+
+    Parameters
+    ----------
+    board
+        As of `with_costs`.
+    speakers
+        How many speak in that test set: with one, nothing can be said of others.
 
     Returns
     -------
     dict
-        ``headline``, the sentence ``verdict``, and ``facts``: name, value and remark of each.
+        ``headline``, the sentence ``verdict``, and ``facts``: name, value and remark of each;
+        ``over`` is how many utterances of how many speakers all of it is about.
     """
     test_set = next(iter(params["test_sets"]))
     rows = board[(board["test_set"] == test_set) & (board["kind"] == "variant")]
@@ -85,7 +94,8 @@ def first_screen(
         f"{SCORED[quality].title} {first[quality]:.2f} ({first[quality] - noisy[quality]:+.2f})."
     )
     if len(rows) > 1:
-        lead = _lead(first["variant"], rows.iloc[1]["variant"], pairs, test_set)
+        pair = (first["variant"], rows.iloc[1]["variant"])
+        lead = _lead(*pair, "si_sdr", pairs, test_set, speakers)
         second, tested = drawn[lead["second"]].label, p_value(lead["p"])
         certain = lead["said"] == "significant"
         verdict += (
@@ -93,6 +103,12 @@ def first_screen(
             f"{lead['said']}{lead['because']} (95 % interval {lead['low']:.2f} to "
             f"{lead['high']:.2f} dB, Wilcoxon p {tested})."
         )
+        if np.isfinite(first[quality]):
+            other = _lead(*pair, quality, pairs, test_set, speakers)
+            verdict += (
+                f" In {SCORED[quality].title} the difference is {other['difference']:+.3f}: "
+                f"{other['said']} (p {p_value(other['p'])})."
+            )
         facts.append(
             (
                 f"Lead over {second}",
@@ -124,21 +140,24 @@ def first_screen(
         "verdict": verdict,
         "facts": facts,
         "test_set": test_set,
+        "over": f"{first['n']} utterances of {speakers} speaker{'s' if speakers > 1 else ''}",
     }
 
 
-def _lead(first: str, second: str, pairs: pd.DataFrame, test_set: str) -> dict[str, Any]:
-    """The difference in SI-SDR of two variants, and in words how certain it is."""
+def _lead(
+    first: str, second: str, metric: str, pairs: pd.DataFrame, test_set: str, speakers: int
+) -> dict[str, Any]:
+    """The difference of two variants in a measure, and in words how certain it is."""
     pair = pairs[
         (pairs["test_set"] == test_set)
-        & (pairs["metric"] == "si_sdr")
+        & (pairs["metric"] == metric)
         & pairs["first"].isin([first, second])
         & pairs["second"].isin([first, second])
     ].iloc[0]
     sign = 1 if pair["first"] == first else -1
     low, high = sorted((sign * pair["ci_low"], sign * pair["ci_high"]))
     # With few speakers the bootstrap interval is too narrow, so the test must agree.
-    agreeing = int(low > 0) + int(pair["p_holm"] < 0.05)
+    agreeing = int(low > 0 or high < 0) + int(pair["p_holm"] < 0.05)
     said, because = (
         ("not significant", ""),
         (
@@ -147,6 +166,8 @@ def _lead(first: str, second: str, pairs: pd.DataFrame, test_set: str) -> dict[s
         ),
         ("significant", ""),
     )[agreeing]
+    if agreeing and speakers < 2:
+        said, because = "not certain", ", as all utterances are of one speaker"
     return {
         "second": second,
         "difference": sign * pair["difference"],

@@ -5,7 +5,7 @@ const data = JSON.parse(document.getElementById("page-data").textContent);
 const group = document.querySelector(".methods");
 const hidden = document.head.appendChild(element("style"));
 const chips = [...group.querySelectorAll("[data-method]")];
-group.hidden = false;
+for (const part of group.children) part.hidden = false;
 function showMethods() {
   const off = chips.filter((chip) => chip.getAttribute("aria-pressed") === "false");
   hidden.textContent = off.map((chip) => `[data-series="${chip.dataset.method}"]{display:none!important}`).join("");
@@ -68,7 +68,9 @@ function choice(title, names, chosen) {
 }
 const label = (name) => data.labels[name] ?? name;
 const digits = (x, places = 3) => (x === null ? "–" : x.toFixed(places));
-const signed = (x) => (x === null ? "–" : (x > 0 ? "+" : "") + x.toFixed(3));
+const signed = (x, places) => (x === null ? "–" : (x > 0 ? "+" : x < 0 ? "−" : "") + Math.abs(x).toFixed(places));
+// Two digits of the largest of some values.
+const placesOf = (values) => Math.min(6, Math.max(2, 1 - Math.floor(Math.log10(Math.max(...values.map(Math.abs), 1e-6)))));
 const mean = (values) => values.reduce((sum, x) => sum + x, 0) / values.length;
 
 function compare(box) {
@@ -108,7 +110,8 @@ function differences(test, metrics, first, second) {
       const tested = pair[6] !== null && pair[6] < 0.05;
       const winner = sign * pair[3] > 0 ? first : second;
       const said = clear && tested ? `${label(winner)} is better` : clear || tested ? "not certain: interval and test disagree" : "no significant difference";
-      const cells = [signed(pair[3] === null ? null : sign * pair[3]), `${signed(ends[0])} … ${signed(ends[1])}`, pair[6] === null ? "–" : (pair[6] < 0.001 ? "< 0.001" : pair[6].toPrecision(2)), String(pair[7])];
+      const places = placesOf([pair[3], ...ends].filter((x) => x !== null));
+      const cells = [signed(pair[3] === null ? null : sign * pair[3], places), `${signed(ends[0], places)} … ${signed(ends[1], places)}`, pair[6] === null ? "–" : (pair[6] < 0.001 ? "< 0.001" : pair[6].toPrecision(2)), String(pair[7])];
       row.append(...cells.map((text) => element("td", { class: "n" }, text)), element("td", {}, said));
     }
     body.append(row);
@@ -124,24 +127,32 @@ function svg(tag, attributes, ...children) {
   return made;
 }
 
+// The next of 1, 2 or 5 times a power of ten.
+function roundStep(x) {
+  const power = 10 ** Math.floor(Math.log10(x));
+  return power * [1, 2, 5, 10].find((leading) => leading * power >= x * 0.999);
+}
+
 function scatter(test, metric, first, second) {
   const [xs, ys] = [test.values[metric][second], test.values[metric][first]];
   const points = test.ids.map((id, k) => [xs?.[k] ?? null, ys?.[k] ?? null, k]).filter(([x, y]) => x !== null && y !== null);
   if (!points.length) return element("p", {}, "no utterance has this measure for both");
   const all = points.flatMap(([x, y]) => [x, y]);
-  const [low, high] = [Math.min(...all), Math.max(...all)];
-  const span = high - low || 1;
+  const step = roundStep((Math.max(...all) - Math.min(...all) || 1) / 5);
+  const low = Math.floor(Math.min(...all) / step) * step;
+  const span = Math.ceil((Math.max(...all) - low) / step) * step || step;
   const place = (value) => 45 + (265 * (value - low)) / span;
   const better = points.filter(([x, y]) => y > x).length;
   const told = `${data.titles[metric]} of each utterance: ${label(first)} is higher for ${better} of ${points.length}`;
-  const picture = svg("svg", { viewBox: "0 0 320 350", role: "img", "aria-label": told });
-  for (const step of [0, 0.25, 0.5, 0.75, 1]) {
-    const value = low + step * span;
+  const picture = svg("svg", { viewBox: "0 0 335 350", role: "img", "aria-label": told });
+  const places = Math.max(0, -Math.floor(Math.log10(step)));
+  for (let k = 0; k * step <= span * 1.001; k += 1) {
+    const value = low + k * step;
     const at = place(value);
     picture.append(
       svg("line", { x1: at, x2: at, y1: 10, y2: 275 }), svg("line", { x1: 45, x2: 310, y1: 320 - at, y2: 320 - at }),
-      svg("text", { x: at, y: 290, "text-anchor": "middle" }, digits(value, span < 2 ? 2 : 1)),
-      svg("text", { x: 40, y: 324 - at, "text-anchor": "end" }, digits(value, span < 2 ? 2 : 1)),
+      svg("text", { x: at, y: 290, "text-anchor": "middle" }, digits(value, places)),
+      svg("text", { x: 40, y: 324 - at, "text-anchor": "end" }, digits(value, places)),
     );
   }
   picture.append(svg("line", { x1: 45, y1: 275, x2: 310, y2: 10, style: "stroke:currentColor" }));

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from denoise import files
 from denoise.report import figures
+from denoise.statistics import resampled
 
 
 def asset(name: str) -> Markup:
@@ -33,6 +34,7 @@ def _environment() -> jinja2.Environment:
     made = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    made.globals["resampled"] = resampled
     made.filters |= {"number": number, "plain": plain, "whole": whole, "json": embedded_json}
     return made
 
