@@ -69,8 +69,8 @@ function choice(title, names, chosen) {
 const label = (name) => data.labels[name] ?? name;
 const digits = (x, places = 3) => (x === null ? "–" : x.toFixed(places));
 const signed = (x, places) => (x === null ? "–" : (x > 0 ? "+" : x < 0 ? "−" : "") + Math.abs(x).toFixed(places));
-// Two digits of the largest of some values.
-const placesOf = (values) => Math.min(6, Math.max(2, 1 - Math.floor(Math.log10(Math.max(...values.map(Math.abs), 1e-6)))));
+// Three digits of the largest of some values.
+const placesOf = (values) => Math.min(6, Math.max(2, 2 - Math.floor(Math.log10(Math.max(...values.map(Math.abs), 1e-6)))));
 const mean = (values) => values.reduce((sum, x) => sum + x, 0) / values.length;
 
 function compare(box) {
