@@ -39,7 +39,7 @@ def must_be_reported(folder: Path, score_paths: list[Path]) -> None:
         If one of the tables is missing, or has other values than in the report.
     """
     again = f"run `snakemake` with the configuration of {folder.name} again"
-    for path in score_paths:
+    for path in [*score_paths, folder / "scores.csv"]:
         if not path.is_file():
             raise UserError(f"{path} is missing: {again}")
     now = read_scores(score_paths)

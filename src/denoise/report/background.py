@@ -15,6 +15,7 @@ from denoise.report import listening
 
 
 def histories(card_paths: list[Path], cards: list[dict[str, Any]]) -> pd.DataFrame:
+    """Every ``history.csv`` beside the cards, with ``variant``, ``seed`` and ``loss_name``."""
     tables = [
         files.read_table(path.parent / "history.csv").assign(
             variant=card["variant"],
@@ -27,6 +28,7 @@ def histories(card_paths: list[Path], cards: list[dict[str, Any]]) -> pd.DataFra
 
 
 def models(cards: list[dict[str, Any]], histories: pd.DataFrame) -> list[dict[str, Any]]:
+    """Of every trained model what the page tells: size, windows, best epoch, losses, minutes."""
     return [
         {
             "variant": card["variant"],
@@ -55,6 +57,7 @@ def _without_penalty(card: dict[str, Any], histories: pd.DataFrame) -> float | N
 
 
 def data_card(manifests: dict[str, list[Path]]) -> dict[str, Any]:
+    """What was trained and tested on; `manifests` as of `report.build`."""
     sources = [{"name": path.parent.name, **files.read_json(path)} for path in manifests["audio"]]
     splits = []
     for path in manifests["splits"]:
@@ -103,6 +106,7 @@ def mixture_examples(params: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def software() -> dict[str, str]:
+    """The versions of Python and of the libraries that shape results."""
     names = ("tensorflow", "keras", "numpy", "librosa", "pesq", "pystoi", "snakemake", "mlflow")
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in names)
     return {"Python": platform.python_version(), "Libraries": versions}

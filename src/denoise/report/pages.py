@@ -87,6 +87,7 @@ class Pictures:
         return inline(buffer.getvalue(), alt)
 
     def png(self, name: str, figure: Figure) -> None:
+        """Save a figure that the page does not show."""
         with files.replacing(self.folder / f"{_file_name(name)}.png") as temporary:
             figure.savefig(temporary, format="png", dpi=80)
 
@@ -96,6 +97,7 @@ def _file_name(text: str) -> str:
 
 
 def inline(svg: str, alt: str) -> Markup:
+    """An SVG of Matplotlib for the page, in its colours; `alt` is what a screen reader says."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'id="series-(\d+)"', r'data-series="\1"', svg)

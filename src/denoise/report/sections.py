@@ -35,6 +35,19 @@ def test_set(
     drawn: dict[str, figures.Style],
     draw: Pictures,
 ) -> dict[str, Any]:
+    """What the template shows of a test set; its figures are also written by `draw`.
+
+    Parameters
+    ----------
+    utterances
+        As of `denoise.comparison.by_utterance`.
+    board
+        As of `answer.with_costs`, of all test sets.
+    effects
+        As of `denoise.comparison.main_effects`; empty without a sweep.
+    drawn
+        Every method and its style.
+    """
     part = utterances[utterances["test_set"] == name]
     rows = board[board["test_set"] == name]
     shown = [m for m in MAIN if rows[m].notna().any()]
