@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from denoise import cli, files
+from denoise.comparison import read_scores
 from denoise.errors import UserError
 from denoise.report import blind
 
@@ -52,7 +53,18 @@ def study(tmp_path, monkeypatch):
     board = [{"variant": name, "kind": kinds.get(name, "baseline"), "test_set": "test",
               "si_sdr": gain} for name, gain in gains.items()]  # fmt: skip
     files.write_table(report / "leaderboard.csv", pd.DataFrame(board))
+    tables = sorted(tmp_path.glob("results/scores/*/seed0/test.csv"))
+    files.write_table(report / "scores.csv", read_scores(tables))
     return report
+
+
+def test_a_report_without_its_scores_is_told_in_one_line(study, capsys):
+    (study / "scores.csv").unlink()
+    with pytest.raises(SystemExit):
+        cli.main(["listen", "tried"])
+    said = capsys.readouterr().err
+    assert "reports/tried/scores.csv is missing: run `snakemake`" in said
+    assert not (study / "listening.html").exists()
 
 
 def blind_metrics() -> list[str]:
