@@ -32,11 +32,21 @@ from denoise import files
 
 Survives = Callable[..., AbstractContextManager[None]]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# The runs of tests belong on no server that somebody works with.
+os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="try every fault as often as promised")
     parser.addoption("--study", help="keep the study of tests/ui here, to repeat them at once")
+
+
+@pytest.fixture(autouse=True)
+def own_tracking() -> Iterator[None]:
+    """No test leaves its MLflow store to those after it: MLflow puts its address into the
+    environment."""
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
 @pytest.fixture

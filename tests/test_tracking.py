@@ -23,7 +23,6 @@ ABOUT = {
 def store(tmp_path, monkeypatch):
     """A folder with its own local store."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     tracking.initialise("e", tmp_path / "store.json")
     return tmp_path
 

@@ -70,7 +70,6 @@ ALL_ONCE = {name: Counter(range(1, 6)) for name in ("loss", "val_loss")}
 @pytest.fixture
 def place(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setattr(tracking, "_log_model", lambda *arguments: None)
     return tmp_path
 
