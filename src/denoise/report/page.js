@@ -68,7 +68,7 @@ function choice(title, names, chosen) {
 }
 const label = (name) => data.labels[name] ?? name;
 const digits = (x, places = 3) => (x === null ? "–" : x.toFixed(places));
-const signed = (x, places) => (x === null ? "–" : (x > 0 ? "+" : x < 0 ? "−" : "") + Math.abs(x).toFixed(places));
+const signed = (x, places) => (x === null ? "–" : (x > 0 ? "+" : "") + x.toFixed(places));
 // Three digits of the largest of some values.
 const placesOf = (values) => Math.min(6, Math.max(2, 2 - Math.floor(Math.log10(Math.max(...values.map(Math.abs), 1e-6)))));
 const mean = (values) => values.reduce((sum, x) => sum + x, 0) / values.length;
@@ -191,6 +191,7 @@ function player(box, number) {
   let top = null;
   async function draw() {
     await switcher.load();
+    if (!switcher.playing) show(); // how long it is
     const { chosen } = switcher;
     const picture = (place) => (pictures[place] ??= spectrogram(switcher.buffers[place].getChannelData(0), size, 600));
     // All on the scale of the noisy signal.
@@ -204,7 +205,8 @@ function player(box, number) {
     const part = switcher.duration ? switcher.time / switcher.duration : 0;
     seek.value = String(1000 * part);
     head.style.left = `${100 * part}%`;
-    clock.textContent = `${switcher.time.toFixed(1)} s`;
+    const whole = switcher.duration ? ` of ${switcher.duration.toFixed(1)}` : "";
+    clock.textContent = `${switcher.time.toFixed(1)}${whole} s`;
     button.textContent = switcher.playing ? "Pause" : "Play";
     if (switcher.playing) requestAnimationFrame(show);
   }
