@@ -153,7 +153,6 @@ def test_who_has_read_enough_gets_no_traceback(study):
         text=True,
     )  # fmt: skip
     assert run.stdout == "{\n" and run.stderr == ""
-    assert "complete" in denoise(study, "--completion", "bash").stdout
 
 
 def test_a_run_says_what_it_is_doing_and_what_is_left(study):

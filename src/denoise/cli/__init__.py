@@ -17,13 +17,14 @@ import shtab
 
 import denoise
 from denoise.cli import compare, demo, enhance, export, listen, models, score, stream, where, why
+from denoise.cli.completion import complete_values
 from denoise.cli.shared import error_word
 from denoise.errors import UserError, disk_errors
 
 VERBS = (enhance, score, models, compare, listen, why, demo, stream, export, where)
 _SHELLS = """exit status: 0 if all went well, 1 after an error that is told in one line, 2 for wrong
-usage, 130 if interrupted and 143 if told to end.  For completion of verbs and options, add to the
-start-up file of your shell: eval "$(denoise --completion bash)"  (or zsh, or tcsh)"""
+usage, 130 if interrupted and 143 if told to end.  For completion of verbs, options, files and
+names, add to the start-up file of your shell: eval "$(denoise --completion bash)"  (or zsh)"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb in VERBS:
         verb.add(verbs)
+    complete_values(top)
     return top
 
 

@@ -1,0 +1,66 @@
+"""What completes the command in a shell: files, and the names of models, experiments and methods.
+
+The shell itself looks the names up in the working folder: starting Python at every press of the tab
+key would take too long.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import shtab
+
+from denoise.cli.shared import MODELS, READY
+
+
+def _names(of: str, folder: Path, *always: str, folders_too: bool = False) -> dict[str, Any]:
+    """What completes the names of the folders in `folder`, `always`, and paths of any folder."""
+    # shtab tells the shell to treat as paths what a function with "_dir" in its name gives.
+    function = f"_denoise_{of}" + ("_or_dir" if folders_too else "")
+    words = " ".join(always)
+    listed = f"command ls {folder} 2>/dev/null"
+    bash = [f'compgen -W "{words} $({listed})" -- "$1"']
+    zsh = [f"local -a names=({words} {folder}/*(/N:t))", "compadd -a names"]
+    fish = f"(string split -n ' ' '{words}'; {listed}"
+    if folders_too:
+        bash.append('compgen -d -- "$1"')
+        zsh.append("_files -/")
+        fish += "; __fish_complete_directories"
+    return {
+        "bash": function,
+        "zsh": function,
+        "tcsh": "d" if folders_too else "",  # its patterns have no room for names
+        "fish": f"{fish})",
+        "preamble": {
+            shell: "\n  ".join([f"{function}() {{", *lines]) + "\n}"
+            for shell, lines in (("bash", bash), ("zsh", zsh))
+        },
+    }
+
+
+_EXPERIMENTS = _names("experiments", Path("reports"), folders_too=True)
+_VARIANTS = _names("variants", MODELS)
+_BY_NAME = {
+    "model": _names("models", MODELS, *READY, folders_too=True),
+    "experiment": _EXPERIMENTS,
+    "experiments": _EXPERIMENTS,
+    "variant": _VARIANTS,
+    "variants": _VARIANTS,
+    "methods": _names("methods", Path("results/scores")),
+}
+"""Destination of an argument → what completes it."""
+
+
+def complete_values(parser: argparse.ArgumentParser) -> None:
+    """Tell shtab what completes the arguments of `parser` and of its verbs."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for verb in action.choices.values():
+                complete_values(verb)
+        elif action.dest in _BY_NAME:
+            action.complete = _BY_NAME[action.dest]  # type: ignore[attr-defined]
+        elif action.type is Path:
+            files = shtab.DIRECTORY if action.metavar == "DIR" else shtab.FILE
+            action.complete = files  # type: ignore[attr-defined]
