@@ -325,7 +325,8 @@ def study(request, tmp_path_factory) -> Path:
             shutil.rmtree(folder, ignore_errors=True)
             copy_project(folder)
             sweep = {"training.loss": ["huber", "mse", "mae"]}
-            configure(folder, experiment="tried", set=TINY, sweep=sweep)
+            settings = {**TINY, "test_sets.test.utterances": 48}
+            configure(folder, experiment="tried", set=settings, sweep=sweep)
             run = snakemake(folder, "all", "--logger-denoise-every", "2")
             assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
             (folder / "complete").write_text(run.stderr)

@@ -50,6 +50,7 @@ def test_one_core_and_eight_give_identical_results(tmp_path):
                 "test_sets.test.utterances": 12,
             },
             sweep={},
+            baselines=["noisy", "logmmse", "rnnoise"],
         )
         run = snakemake(folder, "reports/cores/leaderboard.csv", cores=cores)
         assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]

@@ -39,7 +39,10 @@ RESULTS = (
 
 def study(folder: Path, mirror: str) -> Path:
     copy_project(folder)
-    configure(folder, experiment="killed", set=STUDY, sweep={}, download={"mirror": mirror})
+    configure(
+        folder, experiment="killed", set=STUDY, sweep={}, download={"mirror": mirror},
+        baselines=["noisy", "noisereduce"],
+    )  # fmt: skip
     return folder
 
 
