@@ -95,7 +95,8 @@ def pytest_terminal_summary(terminalreporter) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whole runs first, on both workers: started last, one of them would run alone at the end."""
-    items.sort(key=lambda item: not item.path.name.startswith("test_workflow"))
+    whole = {"copy_project", "snakemake"}
+    items.sort(key=lambda item: whole.isdisjoint(vars(item.module)))
 
 
 def tone_speech(seconds: float, rate: int, seed: int) -> np.ndarray:
