@@ -34,11 +34,10 @@ def drawing(test_set: str, methods: dict[str, str]) -> Figure:
     utterances["method"] = utterances["method"].map(names)
     snrs = snr_condition(utterances)
     drawn = figures.styles(methods)
-    figure = Figure(figsize=(9.0, 3.3), layout="constrained")
+    figure = Figure(figsize=(9.0, 2.9), layout="constrained")
     for axis, metric in zip(figure.subplots(1, len(_METRICS)), _METRICS, strict=True):
         figures.draw_by_snr(axis, by_condition(utterances, metric, snrs), metric, drawn)
-    lines, labels = axis.get_legend_handles_labels()
-    figure.legend(lines, labels, loc="outside lower center", ncols=4, frameon=False)
+    figures.add_legend(figure)
     return figure
 
 

@@ -175,6 +175,19 @@ def test_figures_take_the_colours_of_the_page_and_name_their_series():
     assert not re.search(r'id="(?:figure|axes|patch|text|line2d)_', svg)
 
 
+def test_a_saved_figure_names_its_methods_which_the_page_does_once(tmp_path):
+    rows = pd.DataFrame({"variant": ["one", "other"], "rtf": [0.01, 0.03], "si_sdr": [1.0, 2.0],
+                         "si_sdr_ci_low": [0.5, 1.5], "si_sdr_ci_high": [1.5, 2.5]})  # fmt: skip
+    draw = pages.Pictures(tmp_path)
+    figure = figures.trade_off(rows, "si_sdr", "rtf", "RTF", figures.styles(["one", "other"]))
+    shown, saved = draw.svg("cost", figure, ""), (tmp_path / "cost.svg").read_text()
+    for name in ("one", "other"):
+        assert f">{name}</text>" in saved and f">{name}</text>" not in shown
+    # Where the axis names them already there is nothing to add.
+    draw.svg("named", figures.intervals(rows, "si_sdr", figures.styles(["one", "other"])), "")
+    assert (tmp_path / "named.svg").read_text().count(">other</text>") == 1
+
+
 def history(variant: str, loss: str, **columns: list[float]) -> pd.DataFrame:
     table = pd.DataFrame({"epoch": [1, 2], "loss": [2.0, 1.0], "val_loss": [2.5, 1.5], **columns})
     return table.assign(variant=variant, seed=0, loss_name=loss)

@@ -80,6 +80,21 @@ def _panel(width: float = _SIZE[0], height: float = _SIZE[1]) -> tuple[Figure, A
     return figure, figure.subplots()
 
 
+def add_legend(figure: Figure) -> None:
+    """Name the methods of a figure below it, for where no page names them.
+
+    The figure becomes as much higher; one whose lines have no labels stays as it is.
+    """
+    handles, names = figure.axes[0].get_legend_handles_labels()
+    if not names:
+        return
+    width, height = figure.get_size_inches()
+    columns = max(1, int(width / (0.085 * max(map(len, names)) + 0.6)))
+    rows = -(-len(names) // columns)
+    figure.set_size_inches(width, height + 0.2 * rows)
+    figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False)
+
+
 def metric_by_snr(conditions: pd.DataFrame, metric: str, drawn: dict[str, Style]) -> Figure:
     """Mean of a metric over the input SNR, with 95 % intervals.
 
@@ -138,8 +153,9 @@ def trade_off(
         style, mean = drawn[row["variant"]], row[metric]
         ends = np.array([[mean - row[f"{metric}_ci_low"]], [row[f"{metric}_ci_high"] - mean]])
         points = axis.errorbar(
-            row[cost], mean, yerr=ends.clip(0), color=style.colour, fmt=style.marker, capsize=2
-        )
+            row[cost], mean, yerr=ends.clip(0), color=style.colour, fmt=style.marker, capsize=2,
+            label=style.label,
+        )  # fmt: skip
         for artist in points.get_children():
             artist.set_gid(f"series-{style.number}")
     axis.set(xscale="log", xlabel=label, ylabel=title(metric))

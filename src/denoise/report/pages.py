@@ -78,18 +78,27 @@ class Pictures:
         self.folder = folder
 
     def svg(self, name: str, figure: Figure, alt: str) -> Markup:
-        """An SVG whose texts and lines take the colours of the page."""
-        buffer = io.StringIO()
-        # Names within a file that no other file of the page uses.
-        with mpl.rc_context({"svg.hashsalt": name}):
-            figure.savefig(buffer, format="svg", metadata={"Date": None})
-        files.write_text(self.folder / f"{_file_name(name)}.svg", buffer.getvalue())
-        return inline(buffer.getvalue(), alt)
+        """An SVG whose texts and lines take the colours of the page.
+
+        The page names the methods once; the saved file has a legend.
+        """
+        drawn = _svg(name, figure)
+        figures.add_legend(figure)
+        files.write_text(self.folder / f"{_file_name(name)}.svg", _svg(name, figure))
+        return inline(drawn, alt)
 
     def png(self, name: str, figure: Figure) -> None:
         """Save a figure that the page does not show."""
         with files.replacing(self.folder / f"{_file_name(name)}.png") as temporary:
             figure.savefig(temporary, format="png", dpi=80)
+
+
+def _svg(name: str, figure: Figure) -> str:
+    buffer = io.StringIO()
+    # Names within a file that no other file of the page uses.
+    with mpl.rc_context({"svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
 
 
 def _file_name(text: str) -> str:
