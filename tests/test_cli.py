@@ -324,6 +324,18 @@ def test_score_prints_and_saves_a_table(inside, tmp_path, capsys):
         assert float(printed[method][place]) == pytest.approx(mean, abs=6e-4)
 
 
+def test_a_file_that_could_not_be_scored_is_an_error(inside, tmp_path, capsys):
+    for folder, seconds in (("clean", (1, 1)), ("enhanced", (1, 2))):
+        (tmp_path / folder).mkdir()
+        for number, length in enumerate(seconds):
+            wave = tone_speech(length, 8000, number) + 0.01 * hiss(length, 8000, len(folder))
+            soundfile.write(tmp_path / folder / f"{number}.wav", wave, 8000)
+    told = fails(capsys, "score", "--clean", tmp_path / "clean", "--enhanced",
+                 tmp_path / "enhanced", "-o", tmp_path / "t.csv", "--jobs", 1)  # fmt: skip
+    assert told == "error: 1 of 2 files could not be scored at all"
+    assert len(pd.read_csv(tmp_path / "t.csv")) == 2
+
+
 def test_only_files_that_all_folders_have_are_scored(inside, tmp_path, caplog):
     for folder, count in (("clean", 3), ("enhanced", 2), ("noisy", 3)):
         (tmp_path / folder).mkdir()

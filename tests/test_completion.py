@@ -33,7 +33,8 @@ def script(tmp_path_factory) -> Path:
         (["enhance", "no"], "noisy.wav"),
         (["enhance", "--model", ""], "best mine_a mine_b reports results stream"),
         (["export", "mi"], "mine_a mine_b"),
-        (["score", "--clean", ""], "reports results"),
+        (["export", ".g"], ".git"),
+        (["score", "--clean", ""], ".git reports results"),
         (["why", ""], "mine_a mine_b"),
         (["compare", "first", ""], "first reports results"),
         (["compare", "first", "first", "--variants", "mine_a", "mine_"], "mine_a mine_b"),
@@ -43,7 +44,7 @@ def script(tmp_path_factory) -> Path:
 )
 def test_verbs_files_and_names_are_completed(script, tmp_path, words, offered):
     for folder in ("results/models/mine_a", "results/models/mine_b", "results/scores/rnnoise",
-                   "reports/first"):  # fmt: skip
+                   "reports/first", ".git"):  # fmt: skip
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "noisy.wav").touch()
     run = subprocess.run(

@@ -217,7 +217,9 @@ def test_an_empty_or_broken_file_is_named(tmp_path):
     (tmp_path / "p.yaml").write_text("seeds: [1]\nseeds: [2]\n")
     with pytest.raises(UserError, match="key 'seeds' stands twice.*line 2"):
         make_plan({"preset": str(tmp_path / "p.yaml")}, PRESETS)
-    with pytest.raises(UserError, match="preset is missing"):
+    with pytest.raises(UserError, match="preset is missing .'presset' is not a known key"):
+        make_plan({"presset": "quickstart"}, PRESETS)
+    with pytest.raises(UserError, match="preset is missing: name"):
         make_plan({}, PRESETS)
 
 

@@ -113,6 +113,8 @@ def test_what_is_wrong_with_an_output_is_told_by_what_it_is_made_of():
     assert listening.faults(clean, noisy, clean + 0.5 * noise).startswith(
         "mostly residual noise (SIR 6.0 dB"
     )
+    both = listening.faults(clean, noisy, clean + 0.5 * noise + 0.5 * other)
+    assert both == "residual noise and artefacts alike (SIR 6.0 dB, SAR 7.0 dB)"
     assert "artefacts and lost speech (SAR 6.0 dB" in listening.faults(
         clean, noisy, clean + 0.5 * other
     )

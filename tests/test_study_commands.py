@@ -42,7 +42,7 @@ def test_why_says_that_nothing_runs_or_which_setting_makes_what_run(own):
     told = denoise(own, "why", VARIANT)
     assert told.returncode == 0, told.stderr
     assert "  training.epochs: 1 -> 2\n" in told.stdout
-    assert "3 steps will run:" in told.stdout
+    assert f"3 steps of {VARIANT} will run:" in told.stdout
     listed = json.loads(denoise(own, "why", VARIANT, "--json").stdout)
     assert listed["settings"] == {"training.epochs": [1, 2]}
     names = [job["job"].split(" ")[0] for job in listed["jobs"]]

@@ -11,6 +11,7 @@ these settings share its files, and a change re-runs that stage and what comes a
 from __future__ import annotations
 
 import contextlib
+import difflib
 import importlib.util
 import itertools
 import re
@@ -631,7 +632,9 @@ def load(config: Mapping[str, Any], preset_folder: Path) -> tuple[Experiment, di
     """The experiment and the preset it names, from the content of ``config.yaml``."""
     config = dict(config)
     if "preset" not in config:
-        raise UserError("config.yaml: preset is missing: name a file of presets/")
+        meant = difflib.get_close_matches("preset", map(str, config), 1)
+        hint = f" ('{meant[0]}' is not a known key)" if meant else ""
+        raise UserError(f"config.yaml: preset is missing{hint}: name a file of presets/")
     preset = read_preset(str(config["preset"]), preset_folder)
     own = config.get("set") or {}
     if not isinstance(own, dict):

@@ -25,7 +25,8 @@ def _names(of: str, folder: Path, *always: str, folders_too: bool = False) -> di
     zsh = [f"local -a names=({words} {folder}/*(/N:t))", "compadd -a names"]
     fish = f"(string split -n ' ' '{words}'; {listed}"
     if folders_too:
-        bash.append('compgen -d -- "$1"')
+        hidden = "[[ $1 == .* ]] || hidden=(-X '.*')"
+        bash += ["local hidden=()", hidden, 'compgen -d "${hidden[@]}" -- "$1"']
         zsh.append("_files -/")
         fish += "; __fish_complete_directories"
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import os
 import sys
 import time
@@ -53,7 +54,8 @@ def add(verbs: Any) -> None:
         "-o",
         "--output",
         type=Path,
-        help="file for one input, folder for several; default NAME.enhanced.EXT beside each input",
+        help="file for one input, folder for several; default NAME.enhanced.EXT or the folder "
+        "NAME.enhanced beside each input",
     )
     verb.add_argument(
         "--model",
@@ -169,7 +171,8 @@ def _output_paths(inputs: list[Path], output: Path | None) -> list[tuple[Path, P
             root = output or path.with_name(f"{path.name}.enhanced")
             pairs += [(file, root / file.relative_to(path)) for file in _recordings(path)]
         elif not path.exists():
-            raise UserError(f"{path} does not exist: give an audio file or a folder of them")
+            said = "matches no file" if glob.has_magic(str(path)) else "does not exist"
+            raise UserError(f"{path} {said}: give an audio file or a folder of them")
         elif not path.is_file():
             raise UserError(f"{path} is not a regular file: `denoise stream` reads what is piped")
         elif output is None:

@@ -113,4 +113,7 @@ def _score(options: argparse.Namespace) -> None:
             file=sys.stderr,
         )
     where = f" and in {folder / 'report.html'}" if in_report else ""
-    print(f"{counted} listeners: {folder / 'listening.csv'}{where}", file=sys.stderr)
+    print(
+        f"{counted} listener{'s' if counted != 1 else ''}: {folder / 'listening.csv'}{where}",
+        file=sys.stderr,
+    )

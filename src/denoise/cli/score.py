@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from denoise import files
-from denoise.cli.shared import add_json, must_be_new, print_json
+from denoise.cli.shared import PLACES, add_json, must_be_new, print_json
 from denoise.errors import UserError
 from denoise.metrics import METRICS
 
@@ -61,9 +61,12 @@ def run(options: argparse.Namespace) -> None:
         told = means.reset_index(names="method").to_dict("records")
         print_json({"table": options.output, "methods": told})
     else:
-        print(means.round(3).to_string())
+        print(means.round(PLACES).to_string())
     for row in table[table["status"] != "ok"].itertuples():
         print(f"{row.method} {row.file}: {row.status}", file=sys.stderr)
     if failed.any():
         print("means are over the files that have a value for every method", file=sys.stderr)
     print(f"a row for each file: {options.output}", file=sys.stderr)
+    unscored = int(table[list(METRICS)].isna().all(axis=1).sum())
+    if unscored:
+        raise UserError(f"{unscored} of {len(table)} files could not be scored at all")

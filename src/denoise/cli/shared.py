@@ -22,6 +22,8 @@ from denoise.errors import UserError, did_you_mean
 from denoise.metrics import METRICS
 
 MODELS = Path("results/models")
+PLACES = {name: 6 if name.startswith("mse") else 3 for name in METRICS}
+"""Decimals that each measure is shown with."""
 READY = ("best", "stream")
 """The models that come with the program: for recordings, and for streams."""
 
@@ -115,7 +117,7 @@ def trained_models() -> pd.DataFrame:
             try:
                 table = files.read_table(path)
                 split = table["split"].iloc[0]
-                means = table.reindex(columns=list(METRICS)).mean().round(3).to_dict()
+                means = table.reindex(columns=list(METRICS)).mean().round(PLACES).to_dict()
             except (ValueError, KeyError, IndexError, TypeError) as error:
                 print(f"{warning()} {path} is no table of scores ({error!r})", file=sys.stderr)
                 rows.append(about)

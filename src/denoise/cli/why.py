@@ -96,9 +96,10 @@ def run(options: argparse.Namespace) -> None:
     for job in causes:
         for cause in job["causes"]:
             print(f"  {job['job']}: {cause}")
-    print(f"{len(jobs)} step{'s' if len(jobs) > 1 else ''} will run:")
+    print(f"{len(jobs)} step{'s' if len(jobs) > 1 else ''} of {options.variant} will run:")
     for job in jobs:
         print(f"  {job['job']}")
+    print("After them come the leaderboard, the report and the records in MLflow.")
 
 
 def _changed_settings(plan: Plan, variant: str) -> dict[str, tuple[Any, Any]] | None:

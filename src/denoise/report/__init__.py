@@ -94,7 +94,7 @@ def build(
         "blind": blind.section(out_path.parent),
         "data": background.data_card(manifests),
         "mixtures": background.mixture_examples(params),
-        "provenance": {**provenance, **background.software()},
+        "provenance": {**provenance, **background.trained_with(cards), **background.software()},
         "wall_times": background.wall_times(params["jobs"]),
         "recipes": {
             name: json.dumps(variant["recipe"], indent=1, ensure_ascii=False)

@@ -105,6 +105,11 @@ def mixture_examples(params: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
+def trained_with(cards: list[dict[str, Any]]) -> dict[str, str]:
+    """The code that the models were trained with, which need not be that of the report."""
+    return {"Trained with": ", ".join(sorted({card["code_version"] for card in cards}))}
+
+
 def software() -> dict[str, str]:
     """The versions of Python and of the libraries that shape results."""
     names = ("tensorflow", "keras", "numpy", "librosa", "pesq", "pystoi", "snakemake", "mlflow")

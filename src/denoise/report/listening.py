@@ -253,7 +253,9 @@ def faults(clean: np.ndarray, noisy: np.ndarray, enhanced: np.ndarray) -> str:
     level = 20 * np.log10(max(abs(gain), 1e-6))
     if level < -3:
         said.append(f"speech attenuated by {-level:.0f} dB")
-    if sir < sar:
+    if abs(sir - sar) < 3:  # less than a factor of two
+        said.append(f"residual noise and artefacts alike (SIR {sir:.1f} dB, SAR {sar:.1f} dB)")
+    elif sir < sar:
         said.append(f"mostly residual noise (SIR {sir:.1f} dB, SAR {sar:.1f} dB)")
     else:
         said.append(f"mostly artefacts and lost speech (SAR {sar:.1f} dB, SIR {sir:.1f} dB)")
