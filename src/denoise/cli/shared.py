@@ -117,7 +117,8 @@ def trained_models() -> pd.DataFrame:
             try:
                 table = files.read_table(path)
                 split = table["split"].iloc[0]
-                means = table.reindex(columns=list(METRICS)).mean().round(PLACES).to_dict()
+                found = table.reindex(columns=list(METRICS)).mean()
+                means = {name: round(value, PLACES[name]) for name, value in found.items()}
             except (ValueError, KeyError, IndexError, TypeError) as error:
                 print(f"{warning()} {path} is no table of scores ({error!r})", file=sys.stderr)
                 rows.append(about)
