@@ -332,7 +332,7 @@ def test_a_file_that_could_not_be_scored_is_an_error(inside, tmp_path, capsys):
             soundfile.write(tmp_path / folder / f"{number}.wav", wave, 8000)
     told = fails(capsys, "score", "--clean", tmp_path / "clean", "--enhanced",
                  tmp_path / "enhanced", "-o", tmp_path / "t.csv", "--jobs", 1)  # fmt: skip
-    assert told == "error: 1 of 2 files could not be scored at all"
+    assert told == "error: 1 of 2 rows could not be scored at all"
     assert len(pd.read_csv(tmp_path / "t.csv")) == 2
 
 

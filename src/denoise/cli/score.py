@@ -69,4 +69,4 @@ def run(options: argparse.Namespace) -> None:
     print(f"a row for each file: {options.output}", file=sys.stderr)
     unscored = int(table[list(METRICS)].isna().all(axis=1).sum())
     if unscored:
-        raise UserError(f"{unscored} of {len(table)} files could not be scored at all")
+        raise UserError(f"{unscored} of {len(table)} rows could not be scored at all")

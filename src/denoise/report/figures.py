@@ -80,19 +80,21 @@ def _panel(width: float = _SIZE[0], height: float = _SIZE[1]) -> tuple[Figure, A
     return figure, figure.subplots()
 
 
-def add_legend(figure: Figure) -> None:
+def add_legend(figure: Figure) -> bool:
     """Name the methods of a figure below it, for where no page names them.
 
-    The figure becomes as much higher; one whose lines have no labels stays as it is.
+    The figure becomes as much higher.  One whose lines have no labels stays as it is, and the
+    result is false.
     """
     handles, names = figure.axes[0].get_legend_handles_labels()
     if not names:
-        return
+        return False
     width, height = figure.get_size_inches()
     columns = max(1, int(width / (0.085 * max(map(len, names)) + 0.6)))
     rows = -(-len(names) // columns)
     figure.set_size_inches(width, height + 0.2 * rows)
     figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False)
+    return True
 
 
 def metric_by_snr(conditions: pd.DataFrame, metric: str, drawn: dict[str, Style]) -> Figure:

@@ -83,8 +83,8 @@ class Pictures:
         The page names the methods once; the saved file has a legend.
         """
         drawn = _svg(name, figure)
-        figures.add_legend(figure)
-        files.write_text(self.folder / f"{_file_name(name)}.svg", _svg(name, figure))
+        saved = _svg(name, figure) if figures.add_legend(figure) else drawn
+        files.write_text(self.folder / f"{_file_name(name)}.svg", saved)
         return inline(drawn, alt)
 
     def png(self, name: str, figure: Figure) -> None:
