@@ -132,3 +132,25 @@ def test_a_run_tells_its_results_with_intervals_and_what_it_is(store, monkeypatc
     assert "`training.loss`: mse" in note and "| test/si_sdr | 4.000 | 2.000 … 8.000 |" in note
     parent = run.data.tags["mlflow.parentRunId"]
     assert f"(#/experiments/1/runs/{parent}/artifacts/report.html)" in note
+
+
+def test_the_duration_of_a_run_is_that_of_its_training(store, monkeypatch):
+    import mlflow
+
+    with tracking.live("e", CARD, "v") as on_epoch:
+        on_epoch({"epoch": 1, "val_loss": 1.0})
+    client = mlflow.MlflowClient(tracking.tracking_uri())
+    (run,) = client.search_runs(
+        [client.get_experiment_by_name("e").experiment_id], "tags.variant LIKE '%'"
+    )
+    client.set_terminated(run.info.run_id, "FINISHED", end_time=run.info.start_time + 1234)
+    # As logging a model does: MLflow's context ends the run when it is left.
+    monkeypatch.setattr(
+        tracking, "_log_model", lambda client, run_id, *rest: client.set_terminated(run_id)
+    )
+    files.write_json(store / "model/card.json", CARD)
+    history = pd.DataFrame([{"epoch": 1, "val_loss": 1.0}])
+    files.write_table(store / "model/history.csv", history)
+    tracking.record("e", store / "model", {}, {}, [], ABOUT, store / "marker.json")
+    info = client.get_run(run.info.run_id).info
+    assert info.end_time - info.start_time == 1234

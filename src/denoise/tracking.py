@@ -330,6 +330,8 @@ def record(
     with _never_failing("recording the run") as outcome:
         client = _client()
         run_id = _child_run(client, experiment, card, about["name"])
+        # What the UI calls its duration is that of the training; logging a model ends a run anew.
+        ended = client.get_run(run_id).info.end_time
         _log_params(client, run_id, card, about["settings"])
         history = files.read_table(model_folder / "history.csv")
         _log_history(client, run_id, history, _logged_steps(client, run_id))
@@ -350,8 +352,6 @@ def record(
         }
         for key, value in tags.items():
             client.set_tag(run_id, key, value)
-        # What the UI calls its duration is that of the training.
-        ended = client.get_run(run_id).info.end_time
         client.set_terminated(run_id, "FINISHED", end_time=ended)
     files.write_json(
         out_path, {"tracking_uri": tracking_uri(), "run": run_id, "complete": not outcome.failed}
