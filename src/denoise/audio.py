@@ -260,9 +260,13 @@ def _opened(
 
 
 def energy(audio: np.ndarray) -> float:
-    """Sum of the squares of ``audio`` [shape=(samples,)], to about six digits, and fast."""
+    """Sum of the squares of ``audio`` [shape=(samples,)], to about six digits, and fast.
+
+    The same digits on every x86-64 processor: `numpy.dot` would leave the order of the sum to the
+    BLAS library, which chooses a kernel by the processor; `numpy.einsum` has one loop for all.
+    """
     parts = (audio[start : start + _SUMMED] for start in range(0, len(audio), _SUMMED))
-    return math.fsum(float(np.dot(part, part)) for part in parts)
+    return math.fsum(float(np.einsum("i,i", part, part)) for part in parts)
 
 
 def rms(audio: np.ndarray) -> float:
@@ -300,31 +304,32 @@ def active_level(audio: np.ndarray, rate: int) -> tuple[float, float]:
     size = max(1, round(rate * _P56_BLOCK_S))
     whole = len(audio) // size * size
     magnitude = np.abs(audio)
-    # A product, since sums over a short axis take several times as long.
-    means = magnitude[:whole].reshape(-1, size) @ np.full(size, 1 / size, magnitude.dtype)
+    # Over a short axis `mean` takes several times as long.
+    means = np.einsum("ij->i", magnitude[:whole].reshape(-1, size)) / np.float32(size)
     if whole < len(audio):
         means = np.append(means, magnitude[whole:].mean())
-    pole = np.exp(-size / (rate * _P56_TIME_CONSTANT_S))
+    # Functions of `math`, since NumPy has others for each kind of processor.
+    pole = math.exp(-size / (rate * _P56_TIME_CONSTANT_S))
     # Both smoothings in one pass.
     envelope = lfilter([(1.0 - pole) ** 2], [1.0, -2.0 * pole, pole**2], means.astype(np.float64))
     held = _running_maximum(envelope, int(_P56_HANGOVER_S * rate / size))
     # From low to high thresholds the active level rises more slowly than the threshold: their
     # distance falls through the margin once.
-    low = 10.0 * np.log10(total / len(audio)) - _P56_MARGIN_DB
-    high = 20.0 * np.log10(held.max() + 1e-300)
+    low = 10.0 * math.log10(total / len(audio)) - _P56_MARGIN_DB
+    high = 20.0 * math.log10(held.max() + 1e-300)
     # Only values between the two are still to be compared, which is faster than to sort all.
     between, above = held[held >= 10 ** (low / 20)], 0
     while len(between) and high - low > _P56_PRECISION_DB:
         middle = (low + high) / 2
         reached = between >= 10 ** (middle / 20)
         count = above + int(np.count_nonzero(reached))
-        level_db = 10 * np.log10(total / max(count * size, 1))
+        level_db = 10 * math.log10(total / max(count * size, 1))
         if level_db - middle > _P56_MARGIN_DB:
             low, between = middle, between[reached]
         else:
             high, between, above = middle, between[~reached], count
     active = min(max(1, above + len(between)) * size, len(audio))
-    return float(np.sqrt(total / active)), active / len(audio)
+    return math.sqrt(total / active), active / len(audio)
 
 
 def _running_maximum(values: np.ndarray, length: int) -> np.ndarray:

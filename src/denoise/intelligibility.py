@@ -79,7 +79,7 @@ def _envelopes(signal: np.ndarray) -> np.ndarray:
 
     bands, _ = thirdoct(_RATE, _N_FFT, _BANDS, _LOWEST_HZ)
     spectra = scipy.fft.rfft(_frames(signal), _N_FFT, axis=1)
-    return np.sqrt(bands @ (spectra.real**2 + spectra.imag**2).T)
+    return np.sqrt(np.einsum("bk,fk->bf", bands, spectra.real**2 + spectra.imag**2))
 
 
 def _segments(envelopes: np.ndarray) -> np.ndarray:

@@ -64,15 +64,20 @@ def log_likelihood_ratio(clean: np.ndarray, estimate: np.ndarray, rate: int) -> 
     order = 10 if rate < 10_000 else 16
     own, correlation = _predictors(_frames(clean, rate), order)
     other, _ = _predictors(_frames(estimate, rate), order)
-    lags = np.arange(order + 1)
-    matrices = correlation[:, np.abs(lags[:, None] - lags)]
     tiny = np.finfo(np.float64).eps
-    # The energy that each filter leaves of the clean frame.
-    left = [
-        np.maximum(np.einsum("ni,nij,nj->n", filters, matrices, filters, optimize=True), tiny)
-        for filters in (other, own)
-    ]
+    left = [np.maximum(_residual_energy(filters, correlation), tiny) for filters in (other, own)]
     return _lowest_mean(np.log(left[0] / left[1]))
+
+
+def _residual_energy(filters: np.ndarray, correlation: np.ndarray) -> np.ndarray:
+    """What filters leave of the energy of frames with these autocorrelations [shape=(frames,)].
+
+    The quadratic form of the Toeplitz matrix of the autocorrelation, by its diagonals.
+    """
+    energy = correlation[:, 0] * np.sum(filters**2, axis=1)
+    for lag in range(1, filters.shape[1]):
+        energy += 2 * correlation[:, lag] * np.sum(filters[:, lag:] * filters[:, :-lag], axis=1)
+    return energy
 
 
 def _predictors(frames: np.ndarray, order: int) -> tuple[np.ndarray, np.ndarray]:
@@ -132,7 +137,8 @@ def _band_levels(frames: np.ndarray, rate: int) -> np.ndarray:
     size = 2 ** int(np.ceil(np.log2(2 * frames.shape[1])))
     spectra = scipy.fft.rfft(frames, size)[:, :-1]
     power = spectra.real**2 + spectra.imag**2
-    return 10 * np.log10(np.maximum(power @ _band_filters(rate, size).T, 1e-10))
+    bands = np.einsum("fk,bk->fb", power, _band_filters(rate, size))
+    return 10 * np.log10(np.maximum(bands, 1e-10))
 
 
 @functools.lru_cache(4)

@@ -151,10 +151,22 @@ def loop(noise: np.ndarray, offset: int, length: int, fade: int) -> np.ndarray:
         return np.asarray(noise[offset : offset + length])
     fade = min(fade, len(noise) // 4)
     period = np.array(noise[: len(noise) - fade], dtype=np.float32)
-    angle = (np.arange(fade, dtype=np.float32) + 0.5) / max(fade, 1) * (np.pi / 2)
-    tail = noise[len(noise) - fade :]
-    period[:fade] = np.sin(angle) * period[:fade] + np.cos(angle) * tail
+    rising, falling = _cross_fade(fade)
+    period[:fade] = rising * period[:fade] + falling * noise[len(noise) - fade :]
     return np.take(period, np.arange(offset, offset + length), mode="wrap")
+
+
+@functools.lru_cache(8)
+def _cross_fade(length: int) -> tuple[np.ndarray, np.ndarray]:
+    """A rising and a falling quarter of a sine [shape=(length,) each].
+
+    NumPy's sine of an array depends on the kind of processor in its last digit.
+    """
+    angles = [(place + 0.5) / length * (math.pi / 2) for place in range(length)]
+    return (
+        np.array([math.sin(angle) for angle in angles], np.float32),
+        np.array([math.cos(angle) for angle in angles], np.float32),
+    )
 
 
 def render(
@@ -442,7 +454,7 @@ def _levels(
     noisy += clean
     peak = float(max(noisy.max(), -noisy.min()))
     scale = min(1.0, PEAK / peak) if peak > 0 else 1.0
-    snr = 20 * float(np.log10(level / (gain * loudness))) if gain * loudness > 0 else math.inf
+    snr = 20 * math.log10(level / (gain * loudness)) if gain * loudness > 0 else math.inf
     return row["noise_offset"], gain, scale, snr
 
 

@@ -40,7 +40,7 @@ def si_sdr(clean: np.ndarray, estimate: np.ndarray) -> float:
     need_signals(clean, estimate)
     clean = np.asarray(clean, np.float64)
     estimate = np.asarray(estimate, np.float64)
-    target = np.dot(estimate, clean) / np.dot(clean, clean) * clean
+    target = np.sum(estimate * clean) / np.sum(clean * clean) * clean
     error = power(estimate - target)
     if error <= 1e-15 * power(estimate):
         raise Undefined("identical signals")

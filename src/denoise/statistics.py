@@ -42,7 +42,8 @@ def cluster_bootstrap(values: np.ndarray, clusters: np.ndarray, seed: int = 0) -
         owner = np.arange(len(values))
     sums, counts = np.bincount(owner, values), np.bincount(owner)
     draws = _draws(len(sums), seed)
-    means = (draws @ sums) / (draws @ counts)
+    # No product of matrices: the BLAS library would sum in an order that depends on the processor.
+    means = np.einsum("rc,c", draws, sums) / np.einsum("rc,c", draws, counts)
     low, high = np.percentile(means, [2.5, 97.5])
     return Estimate(float(values.mean()), float(low), float(high))
 
