@@ -1,7 +1,7 @@
 """Audio, mixtures and scores are the same bytes whichever processor they are made on.
 
-BLAS and NumPy choose other code for each kind of processor; both can be told to take that of another
-kind, which stands for another machine here.
+BLAS and NumPy choose other code for each kind of processor; both can be told to take that of
+another kind, which stands for another machine here.
 """
 
 from __future__ import annotations
