@@ -10,11 +10,13 @@ BIN := $(VENV)/bin
 # The one that is installed already, else cpu.
 EXTRA ?= $(or $(patsubst installed-%,%,$(notdir $(firstword $(wildcard .venv/installed-*)))),cpu)
 LOCK := locks/$(EXTRA).txt
+INSTALLED := $(VENV)/installed-$(EXTRA)
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help install run test test-faults test-ui bench microphone demo audit lint format ui lock docs site clean
+.PHONY: help install run test test-all test-faults test-ui coverage bench microphone export cluster \
+        demo audit lint format ui lock docs site clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,18 +26,27 @@ help: ## List the commands
 	@$(PYTHON) -m venv .uv
 	@.uv/bin/pip install --quiet --disable-pip-version-check "uv>=0.5"
 
-$(VENV)/installed-$(EXTRA): $(LOCK) pyproject.toml | $(filter .uv/bin/uv,$(UV))
+$(INSTALLED): $(LOCK) pyproject.toml | $(filter .uv/bin/uv,$(UV))
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; name one with make PYTHON=/path/to/python3.12")'
 	@echo "Installing the environment of $(LOCK) into $(VENV)"
 	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
+	@$(UV) pip sync --quiet --require-hashes $(LOCK)
+	@$(UV) pip install --quiet --no-deps --editable .
+	@# Headers for operations of one's own in C++: 290 MB that no Python program reads.
+	@rm -rf $(VENV)/lib/python3*/site-packages/tensorflow/include
 	@# Compiled now, as containers often forbid Python to keep what it compiles later: TensorFlow
 	@# would take twice as long to import in every job.
-	@$(UV) pip sync --quiet --require-hashes --compile-bytecode $(LOCK)
-	@$(UV) pip install --quiet --no-deps --editable .
-	@rm -f $(VENV)/installed-*
+	@$(BIN)/python -m compileall -q -j 0 -x '/tests?/' $(VENV)/lib/python3*/site-packages || true
+	@rm -f $(VENV)/installed-* $(VENV)/with-*
 	@touch $@
 
-install: $(VENV)/installed-$(EXTRA) ## Create the environment from the lock file (EXTRA=gpu|jax|torch)
+# What some commands need on top: locks/with-<what>.txt holds the rest of their dependencies.
+$(VENV)/with-%: locks/with-%.txt $(INSTALLED)
+	@echo "Installing $< on top of it"
+	@$(UV) pip install --quiet --no-deps --require-hashes --compile-bytecode --requirement $<
+	@touch $@
+
+install: $(INSTALLED) ## Create the environment from the lock file (EXTRA=gpu|jax|torch)
 
 run: install ## Install, then run the whole study of config.yaml
 	@snakemake --cores all all
@@ -54,24 +65,27 @@ test-ui: install ## Try the report and the other pages in a browser (needs Debia
 bench: install ## Measure every stage beside the obvious way, into docs/performance.md (half an hour)
 	@$(BIN)/python benchmarks/speed.py --write docs/performance.md
 
-microphone: install ## Install what `denoise stream --microphone` needs
-	@$(UV) pip install --quiet "sounddevice>=0.5"
+microphone: $(VENV)/with-microphone ## Install what `denoise stream --microphone` needs
 
-demo: install ## Install Gradio if it is not there, and open the page of `denoise demo`
-	@$(BIN)/python -c 'import gradio' 2>/dev/null || $(UV) pip install --quiet "gradio>=5.0"
+export: $(VENV)/with-export ## Install what `denoise export --format onnx` needs
+
+cluster: $(VENV)/with-cluster ## Install what profiles/slurm and profiles/kubernetes need
+
+demo: $(VENV)/with-demo ## Install what `denoise demo` needs, and open its page
 	@denoise demo
 
 audit: $(filter .uv/bin/uv,$(UV)) ## Look for known flaws in the locked dependencies (asks pypi.org)
-	@$(UV) tool run pip-audit --strict --disable-pip --require-hashes --requirement $(LOCK)
+	@$(UV) tool run pip-audit --strict --disable-pip --require-hashes --requirement $(LOCK) \
+	  --requirement locks/with-test.txt
 
-lint: install ## Formatting, lint and types
+lint: $(VENV)/with-test ## Formatting, lint and types
 	@ruff format --check --quiet .
 	@ruff check --quiet .
 	@snakefmt --check Snakefile workflow
 	@mypy
 	@snakemake --lint
 
-format: install ## Format all code
+format: $(VENV)/with-test ## Format all code
 	@ruff format .
 	@ruff check --fix .
 	@snakefmt Snakefile workflow
@@ -87,17 +101,24 @@ ui: install ## Open the MLflow UI on http://127.0.0.1:5000
 docs: install ## Generate the JSON schema and the configuration table
 	@$(BIN)/python -m denoise.schema
 
-site: install ## Build the documentation as a site, in site/
+site: $(VENV)/with-test ## Build the documentation as a site, in site/
 	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 	@echo "site/index.html"
 
 lock: | $(filter .uv/bin/uv,$(UV)) ## Resolve the dependencies anew into locks/
-	@for extra in dev gpu jax torch; do \
-	  $(UV) pip compile pyproject.toml --extra dev --extra $$extra --universal --fork-strategy fewest \
-	    --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --quiet \
-	    --custom-compile-command "make lock" \
-	    $$([ $$extra = dev ] || echo "--constraint locks/cpu.txt") \
-	    -o locks/$$([ $$extra = dev ] && echo cpu || echo $$extra).txt; \
+	@compile() { \
+	  $(UV) pip compile pyproject.toml "$$@" --universal --fork-strategy fewest --python-version 3.11 \
+	    --generate-hashes --no-emit-index-url --no-annotate --quiet --custom-compile-command "make lock"; \
+	}; \
+	compile --extra cpu -o locks/cpu.txt; \
+	for extra in gpu jax torch; do \
+	  compile --extra $$extra --constraint locks/cpu.txt -o locks/$$extra.txt; \
+	done; \
+	there=$$(sed -nE 's/^([a-z0-9._-]+)==.*/--no-emit-package \1/p' locks/cpu.txt); \
+	compile --extra cpu --extra test --constraint locks/jax.txt --constraint locks/torch.txt $$there -o locks/with-test.txt; \
+	for extra in cluster demo export microphone; do \
+	  compile --extra cpu --extra $$extra --constraint locks/cpu.txt --constraint locks/with-test.txt \
+	    $$there -o locks/with-$$extra.txt; \
 	done
 
 clean: ## Delete what the workflow made (not the downloads)

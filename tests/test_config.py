@@ -475,6 +475,21 @@ def test_the_conda_environment_agrees_with_the_lock():
         assert ">=" not in line
 
 
+def pins(name: str) -> dict[str, str]:
+    """The version of each package in a lock file."""
+    found = re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "locks" / name).read_text(), re.MULTILINE)
+    return {package: version for package, version in found}
+
+
+@pytest.mark.parametrize("name", ["test", "cluster", "demo", "export", "microphone"])
+def test_what_is_installed_on_top_fits_every_environment(name):
+    added = pins(f"with-{name}.txt")
+    assert added and not added.keys() & pins("cpu.txt").keys()
+    for extra in ("gpu", "jax", "torch", "cpu"):
+        there = pins(f"{extra}.txt")
+        assert all(there[package] == added[package] for package in added.keys() & there.keys())
+
+
 def test_a_backend_that_is_not_installed_is_refused_before_anything_runs(monkeypatch):
     other = plan(set={"training.backend": "torch"})
     found = importlib.util.find_spec

@@ -69,7 +69,8 @@ def start(
             import jax  # noqa: F401
     except ImportError as error:
         raise UserError(
-            f"training.backend {name} is not installed ({error}): run make install EXTRA={name}"
+            f"training.backend {name} is not installed ({error}): run make install "
+            f"EXTRA={'cpu' if name == 'tensorflow' else name}"
         ) from None
 
 

@@ -853,7 +853,7 @@ def check_backends(plan: Plan) -> None:
         if importlib.util.find_spec(name) is None:
             raise UserError(
                 f"training.backend {name} of {variant.name} is not installed: run make install "
-                f"EXTRA={name}"
+                f"EXTRA={'cpu' if name == 'tensorflow' else name}"
             )
 
 

@@ -64,8 +64,8 @@ def export(folder: Path, kind: str, target: Path, frames: int | None = None) -> 
             _attach(temporary, kind, about)
     except ImportError as error:
         raise UserError(
-            f"exporting to {kind} needs a library that is not installed ({error}): pip install "
-            "onnx tf2onnx"
+            f"exporting to {kind} needs a library that is not installed ({error}): run "
+            "make export, or pip install 'denoise[export]'"
         ) from None
     return about
 
