@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 from conftest import hiss, tone_speech
 
-from denoise import audio, files, metrics, mixing, splits, statistics
+from denoise import audio, files, metrics, mixing, statistics
 from denoise.corpora.synthetic_noise import NOISES
 
 RATE = 8000
