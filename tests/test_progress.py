@@ -25,19 +25,53 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def study(tmp_path, clock) -> Study:
-    return Study(tmp_path / "benchmarks", clock, Counter(train=4, score=4))
+def study(clock) -> Study:
+    return Study(clock, Counter(train=4, score=4))
+
+
+def run(study: Study, clock: Clock, rule: str, seconds: float, jobs: int = 1) -> None:
+    """Let `jobs` of a rule run side by side."""
+    numbers = range(1000, 1000 + jobs)
+    for number in numbers:
+        study.start(number, rule, rule, None)
+    clock.time += seconds
+    for number in numbers:
+        study.finish(number)
 
 
 def test_nothing_is_promised_where_nothing_is_known(study):
     assert study.seconds_left() is None
     study.start(1, "train", "Training a", None)
     assert study.seconds_left() is None
-    assert study.status() == "0 of 8 steps; running:\n  Training a (0 s)"
+    assert study.status() == "0 of 8 steps, 3 trainings to begin; running:\n  Training a (0 s)"
+
+
+def test_what_is_known_of_one_rule_promises_nothing_of_another(study, clock):
+    study.counts = Counter(score=3, train=2)
+    run(study, clock, "score", 9)
+    assert study.seconds_left() is None
+    study.start(1, "train", "Training a", None)
+    assert study.status().startswith("1 of 5 steps, 1 training to begin; running:")
+    clock.time += 120
+    study.finish(1)
+    # A training of 120 s; the two scorings may run beside it or after it.
+    assert study.seconds_left() == pytest.approx((120 + 138) / 2)
+
+
+def test_a_rest_that_is_not_known_to_a_factor_of_two_is_not_told(study, clock):
+    study.counts = Counter(train=3)
+    run(study, clock, "train", 100)
+    run(study, clock, "train", 199)
+    assert study.seconds_left() == pytest.approx((100 + 199) / 2)
+    study.counts = Counter(train=4)
+    run(study, clock, "train", 201)
+    assert study.seconds_left() is None
+    assert study.status().startswith("3 of 4 steps, 1 training to begin (one took 3 min)")
 
 
 def test_the_rest_is_told_by_what_jobs_took_and_how_many_ran_at_once(study, clock, tmp_path):
     log = tmp_path / "train.log"
+    study.counts = Counter(train=4)
     for number in (1, 2):
         study.start(number, "train", f"Training {number}", log)
     clock.time = 100
@@ -53,12 +87,17 @@ def test_the_rest_is_told_by_what_jobs_took_and_how_many_ran_at_once(study, cloc
     clock.time = 200
     for number in (1, 2):
         study.finish(number)
-    study.start(3, "score", "Scoring 1", None)
-    clock.time = 210
-    study.finish(3)
-    # Two trainings of 200 s and three scorings of 10 s; 410 s of work were done in 210 s.
-    assert study.seconds_left() == pytest.approx((400 + 30) * 210 / 410)
+    study.counts = Counter(train=4, score=4)
+    run(study, clock, "score", 10)
+    # Two trainings of 200 s, two at once, and three scorings of 10 s, beside them or after them.
+    assert study.seconds_left() == pytest.approx((200 + 230) / 2)
     assert study.status().startswith("3 of 8 steps, about 4 min left")
+
+
+def test_rules_that_take_seconds_need_not_have_run_before(study, clock):
+    study.counts = Counter(train=2, write_report=1)
+    run(study, clock, "train", 100)
+    assert study.seconds_left() == pytest.approx((100 + 115) / 2)
 
 
 def test_what_a_training_said_is_left_is_counted_down_until_it_says_it_again(
@@ -85,18 +124,6 @@ def test_a_job_that_failed_is_neither_done_nor_a_measure(study, clock):
     assert study.finish(1, failed=True) is not None
     assert study.seconds_left() is None and sum(study.done.values()) == 0
     assert study.finish(99) is None
-
-
-def test_what_earlier_runs_took_is_taken_before_there_is_better(study, clock, tmp_path):
-    folder = tmp_path / "benchmarks" / "score"
-    folder.mkdir(parents=True)
-    (folder / "a.tsv").write_text("s\th:m:s\n30.0\t0:00:30\n")
-    (folder / "b.tsv").write_text("s\th:m:s\n50.0\t0:00:50\n")
-    (folder / "broken.tsv").write_text("nothing")
-    assert study.seconds_left() == pytest.approx(4 * 40)
-    study.start(1, "score", "Scoring", None)
-    clock.time = 10
-    assert study.seconds_left() == pytest.approx(30 + 3 * 40)
 
 
 def test_the_last_state_of_a_progress_bar_is_read(tmp_path):

@@ -7,6 +7,7 @@ on any executor whose logs this machine can read.
 from __future__ import annotations
 
 import datetime
+import math
 import re
 import time
 from collections import Counter
@@ -20,6 +21,11 @@ _BAR = re.compile(r"(\d+)%\|.*?\[.*?<(\d+(?::\d\d)+),")
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+ \w+ ")
 _ERROR = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+ ERROR |^(?=[A-Za-z.]+(?:Error|Exception): )")
 _MOST_JOBS = 8
+_BRIEF = frozenset(
+    ["all", "leaderboard", "mlflow_store", "split", "track", "track_experiment", "write_report"]
+)
+"""Rules whose jobs take seconds, however large the study."""
+_BRIEF_S = 15.0
 
 
 @dataclass
@@ -40,26 +46,25 @@ class Study:
 
     Parameters
     ----------
+    clock
+        Gives seconds.
     counts
         Rule → how many jobs of it the run has.
-    benchmarks
-        Where earlier runs left how long jobs of a rule took, ``<rule>/<job>.tsv``.
     """
 
-    benchmarks: Path = Path("results/benchmarks")
     clock: Callable[[], float] = time.monotonic
     counts: Counter[str] = field(default_factory=Counter)
     running: dict[int, Job] = field(default_factory=dict)
     took: dict[str, list[float]] = field(default_factory=dict)
     done: Counter[str] = field(default_factory=Counter)
-    began: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.began = self.clock()
+    at_once: Counter[str] = field(default_factory=Counter)
+    """Rule → the most jobs of it that have run side by side."""
 
     def start(self, number: int, rule: str, about: str, log: Path | None) -> None:
         """A job begins; `about` is what is said of it."""
         self.running[number] = Job(rule, about, log, self.clock())
+        now = sum(job.rule == rule for job in self.running.values())
+        self.at_once[rule] = max(now, self.at_once[rule])
 
     def finish(self, number: int, *, failed: bool = False) -> Job | None:
         """A job ends; None if it was not known."""
@@ -70,29 +75,42 @@ class Study:
         return job
 
     def seconds_left(self) -> float | None:
-        """How long the rest will take, by how long jobs of its rules took.
+        """How long the rest will take, if that is known to a factor of two.
 
-        None if nothing is known; jobs of rules that nothing is known of are left out.
+        The rest takes at least as long as the rule that takes longest, and at most as long as all
+        rules one after another.  Each takes as long as its jobs took so far, or say that they will,
+        divided by how many of them have run side by side.
         """
+        bounds = [self._bounds(rule) for rule in self.counts]
+        least = max((low for low, _ in bounds), default=0.0)
+        most = sum(high for _, high in bounds)
+        return (least + most) / 2 if most <= 2 * least else None
+
+    def _bounds(self, rule: str) -> tuple[float, float]:
+        """Seconds that the jobs of a rule which run or wait will take, at least and at most."""
         now = self.clock()
-        work, known = 0.0, False
-        active = Counter(job.rule for job in self.running.values())
-        expected = {rule: self._expected(rule) for rule in self.counts}
-        for job in self.running.values():
-            told = self._told(job, now)
-            usual = expected.get(job.rule)
-            if told is not None:
-                work, known = work + told, True
-                if usual is None:  # then others of its kind will take as long
-                    expected[job.rule] = now - job.started + told
-            elif usual is not None:
-                work, known = work + max(0.0, usual - (now - job.started)), True
-        for rule, count in self.counts.items():
-            usual = expected[rule]
-            waiting = count - self.done[rule] - active[rule]
-            if usual is not None and waiting > 0:
-                work, known = work + waiting * usual, True
-        return work / self._side_by_side(now) if known else None
+        running = [job for job in self.running.values() if job.rule == rule]
+        waiting = self.counts[rule] - self.done[rule] - len(running)
+        said = [self._told(job, now) for job in running]
+        took = [*self.took.get(rule, [])]
+        # Another job of the kind will take as long as one that says when it will end.
+        took += [
+            now - job.started + left
+            for job, left in zip(running, said, strict=True)
+            if left is not None
+        ]
+        shortest, longest = min(took, default=0.0), max(took, default=math.inf)
+        if not took and rule in _BRIEF:
+            longest = _BRIEF_S
+        low = high = 0.0
+        for job, left in zip(running, said, strict=True):
+            since = now - job.started
+            low += max(0.0, shortest - since) if left is None else left
+            high += max(0.0, longest - since) if left is None else left
+        if waiting > 0:
+            low, high = low + waiting * shortest, high + waiting * longest
+        side_by_side = max(1, self.at_once[rule])
+        return low / side_by_side, high / side_by_side
 
     @staticmethod
     def _told(job: Job, now: float) -> float | None:
@@ -102,31 +120,11 @@ class Study:
             job.told = (said, now)
         return None if job.told is None else max(0.0, job.told[0] - (now - job.told[1]))
 
-    def _expected(self, rule: str) -> float | None:
-        """Seconds that a job of a rule takes, by those of this run, or else of earlier ones."""
-        own = self.took.get(rule)
-        if own:
-            return sum(own) / len(own)
-        earlier = []
-        for path in self.benchmarks.glob(f"{rule}/**/*.tsv"):
-            try:
-                names, values = (line.split("\t") for line in path.read_text().splitlines()[:2])
-                earlier.append(float(values[names.index("s")]))
-            except (OSError, ValueError):
-                continue
-        return sum(earlier) / len(earlier) if earlier else None
-
-    def _side_by_side(self, now: float) -> float:
-        """How many jobs ran at once, on average."""
-        ended = sum(sum(times) for times in self.took.values())
-        busy = ended + sum(now - job.started for job in self.running.values())
-        return max(1.0, busy / max(1e-9, now - self.began))
-
     def status(self) -> str:
         """Lines for people: how far it is, what is left, and what every running job says."""
         total, done = sum(self.counts.values()), sum(self.done.values())
         left = self.seconds_left()
-        rest = "" if left is None else f", about {duration(left)} left"
+        rest = self._trainings_left() if left is None else f", about {duration(left)} left"
         lines = [f"{done} of {total} steps{rest}; running:"]
         jobs = sorted(self.running.values(), key=lambda job: job.started)
         for job in jobs[:_MOST_JOBS]:
@@ -136,6 +134,16 @@ class Study:
         if len(jobs) > _MOST_JOBS:
             lines.append(f"  and {len(jobs) - _MOST_JOBS} more")
         return "\n".join(lines)
+
+    def _trainings_left(self) -> str:
+        """How many trainings have not begun, and how long one took; empty if none is to come."""
+        begun = sum(job.rule == "train" for job in self.running.values())
+        waiting = self.counts["train"] - self.done["train"] - begun
+        if waiting <= 0:
+            return ""
+        took = self.took.get("train")
+        usual = f" (one took {duration(sum(took) / len(took))})" if took else ""
+        return f", {waiting} training{'s' * (waiting > 1)} to begin{usual}"
 
 
 def duration(seconds: float) -> str:
