@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -61,6 +62,30 @@ def test_a_file_is_denoised_and_can_be_saved(page, address, tmp_path):
     own = [url for url in asked if url.startswith((address, "data:", "blob:"))]
     others = {url for url in asked if url not in own}
     assert all("font" in url or "cdn" in url for url in others), others
+
+
+BUSY = """
+import sys, threading, time
+from denoise.cli import main
+threading.Thread(target=time.sleep, args=(600,)).start()  # as a recording that is being denoised
+main(["demo", "--no-browser", "--model", "stream", "--port", sys.argv[1]])
+"""
+
+
+def test_it_ends_at_once_and_leaves_nothing_behind(tmp_path):
+    pytest.importorskip("gradio")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-c", BUSY, str(port)], stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+    assert process.stdout.readline().startswith(f"http://127.0.0.1:{port}")
+    assert list(tmp_path.glob("denoise-demo-*"))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 0
+    assert not list(tmp_path.glob("denoise-demo-*"))
 
 
 def test_only_this_machine_reaches_it_unless_told(capsys, monkeypatch, tmp_path):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import os
+import signal
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +84,18 @@ def run(options: argparse.Namespace) -> None:
         except OSError:
             raise UserError(f"port {options.port} is in use: give another with --port") from None
         print(f"http://{options.host}:{options.port} (Ctrl-C ends it)", flush=True)
-        page.block_thread()
+        _wait_for_the_end()
+    # The threads of the server, and one that denoises, would be waited for, which nobody is.
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def _wait_for_the_end() -> None:
+    """Wait for Ctrl-C or SIGTERM."""
+    told = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: told.set())
+    told.wait()
 
 
 def offered() -> dict[str, Path]:
