@@ -57,12 +57,14 @@ def ordered_map(
     code that lets others run meanwhile, and whose results would be long to send.
 
     Starting processes costs seconds (threads cost nothing), so the first items are worked here, and
-    the rest too if that will take less.  Each process has one BLAS thread: several would fight over
-    the same cores.  None of this changes the values.
+    the rest too if that will take less.  How long that is, is told by all but the first, which may
+    have to load libraries.  Each process has one BLAS thread: several would fight over the same
+    cores.  None of this changes the values.
     """
     rest = iter(items)
     done = 0
     started = time.monotonic()
+    first_ended = started
     bar: tqdm[Any] = progress(None, label, len(items))
     blas = ThreadpoolController()
     for item in () if threads and processes > 1 else rest:
@@ -72,10 +74,13 @@ def ordered_map(
         yield result
         bar.update()
         done += 1
-        elapsed = time.monotonic() - started
-        left = len(items) - done
-        if processes > 1 and elapsed > _TRIAL_S and elapsed / done * left > _POOL_START_S:
-            break
+        now = time.monotonic()
+        if done == 1:
+            first_ended = now
+        elif processes > 1 and now - started > _TRIAL_S:
+            each = (now - first_ended) / (done - 1)
+            if each * (len(items) - done) > _POOL_START_S:
+                break
     workers = min(processes, len(items) - done)
     if workers > 0:
         made = (_by_threads if threads else _by_processes)(function, rest, workers, chunk)
