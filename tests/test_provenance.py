@@ -91,3 +91,21 @@ def test_the_commit_is_that_of_this_code_and_of_no_other_repository(tmp_path, mo
     assert provenance.code_version() == f"{denoise.__version__} ({commit})"
     (package / "provenance.py").write_text("changed")
     assert provenance.code_version() == f"{denoise.__version__} ({commit}-dirty)"
+
+
+def test_a_package_is_named_with_its_version_and_tensorflow_by_its_build(monkeypatch):
+    versions = {"numpy": "2.0", "tensorflow-cpu": "2.21"}
+
+    def version(name: str) -> str:
+        if name not in versions:
+            raise provenance.metadata.PackageNotFoundError(name)
+        return versions[name]
+
+    monkeypatch.setattr(provenance.metadata, "version", version)
+    assert provenance.installed("numpy") == "numpy==2.0"
+    assert provenance.installed("tensorflow") == "tensorflow-cpu==2.21"
+    versions["tensorflow"] = versions.pop("tensorflow-cpu")
+    assert provenance.installed("tensorflow") == "tensorflow==2.21"
+    del versions["tensorflow"]
+    with pytest.raises(provenance.metadata.PackageNotFoundError):
+        provenance.installed("tensorflow")

@@ -11,14 +11,18 @@ starts) names it in a tuple ``USES``, relative to itself.
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import hashlib
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 from denoise import __version__
 
 _PACKAGE = Path(__file__).resolve().parent
+_BUILDS = {"tensorflow": ("tensorflow-cpu",)}
+"""Packages that install the same modules under another name."""
 
 
 @functools.cache
@@ -117,6 +121,20 @@ def _git(*arguments: str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return run.stdout.strip() if run.returncode == 0 else ""
+
+
+def installed(package: str) -> str:
+    """``name==version`` of an installed package; of TensorFlow that of whichever build it is.
+
+    Raises
+    ------
+    importlib.metadata.PackageNotFoundError
+        If it is not installed.
+    """
+    for name in _BUILDS.get(package, ()):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            return f"{name}=={metadata.version(name)}"
+    return f"{package}=={metadata.version(package)}"
 
 
 def lock_digest(folder: Path) -> str:

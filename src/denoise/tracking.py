@@ -15,7 +15,6 @@ import os
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import pandas as pd
 
 from denoise import files
 from denoise.progress import duration
+from denoise.provenance import installed
 from denoise.settings import digest
 
 log = logging.getLogger(__name__)
@@ -461,7 +461,7 @@ def _log_model(client: Any, run_id: str, folder: Path, rate: int) -> None:
             artifacts={"model": str(folder)},
             signature=ModelSignature(inputs=audio, outputs=audio),
             code_paths=[str(Path(__file__).parent)],
-            pip_requirements=[f"{name}=={metadata.version(name)}" for name in _MODEL_NEEDS],
+            pip_requirements=[installed(name) for name in _MODEL_NEEDS],
             metadata={"sample_rate": rate},
         )
     client.set_tag(run_id, "denoise.model", content)

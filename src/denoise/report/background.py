@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from denoise import files, losses, mixing
+from denoise.provenance import installed
 from denoise.report import listening
 
 
@@ -113,7 +113,7 @@ def trained_with(cards: list[dict[str, Any]]) -> dict[str, str]:
 def software() -> dict[str, str]:
     """The versions of Python and of the libraries that shape results."""
     names = ("tensorflow", "keras", "numpy", "librosa", "pesq", "pystoi", "snakemake", "mlflow")
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in names)
+    versions = ", ".join(installed(name).replace("==", " ") for name in names)
     return {"Python": platform.python_version(), "Libraries": versions}
 
 
