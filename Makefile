@@ -110,15 +110,20 @@ lock: | $(filter .uv/bin/uv,$(UV)) ## Resolve the dependencies anew into locks/
 	  $(UV) pip compile pyproject.toml "$$@" --universal --fork-strategy fewest --python-version 3.11 \
 	    --generate-hashes --no-emit-index-url --no-annotate --quiet --custom-compile-command "make lock"; \
 	}; \
+	pins() { grep '^[a-z]' "$$1" | sort; }; \
+	on_top() { \
+	  target=locks/with-$$1.txt; shift; rm -f $$target; \
+	  compile --extra cpu "$$@" -o $$target; \
+	  there=$$(comm -12 <(pins locks/cpu.txt) <(pins $$target) | sed 's/==.*//; s/^/--no-emit-package /'); \
+	  compile --extra cpu "$$@" $$there -o $$target; \
+	}; \
 	compile --extra cpu -o locks/cpu.txt; \
 	for extra in gpu jax torch; do \
 	  compile --extra $$extra --constraint locks/cpu.txt -o locks/$$extra.txt; \
 	done; \
-	there=$$(sed -nE 's/^([a-z0-9._-]+)==.*/--no-emit-package \1/p' locks/cpu.txt); \
-	compile --extra cpu --extra test --constraint locks/jax.txt --constraint locks/torch.txt $$there -o locks/with-test.txt; \
+	on_top test --extra test --constraint locks/jax.txt --constraint locks/torch.txt; \
 	for extra in cluster demo export microphone; do \
-	  compile --extra cpu --extra $$extra --constraint locks/cpu.txt --constraint locks/with-test.txt \
-	    $$there -o locks/with-$$extra.txt; \
+	  on_top $$extra --extra $$extra --constraint locks/cpu.txt --constraint locks/with-test.txt; \
 	done
 
 clean: ## Delete what the workflow made (not the downloads)

@@ -26,7 +26,7 @@ import pandas as pd
 import pytest
 import requests
 import soundfile
-from workflow_runs import TINY, configure, copy_project, snakemake
+import studies
 
 from denoise import files
 
@@ -93,10 +93,50 @@ def pytest_terminal_summary(terminalreporter) -> None:
         terminalreporter.write_line(f"{line[0]:{width}}  " + "".join(f"{n:>9}" for n in line[1:]))
 
 
+def _shared(config: pytest.Config) -> Path:
+    """The temporary folder of all workers of this session."""
+    base = config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole runs first, on both workers: started last, one of them would run alone at the end."""
-    whole = {"copy_project", "snakemake"}
-    items.sort(key=lambda item: whole.isdisjoint(vars(item.module)))
+    """Whole runs first, so that none is left for the end, and what reads a study when that has
+    been made beside the others."""
+
+    def place(item: pytest.Item) -> int:
+        used = set(getattr(item, "fixturenames", ()))
+        if "study" in used:
+            return 3
+        if "small_study" in used:
+            return 1
+        own = not {"copy_project", "small"}.isdisjoint(vars(item.module))  # type: ignore[attr-defined]
+        return 0 if own and item.get_closest_marker("slow") else 2
+
+    items.sort(key=place)
+
+
+_begun: list[subprocess.Popen[bytes]] = []
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Start to make the studies that the tests to come will read."""
+    if session.config.option.collectonly:
+        return
+    used = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    if session.config.getoption("--study"):
+        used.discard("study")
+    for name in sorted(studies.STUDIES.keys() & used, reverse=True):
+        process = studies.begin(name, _shared(session.config))
+        if process is not None:
+            _begun.append(process)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Another worker may still wait for a study, unless all were told to stop."""
+    for process in _begun:
+        if session.shouldstop or session.shouldfail:
+            process.terminate()
+        process.wait()
 
 
 def tone_speech(seconds: float, rate: int, seed: int) -> np.ndarray:
@@ -315,23 +355,23 @@ def mlflow_server(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def study(request, tmp_path_factory) -> Path:
+def study(request) -> Path:
     """A folder in which three variants were trained and compared; tests only read in it."""
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
-    folder = Path(request.config.getoption("--study") or shared / "ui-study").absolute()
-    with files.locked(folder.with_suffix(".lock")):
-        if not (folder / "complete").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            copy_project(folder)
-            sweep = {"training.loss": ["huber", "mse", "mae"]}
-            settings = {**TINY, "test_sets.test.utterances": 48}
-            configure(folder, experiment="tried", set=settings, sweep=sweep)
-            run = snakemake(folder, "all", "--logger-denoise-every", "2")
-            assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
-            (folder / "complete").write_text(run.stderr)
-    return folder
+    kept = request.config.getoption("--study")
+    if kept and not (Path(kept) / "code").exists():
+        Path(kept).mkdir(parents=True, exist_ok=True)
+        with files.locked(Path(kept) / "lock"):
+            if not (Path(kept) / "code").exists():
+                studies.main("study", Path(kept).absolute() / "project")
+    if kept:
+        return Path(kept).absolute() / "project"
+    return studies.finished("study", _shared(request.config))
+
+
+@pytest.fixture(scope="session")
+def small_study(request) -> Path:
+    """A folder in which `studies.small` has run to its end on one core; tests only read in it."""
+    return studies.finished("small_study", _shared(request.config))
 
 
 @pytest.fixture(scope="session")

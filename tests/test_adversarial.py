@@ -133,6 +133,7 @@ class Killed(BaseException):
     """Stands for a process that ends after an epoch."""
 
 
+@pytest.mark.slow
 def test_a_training_against_a_discriminator_resumes_to_the_same_result(caches, tmp_path):
     import keras
 

@@ -64,6 +64,7 @@ def trained(backend: str, count: int, caches: dict[str, Path], loss: str, out: P
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("backend", "count", "windows"), [("tensorflow", 3, 50), ("jax", 2, 49)])
 def test_all_devices_give_what_one_gives(tmp_path, backend, count, windows):
     caches = {
@@ -77,6 +78,7 @@ def test_all_devices_give_what_one_gives(tmp_path, backend, count, windows):
         np.testing.assert_allclose(weight, expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_losses_on_the_waveform_are_divided_too(tmp_path, wave_caches):
     (history, one), (same, other) = trained("tensorflow", 3, wave_caches, "si_sdr", tmp_path)
     np.testing.assert_allclose(history.to_numpy(), same.to_numpy(), rtol=1e-3)

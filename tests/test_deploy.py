@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 
+import pytest
 import yaml
 from workflow_runs import BIN, ROOT, TINY, configure, copy_project, planned, snakemake
 
@@ -32,6 +33,7 @@ def hosted(folder) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_a_deployed_workflow_plans_and_runs_the_same(tmp_path, monkeypatch):
     for name, value in hosted(tmp_path).items():
         monkeypatch.setenv(name, value)

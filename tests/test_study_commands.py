@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from workflow_runs import BIN, snakemake
+from workflow_runs import BIN, dry_run
 
 from denoise import files
 
@@ -112,15 +112,15 @@ def test_a_run_that_replaces_another_experiments_results_says_so(own):
     config = yaml.safe_load((own / "config.yaml").read_text())
     config["experiment"] = "second"
     (own / "config.yaml").write_text(yaml.safe_dump(config))
-    assert "warning" not in snakemake(own, "-n", "all").stderr
+    assert "warning" not in dry_run(own, "all").stderr
     config["set"]["training.epochs"] = 2
     (own / "config.yaml").write_text(yaml.safe_dump(config))
-    said = snakemake(own, "-n", "all").stderr
+    said = dry_run(own, "all").stderr
     assert said.count("warning: ") == 1 and VARIANT in said
     assert "in the experiment tried (training.epochs is 1 there and 2 here)" in said
     config["variants"] = [{"name": "second"}]
     (own / "config.yaml").write_text(yaml.safe_dump(config))
-    assert "warning" not in snakemake(own, "-n", "all").stderr
+    assert "warning" not in dry_run(own, "all").stderr
 
 
 def test_other_test_sets_are_not_compared_by_utterance(own):
@@ -156,7 +156,7 @@ def test_who_has_read_enough_gets_no_traceback(study):
 
 
 def test_a_run_says_what_it_is_doing_and_what_is_left(study):
-    said = (study / "complete").read_text()
+    said = (study.parent / "said").read_text()
     training = re.findall(r"^  Training (\S+), seed 0 \(\d+ s\)", said, re.MULTILINE)
     assert VARIANT in training or len(training) > 1
     steps = re.findall(r"^\[\d\d:\d\d\] (\d+) of (\d+) steps", said, re.MULTILINE)

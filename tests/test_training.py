@@ -252,6 +252,7 @@ def test_gradual_reading_gives_every_window_once(caches):
         np.testing.assert_allclose(second, np.tanh(0.5 * first), rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_other_backends_train_too(caches, tmp_path, backend):
     if importlib.util.find_spec(backend) is None:

@@ -7,7 +7,9 @@ import re
 import subprocess
 
 import numpy as np
+import pytest
 import soundfile
+import yaml
 from conftest import tone_speech
 from workflow_runs import BIN, ROOT, copy_project, planned
 
@@ -29,8 +31,18 @@ def recordings(folder) -> None:
             soundfile.write(folder / "noise" / kind / f"{k}.wav", noise, 16000)
 
 
+def make_quick(preset) -> None:
+    """A preset with a network of a few weights, to which the page changes nothing."""
+    recipe = yaml.safe_load(preset.read_text())
+    recipe["network"]["filters"] = [2, 2, 2, 2, 4]
+    recipe["training"]["threads"] = 1
+    preset.write_text(yaml.safe_dump(recipe))
+
+
+@pytest.mark.slow
 def test_its_commands_do_what_it_says(tmp_path):
     folder = copy_project(tmp_path / "clone")
+    make_quick(folder / "presets/quickstart.yaml")
     recordings(folder / "my")
     blocks = re.findall(r"```(sh|yaml)\n(.*?)```", PAGE.read_text(), re.DOTALL)
     path = f"{BIN}{os.pathsep}{os.environ['PATH']}"

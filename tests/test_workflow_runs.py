@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import write_mirror
-from workflow_runs import TINY, configure, copy_project, snakemake
+from studies import small
+from workflow_runs import TINY, configure, copy_project, dry_run, snakemake
 
 from denoise.corpora.synthetic import SPEAKERS as VOICES
 
@@ -28,36 +29,22 @@ def digests(folder: Path, *patterns: str) -> dict[str, str]:
     }
 
 
-def test_one_core_and_eight_give_identical_results(tmp_path):
+@pytest.mark.slow
+def test_one_core_and_eight_give_identical_results(small_study, tmp_path, web_mirror):
     outputs = (
         "results/mixtures/*/*.csv",
         "results/scores/**/*.csv",
         "results/test_sets/*/*.npy",
-        "reports/cores/leaderboard.csv",
+        "reports/small/leaderboard.csv",
     )
-    found = []
-    for cores in (1, 8):
-        folder = copy_project(tmp_path / str(cores))
-        if found:  # the corpus is made by one process, whatever the cores
-            shutil.copytree(tmp_path / "1" / "resources", folder / "resources")
-        configure(
-            folder,
-            experiment="cores",
-            set={
-                **TINY,
-                "data.speech.0.hours": 0.06,
-                "data.noise.0.hours": 0.06,
-                "test_sets.test.utterances": 12,
-            },
-            sweep={},
-            baselines=["noisy", "logmmse", "rnnoise"],
-        )
-        run = snakemake(folder, "reports/cores/leaderboard.csv", cores=cores)
-        assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
-        found.append(digests(folder, *outputs))
-    assert len(found[0]) > 8 and found[0] == found[1]
+    folder = small(tmp_path / "eight", web_mirror)
+    run = snakemake(folder, "reports/small/leaderboard.csv", cores=8)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    found = digests(folder, *outputs)
+    assert len(found) > 6 and found == digests(small_study, *outputs)
 
 
+@pytest.mark.slow
 def test_voicebank_runs_without_mixing_and_is_recorded_by_a_server(
     tmp_path, web_mirror, mlflow_server
 ):
@@ -79,6 +66,8 @@ def test_voicebank_runs_without_mixing_and_is_recorded_by_a_server(
             "data.splits": {"validation": 0.1, "test": 0.2, "validation_speakers": ["p287"]},
         },
         sweep={},
+        seeds=[0, 1],
+        baselines=["noisy"],
         download={"mirror": web_mirror, "retries": 0},
     )
     run = snakemake(folder, "all", MLFLOW_TRACKING_URI=uri)
@@ -93,12 +82,16 @@ def test_voicebank_runs_without_mixing_and_is_recorded_by_a_server(
     client = mlflow.MlflowClient(uri)
     (experiment,) = [each for each in client.search_experiments() if each.name == "pairs"]
     runs = client.search_runs([experiment.experiment_id])
-    (child,) = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
-    assert len(runs) == 2 and child.info.status == "FINISHED"
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    assert len(runs) == 3 and {run.info.status for run in children} == {"FINISHED"}
+    board = pd.read_csv(folder / "reports/pairs/leaderboard.csv").set_index("variant")
+    assert board.loc["quickstart", "seeds"] == len(children) == 2
+    (child,) = [run for run in children if run.data.params["seed"] == "0"]
     assert child.data.metrics["test/si_sdr"] == pytest.approx(table["si_sdr"].mean(), rel=1e-6)
     assert list(artifacts.rglob("model.keras"))
 
 
+@pytest.mark.slow
 def test_recipes_of_different_rates_are_compared_on_one_test_set(tmp_path):
     folder = copy_project(tmp_path / "project")
     recipe = yaml.safe_load((folder / "presets" / "quickstart.yaml").read_text())
@@ -182,18 +175,19 @@ def test_recipes_of_different_rates_are_compared_on_one_test_set(tmp_path):
 def test_a_wrong_configuration_ends_before_any_job_with_one_line(tmp_path, config, said):
     folder = copy_project(tmp_path / "project")
     configure(folder, **config)
-    run = snakemake(folder, "-n", "all")
+    run = dry_run(folder, "all")
     assert run.returncode != 0
     assert said in run.stderr + run.stdout
     assert "Traceback" not in run.stderr + run.stdout
     assert not (folder / "results").exists()
     (folder / "config.yaml").rename(folder / "own.yaml")
     configure(folder)
-    run = snakemake(folder, "-n", "all", "--configfile", "own.yaml")
+    run = dry_run(folder, "all", "--configfile", "own.yaml")
     assert said in run.stderr and "config.yaml is changed by" in run.stderr
     assert "own.yaml" in run.stderr
 
 
+@pytest.mark.slow
 def test_an_archive_that_is_a_web_page_stops_the_study_with_its_name(tmp_path):
     page = b"<!DOCTYPE html><html><body>Sign in</body></html>"
     mirror = write_mirror(tmp_path / "mirror", {"librispeech/dev-clean-2.tar.gz": page})
@@ -211,6 +205,7 @@ def test_an_archive_that_is_a_web_page_stops_the_study_with_its_name(tmp_path):
     assert "a web page came instead of the archive" in run.stderr
 
 
+@pytest.mark.slow
 def test_a_training_starts_processes_of_its_own(tmp_path):
     folder = copy_project(tmp_path / "project")
     processes = {

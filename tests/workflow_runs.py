@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+import traceback
 from pathlib import Path
 
 import yaml
@@ -40,9 +42,63 @@ def snakemake(
     )
 
 
+def dry_run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """What ``snakemake -n`` says in `folder`, by that folder's code.
+
+    In a fork of this process, which has Snakemake and pandas loaded already: a third of the time of
+    a new one.
+    """
+    import pandas  # noqa: F401
+    import snakemake.cli  # noqa: F401
+
+    words = ["--cores", "2", "-n", *arguments]
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = os.fork()
+        if process == 0:
+            os.environ.update(environment)
+            _become_snakemake(folder, words, out.fileno(), err.fileno())
+        _, status = os.waitpid(process, 0)
+        said = []
+        for stream in (out, err):
+            stream.seek(0)
+            said.append(stream.read().decode(errors="replace"))
+    return subprocess.CompletedProcess(words, os.waitstatus_to_exitcode(status), *said)
+
+
+def _become_snakemake(folder: Path, words: list[str], out: int, err: int) -> None:
+    """Run Snakemake in this process, and end it."""
+    code = 1
+    try:
+        for number, descriptor in ((1, out), (2, err)):
+            os.dup2(descriptor, number)
+        sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
+        sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+        os.chdir(folder)
+        os.environ["PYTHONPATH"] = str(folder / "src")
+        sys.path.insert(0, str(folder / "src"))
+        for name in list(sys.modules):
+            if name.partition(".")[0] in ("denoise", "snakemake_logger_plugin_denoise"):
+                del sys.modules[name]
+        sys.argv = [str(BIN / "snakemake"), *words]
+        from snakemake.cli import main
+
+        main(words)
+        code = 0
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(bool(ended.code))
+        if isinstance(ended.code, str):
+            print(ended.code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
 def planned(folder: Path, *arguments: str) -> dict[str, int]:
     """Which rules a dry run would run, and how often."""
-    run = snakemake(folder, "-n", "all", *arguments)
+    run = dry_run(folder, "all", *arguments)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
     jobs: dict[str, int] = {}
     for line in (run.stdout + run.stderr).splitlines():

@@ -73,7 +73,11 @@ def when_served(count: int, deed: str) -> str:
     )
 
 
-@pytest.mark.parametrize("saving", ["", "training._SAVE_S = 0;"], ids=["epochs", "batches"])
+@pytest.mark.parametrize(
+    "saving",
+    [pytest.param("", marks=pytest.mark.slow), "training._SAVE_S = 0;"],
+    ids=["epochs", "batches"],
+)
 def test_a_killed_training_resumes_to_the_same_result(caches, tmp_path, survives, whole, saving):
     with survives("training: SIGKILL"):
         ended = in_a_process(caches, tmp_path, saving + when_served(25, "os.kill(os.getpid(), 9)"))
@@ -87,8 +91,17 @@ def test_a_killed_training_resumes_to_the_same_result(caches, tmp_path, survives
         same(whole, resumed, tmp_path)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize(("served", "left"), [(4, 40 - 3), (23, 40 - 22), (29, 40 - 20)])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize(
+    ("served", "left"),
+    [
+        pytest.param(4, 40 - 3, marks=pytest.mark.slow),
+        (23, 40 - 22),
+        pytest.param(29, 40 - 20, marks=pytest.mark.slow),
+    ],
+)
 def test_a_training_that_is_told_to_end_saves_itself(
     caches, tmp_path, survives, whole, monkeypatch, number, served, left
 ):
@@ -115,7 +128,10 @@ def test_the_handlers_of_others_come_back(caches, tmp_path):
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
 
 
-@pytest.mark.parametrize("name", ["state.npz", "best.npz", "state.json"])
+@pytest.mark.parametrize(
+    "name",
+    ["state.npz", *(pytest.param(n, marks=pytest.mark.slow) for n in ("best.npz", "state.json"))],
+)
 def test_a_truncated_checkpoint_falls_back_to_the_one_before(caches, tmp_path, survives, name):
     before = []
 
@@ -136,6 +152,7 @@ def test_a_truncated_checkpoint_falls_back_to_the_one_before(caches, tmp_path, s
         pd.testing.assert_frame_equal(history[:2], pd.DataFrame(before[:2]), check_dtype=False)
 
 
+@pytest.mark.slow
 def test_a_truncated_part_of_an_epoch_is_done_again(caches, tmp_path, survives, whole):
     with survives("training: truncated checkpoint"):
         told = when_served(24, "os.kill(os.getpid(), 15)")

@@ -7,6 +7,7 @@ import hashlib
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -15,15 +16,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from workflow_runs import BIN, ESC50, TINY, configure, copy_project, planned, snakemake
+from studies import small
+from workflow_runs import BIN, planned, snakemake
 
-STUDY = {
-    **TINY,
-    "data.speech.0.hours": 0.06,
-    "data.noise": [ESC50],
-    "test_sets.test.utterances": 8,
-    "training.epochs": 3,
-}
+pytestmark = pytest.mark.slow
+
 # What a run leaves that must not depend on how often it was killed.
 RESULTS = (
     "resources/corpora/**/*.csv",
@@ -33,16 +30,17 @@ RESULTS = (
     "results/spectrograms/**/*.npy",
     "results/test_sets/*/*.npy",
     "results/scores/**/*.csv",
-    "reports/killed/leaderboard.csv",
+    "reports/small/leaderboard.csv",
 )
+FROM_TRAINING = ("results/models", "results/enhanced", "results/scores", "results/tracking",
+                 "results/logs", "reports")  # fmt: skip
 
 
-def study(folder: Path, mirror: str) -> Path:
-    copy_project(folder)
-    configure(
-        folder, experiment="killed", set=STUDY, sweep={}, download={"mirror": mirror},
-        baselines=["noisy", "noisereduce"],
-    )  # fmt: skip
+def before_training(small_study: Path, folder: Path) -> Path:
+    """A copy of a study that has run, without its training and what follows."""
+    shutil.copytree(small_study, folder, symlinks=True)
+    for name in FROM_TRAINING:
+        shutil.rmtree(folder / name)
     return folder
 
 
@@ -59,12 +57,13 @@ def weights(folder: Path) -> list[np.ndarray]:
     return keras.saving.load_model(path, compile=False).get_weights()
 
 
-def start(folder: Path) -> subprocess.Popen[bytes]:
+def start(folder: Path, *targets: str) -> subprocess.Popen[bytes]:
     """The command that people type, with processes of its own group."""
     with (folder / "output.log").open("ab") as log:
         return subprocess.Popen(
-            [str(BIN / "snakemake"), "--cores", "2", "all"], cwd=folder, stdout=log, stderr=log,
-            env={**os.environ, "PYTHONPATH": str(folder / "src")}, start_new_session=True,
+            [str(BIN / "snakemake"), "--cores", "2", *(targets or ["all"])], cwd=folder,
+            stdout=log, stderr=log, start_new_session=True,
+            env={**os.environ, "PYTHONPATH": str(folder / "src")},
         )  # fmt: skip
 
 
@@ -107,13 +106,11 @@ def running_rule(folder: Path) -> str:
     return started[-1] if started else "starting"
 
 
-def test_runs_that_are_killed_end_as_one_that_was_not(tmp_path, web_mirror, survives, often):
-    whole = study(tmp_path / "whole", web_mirror)
-    began = time.monotonic()
-    run = snakemake(whole, "all")
-    lasted = time.monotonic() - began
-    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
-    expected = results(whole)
+def test_runs_that_are_killed_end_as_one_that_was_not(
+    small_study, tmp_path, web_mirror, survives, often
+):
+    lasted = float((small_study.parent / "seconds").read_text())
+    expected = results(small_study)
     assert len(expected) > 12
 
     draw = random.Random(1)
@@ -121,7 +118,7 @@ def test_runs_that_are_killed_end_as_one_that_was_not(tmp_path, web_mirror, surv
     while kills < wanted:
         round_ += 1
         where: dict[str, int] = {}
-        folder = study(tmp_path / f"round{round_}", web_mirror)
+        folder = small(tmp_path / f"round{round_}", web_mirror)
         while True:
             process = start(folder)
             if kills < wanted and draw.random() < 0.85:  # else anywhere from its first moment on
@@ -147,15 +144,15 @@ def test_runs_that_are_killed_end_as_one_that_was_not(tmp_path, web_mirror, surv
             log = (folder / "output.log").read_text(errors="replace")
             assert process.returncode == 0, log[-5000:]
             assert results(folder) == expected
-            for one, other in zip(weights(folder), weights(whole), strict=True):
+            for one, other in zip(weights(folder), weights(small_study), strict=True):
                 np.testing.assert_array_equal(one, other)
-            assert (folder / "reports" / "killed" / "report.html").stat().st_size > 10_000
+            assert (folder / "reports" / "small" / "report.html").stat().st_size > 10_000
 
 
 def test_a_kill_before_a_whole_file_is_taken_note_of(tmp_path, web_mirror, survives):
     """Snakemake would make it again, and then leave out all that needs it as `ancient`."""
     with survives("SIGKILL of a run: between a file and its note"):
-        folder = study(tmp_path / "study", web_mirror)
+        folder = small(tmp_path / "study", web_mirror)
         made = ("results/mlflow/store.json", "resources/archives/esc50/ESC-50-master.zip")
         run = snakemake(folder, *made)
         assert run.returncode == 0, run.stderr[-3000:]
@@ -168,9 +165,9 @@ def test_a_kill_before_a_whole_file_is_taken_note_of(tmp_path, web_mirror, survi
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_that_is_told_to_end_goes_on_later(tmp_path, web_mirror, survives, number):
+def test_a_run_that_is_told_to_end_goes_on_later(small_study, tmp_path, survives, number):
     with survives(f"{signal.Signals(number).name} of a run"):
-        folder = study(tmp_path / "study", web_mirror)
+        folder = before_training(small_study, tmp_path / "study")
         process = start(folder)
         model = re.compile(r"Training ")
         while not model.search((folder / "output.log").read_text(errors="replace")):
@@ -182,12 +179,12 @@ def test_a_run_that_is_told_to_end_goes_on_later(tmp_path, web_mirror, survives,
         assert not remaining(folder, 60)
         run = snakemake(folder, "all")
         assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
-        assert (folder / "reports" / "killed" / "report.html").exists()
+        assert results(folder) == results(small_study)
 
 
-def test_two_commands_in_one_folder_do_not_meet(tmp_path, web_mirror, survives):
+def test_two_commands_in_one_folder_do_not_meet(small_study, tmp_path, survives):
     with survives("concurrency: two runs in one folder"):
-        folder = study(tmp_path / "study", web_mirror)
+        folder = before_training(small_study, tmp_path / "study")
         first = start(folder)
         while not list((folder / ".snakemake" / "locks").glob("*")):
             assert first.poll() is None
@@ -199,17 +196,25 @@ def test_two_commands_in_one_folder_do_not_meet(tmp_path, web_mirror, survives):
         assert third.returncode == 0 and "Nothing to be done" in third.stdout + third.stderr
 
 
-def test_two_studies_that_share_resources(tmp_path, web_mirror, survives):
+def test_two_studies_that_share_resources(small_study, tmp_path, web_mirror, survives):
+    target = "results/test_sets", "results/mixtures"
     with survives("concurrency: two studies with one resources/"):
-        folders = [study(tmp_path / name, web_mirror) for name in ("one", "other")]
+        folders = [small(tmp_path / name, web_mirror) for name in ("one", "other")]
         (tmp_path / "resources").mkdir()
         for folder in folders:
             (folder / "resources").symlink_to(tmp_path / "resources")
-        processes = [start(folder) for folder in folders]
+        # Everything that is made of what they share.
+        made = [
+            str(path.relative_to(small_study))
+            for name in target
+            for path in sorted((small_study / name).glob("*/m*.*"))
+        ]
+        assert len(made) >= 2
+        processes = [start(folder, *made) for folder in folders]
         for process, folder in zip(processes, folders, strict=True):
             log = folder / "output.log"
             assert process.wait(900) == 0, log.read_text(errors="replace")[-5000:]
-        boards = [
-            (folder / "reports" / "killed" / "leaderboard.csv").read_bytes() for folder in folders
-        ]
-        assert boards[0] == boards[1]
+        expected = results(small_study)
+        for folder in folders:
+            found = results(folder)
+            assert len(found) > 8 and found.items() <= expected.items()

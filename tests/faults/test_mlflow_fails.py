@@ -74,6 +74,7 @@ def place(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("initialised", [True, False])
 def test_eight_trainings_at_once_on_a_new_store(place, survives, initialised):
     if initialised:
@@ -92,6 +93,7 @@ def test_eight_trainings_at_once_on_a_new_store(place, survives, initialised):
             assert logged(name) == ALL_ONCE
 
 
+@pytest.mark.slow
 def test_a_store_that_is_locked_for_a_while(place, survives):
     with survives("MLflow: store locked"):
         tracking.initialise("e", place / "store.json")
@@ -161,6 +163,7 @@ def server(place, monkeypatch):
     server.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("away", ["from the start", "in the middle", "at the end"])
 def test_a_server_that_goes_away_and_comes_back(place, server, survives, away):
     with survives(f"MLflow: server away {away}"):

@@ -14,10 +14,13 @@ import threading
 from pathlib import Path
 
 import pytest
-from workflow_runs import TINY, configure, copy_project, snakemake
+from studies import small
+from workflow_runs import snakemake
 
 CLUSTER = Path(__file__).with_name("cluster.sh")
-TARGET = "reports/tiny/leaderboard.csv"
+TARGET = "reports/small/leaderboard.csv"
+
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 ON_SLURM = (
     "--workflow-profile", "profiles/slurm", "--slurm-no-account", "--latency-wait", "10",
     "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "3",
@@ -46,19 +49,6 @@ def slurm(tmp_path_factory):
     subprocess.run(["bash", CLUSTER, "stop", folder], check=True)
 
 
-def project(folder: Path) -> Path:
-    copy_project(folder)
-    changes = {
-        **TINY,
-        "data.speech.0.hours": 0.06,
-        "data.noise.0.hours": 0.06,
-        "test_sets.test.utterances": 12,
-        "training.epochs": 8,
-    }
-    configure(folder, experiment="tiny", set=changes, sweep={}, baselines=["noisy"])
-    return folder
-
-
 def cancel_training(log: Path, cancelled: list[int], ended: threading.Event) -> None:
     """Cancel the job of a training when it has made some epochs."""
     while not ended.wait(0.1):
@@ -72,13 +62,13 @@ def cancel_training(log: Path, cancelled: list[int], ended: threading.Event) -> 
             return
 
 
-def test_a_study_on_slurm_gives_the_same_though_its_training_is_cancelled(slurm, tmp_path, often):
-    here, there = project(tmp_path / "here"), project(tmp_path / "there")
-    run = snakemake(here, TARGET)
-    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+def test_a_study_on_slurm_gives_the_same_though_its_training_is_cancelled(
+    slurm, small_study, tmp_path, web_mirror, often
+):
+    there = small(tmp_path / "there", web_mirror)
     if not often(0, 1):
         for name in ("resources", "results"):
-            shutil.copytree(here / name, there / name)
+            shutil.copytree(small_study / name, there / name)
         for name in ("models", "enhanced", "scores", "logs"):
             shutil.rmtree(there / "results" / name)
 
@@ -97,4 +87,4 @@ def test_a_study_on_slurm_gives_the_same_though_its_training_is_cancelled(slurm,
     assert said.count("has been submitted with SLURM jobid") >= 3
     run = snakemake(there, TARGET)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
-    assert (there / TARGET).read_bytes() == (here / TARGET).read_bytes()
+    assert (there / TARGET).read_bytes() == (small_study / TARGET).read_bytes()

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from workflow_runs import BIN
 
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
+
 
 @pytest.fixture
 def folder(study, tmp_path) -> Path:

@@ -16,6 +16,8 @@ from workflow_runs import BIN
 
 from denoise.cli import demo, main
 
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
+
 
 @pytest.fixture
 def address(study, tmp_path):

@@ -19,6 +19,8 @@ from workflow_runs import BIN
 
 from denoise import files
 
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
+
 
 @pytest.fixture(scope="module")
 def server(study) -> Iterator[str]:
@@ -88,7 +90,10 @@ def test_a_run_tells_what_it_is_and_opens_its_artifacts(runs):
     runs.get_by_role("link", name="loss-mae").click()
     runs.get_by_role("link", name="Report of tried").wait_for()
     text = runs.locator("body").inner_text()
-    assert "synthetic speech, synthetic noise" in text and "95 % interval" in text
+    assert (
+        "librispeech + synthetic speech, esc50 + folder + synthetic noise" in text
+        and "95 % interval" in text
+    )
     runs.get_by_role("tab", name="Artifacts").or_(
         runs.get_by_role("link", name="Artifacts")
     ).first.click()

@@ -7,6 +7,8 @@ import pytest
 
 from denoise import files
 
+pytestmark = pytest.mark.browser
+
 FAULTS = {"serious", "critical"}
 
 
@@ -168,6 +170,7 @@ def test_the_signals_of_a_player_are_as_long_as_each_other(opened):
     assert len({tuple(one) for one in found}) == 1 and found[0][1] == 8000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (1200, "dark"), (390, "light")])
 def test_axe_finds_no_serious_fault(browser, address, width, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")

@@ -226,7 +226,7 @@ def page_data(
             "values": values,
             "pairs": [
                 [row.metric, row.first, row.second,
-                 *(float(f"{x:.4g}") if np.isfinite(x) else None
+                 *(float(f"{x:.6g}") if np.isfinite(x) else None
                    for x in (row.difference, row.ci_low, row.ci_high, row.p_holm)), row.n]
                 for row in own.itertuples()
             ],
