@@ -15,7 +15,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help install run test test-all test-faults test-ui coverage bench microphone export cluster \
+.PHONY: help install run test test-all test-rest test-faults test-ui coverage bench microphone export cluster \
         demo audit lint format ui lock docs site clean
 
 help: ## List the commands
@@ -52,15 +52,28 @@ run: install ## Install, then run the whole study of config.yaml
 	@snakemake --cores all all
 	@$(BIN)/python -m denoise.cli where
 
-test: install ## Check style and types, and run all tests
-	@$(MAKE) --no-print-directory lint
+test: $(VENV)/with-test lint ## Check style and types, and test everything once: an answer in minutes
 	@$(BIN)/python -m pytest
 
-test-faults: install ## Try every fault of docs/reliability.md as often as it promises
-	@$(BIN)/python -m pytest --full tests/faults
+test-all: $(VENV)/with-test lint ## The same, and clusters, all faults, all pages, the tutorial, other backends
+	@$(BIN)/python -m pytest -m ""
 
-test-ui: install ## Try the report and the other pages in a browser (needs Debian's chromium)
-	@$(BIN)/python -m pytest tests/ui $(if $(STUDY),--study $(STUDY))
+test-rest: $(VENV)/with-test ## What test-all has beside test
+	@$(BIN)/python -m pytest -m slow
+
+test-faults: $(VENV)/with-test ## Try every fault of docs/reliability.md as often as it promises
+	@$(BIN)/python -m pytest -m "" --full tests/faults
+
+test-ui: $(VENV)/with-test ## Try the report and the other pages in a browser (needs Debian's chromium)
+	@$(BIN)/python -m pytest -m "" tests/ui $(if $(STUDY),--study $(STUDY))
+
+# Absolute, since tests start processes in other folders.
+coverage: export COVERAGE_FILE := $(CURDIR)/.coverage/data
+coverage: $(VENV)/with-test ## Which lines and branches test-all reaches, subprocesses included
+	@rm -rf .coverage && mkdir .coverage
+	@$(BIN)/python -m coverage run -m pytest -m "" || true
+	@$(BIN)/python -m coverage combine --quiet .coverage
+	@$(BIN)/python -m coverage report --ignore-errors --include "$(CURDIR)/src/*"
 
 bench: install ## Measure every stage beside the obvious way, into docs/performance.md (half an hour)
 	@$(BIN)/python benchmarks/speed.py --write docs/performance.md

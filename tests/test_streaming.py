@@ -184,7 +184,9 @@ def test_the_times_of_blocks_are_counted():
     assert "50.50 ms a block of 16 ms (RTF 3.156)" in times.summary(0.016)
 
 
-@pytest.mark.parametrize("kind", exporting.FORMATS)
+@pytest.mark.parametrize(
+    "kind", ["onnx", "litert", pytest.param("savedmodel", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("which", ["causal", "looking_ahead"])
 def test_an_export_gives_what_the_model_gives_without_this_package(request, tmp_path, which, kind):
     """The example reads the metadata and imports nothing of ours."""

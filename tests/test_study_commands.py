@@ -51,6 +51,7 @@ def test_why_says_that_nothing_runs_or_which_setting_makes_what_run(own):
     assert causes["Training"] and not causes["Enhancing"] and not causes["Scoring"]
 
 
+@pytest.mark.slow
 def test_why_takes_the_configuration_that_snakemake_is_given_too(own):
     (own / "more.yaml").write_text(yaml.safe_dump({"set": {"training.epochs": 3}}))
     told = denoise(own, "why", VARIANT, "--configfile", "more.yaml", "--json")
@@ -89,6 +90,7 @@ def test_experiments_are_compared_over_the_same_utterances(own):
     assert "training.loss: huber | mse" in text and "PESQ-NB" in text
 
 
+@pytest.mark.slow
 def test_what_another_experiment_has_made_anew_is_not_taken_for_this_one(own):
     """The results of a variant lie under its name, whichever experiment it belongs to."""
     one = "quickstart_loss-huber"

@@ -193,7 +193,13 @@ SEEDS: dict[str, Callable[[], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("kind", list(SEEDS))
+@pytest.mark.parametrize(
+    "kind",
+    [
+        kind if kind in ("wav", "flac", "mp3") else pytest.param(kind, marks=pytest.mark.slow)
+        for kind in SEEDS
+    ],
+)
 def test_changed_files_are_read_or_refused(workspace, tmp_path, survives, often, kind):
     """Through decoding, preparation, enhancement and scoring; see `fuzz_audio`."""
     seed = tmp_path / f"seed.{kind.split()[-1]}"
