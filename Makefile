@@ -11,6 +11,9 @@ BIN := $(VENV)/bin
 EXTRA ?= $(or $(patsubst installed-%,%,$(notdir $(firstword $(wildcard .venv/installed-*)))),cpu)
 LOCK := locks/$(EXTRA).txt
 INSTALLED := $(VENV)/installed-$(EXTRA)
+# At installation, as containers often forbid Python to keep what it compiles later: TensorFlow would
+# take twice as long to import in every job.
+COMPILE = $(BIN)/python -m compileall -q -j 0 -x '/tests?/' $(VENV)/lib/python3*/site-packages || true
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
@@ -32,18 +35,17 @@ $(INSTALLED): $(LOCK) pyproject.toml | $(filter .uv/bin/uv,$(UV))
 	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
 	@$(UV) pip sync --quiet --require-hashes $(LOCK)
 	@$(UV) pip install --quiet --no-deps --editable .
-	@# Headers for operations of one's own in C++: 290 MB that no Python program reads.
+	@# Headers for custom C++ operations: 290 MB that no Python program reads.
 	@rm -rf $(VENV)/lib/python3*/site-packages/tensorflow/include
-	@# Compiled now, as containers often forbid Python to keep what it compiles later: TensorFlow
-	@# would take twice as long to import in every job.
-	@$(BIN)/python -m compileall -q -j 0 -x '/tests?/' $(VENV)/lib/python3*/site-packages || true
+	@$(COMPILE)
 	@rm -f $(VENV)/installed-* $(VENV)/with-*
 	@touch $@
 
 # What some commands need on top: locks/with-<what>.txt holds the rest of their dependencies.
 $(VENV)/with-%: locks/with-%.txt $(INSTALLED)
 	@echo "Installing $< on top of it"
-	@$(UV) pip install --quiet --no-deps --require-hashes --compile-bytecode --requirement $<
+	@$(UV) pip install --quiet --no-deps --require-hashes --requirement $<
+	@$(COMPILE)
 	@touch $@
 
 install: $(INSTALLED) ## Create the environment from the lock file (EXTRA=gpu|jax|torch)
@@ -58,7 +60,7 @@ test: $(VENV)/with-test lint ## Check style and types, and test everything once:
 test-all: $(VENV)/with-test lint ## The same, and clusters, all faults, all pages, the tutorial, other backends
 	@$(BIN)/python -m pytest -m ""
 
-test-rest: $(VENV)/with-test ## What test-all has beside test
+test-rest: $(VENV)/with-test ## The tests that `make test` leaves out
 	@$(BIN)/python -m pytest -m slow
 
 test-faults: $(VENV)/with-test ## Try every fault of docs/reliability.md as often as it promises
@@ -71,9 +73,9 @@ test-ui: $(VENV)/with-test ## Try the report and the other pages in a browser (n
 coverage: export COVERAGE_FILE := $(CURDIR)/.coverage/data
 coverage: $(VENV)/with-test ## Which lines and branches test-all reaches, subprocesses included
 	@rm -rf .coverage && mkdir .coverage
-	@$(BIN)/python -m coverage run -m pytest -m "" || true
-	@$(BIN)/python -m coverage combine --quiet .coverage
-	@$(BIN)/python -m coverage report --ignore-errors --include "$(CURDIR)/src/*"
+	@status=0; $(BIN)/python -m coverage run -m pytest -m "" || status=$$?; \
+	$(BIN)/python -m coverage combine --quiet .coverage; \
+	$(BIN)/python -m coverage report --ignore-errors --include "$(CURDIR)/src/*"; exit $$status
 
 bench: install ## Measure every stage beside the obvious way, into docs/performance.md (half an hour)
 	@$(BIN)/python benchmarks/speed.py --write docs/performance.md
@@ -89,7 +91,7 @@ demo: $(VENV)/with-demo ## Install what `denoise demo` needs, and open its page
 
 audit: $(filter .uv/bin/uv,$(UV)) ## Look for known flaws in the locked dependencies (asks pypi.org)
 	@$(UV) tool run pip-audit --strict --disable-pip --require-hashes --requirement $(LOCK) \
-	  --requirement locks/with-test.txt
+	  --requirement locks/with-test.txt --requirement locks/with-microphone.txt
 
 lint: $(VENV)/with-test ## Formatting, lint and types
 	@ruff format --check --quiet .

@@ -100,8 +100,7 @@ def _shared(config: pytest.Config) -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole runs first, so that none is left for the end, and what reads a study when that has
-    been made beside the others."""
+    """Tests with a run of their own come first; tests that read a shared study come last."""
 
     def place(item: pytest.Item) -> int:
         used = set(getattr(item, "fixturenames", ()))
@@ -132,10 +131,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Another worker may still wait for a study, unless all were told to stop."""
+    """Another worker may still wait for a study, unless this one was told to stop."""
     for process in _begun:
         if session.shouldstop or session.shouldfail:
-            process.terminate()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
         process.wait()
 
 
@@ -358,13 +358,8 @@ def mlflow_server(tmp_path):
 def study(request) -> Path:
     """A folder in which three variants were trained and compared; tests only read in it."""
     kept = request.config.getoption("--study")
-    if kept and not (Path(kept) / "code").exists():
-        Path(kept).mkdir(parents=True, exist_ok=True)
-        with files.locked(Path(kept) / "lock"):
-            if not (Path(kept) / "code").exists():
-                studies.main("study", Path(kept).absolute() / "project")
     if kept:
-        return Path(kept).absolute() / "project"
+        return studies.kept("study", Path(kept).absolute())
     return studies.finished("study", _shared(request.config))
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 import soundfile
 from workflow_runs import ESC50, TINY, configure, copy_project, snakemake
 
+from denoise import files
+
 LOSSES = ("huber", "mse", "mae")
 SHORT = {
     **TINY,
@@ -29,14 +31,14 @@ def small(folder: Path, mirror: str | Path) -> Path:
     """A project that runs the small study."""
     copy_project(folder)
     configure(
-        folder, experiment="small", set=SHORT, sweep={}, baselines=["noisy"],
+        folder, experiment="small", set=SHORT, sweep={}, baselines=["noisy", "rnnoise"],
         download={"mirror": str(mirror), "retries": 0},
     )  # fmt: skip
     return folder
 
 
 def small_study(folder: Path, mirror: Path) -> subprocess.CompletedProcess[str]:
-    """One variant and one baseline, on one core: what other numbers of cores must give too."""
+    """One variant and two baselines, on one core: what other numbers of cores must give too."""
     return snakemake(small(folder, mirror), "all", cores=1)
 
 
@@ -81,10 +83,13 @@ def begin(name: str, shared: Path) -> subprocess.Popen[bytes] | None:
     except FileExistsError:
         return None
     with (place / "log").open("wb") as log:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, __file__, name, str(place / "project")], stdout=log, stderr=log,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            start_new_session=True,
         )  # fmt: skip
+    (place / "process").write_text(str(process.pid))
+    return process
 
 
 def finished(name: str, shared: Path) -> Path:
@@ -92,9 +97,22 @@ def finished(name: str, shared: Path) -> Path:
     place = shared / f"study-{name}"
     until = time.monotonic() + 1200
     while not (place / "code").exists():
-        assert time.monotonic() < until, (place / "log").read_text()
+        maker = place / "process"
+        alive = not maker.exists() or files.runs(int(maker.read_text() or os.getpid()))
+        assert alive and time.monotonic() < until, (place / "log").read_text()[-6000:]
         time.sleep(0.2)
     assert (place / "code").read_text() == "0", (place / "log").read_text()[-6000:]
+    return place / "project"
+
+
+def kept(name: str, place: Path) -> Path:
+    """The folder of a study that is made below `place`, unless it is there already."""
+    place.mkdir(parents=True, exist_ok=True)
+    with files.locked(place.with_suffix(".lock")):
+        if not (place / "code").exists() or (place / "code").read_text() != "0":
+            assert not any(place.iterdir()), f"{place} is neither empty nor a study: delete it"
+            main(name, place / "project")
+    assert (place / "code").read_text() == "0"
     return place / "project"
 
 

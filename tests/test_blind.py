@@ -18,7 +18,7 @@ RATE = 8000
 
 
 @pytest.fixture
-def study(tmp_path, monkeypatch):
+def experiment(tmp_path, monkeypatch):
     """An experiment of two variants and a baseline on four utterances of a second."""
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
@@ -58,13 +58,13 @@ def study(tmp_path, monkeypatch):
     return report
 
 
-def test_a_report_without_its_scores_is_told_in_one_line(study, capsys):
-    (study / "scores.csv").unlink()
+def test_a_report_without_its_scores_is_told_in_one_line(experiment, capsys):
+    (experiment / "scores.csv").unlink()
     with pytest.raises(SystemExit):
         cli.main(["listen", "tried"])
     said = capsys.readouterr().err
     assert "reports/tried/scores.csv is missing: run `snakemake`" in said
-    assert not (study / "listening.html").exists()
+    assert not (experiment / "listening.html").exists()
 
 
 def blind_metrics() -> list[str]:
@@ -73,10 +73,10 @@ def blind_metrics() -> list[str]:
     return list(SCORED)
 
 
-def test_the_page_does_not_say_which_version_is_which(study, capsys):
+def test_the_page_does_not_say_which_version_is_which(experiment, capsys):
     cli.main(["listen", "tried"])
-    page = (study / "listening.html").read_text()
-    key = files.read_json(study / "listening.json")
+    page = (experiment / "listening.html").read_text()
+    key = files.read_json(experiment / "listening.json")
     shown = re.search(r'id="test">(.*?)</script>', page, re.DOTALL).group(1)
     told = re.sub(r"data:audio/flac;base64,[^\"]*", "", shown)
     for name in ("good", "fair", "logmmse", "noisy", "clean", "u0"):
@@ -107,13 +107,13 @@ def test_the_page_does_not_say_which_version_is_which(study, capsys):
         (["--score", "reports/tried/study.json"], "is no file of ratings"),
     ],
 )
-def test_what_cannot_be_done_is_told_in_one_line(study, capsys, arguments, said):
+def test_what_cannot_be_done_is_told_in_one_line(experiment, capsys, arguments, said):
     with pytest.raises(SystemExit) as ended:
         cli.main(["listen", *arguments])
     assert ended.value.code == 1
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
-    assert not (study / "listening.html").exists()
+    assert not (experiment / "listening.html").exists()
 
 
 def rated(key, listener: str, scores: dict[str, float]) -> dict[str, object]:
@@ -127,11 +127,11 @@ def rated(key, listener: str, scores: dict[str, float]) -> dict[str, object]:
             "ratings": ratings}  # fmt: skip
 
 
-def test_scores_are_means_over_listeners_without_those_who_miss_the_reference(study, capsys):
+def test_scores_are_means_over_listeners_without_those_who_miss_the_reference(experiment, capsys):
     cli.main(["listen", "tried"])
-    key = files.read_json(study / "listening.json")
-    (study / "report.html").write_text(f"<main>{blind.section(study)}</main>")
-    assert "Nobody has listened" in (study / "report.html").read_text()
+    key = files.read_json(experiment / "listening.json")
+    (experiment / "report.html").write_text(f"<main>{blind.section(experiment)}</main>")
+    assert "Nobody has listened" in (experiment / "report.html").read_text()
     base = {"good": 80, "fair": 60, "logmmse": 40, "noisy": 20, "clean": 100}
     listeners = {
         "ann": base,
@@ -139,13 +139,13 @@ def test_scores_are_means_over_listeners_without_those_who_miss_the_reference(st
         "deaf": {**base, "clean": 50, "noisy": 100},
     }
     for name, scores in listeners.items():
-        files.write_json(study.parent / f"{name}.json", rated(key, name, scores))
+        files.write_json(experiment.parent / f"{name}.json", rated(key, name, scores))
     # Saved half-way too: the whole file counts.
     half = rated(key, "ann", base)
     half["ratings"] = half["ratings"][:1]
-    files.write_json(study.parent / "ann-again.json", half)
+    files.write_json(experiment.parent / "ann-again.json", half)
     capsys.readouterr()
-    cli.main(["listen", "--score", str(study.parent / "*.json"), "--json"])
+    cli.main(["listen", "--score", str(experiment.parent / "*.json"), "--json"])
     told = json.loads(capsys.readouterr().out)
     assert told["listeners"] == 2 and told["left_out"] == ["deaf"]
     table = {row["method"]: row for row in told["rows"]}
@@ -153,15 +153,17 @@ def test_scores_are_means_over_listeners_without_those_who_miss_the_reference(st
     assert table["good"]["score"] == 75 and table["good"]["n"] == 2 * len(key["trials"])
     # Of two listeners a resampling draws one alone in a quarter of the cases each.
     assert (table["good"]["low"], table["good"]["high"]) == (70, 80)
-    page = (study / "report.html").read_text()
+    page = (experiment / "report.html").read_text()
     assert "Nobody has listened" not in page and "1 left out" in page
     assert ">75.0<" in page and page.endswith("</main>")
-    assert (study / "listening.csv").read_text().startswith("method,score,low,high,n\nclean,100")
+    assert (
+        (experiment / "listening.csv").read_text().startswith("method,score,low,high,n\nclean,100")
+    )
 
 
-def test_preferences_are_shares_with_an_interval_and_a_sign_test(study):
+def test_preferences_are_shares_with_an_interval_and_a_sign_test(experiment):
     cli.main(["listen", "tried", "--kind", "ab", "--methods", "good", "fair", "--utterances", "4"])
-    key = files.read_json(study / "listening.json")
+    key = files.read_json(experiment / "listening.json")
     trials = key["trials"]
     assert len(trials) == 4
     ratings = []
@@ -179,11 +181,11 @@ def test_preferences_are_shares_with_an_interval_and_a_sign_test(study):
     assert row["low"] == pytest.approx(9 / (9 + 1.959964**2), abs=1e-6)
 
 
-def test_ratings_of_another_test_are_refused(study):
+def test_ratings_of_another_test_are_refused(experiment):
     cli.main(["listen", "tried"])
-    key = files.read_json(study / "listening.json")
+    key = files.read_json(experiment / "listening.json")
     base = dict.fromkeys(("good", "fair", "logmmse", "noisy", "clean"), 50)
-    path = study / "ann.json"
+    path = experiment / "ann.json"
     files.write_json(path, rated(key, "ann", base))
     with pytest.raises(UserError, match="no listener found the hidden reference"):
         blind.score(*blind.read_ratings([path]))

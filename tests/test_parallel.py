@@ -35,6 +35,29 @@ def test_results_come_in_order_across_blocks_and_processes(monkeypatch, count, t
         assert elsewhere and {process == os.getpid() for process, _ in elsewhere} == {threads}
 
 
+def _load_first(number: int) -> int:
+    if number == 0:
+        time.sleep(0.5)
+    return os.getpid()
+
+
+def _slow(number: int) -> int:
+    time.sleep(0.2)
+    return os.getpid()
+
+
+def test_what_the_first_item_loads_starts_no_processes(monkeypatch):
+    monkeypatch.setattr(parallel, "_POOL_START_S", 1.0)
+    items = list(range(30))
+    quick = parallel.ordered_map(_load_first, items, processes=2, label="load")
+    assert set(quick) == {os.getpid()}
+    assert len(set(parallel.ordered_map(_slow, items, processes=2, label="work"))) > 1
+    # A first item that takes longer than any loading counts.
+    monkeypatch.setattr(parallel, "_LOADING_S", 0.1)
+    found = list(parallel.ordered_map(_slow, items, processes=2, label="work"))
+    assert found[0] == os.getpid() != found[1]
+
+
 def test_an_error_of_an_item_reaches_the_caller(monkeypatch):
     monkeypatch.setattr(parallel, "_TRIAL_S", -1)
     monkeypatch.setattr(parallel, "_POOL_START_S", -1)

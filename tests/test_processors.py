@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import hiss, tone_speech
+from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 
 from denoise import audio, files, metrics, mixing, statistics
 from denoise.corpora.synthetic_noise import NOISES
@@ -57,10 +58,12 @@ def made(folder: Path) -> dict[str, str]:
     clean, noisy = (files.load_array(folder / f"set/{name}.npy") for name in ("clean", "noisy"))
     part = slice(0, len(speech["a"]))
     scores = pd.DataFrame([metrics.score(np.array(clean[part]), np.array(noisy[part]), RATE)])
-    drops = NOISES["rain"](np.random.default_rng(3))
+    generated = [make(np.random.default_rng(3)) for make in NOISES.values()]
     bounds = statistics.cluster_bootstrap(np.sqrt(np.arange(60.0)), np.arange(60) // 5)
     contents = {
-        "generated noise": (drops * 2**15 / np.abs(drops).max()).astype(np.int16).tobytes(),
+        "generated noise": b"".join(
+            (wave * 2**14 / np.abs(wave).max()).astype(np.int16).tobytes() for wave in generated
+        ),
         "resampled": audio.resample(speech["a"], RATE, 11025).tobytes(),
         "levels": files.read_table(pair[0])["level"].to_numpy().tobytes(),
         "mixtures": (folder / "set/mixtures.csv").read_bytes().replace(str(folder).encode(), b""),
@@ -73,9 +76,12 @@ def made(folder: Path) -> dict[str, str]:
 
 def features() -> str:
     """What NumPy has faster code for, where a processor has it."""
-    from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
-
     return " ".join(name for name in __cpu_dispatch__ if __cpu_features__[name])
+
+
+needs_avx512 = pytest.mark.skipif(
+    not __cpu_features__["AVX512F"], reason="this processor lacks the instructions"
+)
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +93,12 @@ def here(tmp_path_factory) -> dict[str, str]:
     "processor",
     [
         {"OPENBLAS_CORETYPE": "Haswell"},
-        {"OPENBLAS_CORETYPE": "SkylakeX"},
-        {"OPENBLAS_CORETYPE": "Nehalem", "NPY_DISABLE_CPU_FEATURES": features()},
+        pytest.param({"OPENBLAS_CORETYPE": "SkylakeX"}, marks=needs_avx512),
+        {
+            "OPENBLAS_CORETYPE": "Nehalem",
+            "NPY_DISABLE_CPU_FEATURES": features(),
+            "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX512F,-AVX2,-FMA,-FMA4",
+        },
         {},
     ],
     ids=["haswell", "skylake", "old", "any"],

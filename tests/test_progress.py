@@ -25,105 +25,123 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def study(clock) -> Study:
+def followed(clock) -> Study:
     return Study(clock, Counter(train=4, score=4))
 
 
-def run(study: Study, clock: Clock, rule: str, seconds: float, jobs: int = 1) -> None:
+def run(followed: Study, clock: Clock, rule: str, seconds: float, jobs: int = 1) -> None:
     """Let `jobs` of a rule run side by side."""
     numbers = range(1000, 1000 + jobs)
     for number in numbers:
-        study.start(number, rule, rule, None)
+        followed.start(number, rule, rule, None)
     clock.time += seconds
     for number in numbers:
-        study.finish(number)
+        followed.finish(number)
 
 
-def test_nothing_is_promised_where_nothing_is_known(study):
-    assert study.seconds_left() is None
-    study.start(1, "train", "Training a", None)
-    assert study.seconds_left() is None
-    assert study.status() == "0 of 8 steps, 3 trainings to begin; running:\n  Training a (0 s)"
+def test_nothing_is_promised_where_nothing_is_known(followed):
+    assert followed.seconds_left() is None
+    followed.start(1, "train", "Training a", None)
+    assert followed.seconds_left() is None
+    assert followed.status() == "0 of 8 steps, 3 trainings to begin; running:\n  Training a (0 s)"
 
 
-def test_what_is_known_of_one_rule_promises_nothing_of_another(study, clock):
-    study.counts = Counter(score=3, train=2)
-    run(study, clock, "score", 9)
-    assert study.seconds_left() is None
-    study.start(1, "train", "Training a", None)
-    assert study.status().startswith("1 of 5 steps, 1 training to begin; running:")
+def test_what_is_known_of_one_rule_promises_nothing_of_another(followed, clock):
+    followed.counts = Counter(score=3, train=2)
+    run(followed, clock, "score", 9)
+    assert followed.seconds_left() is None
+    followed.start(1, "train", "Training a", None)
+    assert followed.status().startswith("1 of 5 steps, 1 training to begin; running:")
     clock.time += 120
-    study.finish(1)
+    followed.finish(1)
     # A training of 120 s; the two scorings may run beside it or after it.
-    assert study.seconds_left() == pytest.approx((120 + 138) / 2)
+    assert followed.seconds_left() == pytest.approx((120 + 138) / 2)
 
 
-def test_a_rest_that_is_not_known_to_a_factor_of_two_is_not_told(study, clock):
-    study.counts = Counter(train=3)
-    run(study, clock, "train", 100)
-    run(study, clock, "train", 199)
-    assert study.seconds_left() == pytest.approx((100 + 199) / 2)
-    study.counts = Counter(train=4)
-    run(study, clock, "train", 201)
-    assert study.seconds_left() is None
-    assert study.status().startswith("3 of 4 steps, 1 training to begin (one took 3 min)")
+def test_a_rest_that_is_not_known_to_a_factor_of_two_is_not_told(followed, clock):
+    followed.counts = Counter(train=3)
+    run(followed, clock, "train", 100)
+    run(followed, clock, "train", 199)
+    assert followed.seconds_left() == pytest.approx((100 + 199) / 2)
+    followed.counts = Counter(train=4)
+    run(followed, clock, "train", 201)
+    assert followed.seconds_left() is None
+    assert followed.status().startswith("3 of 4 steps, 1 training to begin (one took 3 min)")
 
 
-def test_the_rest_is_told_by_what_jobs_took_and_how_many_ran_at_once(study, clock, tmp_path):
+def test_the_rest_is_told_by_what_jobs_took_and_how_many_ran_at_once(followed, clock, tmp_path):
     log = tmp_path / "train.log"
-    study.counts = Counter(train=4)
+    followed.counts = Counter(train=4)
     for number in (1, 2):
-        study.start(number, "train", f"Training {number}", log)
+        followed.start(number, "train", f"Training {number}", log)
     clock.time = 100
     log.write_text(
         "2026-01-01 00:00:00,000 INFO epoch 1: loss 0.5 val_loss 0.6\n"
         "2026-01-01 00:00:10,000 INFO epoch 2/4 batch 3/9 loss 0.4, at most 0:01:40 left\n"
     )
     # Each will take 200 s, as the two that wait will: 2 * 100 + 2 * 200, two at once.
-    assert study.seconds_left() == pytest.approx(300)
+    assert followed.seconds_left() == pytest.approx(300)
     assert "  Training 1 (2 min): epoch 2/4 batch 3/9 loss 0.4, at most 0:01:40 left" in (
-        study.status().splitlines()
+        followed.status().splitlines()
     )
     clock.time = 200
     for number in (1, 2):
-        study.finish(number)
-    study.counts = Counter(train=4, score=4)
-    run(study, clock, "score", 10)
+        followed.finish(number)
+    followed.counts = Counter(train=4, score=4)
+    run(followed, clock, "score", 10)
     # Two trainings of 200 s, two at once, and three scorings of 10 s, beside them or after them.
-    assert study.seconds_left() == pytest.approx((200 + 230) / 2)
-    assert study.status().startswith("3 of 8 steps, about 4 min left")
+    assert followed.seconds_left() == pytest.approx((200 + 230) / 2)
+    assert followed.status().startswith("3 of 8 steps, about 4 min left")
 
 
-def test_rules_that_take_seconds_need_not_have_run_before(study, clock):
-    study.counts = Counter(train=2, write_report=1)
-    run(study, clock, "train", 100)
-    assert study.seconds_left() == pytest.approx((100 + 115) / 2)
+def test_few_jobs_that_are_left_are_not_divided_by_how_many_ran_at_once(followed, clock):
+    followed.counts = Counter(train=9)
+    run(followed, clock, "train", 100, jobs=8)
+    assert followed.seconds_left() == pytest.approx(100)
+
+
+def test_a_job_that_takes_longer_than_all_before_promises_nothing(followed, clock):
+    followed.counts = Counter(train=2)
+    run(followed, clock, "train", 100)
+    followed.start(1, "train", "Training b", None)
+    clock.time += 60
+    assert followed.seconds_left() == pytest.approx(40)
+    clock.time += 41
+    assert followed.seconds_left() is None
+    followed.finish(1)
+    assert followed.seconds_left() is None
+
+
+def test_rules_that_take_seconds_need_not_have_run_before(followed, clock):
+    followed.counts = Counter(train=2, write_report=1)
+    run(followed, clock, "train", 100)
+    assert followed.seconds_left() == pytest.approx((100 + 115) / 2)
 
 
 def test_what_a_training_said_is_left_is_counted_down_until_it_says_it_again(
-    study, clock, tmp_path
+    followed, clock, tmp_path
 ):
     log = tmp_path / "train.log"
-    study.counts = Counter(train=1)
-    study.start(1, "train", "Training", log)
+    followed.counts = Counter(train=1)
+    followed.start(1, "train", "Training", log)
     log.write_text("epoch 1/4 batch 3/9 loss 0.4, at most 0:01:40 left\n")
     clock.time = 10
-    assert study.seconds_left() == pytest.approx(100)
+    assert followed.seconds_left() == pytest.approx(100)
     with log.open("a") as file:
         file.write("epoch 1: loss 0.5 val_loss 0.6\n")
     clock.time = 40
-    assert study.seconds_left() == pytest.approx(70)
-    assert study.status().startswith("0 of 1 steps, about 70 s left")
+    assert followed.seconds_left() == pytest.approx(70)
+    assert followed.status().startswith("0 of 1 steps, about 70 s left")
     clock.time = 200
-    assert study.seconds_left() == 0
+    assert followed.seconds_left() is None
 
 
-def test_a_job_that_failed_is_neither_done_nor_a_measure(study, clock):
-    study.start(1, "score", "Scoring", None)
+def test_a_job_that_failed_is_neither_done_nor_a_measure(followed, clock):
+    followed.start(1, "score", "Scoring", None)
     clock.time = 5
-    assert study.finish(1, failed=True) is not None
-    assert study.seconds_left() is None and sum(study.done.values()) == 0
-    assert study.finish(99) is None
+    assert followed.finish(1, failed=True) is not None
+    assert followed.seconds_left() is None and sum(followed.done.values()) == 0
+    assert followed.finish(99) is None
 
 
 def test_the_last_state_of_a_progress_bar_is_read(tmp_path):

@@ -185,7 +185,11 @@ def test_the_times_of_blocks_are_counted():
 
 
 @pytest.mark.parametrize(
-    "kind", ["onnx", "litert", pytest.param("savedmodel", marks=pytest.mark.slow)]
+    "kind",
+    [
+        pytest.param(kind, marks=pytest.mark.slow) if kind == "savedmodel" else kind
+        for kind in exporting.FORMATS
+    ],
 )
 @pytest.mark.parametrize("which", ["causal", "looking_ahead"])
 def test_an_export_gives_what_the_model_gives_without_this_package(request, tmp_path, which, kind):

@@ -164,3 +164,5 @@ def test_a_run_says_what_it_is_doing_and_what_is_left(study):
     steps = re.findall(r"^\[\d\d:\d\d\] (\d+) of (\d+) steps", said, re.MULTILINE)
     done = [int(one) for one, _ in steps]
     assert done and done == sorted(done) and len({total for _, total in steps}) == 1
+    # Before anything is known of trainings, how many there are; never less than to the end.
+    assert re.search(r"^\[\d\d:\d\d\] \d+ of \d+ steps, 3 trainings to begin; running:", said, re.M)

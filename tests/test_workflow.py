@@ -39,7 +39,7 @@ def test_the_study_ends_with_a_leaderboard_and_a_report(study):
     for column in ("n", "n_failed", "si_sdr_ci_low", "si_sdr_ci_high", "mse_spec"):
         assert column in board
     html = (study / "reports" / "tried" / "report.html").read_text()
-    assert 'src="http' not in html and "quickstart_loss-huber" in html and "data:audio/" in html
+    assert 'src="http' not in html and "quickstart_loss-huber" in html and "data:audio/mpeg" in html
 
 
 def test_scores_have_a_row_for_each_utterance_with_what_it_is(study):
@@ -106,6 +106,14 @@ def test_a_loss_added_to_the_sweep_only_trains_it(done, config):
     jobs = planned(done)
     assert jobs.pop("train") == jobs.pop("enhance") == jobs.pop("score") == 1
     assert set(jobs) == {"all", "track", "leaderboard", "write_report", "track_experiment"}
+
+
+def test_a_seed_added_only_trains_it(done, config):
+    configure(done, **{**config, "seeds": [0, 1]})
+    jobs = planned(done)
+    assert jobs.pop("train") == jobs.pop("enhance") == jobs.pop("score") == 3
+    assert jobs.pop("track") in (3, 6)
+    assert set(jobs) == {"all", "leaderboard", "write_report", "track_experiment"}
 
 
 def test_a_noise_level_added_prepares_no_audio_again(done, config):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import shutil
 import subprocess
@@ -73,6 +74,7 @@ def _become_snakemake(folder: Path, words: list[str], out: int, err: int) -> Non
             os.dup2(descriptor, number)
         sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
         sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+        faulthandler.dump_traceback_later(300, exit=True, file=sys.stderr)
         os.chdir(folder)
         os.environ["PYTHONPATH"] = str(folder / "src")
         sys.path.insert(0, str(folder / "src"))

@@ -308,7 +308,7 @@ def active_level(audio: np.ndarray, rate: int) -> tuple[float, float]:
     means = np.einsum("ij->i", magnitude[:whole].reshape(-1, size)) / np.float32(size)
     if whole < len(audio):
         means = np.append(means, magnitude[whole:].mean())
-    # Functions of `math`, since NumPy has others for each kind of processor.
+    # `math` instead of NumPy, whose functions choose their code by the processor.
     pole = math.exp(-size / (rate * _P56_TIME_CONSTANT_S))
     # Both smoothings in one pass.
     envelope = lfilter([(1.0 - pole) ** 2], [1.0, -2.0 * pole, pole**2], means.astype(np.float64))

@@ -70,8 +70,13 @@ def start(
     except ImportError as error:
         raise UserError(
             f"training.backend {name} is not installed ({error}): run make install "
-            f"EXTRA={'cpu' if name == 'tensorflow' else name}"
+            f"EXTRA={extra(name)}, or pip install 'denoise[{extra(name)}]'"
         ) from None
+
+
+def extra(name: str) -> str:
+    """The extra of this package that installs a backend for the CPU."""
+    return "cpu" if name == "tensorflow" else name
 
 
 def _give_freed_memory_back() -> None:

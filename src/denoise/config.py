@@ -24,7 +24,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from denoise import corpora, files, losses, models
+from denoise import backend, corpora, files, losses, models
 from denoise.augmentation import AugmentationSettings
 from denoise.baselines import BASELINES
 from denoise.corpora.folder import listing_digest
@@ -853,7 +853,7 @@ def check_backends(plan: Plan) -> None:
         if importlib.util.find_spec(name) is None:
             raise UserError(
                 f"training.backend {name} of {variant.name} is not installed: run make install "
-                f"EXTRA={'cpu' if name == 'tensorflow' else name}"
+                f"EXTRA={backend.extra(name)}, or pip install 'denoise[{backend.extra(name)}]'"
             )
 
 

@@ -160,7 +160,8 @@ def loop(noise: np.ndarray, offset: int, length: int, fade: int) -> np.ndarray:
 def _cross_fade(length: int) -> tuple[np.ndarray, np.ndarray]:
     """A rising and a falling quarter of a sine [shape=(length,) each].
 
-    NumPy's sine of an array depends on the kind of processor in its last digit.
+    NumPy's sine of float32 depends on the processor in its last digit; the last digit of `math`'s,
+    which may too, is rounded away.
     """
     angles = [(place + 0.5) / length * (math.pi / 2) for place in range(length)]
     return (

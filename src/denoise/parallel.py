@@ -21,6 +21,8 @@ Result = TypeVar("Result")
 
 _TRIAL_S = 0.3
 _POOL_START_S = 2.5
+_LOADING_S = 10.0
+"""No library takes longer to load."""
 _BLOCK_CHUNKS = 16
 
 
@@ -57,9 +59,9 @@ def ordered_map(
     code that lets others run meanwhile, and whose results would be long to send.
 
     Starting processes costs seconds (threads cost nothing), so the first items are worked here, and
-    the rest too if that will take less.  How long that is, is told by all but the first, which may
-    have to load libraries.  Each process has one BLAS thread: several would fight over the same
-    cores.  None of this changes the values.
+    the rest too if that will take less.  The estimate leaves out the first item, which may load
+    libraries, unless that took longer than loading does.  Each process has one BLAS thread: several
+    would fight over the same cores.  None of this changes the values.
     """
     rest = iter(items)
     done = 0
@@ -77,8 +79,9 @@ def ordered_map(
         now = time.monotonic()
         if done == 1:
             first_ended = now
-        elif processes > 1 and now - started > _TRIAL_S:
-            each = (now - first_ended) / (done - 1)
+        if processes > 1 and now - started > _TRIAL_S:
+            counted = done - 1
+            each = (now - first_ended) / counted if counted else now - started - _LOADING_S
             if each * (len(items) - done) > _POOL_START_S:
                 break
     workers = min(processes, len(items) - done)

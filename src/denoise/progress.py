@@ -75,16 +75,16 @@ class Study:
         return job
 
     def seconds_left(self) -> float | None:
-        """How long the rest will take, if that is known to a factor of two.
+        """How long the rest will take; None unless that is known to a factor of two.
 
-        The rest takes at least as long as the rule that takes longest, and at most as long as all
-        rules one after another.  Each takes as long as its jobs took so far, or say that they will,
-        divided by how many of them have run side by side.
+        Lower bound: the rule that takes longest.  Upper bound: all rules in sequence.  A rule takes
+        as long as its jobs took so far, or say that they will, over how many of them run side by
+        side.
         """
         bounds = [self._bounds(rule) for rule in self.counts]
         least = max((low for low, _ in bounds), default=0.0)
         most = sum(high for _, high in bounds)
-        return (least + most) / 2 if most <= 2 * least else None
+        return (least + most) / 2 if 0 < most <= 2 * least else None
 
     def _bounds(self, rule: str) -> tuple[float, float]:
         """Seconds that the jobs of a rule which run or wait will take, at least and at most."""
@@ -102,15 +102,21 @@ class Study:
         shortest, longest = min(took, default=0.0), max(took, default=math.inf)
         if not took and rule in _BRIEF:
             longest = _BRIEF_S
-        low = high = 0.0
+        lows, highs = [], []
         for job, left in zip(running, said, strict=True):
             since = now - job.started
-            low += max(0.0, shortest - since) if left is None else left
-            high += max(0.0, longest - since) if left is None else left
+            lows.append(max(0.0, shortest - since) if left is None else left)
+            # One that takes longer than any before says nothing of its end.
+            over = math.inf if since > longest else longest - since
+            highs.append(over if left is None else left)
         if waiting > 0:
-            low, high = low + waiting * shortest, high + waiting * longest
-        side_by_side = max(1, self.at_once[rule])
-        return low / side_by_side, high / side_by_side
+            lows += [shortest] * waiting
+            highs += [longest] * waiting
+        if not lows:
+            return 0.0, 0.0
+        side_by_side = max(1, min(self.at_once[rule], len(lows)))
+        low, high = (max(sum(times) / side_by_side, *times) for times in (lows, highs))
+        return low, high
 
     @staticmethod
     def _told(job: Job, now: float) -> float | None:

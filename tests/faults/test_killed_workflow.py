@@ -109,7 +109,8 @@ def running_rule(folder: Path) -> str:
 def test_runs_that_are_killed_end_as_one_that_was_not(
     small_study, tmp_path, web_mirror, survives, often
 ):
-    lasted = float((small_study.parent / "seconds").read_text())
+    # Half of what it took on one core, beside other tests.
+    lasted = float((small_study.parent / "seconds").read_text()) / 2
     expected = results(small_study)
     assert len(expected) > 12
 
@@ -197,7 +198,6 @@ def test_two_commands_in_one_folder_do_not_meet(small_study, tmp_path, survives)
 
 
 def test_two_studies_that_share_resources(small_study, tmp_path, web_mirror, survives):
-    target = "results/test_sets", "results/mixtures"
     with survives("concurrency: two studies with one resources/"):
         folders = [small(tmp_path / name, web_mirror) for name in ("one", "other")]
         (tmp_path / "resources").mkdir()
@@ -206,10 +206,10 @@ def test_two_studies_that_share_resources(small_study, tmp_path, web_mirror, sur
         # Everything that is made of what they share.
         made = [
             str(path.relative_to(small_study))
-            for name in target
-            for path in sorted((small_study / name).glob("*/m*.*"))
+            for pattern in ("mixtures/*/*.csv", "test_sets/*/mixtures.csv")
+            for path in sorted((small_study / "results").glob(pattern))
         ]
-        assert len(made) >= 2
+        assert len(made) == 3
         processes = [start(folder, *made) for folder in folders]
         for process, folder in zip(processes, folders, strict=True):
             log = folder / "output.log"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ipaddress
 import os
 import signal
 import sys
 import tempfile
-import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,10 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(
             "the page needs Gradio: run `make demo`, or pip install 'denoise[demo]'"
         ) from None
-    with tempfile.TemporaryDirectory(prefix="denoise-demo-") as folder:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    # A recording that is still being denoised may write into it while it is removed.
+    with tempfile.TemporaryDirectory(prefix="denoise-demo-", ignore_cleanup_errors=True) as folder:
         page = build(models, Path(folder))
         try:
             page.launch(
@@ -83,19 +87,12 @@ def run(options: argparse.Namespace) -> None:
             )
         except OSError:
             raise UserError(f"port {options.port} is in use: give another with --port") from None
-        print(f"http://{options.host}:{options.port} (Ctrl-C ends it)", flush=True)
-        _wait_for_the_end()
-    # The threads of the server, and one that denoises, would be waited for, which nobody is.
-    sys.stdout.flush()
+        with contextlib.suppress(KeyboardInterrupt):
+            print(f"http://{options.host}:{options.port} (Ctrl-C ends it)", flush=True)
+            while True:
+                time.sleep(3600)
+    # Exit without waiting for the threads of the server, or for one that denoises.
     os._exit(0)
-
-
-def _wait_for_the_end() -> None:
-    """Wait for Ctrl-C or SIGTERM."""
-    told = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: told.set())
-    told.wait()
 
 
 def offered() -> dict[str, Path]:
