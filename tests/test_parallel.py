@@ -35,27 +35,39 @@ def test_results_come_in_order_across_blocks_and_processes(monkeypatch, count, t
         assert elsewhere and {process == os.getpid() for process, _ in elsewhere} == {threads}
 
 
-def _load_first(number: int) -> int:
-    if number == 0:
-        time.sleep(0.5)
+class _Clock:
+    """A clock that stands still but for what `spend` adds."""
+
+    now = 0.0
+    sleep = staticmethod(time.sleep)
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+_clock = _Clock()
+
+
+def _spend(seconds: float) -> int:
+    _clock.now += seconds
     return os.getpid()
 
 
-def _slow(number: int) -> int:
-    time.sleep(0.2)
-    return os.getpid()
-
-
-def test_what_the_first_item_loads_starts_no_processes(monkeypatch):
-    monkeypatch.setattr(parallel, "_POOL_START_S", 1.0)
-    items = list(range(30))
-    quick = parallel.ordered_map(_load_first, items, processes=2, label="load")
-    assert set(quick) == {os.getpid()}
-    assert len(set(parallel.ordered_map(_slow, items, processes=2, label="work"))) > 1
-    # A first item that takes longer than any loading counts.
-    monkeypatch.setattr(parallel, "_LOADING_S", 0.1)
-    found = list(parallel.ordered_map(_slow, items, processes=2, label="work"))
-    assert found[0] == os.getpid() != found[1]
+@pytest.mark.parametrize(
+    ("seconds", "worked_here"),
+    [
+        ([5.0] + [0.01] * 99, 100),  # the first loads libraries, the others take a second
+        ([0.5] + [0.2] * 99, 2),
+        ([60.0] + [60.0] * 9, 1),  # nothing takes so long to load
+        ([5.0] + [5.0] * 9, 2),
+    ],
+)
+def test_a_first_item_that_loads_libraries_starts_no_processes(monkeypatch, seconds, worked_here):
+    monkeypatch.setattr(parallel, "time", _clock)
+    found = list(parallel.ordered_map(_spend, seconds, processes=2, label="spend"))
+    assert [process == os.getpid() for process in found] == [
+        number < worked_here for number in range(len(seconds))
+    ]
 
 
 def test_an_error_of_an_item_reaches_the_caller(monkeypatch):
