@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -13,6 +14,17 @@ import pytest
 from snakemake.iocontainers import Namedlist
 
 from denoise import jobs
+from denoise.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def own_logging():
+    """A job sends all logging to its log, which ends with it; tests go on."""
+    handlers, level = logging.root.handlers[:], logging.root.level
+    yield
+    logging.captureWarnings(False)
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
 
 
 @pytest.fixture
@@ -77,3 +89,24 @@ def test_locks_of_a_run_that_is_alive_are_left(left):
     jobs._held.pop().close()
     jobs.begin_workflow(main=True, folder=left)
     assert not list(left.glob("locks/*"))
+
+
+@pytest.mark.parametrize(
+    ("error", "ends_with", "logged"),
+    [
+        (UserError("the key x is wrong"), SystemExit, "ERROR the key x is wrong"),
+        (ZeroDivisionError("by zero"), ZeroDivisionError, "the job failed unexpectedly"),
+    ],
+)
+def test_a_failed_job_says_why_in_its_log(tmp_path, monkeypatch, capfd, error, ends_with, logged):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(jobs._WORKFLOW, raising=False)
+    given = SimpleNamespace(log=["logs/job.log"], config={}, input=[], output=[])
+    with pytest.raises(ends_with), jobs.job(given):
+        raise error
+    text = Path("logs/job.log").read_text()
+    assert logged in text
+    traceback = "Traceback (most recent call last)" in text
+    assert traceback == (ends_with is not SystemExit)
+    said = "" if traceback else "error: the key x is wrong\n"
+    assert capfd.readouterr().err == said

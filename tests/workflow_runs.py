@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import logging
 import os
 import shutil
 import subprocess
@@ -75,6 +76,9 @@ def _become_snakemake(folder: Path, words: list[str], out: int, err: int) -> Non
         sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
         sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
         faulthandler.dump_traceback_later(300, exit=True, file=sys.stderr)
+        # Those of the tests write to files that are closed.
+        for name in [None, *logging.root.manager.loggerDict]:
+            logging.getLogger(name).handlers.clear()
         os.chdir(folder)
         os.environ["PYTHONPATH"] = str(folder / "src")
         sys.path.insert(0, str(folder / "src"))
