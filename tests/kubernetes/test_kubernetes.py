@@ -45,7 +45,7 @@ def project(folder: Path, mirror: str, cached: list[bool]) -> Path:
     configure(
         folder, experiment="small", set={**SHORT, "training.devices": "all"},
         sweep={"features.cache": cached} if len(cached) > 1 else {},
-        baselines=["noisy"], download={"mirror": mirror},
+        baselines=["noisy", "rnnoise"], download={"mirror": mirror},
     )  # fmt: skip
     return folder
 
