@@ -67,6 +67,8 @@ def test_a_rest_that_is_not_known_to_a_factor_of_two_is_not_told(followed, clock
     run(followed, clock, "train", 201)
     assert followed.seconds_left() is None
     assert followed.status().startswith("3 of 4 steps, 1 training to begin (one took 3 min)")
+    followed.start(1, "train", "Training d", None)
+    assert followed.status().startswith("3 of 4 steps, the last trainings (one took 3 min)")
 
 
 def test_the_rest_is_told_by_what_jobs_took_and_how_many_ran_at_once(followed, clock, tmp_path):

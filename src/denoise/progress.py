@@ -142,14 +142,15 @@ class Study:
         return "\n".join(lines)
 
     def _trainings_left(self) -> str:
-        """How many trainings have not begun, and how long one took; empty if none is to come."""
+        """How many trainings have not begun, and how long one took; empty if none is left."""
         begun = sum(job.rule == "train" for job in self.running.values())
         waiting = self.counts["train"] - self.done["train"] - begun
-        if waiting <= 0:
-            return ""
         took = self.took.get("train")
-        usual = f" (one took {duration(sum(took) / len(took))})" if took else ""
-        return f", {waiting} training{'s' * (waiting > 1)} to begin{usual}"
+        usual = f"one took {duration(sum(took) / len(took))}" if took else ""
+        if waiting > 0:
+            left = f"{waiting} training{'s' * (waiting > 1)} to begin"
+            return f", {left} ({usual})" if usual else f", {left}"
+        return f", the last trainings ({usual})" if begun and usual else ""
 
 
 def duration(seconds: float) -> str:
