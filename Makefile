@@ -54,10 +54,10 @@ run: install ## Install, then run the whole study of config.yaml
 	@snakemake --cores all all
 	@$(BIN)/python -m denoise.cli where
 
-test: $(VENV)/with-test lint ## Check style and types, and test everything once: an answer in minutes
+test: $(VENV)/with-test lint ## Check style and types, and run all tests but the slow ones
 	@$(BIN)/python -m pytest
 
-test-all: $(VENV)/with-test lint ## The same, and clusters, all faults, all pages, the tutorial, other backends
+test-all: $(VENV)/with-test lint ## Check style and types, and run all tests
 	@$(BIN)/python -m pytest -m ""
 
 test-rest: $(VENV)/with-test ## The tests that `make test` leaves out
