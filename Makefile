@@ -98,6 +98,7 @@ lint: $(VENV)/with-test ## Formatting, lint and types
 	@ruff check --quiet .
 	@snakefmt --check Snakefile workflow
 	@mypy
+	@lint-imports
 	@snakemake --lint
 
 format: $(VENV)/with-test ## Format all code
@@ -114,7 +115,7 @@ ui: install ## Open the MLflow UI on http://127.0.0.1:5000
 	esac
 
 docs: install ## Generate the JSON schema and the configuration table
-	@$(BIN)/python -m denoise.schema
+	@$(BIN)/python -m denoise.study.reference
 
 site: $(VENV)/with-test ## Build the documentation as a site, in site/
 	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict

@@ -3,8 +3,8 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
-from denoise.config import read_yaml
-from denoise.errors import one_line_errors
+from denoise.core.errors import one_line_errors
+from denoise.study.config import read_yaml
 
 min_version("9.0")
 

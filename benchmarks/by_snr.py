@@ -15,8 +15,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from denoise import files
-from denoise.comparison import by_condition, by_utterance, read_scores, snr_condition
+from denoise.core import files
+from denoise.evaluation.conditions import by_condition, snr_condition
+from denoise.evaluation.scores import by_utterance, read_scores
 from denoise.report import figures
 
 _METRICS = ("pesq_wb", "stoi", "si_sdr")

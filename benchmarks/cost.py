@@ -28,10 +28,12 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from denoise import audio, backend
+from denoise import audio
 from denoise.cli.shared import find_model
-from denoise.enhancement import Enhancer
-from denoise.streaming import Stream, Times
+from denoise.enhancement.enhancer import Enhancer
+from denoise.enhancement.live import Times
+from denoise.enhancement.stream import Stream
+from denoise.networks import backend
 
 
 def macs(model: Any, frames: int) -> float:

@@ -19,24 +19,27 @@ from pathlib import Path
 
 import numpy as np
 
-from denoise import backend, files, training
-from denoise.checkpoints import Checkpoints
-from denoise.config import make_plan
-from denoise.windows import open_windows
+from denoise.core import files
+from denoise.core.arrays import save_array
+from denoise.networks import backend
+from denoise.study.plan import make_plan
+from denoise.training.batches import open_windows
+from denoise.training.checkpoints import Checkpoints
+from denoise.training.model import compiled
 
 ROOT = Path(__file__).parents[1]
 _SHARD = 1024
 
 
 def write_cache(folder: Path, examples: int, shape: tuple[int, ...]) -> None:
-    """A cache of `examples` windows as `denoise.cache.write` leaves it, of numbers from 0 to 1."""
+    """A cache of `examples` windows as `features.cache.write` leaves it, of numbers from 0 to 1."""
     rng = np.random.default_rng(0)
     shards = []
     for number, start in enumerate(range(0, examples, _SHARD)):
         count = min(_SHARD, examples - start)
         names = {side: f"{side}-{number:05d}.npy" for side in ("input", "target")}
         for name in names.values():
-            files.save_array(folder / name, rng.random((count, *shape), np.float32).astype("f2"))
+            save_array(folder / name, rng.random((count, *shape), np.float32).astype("f2"))
         shards.append(names)
     files.write_json(folder / "manifest.json", {"shards": shards})
 
@@ -53,7 +56,7 @@ def measure(preset: str, examples: int, steps: int, changes: dict[str, object]) 
         write_cache(folder, examples, shape)
         size = sum(path.stat().st_size for path in folder.iterdir())
         windows = open_windows(folder, settings)
-        model = training.compiled(recipe.network, settings, windows, folder)
+        model = compiled(recipe.network, settings, windows, folder)
         checkpoints = Checkpoints(folder / "checkpoints", "")
         checkpoints.restore(model)
         windows.shuffle(0)

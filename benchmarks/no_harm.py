@@ -17,11 +17,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from denoise import backend, files, metrics
-from denoise.augmentation import shaped_noise
 from denoise.cli.shared import find_model
-from denoise.enhancement import Enhancer
-from denoise.intelligibility import stoi_and_estoi
+from denoise.core import files
+from denoise.core.arrays import load_array
+from denoise.core.tables import read_table
+from denoise.enhancement.enhancer import Enhancer
+from denoise.metrics.pesq import pesq
+from denoise.metrics.sdr import si_sdr
+from denoise.metrics.stoi import stoi_and_estoi
+from denoise.mixing.effects import shaped_noise
+from denoise.networks import backend
 
 _FRAME_S = 0.02
 _SNRS = (15, 20)
@@ -86,17 +91,17 @@ def harm(model: Path, test_set: Path, utterances: int) -> pd.DataFrame:
     rate = enhancer.rate
     if files.read_json(test_set / "manifest.json")["rate"] != rate:
         raise SystemExit(f"{test_set} has another rate than the {rate} Hz of {model}")
-    table = files.read_table(test_set / "mixtures.csv").drop_duplicates("recording")[:utterances]
-    pack = files.load_array(test_set / "clean.npy")
+    table = read_table(test_set / "mixtures.csv").drop_duplicates("recording")[:utterances]
+    pack = load_array(test_set / "clean.npy")
     cleans = [
         np.array(pack[start : start + length])
         for start, length in zip(table["offset"], table["samples"], strict=True)
     ]
     rows = []
     measures: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
-        "PESQ-WB": lambda clean, found: metrics.pesq(clean, found, rate, "wb"),
+        "PESQ-WB": lambda clean, found: pesq(clean, found, rate, "wb"),
         "STOI": lambda clean, found: stoi_and_estoi(clean, found, rate)[0],
-        "SI-SDR": metrics.si_sdr,
+        "SI-SDR": si_sdr,
     }
     for snr in (None, *_SNRS):
         scores = []

@@ -22,17 +22,25 @@ from typing import NamedTuple
 import numpy as np
 from speed import RATE, ROOT, WINDOW, card_of, recordings, speech_like
 
-from denoise import audio, backend, cache, corpora, files, models, scoring
-from denoise.config import make_plan
-from denoise.enhancement import Enhancer
-from denoise.features import FeatureSettings
-from denoise.mixing import MixingSettings, mix_windows
-from denoise.models.unet import UNetSettings
-from denoise.preparation import prepare
-from denoise.selection import AudioSettings, SelectionSettings
-from denoise.splits import SplitSettings, split
-from denoise.training import TrainingSettings, compiled
-from denoise.windows import open_windows
+from denoise import audio
+from denoise.core.tables import write_table
+from denoise.corpora.indexing import index_folder
+from denoise.corpora.preparation import prepare
+from denoise.corpora.selection import AudioSettings, SelectionSettings
+from denoise.corpora.splits import SplitSettings, split
+from denoise.enhancement.enhancer import Enhancer
+from denoise.evaluation.folders import score_folders
+from denoise.features import cache
+from denoise.features.settings import FeatureSettings
+from denoise.mixing.mixtures import mix_windows
+from denoise.mixing.settings import MixingSettings
+from denoise.networks import backend
+from denoise.networks.registry import build_network
+from denoise.networks.unet import UNetSettings
+from denoise.study.plan import make_plan
+from denoise.training.batches import open_windows
+from denoise.training.model import compiled
+from denoise.training.settings import TrainingSettings
 
 CORES = os.cpu_count() or 1
 WINDOWS = 3600 * RATE / WINDOW  # an hour
@@ -56,7 +64,7 @@ def size_of(*paths: Path) -> float:
 
 def preparing(work: Path, hours: float) -> Callable[[], list[Path]]:
     """Speech from 16 kHz FLAC, as much as there will be of mixtures."""
-    corpora.index_folder(work / "many", None, work / "many.csv")
+    index_folder(work / "many", None, work / "many.csv")
 
     def run() -> list[Path]:
         prepare(
@@ -79,7 +87,7 @@ def mixing(work: Path, hours: float) -> Callable[[], list[Path]]:
     for number in range(10):
         wave = speech_like(30, RATE, 1000 + number)
         audio.write(work / "noises" / f"noise_{number}.wav", wave, RATE)
-    corpora.index_folder(work / "noises", None, work / "noises.csv")
+    index_folder(work / "noises", None, work / "noises.csv")
     prepare(
         [work / "noises.csv"], "folder", "noise", SelectionSettings(),
         AudioSettings(sample_rate=RATE), 0, work / "noise",
@@ -131,7 +139,7 @@ def enhancing(work: Path, hours: float) -> Callable[[], list[Path]]:
     """Recordings of a minute through that U-Net, with half of each window overlapping."""
     backend.start("tensorflow", threads=CORES)
     plan = make_plan({"preset": "unet-huber-esc50", "sweep": {}}, ROOT / "presets")
-    network = models.build(UNetSettings(), (128, 128, 1))
+    network = build_network(UNetSettings(), (128, 128, 1))
     enhancer = Enhancer(network, card_of(next(iter(plan.variants.values()))))
     noisy = speech_like(60, RATE, 0)
 
@@ -154,8 +162,8 @@ def rating(work: Path, hours: float) -> Callable[[], list[Path]]:
             audio.write(folder / f"{number}.wav", wave + place * 0.02 * noise, RATE)
 
     def run() -> list[Path]:
-        table = scoring.score_folders(*folders, processes=CORES)
-        files.write_table(work / "scores.csv", table)
+        table = score_folders(*folders, processes=CORES)
+        write_table(work / "scores.csv", table)
         return [work / "scores.csv"]
 
     return run

@@ -33,17 +33,28 @@ from reference import prepare as reference_prepare
 from reference import scoring as reference_scoring
 from reference import spectrograms as reference_spectrograms
 
-from denoise import backend, cache, corpora, files, metrics, models, scoring
-from denoise.config import Variant, make_plan
-from denoise.enhancement import Enhancer
-from denoise.features import FeatureSettings
-from denoise.mixing import MixingSettings, mix_windows
-from denoise.models.unet import UNetSettings
-from denoise.preparation import prepare
-from denoise.selection import AudioSettings, SelectionSettings
-from denoise.splits import SplitSettings, split
-from denoise.training import TrainingSettings, compiled
-from denoise.windows import Windows, open_windows
+from denoise.core import files
+from denoise.core.arrays import load_array
+from denoise.corpora.indexing import index_folder
+from denoise.corpora.preparation import prepare
+from denoise.corpora.selection import AudioSettings, SelectionSettings
+from denoise.corpora.splits import SplitSettings, split
+from denoise.enhancement.enhancer import Enhancer
+from denoise.evaluation.folders import score_folders
+from denoise.features import cache
+from denoise.features.settings import FeatureSettings
+from denoise.metrics import registry
+from denoise.metrics.registry import METRICS
+from denoise.mixing.mixtures import mix_windows
+from denoise.mixing.settings import MixingSettings
+from denoise.networks import backend
+from denoise.networks.registry import build_network
+from denoise.networks.unet import UNetSettings
+from denoise.study.plan import make_plan
+from denoise.study.stages import Variant
+from denoise.training.batches import Windows, open_windows
+from denoise.training.model import compiled
+from denoise.training.settings import TrainingSettings
 
 ROOT = Path(__file__).parents[1]
 CORES = os.cpu_count() or 1
@@ -100,7 +111,7 @@ def recordings(folder: Path, hours: float, source: Path | None) -> list[Path]:
 def preparation(work: Path, hours: float, source: Path | None) -> Stage:
     """Decoding, resampling and filtering to one packed file."""
     paths = recordings(work, hours, source)
-    corpora.index_folder(work / "many", None, work / "many.csv")
+    index_folder(work / "many", None, work / "many.csv")
     seconds = sum(soundfile.info(str(path)).duration for path in paths)
 
     def ours(processes: int) -> None:
@@ -128,7 +139,7 @@ def caching(work: Path, count: int) -> Stage:
         for number, wave in enumerate(waves):
             soundfile.write(folder / f"{side}{number}.wav", wave, RATE)
         sides[side] = np.concatenate(waves)
-        corpora.index_folder(folder, None, work / f"{side}.csv")
+        index_folder(folder, None, work / f"{side}.csv")
         prepare(
             [work / f"{side}.csv"], side, "noise" if side == "noise" else "speech",
             SelectionSettings(), AudioSettings(sample_rate=RATE), 0, work / f"{side}-pack",
@@ -186,14 +197,14 @@ def epochs(work: Path, count: int) -> Stage:
     settings = TrainingSettings(batch_size=20, threads=CORES)
     folder = cached(work, count)
     inputs, targets = (
-        np.concatenate(
-            [files.load_array(path) for path in sorted(folder.glob(f"shards/{side}-*.npy"))]
-        )[:count]
+        np.concatenate([load_array(path) for path in sorted(folder.glob(f"shards/{side}-*.npy"))])[
+            :count
+        ]
         for side in ("input", "target")
     )
 
     def network() -> Any:
-        return models.build(UNetSettings(), (128, 128, 1))
+        return build_network(UNetSettings(), (128, 128, 1))
 
     plain, bare = network(), network()
     training.compile_model(plain)
@@ -299,7 +310,7 @@ def enhancing(seconds: int) -> Stage:
     """A whole recording, with the published U-Net."""
     plan = make_plan({"preset": "unet-huber-esc50", "sweep": {}}, ROOT / "presets")
     variant = next(iter(plan.variants.values()))
-    network = models.build(variant.recipe.network, (128, 128, 1))
+    network = build_network(variant.recipe.network, (128, 128, 1))
     noisy = speech_like(seconds, RATE, 0)
     return Stage("enhancement", "s of audio/s", seconds, {
         REFERENCE: lambda: enhancement.enhance(network, noisy, WINDOW, N_FFT, HOP),
@@ -327,16 +338,16 @@ def scores(work: Path, count: int) -> Stage:
     clean, enhanced = (sorted(folder.iterdir()) for folder in folders.values())
 
     def ours(processes: int) -> None:
-        scoring.score_folders(folders["clean"], folders["enhanced"], processes=processes)
+        score_folders(folders["clean"], folders["enhanced"], processes=processes)
 
     def without_composites() -> None:
-        with mock.patch.object(metrics, "composite", lambda *pair: {}):
+        with mock.patch.object(registry, "composite", lambda *pair: {}):
             ours(1)
 
     def listed_alone() -> None:
         names = ("snr", "si_sdr", "pesq_wb", "stoi", "estoi")
-        listed = {name: metrics.METRICS[name] for name in names}
-        with mock.patch.object(metrics, "METRICS", listed):
+        listed = {name: METRICS[name] for name in names}
+        with mock.patch.object(registry, "METRICS", listed):
             without_composites()
 
     return Stage("scoring", "utterances/s", count, {

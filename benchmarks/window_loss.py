@@ -14,10 +14,16 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from denoise import backend, cache, files, losses
-from denoise.config import make_plan, read_yaml
-from denoise.mixing import draw_windows, set_levels
-from denoise.windows import open_windows
+from denoise.core import files
+from denoise.core.tables import read_table, write_table
+from denoise.features import cache
+from denoise.mixing.draw import draw_windows
+from denoise.mixing.levels import set_levels
+from denoise.networks import backend
+from denoise.study.config import read_yaml
+from denoise.study.plan import make_plan
+from denoise.training import losses
+from denoise.training.batches import open_windows
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,7 +43,7 @@ def main() -> None:
     rate, seed = recipe.audio.sample_rate, recipe.data.seed
     (mixtures,) = plan.spectrograms[variant.spectrograms].upstream
     speech, *noise = (
-        files.read_table(Path("results/splits") / f"{name}.csv")
+        read_table(Path("results/splits") / f"{name}.csv")
         for name in plan.mixtures[mixtures].upstream
     )
     model_folder = Path("results/models") / variant.name / f"seed{options.seed}"
@@ -46,7 +52,7 @@ def main() -> None:
         table = draw_windows(
             speech, noise[0] if noise else speech[:0], recipe.mixing, "test", rate, seed
         )
-        files.write_table(folder / "test.csv", set_levels(table, rate, seed))
+        write_table(folder / "test.csv", set_levels(table, rate, seed))
         scales = files.read_json(model_folder / "card.json")["scales"]
         cache.write(folder / "test.csv", rate, recipe.features, scales, folder / "test")
         backend.start(recipe.training.backend, threads=recipe.training.threads)

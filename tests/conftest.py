@@ -28,7 +28,8 @@ import requests
 import soundfile
 import studies
 
-from denoise import files
+from denoise.core.arrays import save_array
+from denoise.core.tables import write_table
 
 Survives = Callable[..., AbstractContextManager[None]]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -286,9 +287,9 @@ def noise_folder(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def wave_caches(tmp_path_factory):
     """Caches of 24 and 8 windows of one recording."""
-    from denoise import cache
-    from denoise.features import FeatureSettings
-    from denoise.spectrogram import StftSettings
+    from denoise.features import cache
+    from denoise.features.settings import FeatureSettings
+    from denoise.features.stft import StftSettings
 
     rate = 8000
     root = tmp_path_factory.mktemp("caches")
@@ -296,7 +297,7 @@ def wave_caches(tmp_path_factory):
     wave[-2000:] = 0  # silence, where logarithms and roots have no gradient
     for name, audio in (("speech", wave), ("noise", noise)):
         (root / name).mkdir()
-        files.save_array(root / name / "audio.npy", audio)
+        save_array(root / name / "audio.npy", audio)
     settings = FeatureSettings(stft=StftSettings(n_fft=63, hop=16), floor_db=-60)
     for split, count in (("train", 24), ("validation", 8)):
         rows = [
@@ -307,7 +308,7 @@ def wave_caches(tmp_path_factory):
             for k in range(count)
         ]  # fmt: skip
         rows[-1] |= {"speech_offset": 22_900, "speech_start": 22_900}
-        files.write_table(root / f"{split}.csv", pd.DataFrame(rows))
+        write_table(root / f"{split}.csv", pd.DataFrame(rows))
         cache.write(root / f"{split}.csv", rate, settings, {}, root / split)
     return {split: root / split for split in ("train", "validation")}
 

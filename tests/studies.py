@@ -14,7 +14,7 @@ from pathlib import Path
 import soundfile
 from workflow_runs import ESC50, TINY, configure, copy_project, snakemake
 
-from denoise import files
+from denoise.core import files
 
 LOSSES = ("huber", "mse", "mae")
 SHORT = {

@@ -7,12 +7,20 @@ import pandas as pd
 import pytest
 from conftest import hiss, tone_speech
 
-from denoise import files, losses, metrics, training
-from denoise.adversarial import AdversarialSettings, Adversary, best_epoch
-from denoise.features import FeatureSettings
-from denoise.models.unet import UNetSettings
-from denoise.spectrogram import StftSettings
-from denoise.training import TrainingSettings
+from denoise.core import files
+from denoise.core.arrays import save_array
+from denoise.core.errors import UserError
+from denoise.core.tables import read_table, write_table
+from denoise.features.settings import FeatureSettings
+from denoise.features.stft import StftSettings
+from denoise.metrics.pesq import pesq
+from denoise.metrics.sdr import si_sdr
+from denoise.networks.unet import UNetSettings
+from denoise.training import losses
+from denoise.training.adversarial import AdversarialSettings, best_epoch
+from denoise.training.discriminator import Adversary
+from denoise.training.fit import train
+from denoise.training.settings import TrainingSettings
 
 RATE, WINDOW = 8000, 4096
 SPEECH, NOISE = tone_speech(6, RATE, 1), hiss(6, RATE, 2)
@@ -48,10 +56,10 @@ def test_the_metric_discriminator_learns_pesq():
     waves, enhanced = pairs(12, 99)
     found = judged(adversary, waves, enhanced)
     adversary.close()
-    pesq = [metrics.pesq(waves[k, :, 1], enhanced[k], RATE, "nb") for k in range(len(waves))]
+    found_pesq = [pesq(waves[k, :, 1], enhanced[k], RATE, "nb") for k in range(len(waves))]
     # P.862.1 maps to 4.549 at most; the discriminator predicts the share of the way from 1.
-    assert np.corrcoef(found, pesq)[0, 1] > 0.8
-    assert np.abs(1 + 3.549 * found - pesq).mean() < 0.5
+    assert np.corrcoef(found, found_pesq)[0, 1] > 0.8
+    assert np.abs(1 + 3.549 * found - found_pesq).mean() < 0.5
 
 
 def test_the_least_squares_discriminator_tells_clean_from_enhanced():
@@ -74,7 +82,7 @@ def test_scores_leave_out_windows_that_have_none():
     found = adversary.scores(waves, enhanced)
     adversary.close()
     assert [len(values) for values in found.values()] == [2, 2]
-    assert found["si_sdr"][1] == pytest.approx(metrics.si_sdr(waves[2, :, 1], enhanced[2]))
+    assert found["si_sdr"][1] == pytest.approx(si_sdr(waves[2, :, 1], enhanced[2]))
 
 
 def test_an_epoch_that_sells_the_signal_for_pesq_is_not_kept():
@@ -93,7 +101,7 @@ def caches(tmp_path_factory):
     root = tmp_path_factory.mktemp("caches")
     for name, audio in (("speech", SPEECH), ("noise", NOISE)):
         (root / name).mkdir()
-        files.save_array(root / name / "audio.npy", audio)
+        save_array(root / name / "audio.npy", audio)
     features = FeatureSettings(stft=StftSettings(n_fft=255, hop=63), cache=False, floor_db=-60)
     for split, count in (("train", 10), ("validation", 3)):
         rows = [
@@ -104,7 +112,7 @@ def caches(tmp_path_factory):
              "noise_offset": 531 * k, "gain": 0.5, "clip_scale": 1.0}
             for k in range(count)
         ]  # fmt: skip
-        files.write_table(root / f"{split}.csv", pd.DataFrame(rows))
+        write_table(root / f"{split}.csv", pd.DataFrame(rows))
         files.write_json(
             root / split / "manifest.json",
             {"shards": [], "mixtures": str(root / f"{split}.csv"), "rate": RATE, "scales": {},
@@ -122,11 +130,11 @@ def run(caches, out, on_epoch=lambda row: None, **changes) -> pd.DataFrame:
             **changes,
         }
     )  # fmt: skip
-    training.train(
+    train(
         caches, UNetSettings(filters=(2, 4), dropout=0.5), settings, 7, out,
         {"variant": "v", "seed": 7, "rate": RATE}, on_epoch=on_epoch,
     )  # fmt: skip
-    return files.read_table(out / "history.csv")
+    return read_table(out / "history.csv")
 
 
 class Killed(BaseException):
@@ -171,7 +179,7 @@ def test_a_training_starts_from_the_weights_of_another(caches, tmp_path):
     settings = TrainingSettings(
         loss="wave", epochs=1, batch_size=2, threads=1, learning_rate=1e-7, metrics=()
     )
-    training.train(
+    train(
         caches, UNetSettings(filters=(2, 4), dropout=0.5), settings, 8, tmp_path / "started",
         {"variant": "w", "seed": 8, "rate": RATE}, start=tmp_path / "first" / "model.keras",
     )  # fmt: skip
@@ -183,8 +191,8 @@ def test_a_training_starts_from_the_weights_of_another(caches, tmp_path):
     )
     for one, other in zip(first, started, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
-    with pytest.raises(training.UserError, match="holds another network"):
-        training.train(
+    with pytest.raises(UserError, match="holds another network"):
+        train(
             caches, UNetSettings(filters=(2, 8)), settings, 8, tmp_path / "other",
             {"variant": "w", "seed": 8, "rate": RATE}, start=tmp_path / "first" / "model.keras",
         )  # fmt: skip
@@ -200,7 +208,7 @@ def test_a_share_of_the_weights_it_started_from_is_kept(caches, tmp_path):
             loss="wave", epochs=2, batch_size=2, threads=1, learning_rate=1e-2, metrics=(),
             start_from="start", start_share=share,
         )  # fmt: skip
-        training.train(
+        train(
             caches, UNetSettings(filters=(2, 4), dropout=0.5), settings, 8, tmp_path / name,
             {"variant": "w", "seed": 8, "rate": RATE}, start=start,
         )  # fmt: skip

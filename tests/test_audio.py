@@ -10,9 +10,16 @@ from conftest import hiss, tone_speech
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from denoise import audio, corpora, files, preparation, splits
-from denoise.errors import UserError
-from denoise.selection import AudioSettings, SelectionSettings, select
+from denoise import audio
+from denoise.core import files
+from denoise.core.arrays import load_array
+from denoise.core.errors import UserError
+from denoise.core.tables import read_table, write_table
+from denoise.corpora import splits
+from denoise.corpora.indexing import index_folder
+from denoise.corpora.preparation import prepare
+from denoise.corpora.selection import AudioSettings, SelectionSettings, select
+from denoise.corpora.splits import SPLITS, SplitSettings, assign, check_disjoint
 
 RATE = 8000
 
@@ -102,7 +109,7 @@ def test_a_recording_is_read_in_blocks_and_again(tmp_path):
 
 
 def test_wav_beyond_its_32_bits_is_rf64(tmp_path, monkeypatch):
-    monkeypatch.setattr(audio, "_WAV_LIMIT", 30_000)
+    monkeypatch.setattr("denoise.audio.encoding._WAV_LIMIT", 30_000)
     wave = tone_speech(2, RATE, 1)
     for seconds, kind in ((1, "WAV"), (2, "RF64")):
         audio.write(tmp_path / "a.wav", wave[: seconds * RATE], RATE)
@@ -120,7 +127,7 @@ def index_of(folder, waves: dict[str, np.ndarray]) -> object:
         names = {"id": name, "path": str(path), "speaker": name, "group": name, "sex": "F"}
         rest = {"kind": "", "noisy_path": "", "snr": np.nan, "duration": len(wave) / RATE}
         rows.append({**names, **rest})
-    files.write_table(folder / "index.csv", pd.DataFrame(rows))
+    write_table(folder / "index.csv", pd.DataFrame(rows))
     return folder / "index.csv"
 
 
@@ -133,15 +140,15 @@ def test_preparation_drops_what_is_unusable_and_says_why(tmp_path):
     settings = AudioSettings(max_dropped=0.5)
     out = tmp_path / "out"
     selection = SelectionSettings()
-    preparation.prepare([index], "folder", "speech", selection, settings, 0, out, processes=2)
+    prepare([index], "folder", "speech", selection, settings, 0, out, processes=2)
     manifest = files.read_json(out / "manifest.json")
     assert {drop["id"]: drop["reason"] for drop in manifest["dropped"]} == {
         "silent": "is silent",
         "nan": "holds NaN or infinite samples",
     }
     assert manifest["left_out"] == {"shorter than 1 s": 1}
-    table = files.read_table(out / "index.csv")
-    pack = files.load_array(out / "audio.npy")
+    table = read_table(out / "index.csv")
+    pack = load_array(out / "audio.npy")
     assert len(table) == 6 and len(pack) == table["samples"].sum()
     row = table[table["id"] == "s3"].iloc[0]
     np.testing.assert_allclose(
@@ -149,7 +156,7 @@ def test_preparation_drops_what_is_unusable_and_says_why(tmp_path):
     )
     strict = AudioSettings(max_dropped=0.1)
     with pytest.raises(UserError, match=r"2 of 8 files.*silent\.wav is silent"):
-        preparation.prepare([index], "folder", "speech", selection, strict, 0, tmp_path / "o2")
+        prepare([index], "folder", "speech", selection, strict, 0, tmp_path / "o2")
 
 
 def test_a_folder_of_noise_is_divided_by_kind_and_never_too_short(tmp_path):
@@ -159,13 +166,13 @@ def test_a_folder_of_noise_is_divided_by_kind_and_never_too_short(tmp_path):
         for number in range(3):
             path = tmp_path / "noise" / kind / f"{number}.wav"
             soundfile.write(path, hiss(0.5, RATE, number), RATE)
-    corpora.index_folder(tmp_path / "noise", None, tmp_path / "index.csv")
+    index_folder(tmp_path / "noise", None, tmp_path / "index.csv")
     out = tmp_path / "out"
-    preparation.prepare(
+    prepare(
         [tmp_path / "index.csv"], "folder", "noise", SelectionSettings(), AudioSettings(), 0, out
     )
-    splits.split([(out, "all")], splits.SplitSettings(), 0, tmp_path / "splits.csv")
-    table = files.read_table(tmp_path / "splits.csv")
+    splits.split([(out, "all")], SplitSettings(), 0, tmp_path / "splits.csv")
+    table = read_table(tmp_path / "splits.csv")
     assert set(table["speaker"]) == {""}
     for kind in kinds:
         assert sorted(table.loc[table["kind"] == kind, "split"]) == ["test", "train", "validation"]
@@ -177,14 +184,14 @@ def test_files_of_one_name_in_two_folders_are_different_recordings(tmp_path):
         for number in range(4):
             path = tmp_path / part / "speech" / f"{number}.wav"
             soundfile.write(path, tone_speech(1.5, RATE, number), RATE)
-        corpora.index_folder(tmp_path / part / "speech", None, tmp_path / f"{part}.csv")
-        preparation.prepare(
+        index_folder(tmp_path / part / "speech", None, tmp_path / f"{part}.csv")
+        prepare(
             [tmp_path / f"{part}.csv"], "folder", "speech", SelectionSettings(), AudioSettings(), 0,
             tmp_path / f"{part}-out",
         )  # fmt: skip
     sources = [(tmp_path / "train-out", "train"), (tmp_path / "test-out", "test")]
-    splits.split(sources, splits.SplitSettings(), 0, tmp_path / "splits.csv")
-    table = files.read_table(tmp_path / "splits.csv")
+    splits.split(sources, SplitSettings(), 0, tmp_path / "splits.csv")
+    table = read_table(tmp_path / "splits.csv")
     assert table["id"].is_unique and (table["split"] == "test").sum() == 4
     assert set(table["kind"]) == {""}
 
@@ -195,12 +202,12 @@ def test_named_validation_speakers_leave_a_test_split_and_must_exist(tmp_path):
     table["group"], table["kind"], table["corpus"], table["id"] = (
         table["speaker"], "", "x", table["speaker"],
     )  # fmt: skip
-    chosen = splits.SplitSettings(validation_speakers=("s3", "s4"))
-    split = splits.assign(table, "all", chosen, 0)
+    chosen = SplitSettings(validation_speakers=("s3", "s4"))
+    split = assign(table, "all", chosen, 0)
     assert set(table.loc[split == "validation", "speaker"]) == {"s3", "s4"}
     assert (split == "test").sum() == 2
-    files.write_table(tmp_path / "index.csv", table)
-    wrong = splits.SplitSettings(validation_speakers=("s33",))
+    write_table(tmp_path / "index.csv", table)
+    wrong = SplitSettings(validation_speakers=("s33",))
     with pytest.raises(UserError, match="did you mean 's3'"):
         splits.split([(tmp_path, "all")], wrong, 0, tmp_path / "splits.csv")
 
@@ -211,10 +218,10 @@ def test_validation_by_window_leaves_no_recording_to_validation_alone(tmp_path):
     table["group"], table["kind"], table["corpus"], table["id"] = (
         table["speaker"], "", "x", table["speaker"],
     )  # fmt: skip
-    files.write_table(tmp_path / "index.csv", table)
-    chosen = splits.SplitSettings(by_window=True, validation=0.1, test=0.2)
+    write_table(tmp_path / "index.csv", table)
+    chosen = SplitSettings(by_window=True, validation=0.1, test=0.2)
     splits.split([(tmp_path, "all")], chosen, 0, tmp_path / "splits.csv")
-    found = files.read_table(tmp_path / "splits.csv")
+    found = read_table(tmp_path / "splits.csv")
     assert found["split"].value_counts().to_dict() == {"train": 8, "test": 2}
     assert set(found["validation_windows"]) == {0.1}
 
@@ -222,9 +229,9 @@ def test_validation_by_window_leaves_no_recording_to_validation_alone(tmp_path):
 def test_sources_for_test_alone_need_no_training(tmp_path):
     table = pd.DataFrame({"id": ["a"], "speaker": "s", "sex": "F", "kind": "", "group": "s",
                           "corpus": "x"})  # fmt: skip
-    files.write_table(tmp_path / "index.csv", table)
-    splits.split([(tmp_path, "test")], splits.SplitSettings(), 0, tmp_path / "splits.csv")
-    assert list(files.read_table(tmp_path / "splits.csv")["split"]) == ["test"]
+    write_table(tmp_path / "index.csv", table)
+    splits.split([(tmp_path, "test")], SplitSettings(), 0, tmp_path / "splits.csv")
+    assert list(read_table(tmp_path / "splits.csv")["split"]) == ["test"]
 
 
 def test_hours_are_taken_from_all_speakers():
@@ -277,10 +284,10 @@ def test_no_group_ever_stands_in_two_splits(groups, kinds, seed, test, validatio
         for k in range(size)
     ]
     table = pd.DataFrame(rows)
-    chosen = splits.SplitSettings(test=test, validation=validation)
-    table["split"] = splits.assign(table, "all", chosen, seed)
+    chosen = SplitSettings(test=test, validation=validation)
+    table["split"] = assign(table, "all", chosen, seed)
     assert table.groupby("group")["split"].nunique().max() == 1
-    assert set(table["split"]) <= set(splits.SPLITS)
+    assert set(table["split"]) <= set(SPLITS)
     for _, part in table.groupby("kind"):
         if part["group"].nunique() >= 3:
             assert {"train", "test"} <= set(part["split"])
@@ -291,7 +298,7 @@ def test_esc50_folds_stay_whole_across_kinds():
         [{"id": f"{f}{k}", "group": f"fold{f}", "kind": k, "sex": "", "speaker": ""}
          for f in range(1, 6) for k in ("rain", "dog", "saw")]
     )  # fmt: skip
-    table["split"] = splits.assign(table, "all", splits.SplitSettings(), 0)
+    table["split"] = assign(table, "all", SplitSettings(), 0)
     assert table.groupby("group")["split"].nunique().max() == 1
     assert table.groupby("split")["group"].nunique().to_dict() == {
         "test": 1, "train": 3, "validation": 1,
@@ -304,25 +311,25 @@ def test_a_leak_is_refused():
          "speaker": "", "kind": ["rain", "rain", "dog"]}
     )  # fmt: skip
     with pytest.raises(UserError, match="first 'a'.* two splits"):
-        splits.check_disjoint(table)
+        check_disjoint(table)
     # Of another kind, the same fold of ESC-50 holds other recordings.
-    splits.check_disjoint(table.assign(kind=["rain", "dog", "dog"]))
+    check_disjoint(table.assign(kind=["rain", "dog", "dog"]))
     # What a speaker says is hers whatever it is called.
     with pytest.raises(UserError, match="first 'a'.* two splits"):
-        splits.check_disjoint(table.assign(kind=["rain", "dog", "dog"], speaker="a"))
+        check_disjoint(table.assign(kind=["rain", "dog", "dog"], speaker="a"))
 
 
 def test_a_source_for_validation_leaves_the_others_to_training_and_test(tmp_path):
     for name, kinds in (("common", ["rain", "dog"]), ("held", ["saw"])):
         rows = [{"id": f"{name}{kind}{k}", "group": f"{name}{kind}{k}", "kind": kind, "sex": "",
                  "speaker": "", "corpus": "x"} for kind in kinds for k in range(10)]  # fmt: skip
-        files.write_table(tmp_path / name / "index.csv", pd.DataFrame(rows))
+        write_table(tmp_path / name / "index.csv", pd.DataFrame(rows))
     out = tmp_path / "splits.csv"
-    chosen = splits.SplitSettings()
+    chosen = SplitSettings()
     sources = [(tmp_path / "common", "all"), (tmp_path / "held", "validation")]
     splits.split(sources, chosen, 0, out)
-    table = files.read_table(out)
+    table = read_table(out)
     assert set(table.loc[table["split"] == "validation", "kind"]) == {"saw"}
     assert table.groupby("split").size().to_dict() == {"test": 4, "train": 16, "validation": 10}
     splits.split(sources[:1], chosen, 0, out)
-    assert set(files.read_table(out)["split"]) == {"train", "validation", "test"}
+    assert set(read_table(out)["split"]) == {"train", "validation", "test"}

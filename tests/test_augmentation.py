@@ -10,14 +10,31 @@ import pytest
 from conftest import hiss
 from scipy import signal
 
-from denoise import audio, augmentation, cache, files, mixing, training
-from denoise.augmentation import AugmentationSettings, Mixer
-from denoise.features import FeatureSettings
-from denoise.mixing import LevelSettings, MixingSettings
-from denoise.models.unet import UNetSettings
-from denoise.spectrogram import StftSettings
-from denoise.training import TrainingSettings
-from denoise.windows import open_windows
+from denoise import audio
+from denoise.core.arrays import PackWriter
+from denoise.core.tables import read_table, write_table
+from denoise.features import cache
+from denoise.features.settings import FeatureSettings
+from denoise.features.stft import StftSettings
+from denoise.mixing import effects
+from denoise.mixing.augmentation import AugmentationSettings, Mixer, _shifted
+from denoise.mixing.draw import draw_windows
+from denoise.mixing.effects import (
+    band_masked,
+    equalised,
+    excited,
+    impacts,
+    reverberated,
+    shaped_noise,
+    sped,
+)
+from denoise.mixing.levels import set_levels
+from denoise.mixing.render import load_packs, render
+from denoise.mixing.settings import LevelSettings, MixingSettings
+from denoise.networks.unet import UNetSettings
+from denoise.training.batches import open_windows
+from denoise.training.fit import train
+from denoise.training.settings import TrainingSettings
 
 RATE, WINDOW = 8000, 2048
 TONES = {"low": 500.0, "middle": 1000.0, "high": 2000.0}
@@ -36,7 +53,7 @@ def table(tmp_path_factory) -> pd.DataFrame:
     tables = []
     for role, recordings in waves.items():
         (root / role).mkdir()
-        writer = files.PackWriter(root / role / "audio.npy")
+        writer = PackWriter(root / role / "audio.npy")
         tables.append(
             pd.DataFrame(
                 {
@@ -53,8 +70,8 @@ def table(tmp_path_factory) -> pd.DataFrame:
     chosen = MixingSettings(
         window=WINDOW, speech_hop=WINDOW, noise_hop=100, level=LevelSettings(snr_db=(0, 10))
     )
-    drawn = mixing.draw_windows(tables[0], tables[1], chosen, "train", RATE, 0)
-    return mixing.set_levels(drawn, RATE, 0)
+    drawn = draw_windows(tables[0], tables[1], chosen, "train", RATE, 0)
+    return set_levels(drawn, RATE, 0)
 
 
 def mixed(table, **settings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -69,10 +86,10 @@ def level(waves: np.ndarray) -> np.ndarray:
 
 
 def test_without_settings_or_epoch_the_table_is_rendered(table):
-    packs = mixing.load_packs([*table["speech_source"], *table["noise_source"]])
+    packs = load_packs([*table["speech_source"], *table["noise_source"]])
     chosen = np.array([3, 0, 5])
     rows = table.to_dict("records")
-    expected = [np.stack(mixing.render(rows[number], packs, RATE), -1) for number in chosen]
+    expected = [np.stack(render(rows[number], packs, RATE), -1) for number in chosen]
     plain = Mixer(table, RATE).batch(chosen, 4)
     varied = Mixer(table, RATE, AugmentationSettings(equalise=1)).batch(chosen)
     np.testing.assert_array_equal(plain, np.stack(expected))
@@ -141,7 +158,7 @@ def test_shifted_windows_stay_in_their_recording_and_within_reach(table):
     starts = {}
     for row in table.to_dict("records"):
         rng = np.random.default_rng(0)
-        places = [augmentation._shifted(row, 700, rng) for _ in range(200)]
+        places = [_shifted(row, 700, rng) for _ in range(200)]
         moves = [place["speech_offset"] - row["speech_offset"] for place in places]
         assert all(p["speech_start"] - row["speech_start"] == m
                    for p, m in zip(places, moves, strict=True))  # fmt: skip
@@ -179,7 +196,7 @@ def test_what_was_recorded_together_is_played_together(table):
 @pytest.mark.parametrize("speed", [0.5, 0.8, 1, 1.25, 2])
 def test_a_wave_is_played_faster_as_resampling_has_it(speed):
     time = np.arange(round(4000 * speed))
-    played = augmentation.sped(np.sin(2 * np.pi * 0.02 * time).astype(np.float32), 4000)
+    played = sped(np.sin(2 * np.pi * 0.02 * time).astype(np.float32), 4000)
     expected = np.sin(2 * np.pi * 0.02 * speed * np.arange(4000))
     assert played.shape == (4000,)
     np.testing.assert_allclose(played[100:-100], expected[100:-100], atol=2e-3)
@@ -189,12 +206,12 @@ def test_treble_adds_overtones_of_the_speech_alone():
     rng = np.random.default_rng(0)
     time = np.arange(32_000) / 16_000
     tone = np.sin(2 * np.pi * 2000 * time)
-    added = augmentation.excited(tone, rng) - tone
+    added = excited(tone, rng) - tone
     power = np.abs(np.fft.rfft(added[2000:-2000] * np.hanning(28_000))) ** 2
     frequency = np.fft.rfftfreq(28_000, 1 / 16_000)
     overtone = np.min(np.abs(frequency[:, None] - [4000, 8000]), axis=1) < 20
     assert power[overtone].sum() > 0.99 * power.sum()
-    share = [level(augmentation.excited(tone, np.random.default_rng(k)) - tone) - level(tone)
+    share = [level(excited(tone, np.random.default_rng(k)) - tone) - level(tone)
              for k in range(40)]  # fmt: skip
     assert -36.1 < min(share) < -30 and -20 < max(share) < -13.9
 
@@ -209,7 +226,7 @@ def test_some_windows_have_no_noise(table):
 def test_the_equaliser_is_a_filter_of_second_order():
     rng = np.random.default_rng(3)
     wave = rng.standard_normal(4096)
-    filtered = augmentation.equalised(wave, np.random.default_rng(5))
+    filtered = equalised(wave, np.random.default_rng(5))
     assert audio.rms(filtered) == pytest.approx(audio.rms(wave))
     above, below = np.random.default_rng(5).uniform(-3 / 8, 3 / 8, (2, 2))
     # Undone by its own recursion: y[n] + b1 y[n-1] + b2 y[n-2] is x[n] + a1 x[n-1] + a2 x[n-2].
@@ -223,7 +240,7 @@ def test_shaped_noise_falls_with_frequency_and_moves():
     octaves = np.array([125, 250, 500, 1000, 2000, 4000])
     slopes, envelopes = [], []
     for seed in range(60):
-        noise = augmentation.shaped_noise(32_000, 16_000, np.random.default_rng(seed))
+        noise = shaped_noise(32_000, 16_000, np.random.default_rng(seed))
         assert audio.rms(noise) == pytest.approx(1)
         power = np.abs(np.fft.rfft(noise)) ** 2
         bins = octaves * 2
@@ -245,7 +262,7 @@ def test_a_borrowed_spectrum_is_that_of_the_lender_and_the_rhythm_is_kept():
     time = np.arange(32_000) / 16_000
     wave = rng.standard_normal(32_000) * (1.1 + np.sin(2 * np.pi * 3 * time))
     model = 0.1 * signal.lfilter([1], [1, -0.97], rng.standard_normal(32_000))
-    recoloured = augmentation.recoloured(wave, model, 16_000)
+    recoloured = effects.recoloured(wave, model, 16_000)
     for low in (125, 250, 500, 1000, 2000, 4000):
         band = signal.butter(4, (low, 1.9 * low), "bandpass", fs=16_000, output="sos")
         levels = [level(signal.sosfilt(band, of)) for of in (recoloured, model)]
@@ -259,7 +276,7 @@ def test_impacts_come_in_strokes_and_a_hum_repeats_itself():
     peakedness, repetition = [], []
     for seed in range(40):
         strokes, hum = (make(32_000, 16_000, np.random.default_rng(seed))
-                        for make in (augmentation.impacts, augmentation.hum))  # fmt: skip
+                        for make in (impacts, effects.hum))  # fmt: skip
         assert audio.rms(strokes) == pytest.approx(1) and audio.rms(hum) == pytest.approx(1)
         peakedness.append(np.mean(strokes**4))
         frame = hum[8000:10_400]
@@ -275,7 +292,7 @@ def test_a_room_decays_by_60_db_in_0_2_to_1_s():
     impulse[0] = 1
     times, ratios = [], []
     for seed in range(40):
-        response = augmentation.reverberated(impulse, 16_000, np.random.default_rng(seed))
+        response = reverberated(impulse, 16_000, np.random.default_rng(seed))
         assert response[0] == pytest.approx(1)
         tail = np.square(response[1:])
         ratios.append(10 * np.log10(tail.sum()))
@@ -288,7 +305,7 @@ def test_a_room_decays_by_60_db_in_0_2_to_1_s():
 
 def test_a_band_is_missing_and_nothing_else():
     waves = np.random.default_rng(0).standard_normal((2, 4096))
-    masked = augmentation.band_masked(waves, RATE, 0.2, np.random.default_rng(1))
+    masked = band_masked(waves, RATE, 0.2, np.random.default_rng(1))
     before, after = np.fft.rfft(waves), np.fft.rfft(masked)
     gone = np.abs(after).max(axis=0) < 1e-9
     assert gone.any() and np.all(np.diff(np.flatnonzero(gone)) == 1)
@@ -302,7 +319,7 @@ def test_a_band_is_missing_and_nothing_else():
 def folders(table, tmp_path_factory):
     """Manifests for windows that are cached and for such that are not."""
     root = tmp_path_factory.mktemp("folders")
-    files.write_table(root / "train.csv", table)
+    write_table(root / "train.csv", table)
     for name, kept in (("cached", True), ("rendered", False)):
         settings = FEATURES.model_copy(update={"cache": kept})
         cache.write(root / "train.csv", RATE, settings, {}, root / name)
@@ -345,11 +362,11 @@ def test_training_varies_the_training_windows_alone(folders, tmp_path, monkeypat
     )  # fmt: skip
     settings = TrainingSettings(epochs=2, batch_size=8, threads=1, loss="si_sdr")
     paths = {"train": folders / "rendered", "validation": folders / "rendered"}
-    training.train(
+    train(
         paths, UNetSettings(filters=(2, 4)), settings, 0, tmp_path, {"variant": "v", "seed": 0},
         augmentation=AugmentationSettings(equalise=1),
     )  # fmt: skip
-    history = files.read_table(tmp_path / "history.csv")
+    history = read_table(tmp_path / "history.csv")
     assert np.isfinite(history["val_loss"]).all()
     varied = {turn for turn in turns if turn is not None}
     assert len(varied) == 2  # one seed an epoch

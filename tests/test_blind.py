@@ -9,9 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from denoise import cli, files
-from denoise.comparison import read_scores
-from denoise.errors import UserError
+from denoise import cli
+from denoise.core import files
+from denoise.core.arrays import save_array
+from denoise.core.errors import UserError
+from denoise.core.tables import write_table
+from denoise.evaluation import listening
+from denoise.evaluation.scores import read_scores
 from denoise.report import blind
 
 RATE = 8000
@@ -26,22 +30,22 @@ def experiment(tmp_path, monkeypatch):
     noise = rng.normal(0, 0.1, 4 * RATE).astype(np.float32)
     stage = tmp_path / "results/test_sets/test-1"
     stage.mkdir(parents=True)
-    files.save_array(stage / "clean.npy", clean)
-    files.save_array(stage / "noisy.npy", clean + noise)
+    save_array(stage / "clean.npy", clean)
+    save_array(stage / "noisy.npy", clean + noise)
     files.write_json(stage / "manifest.json", {"rate": RATE})
     about = {"speaker": "s", "sex": "F", "kind": "rain", "snr": 0.0, "snr_asked": 0.0}
     rows = [{"id": f"u{k}", "offset": k * RATE, "samples": RATE, **about} for k in range(4)]
-    files.write_table(stage / "mixtures.csv", pd.DataFrame(rows))
+    write_table(stage / "mixtures.csv", pd.DataFrame(rows))
     gains = {"noisy": 0.0, "good": 9.0, "fair": 5.0, "logmmse": 2.0}
     for name, gain in gains.items():
         out = tmp_path / f"results/enhanced/{name}/seed0/test.npy"
-        files.save_array(out, clean + noise * 10 ** (-gain / 20))
+        save_array(out, clean + noise * 10 ** (-gain / 20))
         scores = pd.DataFrame(rows)[["id", "speaker", "sex", "kind", "snr_asked"]].assign(
             split="test", recording="r", snr_in=0.0, status="ok",
             **dict.fromkeys(blind_metrics(), np.nan),
         )  # fmt: skip
         scores["si_sdr"] = gain + 0.1 * np.arange(4)
-        files.write_table(tmp_path / f"results/scores/{name}/seed0/test.csv", scores)
+        write_table(tmp_path / f"results/scores/{name}/seed0/test.csv", scores)
     report = tmp_path / "reports/tried"
     variants = {name: {"differs": {}, "recipe": {}} for name in ("good", "fair")}
     files.write_json(
@@ -52,9 +56,9 @@ def experiment(tmp_path, monkeypatch):
     kinds = {"good": "variant", "fair": "variant"}
     board = [{"variant": name, "kind": kinds.get(name, "baseline"), "test_set": "test",
               "si_sdr": gain} for name, gain in gains.items()]  # fmt: skip
-    files.write_table(report / "leaderboard.csv", pd.DataFrame(board))
+    write_table(report / "leaderboard.csv", pd.DataFrame(board))
     tables = sorted(tmp_path.glob("results/scores/*/seed0/test.csv"))
-    files.write_table(report / "scores.csv", read_scores(tables))
+    write_table(report / "scores.csv", read_scores(tables))
     return report
 
 
@@ -68,7 +72,7 @@ def test_a_report_without_its_scores_is_told_in_one_line(experiment, capsys):
 
 
 def blind_metrics() -> list[str]:
-    from denoise.metrics import SCORED
+    from denoise.metrics.registry import SCORED
 
     return list(SCORED)
 
@@ -172,7 +176,7 @@ def test_preferences_are_shares_with_an_interval_and_a_sign_test(experiment):
         preferred = place["good"] if number < 3 else None
         ratings.append({"trial": trial, "preferred": preferred})
     listeners = [{"listener": str(k), "ratings": ratings} for k in range(3)]
-    table, left_out = blind.score(key, listeners)
+    table, left_out = listening.score(key, listeners)
     (row,) = table.to_dict("records")
     assert left_out == [] and (row["first"], row["second"]) == ("good", "fair")
     assert (row["preferred_first"], row["preferred_second"], row["ties"]) == (9, 0, 3)
@@ -188,7 +192,7 @@ def test_ratings_of_another_test_are_refused(experiment):
     path = experiment / "ann.json"
     files.write_json(path, rated(key, "ann", base))
     with pytest.raises(UserError, match="no listener found the hidden reference"):
-        blind.score(*blind.read_ratings([path]))
+        listening.score(*listening.read_ratings([path]))
     for change, said in (
         ({"test": "other"}, "is of another listening test"),
         ({"ratings": [{"trial": "t99", "scores": {}}]}, "there is no trial 't99'"),
@@ -198,4 +202,4 @@ def test_ratings_of_another_test_are_refused(experiment):
     ):
         files.write_json(path, {**rated(key, "ann", base), **change})
         with pytest.raises(UserError, match=said):
-            blind.read_ratings([path])
+            listening.read_ratings([path])

@@ -12,11 +12,13 @@ import pytest
 import soundfile
 from conftest import hiss, tone_speech
 
-from denoise import cli, files, models
+from denoise import cli
 from denoise.cli import shared
-from denoise.errors import UserError
-from denoise.features import FeatureSettings
-from denoise.models.unet import UNetSettings
+from denoise.core import files
+from denoise.core.errors import UserError
+from denoise.features.settings import FeatureSettings
+from denoise.networks.registry import build_network
+from denoise.networks.unet import UNetSettings
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,7 @@ def workspace(tmp_path_factory) -> Path:
     folder = root / "results" / "models" / "tiny" / "seed0"
     folder.mkdir(parents=True)
     settings = UNetSettings(filters=(2, 4), dropout=0)
-    models.build(settings, (32, 32, 1)).save(folder / "model.keras")
+    build_network(settings, (32, 32, 1)).save(folder / "model.keras")
     features = FeatureSettings(stft={"n_fft": 63, "hop": 31}).model_dump()
     card = {"variant": "tiny", "seed": 0, "rate": 8000, "window": 992, "features": features,
             "scales": {}, "parameters": 300, "network": settings.model_dump()}  # fmt: skip
@@ -129,7 +131,7 @@ def test_an_output_of_an_unknown_format_is_refused(inside, tmp_path, capsys):
 
 
 def test_clipping_is_told(inside, tmp_path, capsys, monkeypatch):
-    from denoise.enhancement import Enhancer
+    from denoise.enhancement.enhancer import Enhancer
 
     soundfile.write(tmp_path / "a.wav", tone_speech(1, 8000, 1), 8000)
     for factor, told in ((1, False), (100, True)):
@@ -261,7 +263,7 @@ def test_own_outputs_and_other_formats_in_a_folder_are_left_out_and_named(inside
 
 
 def test_real_numbers_beyond_full_scale_are_kept(inside, tmp_path, capsys, monkeypatch):
-    from denoise.enhancement import Enhancer
+    from denoise.enhancement.enhancer import Enhancer
 
     monkeypatch.setattr(
         Enhancer, "enhance_blocks", lambda self, noisy, *rest: (20 * block for block in noisy)
@@ -275,7 +277,7 @@ def test_real_numbers_beyond_full_scale_are_kept(inside, tmp_path, capsys, monke
 
 
 def test_an_interruption_ends_in_one_line(inside, tmp_path, capsys, monkeypatch):
-    from denoise.enhancement import Enhancer
+    from denoise.enhancement.enhancer import Enhancer
 
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt

@@ -9,9 +9,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from denoise import schema
-from denoise.config import Experiment, Recipe, check_backends, make_plan, override, slug, typed
-from denoise.errors import UserError
+from denoise.core.errors import UserError
+from denoise.study.checks import check_backends
+from denoise.study.config import typed
+from denoise.study.plan import make_plan
+from denoise.study.reference import conda_environment, configuration_page, json_schema
+from denoise.study.schema import Experiment, Recipe
+from denoise.study.sweep import override, slug
 
 ROOT = Path(__file__).parents[1]
 PRESETS = ROOT / "presets"
@@ -457,14 +461,14 @@ def test_slugs_can_stand_in_a_path():
 def test_schema_and_table_are_those_of_the_code():
     folder = ROOT / "workflow" / "schemas"
     made = "run `make docs`"
-    assert (folder / "config.schema.json").read_text() == schema.schema(Experiment), made
-    assert (folder / "preset.schema.json").read_text() == schema.schema(Recipe), made
-    assert (ROOT / "docs" / "configuration.md").read_text() == schema.table(), made
+    assert (folder / "config.schema.json").read_text() == json_schema(Experiment), made
+    assert (folder / "preset.schema.json").read_text() == json_schema(Recipe), made
+    assert (ROOT / "docs" / "configuration.md").read_text() == configuration_page(), made
 
 
 def test_the_conda_environment_agrees_with_the_lock():
     path = ROOT / "workflow" / "envs" / "denoise.yaml"
-    assert path.read_text() == schema.conda_environment(ROOT), "run `make docs`"
+    assert path.read_text() == conda_environment(ROOT), "run `make docs`"
     pip = yaml.safe_load(path.read_text())["dependencies"][-1]["pip"]
     lock = (ROOT / "locks" / "cpu.txt").read_text()
     # A pin with a condition must be that for Python 3.11, which the environment has.

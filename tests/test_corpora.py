@@ -8,10 +8,13 @@ import pandas as pd
 import pytest
 from conftest import all_archives, esc50_zip, zip_of
 
-from denoise import corpora, files
+from denoise.core import files
+from denoise.core.errors import UserError
+from denoise.core.tables import read_table
 from denoise.corpora import folder, librispeech, synthetic
-from denoise.errors import UserError
-from denoise.sources import SourceSettings
+from denoise.corpora.indexing import index_subset
+from denoise.corpora.registry import find_corpus
+from denoise.corpora.sources import SourceSettings
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +29,8 @@ def archives(tmp_path_factory):
 def index(corpus: str, subset: str, names: list[str], archives, tmp_path) -> pd.DataFrame:
     target = tmp_path / f"{subset}.csv"
     paths = [archives / corpus / name for name in names]
-    corpora.index_subset(corpus, subset, paths, target)
-    return files.read_table(target)
+    index_subset(corpus, subset, paths, target)
+    return read_table(target)
 
 
 def test_librispeech_has_speakers_and_their_sex(archives, tmp_path):
@@ -52,7 +55,7 @@ def test_esc50_with_a_missing_clip_is_refused(tmp_path):
     members.pop(next(name for name in members if name.endswith(".wav")))
     (tmp_path / "e.zip").write_bytes(zip_of(members))
     with pytest.raises(UserError, match="1 of 10 clips .* are missing"):
-        corpora.index_subset("esc50", "all", [tmp_path / "e.zip"], tmp_path / "all.csv")
+        index_subset("esc50", "all", [tmp_path / "e.zip"], tmp_path / "all.csv")
     assert not (tmp_path / "all").exists() and not (tmp_path / "all.csv").exists()
 
 
@@ -73,8 +76,8 @@ def test_voicebank_without_its_log_goes_on_without_kinds(archives, tmp_path):
     (lonely / "logfiles.zip").touch()  # as `fetch.obtain` leaves it
     paths = [lonely / name for name in ("clean_testset_wav.zip", "noisy_testset_wav.zip")]
     paths.append(lonely / "logfiles.zip")
-    corpora.index_subset("voicebank_demand", "test", paths, tmp_path / "test.csv")
-    table = files.read_table(tmp_path / "test.csv")
+    index_subset("voicebank_demand", "test", paths, tmp_path / "test.csv")
+    table = read_table(tmp_path / "test.csv")
     assert set(table["kind"]) == {""} and all(math.isnan(value) for value in table["snr"])
 
 
@@ -124,7 +127,7 @@ def test_synthetic_noise_covers_the_kinds_of_the_recipes(tmp_path, monkeypatch):
 
 def test_unknown_names_list_what_there_is():
     with pytest.raises(UserError, match="did you mean 'librispeech'.*esc50"):
-        corpora.get("librispech")
+        find_corpus("librispech")
     with pytest.raises(ValueError, match="did you mean 'dev-clean'.*train-clean-100"):
         SourceSettings(corpus="librispeech", subsets=("dev-cleen",))
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from test_training import make_cache
 
-from denoise import devices, files
-from denoise.training import TrainingSettings
+from denoise.core.tables import read_table
+from denoise.training.devices import all_gpus
+from denoise.training.settings import TrainingSettings
 
 # Three devices for batches of 8, so that their parts differ; 50 windows leave a batch of two, which
 # is less than there are devices.  JAX divides evenly or not at all: two devices for batches of 8,
@@ -22,8 +23,10 @@ import json, os, sys
 from pathlib import Path
 given = json.loads(sys.argv[1])
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
-from denoise import backend, training
-from denoise.models.unet import UNetSettings
+from denoise.networks import backend
+from denoise.networks.unet import UNetSettings
+from denoise.training.fit import train
+from denoise.training.settings import TrainingSettings
 backend.start(given["backend"], threads=1)
 if given["backend"] == "tensorflow":
     import tensorflow as tf
@@ -31,11 +34,11 @@ if given["backend"] == "tensorflow":
     tf.config.set_logical_device_configuration(cpu, 3 * [tf.config.LogicalDeviceConfiguration()])
 assert len(backend.devices()) == given["devices"]
 for devices in ("one", "all"):
-    settings = training.TrainingSettings(
+    settings = TrainingSettings(
         backend=given["backend"], devices=devices, epochs=3, batch_size=8, threads=1,
         optimiser={"clip_norm": 0.1, "ema": 0.9}, loss=given["loss"],
     )
-    training.train(
+    train(
         {part: Path(path) for part, path in given["caches"].items()},
         UNetSettings(filters=(2, 4), dropout=0), settings, 7, Path(given["out"]) / devices,
         {"variant": devices, "seed": 7},
@@ -57,7 +60,7 @@ def trained(backend: str, count: int, caches: dict[str, Path], loss: str, out: P
 
     return [
         (
-            files.read_table(out / which / "history.csv").drop(columns="seconds"),
+            read_table(out / which / "history.csv").drop(columns="seconds"),
             keras.saving.load_model(out / which / "model.keras", compile=False).get_weights(),
         )
         for which in ("one", "all")
@@ -101,12 +104,12 @@ def test_what_cannot_be_divided_is_refused(changes, message):
 
 def test_a_training_over_all_gpus_holds_each_of_them(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    with devices.all_gpus(tmp_path) as held:
+    with all_gpus(tmp_path) as held:
         assert held == ["0", "1"]
         for name in ("gpu0.lock", "gpu1.lock"):
             code = "import fcntl as f, sys; f.flock(open(sys.argv[1], 'w'), f.LOCK_EX | f.LOCK_NB)"
             run = subprocess.run([sys.executable, "-c", code, tmp_path / name], capture_output=True)
             assert b"BlockingIOError" in run.stderr
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    with devices.all_gpus(tmp_path) as held:
+    with all_gpus(tmp_path) as held:
         assert held == []

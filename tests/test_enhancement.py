@@ -8,12 +8,12 @@ from conftest import hiss, tone_speech
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from denoise import baselines
 from denoise.audio import resample
-from denoise.enhancement import Enhancer
-from denoise.errors import UserError
-from denoise.features import FeatureSettings
-from denoise.metrics import si_sdr
+from denoise.core.errors import UserError
+from denoise.enhancement.enhancer import Enhancer
+from denoise.evaluation.baselines import apply_baseline
+from denoise.features.settings import FeatureSettings
+from denoise.metrics.sdr import si_sdr
 
 CARD = {
     "network": {"name": "unet"},
@@ -153,9 +153,9 @@ def test_a_folder_without_a_model_is_named(tmp_path):
 def test_the_oracle_is_far_above_the_noisy_input():
     clean = tone_speech(3, 8000, 1)
     noisy = clean + 0.3 * hiss(3, 8000, 2)
-    oracle = baselines.apply("oracle", noisy, clean, 8000)
+    oracle = apply_baseline("oracle", noisy, clean, 8000)
     assert si_sdr(clean, oracle) > si_sdr(clean, noisy) + 5
-    np.testing.assert_array_equal(baselines.apply("noisy", noisy, clean, 8000), noisy)
+    np.testing.assert_array_equal(apply_baseline("noisy", noisy, clean, 8000), noisy)
 
 
 @pytest.mark.parametrize("name", ["noisereduce", "logmmse", "webrtc", "rnnoise"])
@@ -165,7 +165,7 @@ def test_denoisers_of_others_keep_length_and_time_and_remove_steady_noise(name, 
     noisy = (clean + 0.1 * hiss(4, rate, 2))[: 4 * rate - 77].astype(np.float32)
     clean = clean[: len(noisy)]
     handling = np.geterr()
-    found = baselines.apply(name, noisy, clean, rate)
+    found = apply_baseline(name, noisy, clean, rate)
     assert np.geterr() == handling, "the library changed how NumPy treats errors"
     assert found.shape == noisy.shape and found.dtype == np.float32
     # Where it follows the input best, to the sample; and noise between the syllables is less.

@@ -72,13 +72,13 @@ def test_examples_are_short(section):
 def test_the_network_of_the_example_builds_from_the_configuration(tmp_path):
     code = """
 from pathlib import Path
-from denoise import models
-from denoise.config import make_plan
+from denoise.networks.registry import build_network
+from denoise.study.plan import make_plan
 network = {"name": "plain", "filters": [4, 8]}
 plan = make_plan({"preset": "quickstart", "sweep": {}, "set": {"network": network}},
                  Path(given["presets"]))
 (variant,) = plan.variants.values()
-model = models.build(variant.recipe.network, (8, 8, 1), 2)
+model = build_network(variant.recipe.network, (8, 8, 1), 2)
 found = {"parameters": model.count_params(), "output": list(model.output_shape)}
 """
     found = use("A network", tmp_path, code, presets=str(ROOT / "presets"))
@@ -89,11 +89,12 @@ found = {"parameters": model.count_params(), "output": list(model.output_shape)}
 def test_the_loss_of_the_example_trains_by_its_name(tmp_path):
     code = """
 import numpy as np
-from denoise import losses, models
-from denoise.models.unet import UNetSettings
-from denoise.training import TrainingSettings
+from denoise.networks.registry import build_network
+from denoise.networks.unet import UNetSettings
+from denoise.training import losses
+from denoise.training.settings import TrainingSettings
 name = TrainingSettings(loss="charbonnier").loss
-model = models.build(UNetSettings(filters=(2, 4)), (8, 8, 1))
+model = build_network(UNetSettings(filters=(2, 4)), (8, 8, 1))
 model.compile("adam", losses.LOSSES[name])
 zeros = np.zeros((3, 8, 8, 1), np.float32)
 found = {"at_zero": float(np.mean(losses.LOSSES[name](zeros, zeros + 3))),
@@ -107,11 +108,11 @@ found = {"at_zero": float(np.mean(losses.LOSSES[name](zeros, zeros + 3))),
 def test_the_measure_of_the_example_stands_in_tables_and_figures(tmp_path):
     code = """
 import numpy as np
-from denoise import metrics
+from denoise.metrics import registry
 from denoise.report import figures
 noise = np.random.default_rng(0).standard_normal(8000).astype(np.float32)
-values = metrics.score(noise, 10 * noise, 8000)
-found = {"lsd": values["lsd"], "title": figures.title("lsd"), "last": list(metrics.METRICS)[-2:]}
+values = registry.score_utterance(noise, 10 * noise, 8000)
+found = {"lsd": values["lsd"], "title": figures.title("lsd"), "last": list(registry.METRICS)[-2:]}
 """
     found = use("A measure of the results", tmp_path, code)
     # Ten times the amplitude is 20 dB in every bin.
@@ -136,12 +137,13 @@ def test_the_corpus_of_the_example_is_indexed(tmp_path):
     archive.write_bytes(tar_of({name: encoded(hiss(0.5, 8000, 0), 8000, "WAV") for name in names}))
     code = """
 from pathlib import Path
-from denoise import corpora, files
-from denoise.sources import SourceSettings
+from denoise.core.tables import read_table
+from denoise.corpora.indexing import index_subset
+from denoise.corpora.sources import SourceSettings
 source = SourceSettings(corpus="musan")
 target = Path(given["target"])
-corpora.index_subset("musan", source.resolved_subsets()[0], [Path(given["archive"])], target)
-table = files.read_table(target)
+index_subset("musan", source.resolved_subsets()[0], [Path(given["archive"])], target)
+table = read_table(target)
 found = {"kinds": sorted(table["kind"]), "seconds": table["duration"].max()}
 """
     found = use(

@@ -10,15 +10,15 @@ import pandas as pd
 import pytest
 from conftest import hiss, tone_speech
 
-from denoise import cache, files, mixing
-from denoise.features import (
-    Features,
-    FeatureSettings,
-    ScalingSettings,
-    Statistics,
-    measured_scales,
-)
-from denoise.spectrogram import stft
+from denoise.core import files
+from denoise.core.arrays import PackWriter
+from denoise.core.tables import read_table, write_table
+from denoise.features import cache
+from denoise.features.codec import Features
+from denoise.features.scaling import Statistics, measured_scales
+from denoise.features.settings import FeatureSettings, ScalingSettings
+from denoise.features.stft import stft
+from denoise.mixing.render import load_packs, loop, render
 
 RATE, WINDOW = 8000, 8064
 CLEAN = np.stack([tone_speech(WINDOW / RATE, RATE, seed) for seed in (3, 4)])
@@ -228,7 +228,7 @@ def test_bins_above_the_seen_ones_get_the_gain_of_the_highest():
 
 def pack(folder, waves: list[np.ndarray]) -> list[int]:
     folder.mkdir()
-    writer = files.PackWriter(folder / "audio.npy")
+    writer = PackWriter(folder / "audio.npy")
     offsets = [writer.append(wave) for wave in waves]
     writer.close()
     return offsets
@@ -251,7 +251,7 @@ def mixtures(tmp_path):
         for which in range(2) for number in range(4 if which == 0 else 3)
     ]  # fmt: skip
     path = tmp_path / "train.csv"
-    files.write_table(path, pd.DataFrame(rows))
+    write_table(path, pd.DataFrame(rows))
     return path, speech, noise
 
 
@@ -260,15 +260,15 @@ def test_an_utterance_reference_is_that_of_the_whole_recording(mixtures):
     settings = FeatureSettings(reference="utterance", dtype="float32")
     cache.write(path, RATE, settings, {}, path.parent / "cache")
     encoded = np.load(path.parent / "cache" / "shards" / "input-00000.npy")
-    rows = files.read_table(path).to_dict("records")
-    packs = mixing.load_packs([rows[0]["speech_source"], rows[0]["noise_source"]])
+    rows = read_table(path).to_dict("records")
+    packs = load_packs([rows[0]["speech_source"], rows[0]["noise_source"]])
     for number, row in enumerate(rows):
         wave = speech[0] if number < 4 else speech[1]
         start = row["speech_offset"]
         # The recording with its noise, made from its parts: the noise goes on in both directions.
-        looped = mixing.loop(noise[0], row["noise_offset"] - start, len(wave), 160)
+        looped = loop(noise[0], row["noise_offset"] - start, len(wave), 160)
         loudest = np.abs(stft((wave + np.float32(0.3) * looped)[None], settings.stft)).max()
-        noisy, _ = mixing.render(row, packs, RATE)
+        noisy, _ = render(row, packs, RATE)
         level = 20 * np.log10(np.maximum(np.abs(stft(noisy[None], settings.stft)), 1e-10) / loudest)
         expected = (np.maximum(level, -80) + 46) / 50
         np.testing.assert_allclose(encoded[number, ..., 0], expected[0], atol=1e-3)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from conftest import write_mirror, zip_of
 
-from denoise.archives import Archive
-from denoise.errors import UserError
-from denoise.fetch import DownloadSettings, fetch, obtain
+from denoise.core.errors import UserError
+from denoise.corpora.archives import Archive
+from denoise.corpora.download import DownloadSettings, fetch, obtain
 
 CONTENT = zip_of({"a.txt": bytes(range(256)) * 4000})
 QUICK = DownloadSettings(retries=0, timeout_s=3)

@@ -13,11 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from denoise import files
+from denoise.core import files
+from denoise.core.arrays import ArrayWriter, PackWriter, load_array
+from denoise.core.tables import Rows
 
 WRITER = """
 import sys, time
-from denoise import files
+from denoise.core import files
 with files.replacing(sys.argv[1]) as temporary:
     temporary.write_text("half")
     print("writing", flush=True)
@@ -83,11 +85,11 @@ def test_a_process_that_ended_is_not_alive_though_nobody_asked_how_it_ended():
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_an_array_written_row_by_row_is_the_whole_one_with_its_digest(tmp_path, dtype):
     rows = np.random.default_rng(0).standard_normal((7, 3, 2)).astype(dtype)
-    writer = files.ArrayWriter(tmp_path / "a.npy", rows.shape, dtype)
+    writer = ArrayWriter(tmp_path / "a.npy", rows.shape, dtype)
     for part in (rows[:4], rows[4:4], rows[4:].astype(np.float64)):
         writer.append(part)
     assert writer.close() == files.file_digest(tmp_path / "a.npy")
-    np.testing.assert_array_equal(files.load_array(tmp_path / "a.npy"), rows)
+    np.testing.assert_array_equal(load_array(tmp_path / "a.npy"), rows)
     np.save(tmp_path / "b.npy", rows)
     assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
 
@@ -115,14 +117,14 @@ def test_a_long_name_can_be_written(tmp_path):
 def test_what_the_disk_says_while_packing_is_not_lost(tmp_path, monkeypatch):
     """It says so once: the flush at the end would find nothing wrong."""
     answers = iter([OSError(5, "Input/output error")])
-    monkeypatch.setattr(files.PackWriter, "_FLUSH", 1000)
+    monkeypatch.setattr(PackWriter, "_FLUSH", 1000)
 
     def fsync(number):
         for answer in answers:
             raise answer
 
     monkeypatch.setattr(files.os, "fsync", fsync)
-    writer = files.PackWriter(tmp_path / "a.npy")
+    writer = PackWriter(tmp_path / "a.npy")
     with pytest.raises(OSError, match="Input/output"):
         writer.append(np.zeros(1000, np.float32))
         writer.close()
@@ -142,7 +144,7 @@ def test_rows_are_the_dictionaries_of_a_table_in_a_fraction_of_the_memory():
     )
     expected = table.to_dict("records")
     tracemalloc.start()
-    rows = files.Rows(table)
+    rows = Rows(table)
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(rows) == count and held < 150 * count

@@ -11,7 +11,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from denoise import files, mixing, splits
+from denoise.core.tables import read_table, write_table
+from denoise.corpora.splits import SplitSettings, assign
+from denoise.mixing.draw import draw_utterances, draw_windows
+from denoise.mixing.settings import MixingSettings, TestSetSettings
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -24,7 +27,7 @@ def recordings(names: list[str], samples: int, **columns: object) -> pd.DataFram
     table["noisy_offset"], table["snr"] = -1, float("nan")
     table["group"] = table["speaker"].where(table["speaker"] != "", table["id"])
     table["validation_windows"] = 0.0
-    table["split"] = splits.assign(table, "all", splits.SplitSettings(), seed=5)
+    table["split"] = assign(table, "all", SplitSettings(), seed=5)
     return table
 
 
@@ -43,29 +46,29 @@ def noise() -> pd.DataFrame:
 
 def tables() -> dict[str, pd.DataFrame]:
     """Everything that is kept, by name."""
-    by_snr = mixing.MixingSettings(
+    by_snr = MixingSettings(
         window=1000, speech_hop=500, noise_hop=250, level={"snr_range_db": (-5, 15)}, hours=0.005
     )
-    by_gain = mixing.MixingSettings(
+    by_gain = MixingSettings(
         window=1000, speech_hop=1000, noise_hop=250, level={"gain": (0.2, 0.8)}, hours=0.005
     )
-    test_set = mixing.TestSetSettings(level={"snr_db": (0, 10)}, copies=2)
+    test_set = TestSetSettings(level={"snr_db": (0, 10)}, copies=2)
     pair = speech(), noise()
     return {
         "splits": pd.concat(pair)[["id", "group", "split"]],
-        "windows-snr": mixing.draw_windows(*pair, by_snr, "train", 8000, 5),
-        "windows-gain": mixing.draw_windows(*pair, by_gain, "validation", 8000, 5),
-        "test-set": mixing.draw_utterances(*pair, test_set, 5),
+        "windows-snr": draw_windows(*pair, by_snr, "train", 8000, 5),
+        "windows-gain": draw_windows(*pair, by_gain, "validation", 8000, 5),
+        "test-set": draw_utterances(*pair, test_set, 5),
     }
 
 
 @pytest.mark.parametrize("name", sorted(tables()))
 def test_a_seed_gives_what_it_always_gave(name, tmp_path):
-    files.write_table(tmp_path / "new.csv", tables()[name].reset_index(drop=True))
-    kept = files.read_table(GOLDEN / f"{name}.csv")
-    pd.testing.assert_frame_equal(files.read_table(tmp_path / "new.csv"), kept, rtol=1e-12)
+    write_table(tmp_path / "new.csv", tables()[name].reset_index(drop=True))
+    kept = read_table(GOLDEN / f"{name}.csv")
+    pd.testing.assert_frame_equal(read_table(tmp_path / "new.csv"), kept, rtol=1e-12)
 
 
 if __name__ == "__main__":
     for name, table in tables().items():
-        files.write_table(GOLDEN / f"{name}.csv", table)
+        write_table(GOLDEN / f"{name}.csv", table)

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from snakemake.iocontainers import Namedlist
 
-from denoise import jobs
-from denoise.errors import UserError
+from denoise.core.errors import UserError
+from denoise.study import jobs
+from denoise.study.jobs import _WORKFLOW, begin_workflow, job
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +32,7 @@ def own_logging():
 def left(tmp_path, monkeypatch):
     """The folder of a run, with a lock that Snakemake left there."""
     monkeypatch.setattr(jobs, "_held", [])
-    monkeypatch.delenv(jobs._WORKFLOW, raising=False)
+    monkeypatch.delenv(_WORKFLOW, raising=False)
     (tmp_path / "locks").mkdir()
     (tmp_path / "locks" / "0.output.lock").touch()
     yield tmp_path
@@ -41,7 +42,7 @@ def left(tmp_path, monkeypatch):
 
 def test_a_job_works_among_the_copies_of_stored_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(jobs._WORKFLOW, raising=False)
+    monkeypatch.delenv(_WORKFLOW, raising=False)
     copies = Path(".snakemake/storage/s3/bucket/study")
     names = {
         "table": "results/splits/a.csv",
@@ -56,23 +57,23 @@ def test_a_job_works_among_the_copies_of_stored_files(tmp_path, monkeypatch):
         log=["job.log"], config={"copies": str(copies)}, input=inputs,
         output=Namedlist([str(copies / "results/out.csv")]),
     )  # fmt: skip
-    with jobs.job(given):
+    with job(given):
         assert {name: given.input.get(name) for name in names} == names
         Path("here").touch()
     assert Path.cwd() == tmp_path and (copies / "here").exists() and Path("job.log").exists()
 
 
 def test_locks_that_nobody_holds_are_removed_by_the_main_run_alone(left):
-    jobs.begin_workflow(main=False, folder=left)
+    begin_workflow(main=False, folder=left)
     assert list(left.glob("locks/*")) and not jobs._held
-    assert os.environ[jobs._WORKFLOW] == str(os.getpid())
-    jobs.begin_workflow(main=True, folder=left)
+    assert os.environ[_WORKFLOW] == str(os.getpid())
+    begin_workflow(main=True, folder=left)
     assert not list(left.glob("locks/*"))
 
 
 def test_locks_of_a_run_that_is_alive_are_left(left):
     code = (
-        "import sys; from pathlib import Path; from denoise import jobs\n"
+        "import sys; from pathlib import Path; from denoise.study import jobs\n"
         "jobs.begin_workflow(main=True, folder=Path(sys.argv[1])); print(flush=True); input()"
     )
     with subprocess.Popen(
@@ -80,14 +81,14 @@ def test_locks_of_a_run_that_is_alive_are_left(left):
     ) as other:
         assert other.stdout is not None and other.stdout.readline()
         (left / "locks" / "0.input.lock").touch()
-        jobs.begin_workflow(main=True, folder=left)
+        begin_workflow(main=True, folder=left)
         assert [path.name for path in left.glob("locks/*")] == ["0.input.lock"]
         other.kill()
-    jobs.begin_workflow(main=True, folder=left)
+    begin_workflow(main=True, folder=left)
     assert list(left.glob("locks/*"))  # held by this process itself, from the call before
     jobs._held.pop().close()
     jobs._held.pop().close()
-    jobs.begin_workflow(main=True, folder=left)
+    begin_workflow(main=True, folder=left)
     assert not list(left.glob("locks/*"))
 
 
@@ -100,9 +101,9 @@ def test_locks_of_a_run_that_is_alive_are_left(left):
 )
 def test_a_failed_job_says_why_in_its_log(tmp_path, monkeypatch, capfd, error, ends_with, logged):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(jobs._WORKFLOW, raising=False)
+    monkeypatch.delenv(_WORKFLOW, raising=False)
     given = SimpleNamespace(log=["logs/job.log"], config={}, input=[], output=[])
-    with pytest.raises(ends_with), jobs.job(given):
+    with pytest.raises(ends_with), job(given):
         raise error
     text = Path("logs/job.log").read_text()
     assert logged in text

@@ -13,10 +13,22 @@ from hypothesis import strategies as st
 from scipy.linalg import toeplitz
 from scipy.signal import resample_poly
 
-from denoise import comparison, metrics
-from denoise.intelligibility import stoi_and_estoi
-from denoise.quality import Undefined
-from denoise.statistics import cluster_bootstrap, compare, holm
+from denoise.evaluation.conditions import by_condition, main_effects, snr_condition
+from denoise.evaluation.leaderboard import leaderboard
+from denoise.evaluation.statistics import cluster_bootstrap, compare, holm
+from denoise.metrics import signal
+from denoise.metrics.composite import (
+    _band_levels,
+    composite,
+    log_likelihood_ratio,
+    weighted_spectral_slope,
+)
+from denoise.metrics.pesq import pesq
+from denoise.metrics.registry import SCORED, score_utterance
+from denoise.metrics.sdr import si_sdr
+from denoise.metrics.signal import frames_of, segmental_snr
+from denoise.metrics.stoi import stoi_and_estoi
+from denoise.metrics.validity import Undefined
 
 RATE = 16000
 
@@ -37,25 +49,25 @@ def orthogonal_noise(clean: np.ndarray, snr: float) -> np.ndarray:
 def test_snr_and_si_sdr_have_their_closed_form(speech, snr, gain):
     clean = speech.astype(np.float64)
     estimate = clean + orthogonal_noise(clean, snr)
-    assert metrics.snr(clean, estimate) == pytest.approx(snr, abs=1e-3)
+    assert signal.snr(clean, estimate) == pytest.approx(snr, abs=1e-3)
     # Noise orthogonal to the signal leaves SI-SDR equal to the SNR, at any gain.
-    assert metrics.si_sdr(clean, gain * estimate) == pytest.approx(snr, abs=1e-3)
+    assert si_sdr(clean, gain * estimate) == pytest.approx(snr, abs=1e-3)
 
 
 def test_segmental_snr_of_a_scaled_signal_is_that_of_every_frame():
     clean = np.random.default_rng(0).standard_normal(RATE)
     # The error is 0.1 of the signal in every frame: 20 dB. Ten times the signal: -19 dB, limited.
-    assert metrics.segmental_snr(clean, 1.1 * clean, RATE) == pytest.approx(20, abs=1e-6)
-    assert metrics.segmental_snr(clean, 10 * clean, RATE) == pytest.approx(-10)
-    assert metrics.segmental_snr(clean, 1.0001 * clean, RATE) == pytest.approx(35)
+    assert segmental_snr(clean, 1.1 * clean, RATE) == pytest.approx(20, abs=1e-6)
+    assert segmental_snr(clean, 10 * clean, RATE) == pytest.approx(-10)
+    assert segmental_snr(clean, 1.0001 * clean, RATE) == pytest.approx(35)
 
 
 def test_pesq_of_identical_signals_is_the_top_of_the_published_mappings(speech):
     # P.862.1 and P.862.2 map the raw score 4.5 to these.
     narrow = 0.999 + 4 / (1 + np.exp(-1.4945 * 4.5 + 4.6607))
     wide = 0.999 + 4 / (1 + np.exp(-1.3669 * 4.5 + 3.8224))
-    assert metrics.pesq(speech, speech, RATE, "nb") == pytest.approx(narrow, abs=1e-3)
-    assert metrics.pesq(speech, speech, RATE, "wb") == pytest.approx(wide, abs=1e-3)
+    assert pesq(speech, speech, RATE, "nb") == pytest.approx(narrow, abs=1e-3)
+    assert pesq(speech, speech, RATE, "wb") == pytest.approx(wide, abs=1e-3)
 
 
 def torch_randn(seed: int, count: int) -> np.ndarray:
@@ -78,8 +90,8 @@ def torch_randn(seed: int, count: int) -> np.ndarray:
 )
 def test_pesq_and_stoi_have_their_published_values(seed, narrow, wide, intelligibility):
     estimate, clean = np.split(torch_randn(seed, 16_000), 2)
-    assert metrics.pesq(clean, estimate, 8_000, "nb") == pytest.approx(narrow, abs=5e-5)
-    assert metrics.pesq(clean, estimate, 16_000, "wb") == pytest.approx(wide, abs=5e-5)
+    assert pesq(clean, estimate, 8_000, "nb") == pytest.approx(narrow, abs=5e-5)
+    assert pesq(clean, estimate, 16_000, "wb") == pytest.approx(wide, abs=5e-5)
     assert stoi_and_estoi(clean, estimate, 8_000)[0] == pytest.approx(intelligibility, abs=3e-4)
 
 
@@ -127,32 +139,32 @@ def test_the_likelihood_ratio_of_known_predictors():
     a_clean, matrix = predictor(clean * window)
     a_other, _ = predictor(other * window)
     expected = np.log((a_other @ matrix @ a_other) / (a_clean @ matrix @ a_clean))
-    assert metrics.log_likelihood_ratio(clean, other, RATE) == pytest.approx(expected, rel=1e-6)
+    assert log_likelihood_ratio(clean, other, RATE) == pytest.approx(expected, rel=1e-6)
 
 
 def test_distances_are_zero_and_composites_at_the_top_for_identical_signals(speech):
-    assert metrics.log_likelihood_ratio(speech, speech, RATE) == pytest.approx(0, abs=1e-9)
-    assert metrics.weighted_spectral_slope(speech, speech, RATE) == pytest.approx(0, abs=1e-9)
-    top = metrics.composite(speech, speech, RATE, 4.64)
+    assert log_likelihood_ratio(speech, speech, RATE) == pytest.approx(0, abs=1e-9)
+    assert weighted_spectral_slope(speech, speech, RATE) == pytest.approx(0, abs=1e-9)
+    top = composite(speech, speech, RATE, 4.64)
     assert top["csig"] == 5 and top["covl"] == 5
 
 
 def test_composites_follow_the_published_regression(speech, monkeypatch):
     # Worked by hand from Hu & Loizou's coefficients with LLR 1, WSS 20, segmental SNR 5, PESQ 2.5.
-    monkeypatch.setattr(metrics, "log_likelihood_ratio", lambda *signals: 1.0)
-    monkeypatch.setattr(metrics, "weighted_spectral_slope", lambda *signals: 20.0)
-    monkeypatch.setattr(metrics, "segmental_snr", lambda *signals: 5.0)
-    got = metrics.composite(speech, 0.5 * speech, RATE, 2.5)
+    monkeypatch.setattr("denoise.metrics.composite.log_likelihood_ratio", lambda *signals: 1.0)
+    monkeypatch.setattr("denoise.metrics.composite.weighted_spectral_slope", lambda *signals: 20.0)
+    monkeypatch.setattr("denoise.metrics.composite.segmental_snr", lambda *signals: 5.0)
+    got = composite(speech, 0.5 * speech, RATE, 2.5)
     assert got == pytest.approx({"csig": 3.3915, "cbak": 3.004, "covl": 2.9545})
 
 
 def test_a_constant_tilt_has_the_square_of_its_slope_as_spectral_distance(speech, monkeypatch):
     # With the same difference of slopes in every band, the weights cancel out.
-    levels = metrics._band_levels(metrics._frames(speech, RATE), RATE)
+    levels = _band_levels(frames_of(speech, RATE), RATE)
     tilted = levels + 1.5 * np.arange(levels.shape[1])
     given = iter([levels, tilted])
-    monkeypatch.setattr(metrics, "_band_levels", lambda frames, rate: next(given))
-    assert metrics.weighted_spectral_slope(speech, speech, RATE) == pytest.approx(1.5**2)
+    monkeypatch.setattr("denoise.metrics.composite._band_levels", lambda frames, rate: next(given))
+    assert weighted_spectral_slope(speech, speech, RATE) == pytest.approx(1.5**2)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +177,7 @@ def test_a_constant_tilt_has_the_square_of_its_slope_as_spectral_distance(speech
     ],
 )
 def test_what_cannot_be_scored_has_a_status_and_no_number(clean, estimate, said):
-    row = metrics.score(clean.astype(np.float32), estimate.astype(np.float32), RATE)
+    row = score_utterance(clean.astype(np.float32), estimate.astype(np.float32), RATE)
     assert said in row["status"]
     assert np.isnan(row["pesq_wb"]) and np.isnan(row["stoi"])
 
@@ -173,15 +185,15 @@ def test_what_cannot_be_scored_has_a_status_and_no_number(clean, estimate, said)
 def test_other_rates_are_scored_at_the_rate_pesq_is_defined_at():
     clean = tone_speech(2, 44_100, 3)
     estimate = clean + 0.1 * hiss(2, 44_100, 4)
-    row = metrics.score(clean, estimate, 44_100)
+    row = score_utterance(clean, estimate, 44_100)
     assert row["status"] == "ok"
     low = [resample_poly(wave, 160, 441).astype(np.float32) for wave in (clean, estimate)]
-    assert row["pesq_wb"] == pytest.approx(metrics.pesq(*low, 16_000, "wb"), abs=0.05)
+    assert row["pesq_wb"] == pytest.approx(pesq(*low, 16_000, "wb"), abs=0.05)
 
 
 def test_eight_kilohertz_has_no_wide_band_pesq_and_that_is_no_failure():
     clean = tone_speech(2, 8000, 0)
-    row = metrics.score(clean, clean + 0.05 * hiss(2, 8000, 1), 8000)
+    row = score_utterance(clean, clean + 0.05 * hiss(2, 8000, 1), 8000)
     assert row["status"] == "ok" and np.isnan(row["pesq_wb"]) and row["pesq_nb"] > 1
 
 
@@ -221,7 +233,7 @@ def grid_scores(seeds=(0, 1)) -> pd.DataFrame:
     for loss, loss_effect in (("huber", 1.0), ("mse", -1.0)):
         for level, level_effect in (("low", -3.0), ("mid", 0.5), ("high", 2.5)):
             for seed, number in itertools.product(seeds, range(12)):
-                row = dict.fromkeys(metrics.SCORED, 1.0)
+                row = dict.fromkeys(SCORED, 1.0)
                 about = {"split": "test", "recording": "r", "sex": "F", "kind": "rain",
                          "snr_asked": 0.0, "snr_in": 0.0, "status": "ok"}  # fmt: skip
                 row["si_sdr"] = base[f"u{number}"] + loss_effect + level_effect + (seed - 0.5)
@@ -238,7 +250,7 @@ def test_main_effects_of_an_additive_grid_are_what_was_added():
         for loss in ("huber", "mse")
         for level in ("low", "mid", "high")
     }
-    effects = comparison.main_effects(scores, swept, ["si_sdr"])
+    effects = main_effects(scores, swept, ["si_sdr"])
     found = effects.set_index(["setting", "value"])
     for (setting, value), expected in {
         ("training.loss", "huber"): 1.0, ("training.loss", "mse"): -1.0,
@@ -254,7 +266,7 @@ def test_main_effects_of_an_additive_grid_are_what_was_added():
 
 
 def test_failed_utterances_are_counted_and_not_averaged():
-    base = dict.fromkeys(metrics.SCORED, 1.0)
+    base = dict.fromkeys(SCORED, 1.0)
     about = {
         "split": "validation",
         "recording": "r",
@@ -272,7 +284,7 @@ def test_failed_utterances_are_counted_and_not_averaged():
             if method == "v" and number == 3:
                 row |= {"si_sdr": np.nan, "status": "si_sdr: silent estimate"}
             rows.append(row)
-    board = comparison.leaderboard(pd.DataFrame(rows), ["v"]).set_index("variant")
+    board = leaderboard(pd.DataFrame(rows), ["v"]).set_index("variant")
     assert board.loc["v", "si_sdr"] == 3.0 and board.loc["v", "n_failed"] == 1
     assert board.loc["noisy", "kind"] == "baseline" and board.loc["v", "kind"] == "variant"
     assert set(board["split"]) == {"validation"}
@@ -288,20 +300,20 @@ def conditions() -> pd.DataFrame:
 
 def test_means_by_condition_are_over_its_utterances():
     table = conditions()
-    snrs = comparison.snr_condition(table)
-    found = comparison.by_condition(table, "si_sdr", snrs).set_index(["method", "condition"])
+    snrs = snr_condition(table)
+    found = by_condition(table, "si_sdr", snrs).set_index(["method", "condition"])
     assert found.loc[("m", 0.0), "mean"] == 2.0 and found.loc[("noisy", 5.0), "mean"] == 2.5
-    gains = comparison.by_condition(table, "si_sdr", snrs, gain=True).set_index("condition")
+    gains = by_condition(table, "si_sdr", snrs, gain=True).set_index("condition")
     assert list(gains["mean"]) == [1.5, 3.5] and list(gains["n"]) == [2, 2]
     # With two speakers, of whom a resampling may draw one alone, these are the ends.
     assert list(gains["low"]) == [1, 3] and list(gains["high"]) == [2, 4]
     table.loc[(table["id"] == "u0") & (table["method"] == "m"), "si_sdr"] = np.nan
-    gains = comparison.by_condition(table, "si_sdr", snrs, gain=True).set_index("condition")
+    gains = by_condition(table, "si_sdr", snrs, gain=True).set_index("condition")
     assert gains.loc[0.0, "mean"] == 2.0 and gains.loc[0.0, "n"] == 1
 
 
 def test_a_range_of_snrs_is_told_in_bins_of_5_db():
     table = conditions().assign(snr_asked=np.nan)
     table["snr_in"] = table["id"].map({"u0": -0.1, "u1": 0.0, "u2": 4.9, "u3": np.inf})
-    found = comparison.snr_condition(table)
+    found = snr_condition(table)
     assert found.to_dict() == {"u0": -2.5, "u1": 2.5, "u2": 2.5}

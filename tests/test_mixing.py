@@ -9,9 +9,14 @@ from conftest import hiss, tone_speech
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from denoise import audio, files, mixing, parallel
-from denoise.errors import UserError
-from denoise.mixing import LevelSettings, MixingSettings, TestSetSettings
+from denoise import audio
+from denoise.core import pools
+from denoise.core.arrays import PackWriter
+from denoise.core.errors import UserError
+from denoise.mixing.draw import draw_utterances, draw_windows
+from denoise.mixing.levels import set_levels
+from denoise.mixing.render import load_packs, loop, render, render_recording
+from denoise.mixing.settings import LevelSettings, MixingSettings, TestSetSettings
 
 RATE = 8000
 
@@ -19,7 +24,7 @@ RATE = 8000
 def pack(folder, waves: dict[str, np.ndarray], *, speech: bool, noisy=None) -> pd.DataFrame:
     """A prepared source, as `preparation.prepare` writes it, with every split in turn."""
     folder.mkdir(parents=True)
-    writer = files.PackWriter(folder / "audio.npy")
+    writer = PackWriter(folder / "audio.npy")
     rows = []
     for number, (name, wave) in enumerate(waves.items()):
         rows.append(
@@ -55,7 +60,7 @@ def sources(tmp_path_factory):
 
 def measured_snr(row: dict, packs) -> float:
     """SNR in dB of the rendered mixture, from the audio alone."""
-    noisy, clean = mixing.render(row, packs, RATE)
+    noisy, clean = render(row, packs, RATE)
     level, _ = audio.active_level(clean, RATE)
     return 20 * np.log10(level / np.sqrt(np.mean((noisy.astype(float) - clean) ** 2)))
 
@@ -64,47 +69,47 @@ def measured_snr(row: dict, packs) -> float:
 @given(snrs=st.lists(st.floats(-20, 40), min_size=1, max_size=4), seed=st.integers(0, 10**6))
 def test_rendered_utterances_have_the_asked_snr(sources, snrs, seed):
     chosen = TestSetSettings(level=LevelSettings(snr_db=tuple(snrs)), copies=2)
-    table = mixing.draw_utterances(*sources, chosen, seed)
-    table = mixing.set_levels(table, RATE, seed)
-    packs = mixing.load_packs([*table["speech_source"], *table["noise_source"]])
+    table = draw_utterances(*sources, chosen, seed)
+    table = set_levels(table, RATE, seed)
+    packs = load_packs([*table["speech_source"], *table["noise_source"]])
     for row in table.to_dict("records"):
         assert row["snr_asked"] in snrs
         assert row["snr"] == pytest.approx(row["snr_asked"], abs=0.01)
         assert measured_snr(row, packs) == pytest.approx(row["snr_asked"], abs=0.1)
-        noisy, _ = mixing.render(row, packs, RATE)
+        noisy, _ = render(row, packs, RATE)
         assert np.abs(noisy).max() <= 0.9901
 
 
 def test_the_gain_of_the_originals_is_uniform_and_applied(sources):
     chosen = MixingSettings(window=4000, speech_hop=1000, level=LevelSettings(gain=(0.2, 0.8)))
-    table = mixing.set_levels(mixing.draw_windows(*sources, chosen, "train", RATE, 0), RATE, 0)
+    table = set_levels(draw_windows(*sources, chosen, "train", RATE, 0), RATE, 0)
     assert table["gain"].between(0.2, 0.8).all() and table["gain"].std() > 0.1
     row = table.iloc[0].to_dict()
-    packs = mixing.load_packs([row["speech_source"], row["noise_source"]])
-    noisy, clean = mixing.render(row, packs, RATE)
+    packs = load_packs([row["speech_source"], row["noise_source"]])
+    noisy, clean = render(row, packs, RATE)
     whole = packs[row["noise_source"]][row["noise_start"] :][: row["noise_samples"]]
-    noise = mixing.loop(whole, row["noise_offset"], 4000, 160)
+    noise = loop(whole, row["noise_offset"], 4000, 160)
     np.testing.assert_allclose(noisy - clean, row["clip_scale"] * row["gain"] * noise, atol=1e-5)
 
 
 def test_processes_do_not_change_the_mixtures(sources, monkeypatch):
     # So little work is otherwise done without a pool.
-    monkeypatch.setattr(parallel, "_TRIAL_S", -1)
-    monkeypatch.setattr(parallel, "_POOL_START_S", -1)
+    monkeypatch.setattr(pools, "_TRIAL_S", -1)
+    monkeypatch.setattr(pools, "_POOL_START_S", -1)
     chosen = MixingSettings(
         window=4000, speech_hop=100, level=LevelSettings(snr_range_db=(-5, 15)), hours=0.2
     )
-    table = mixing.draw_windows(*sources, chosen, "train", RATE, 3)
+    table = draw_windows(*sources, chosen, "train", RATE, 3)
     assert len(table) == round(0.2 * 3600 * RATE / 4000)
-    one = mixing.set_levels(table, RATE, 3, processes=1)
-    two = mixing.set_levels(table, RATE, 3, processes=2)
+    one = set_levels(table, RATE, 3, processes=1)
+    two = set_levels(table, RATE, 3, processes=2)
     pd.testing.assert_frame_equal(one, two)
 
 
 def test_windows_stay_in_their_split(sources):
     speech, noise = sources
     for split in ("train", "validation"):
-        table = mixing.draw_windows(speech, noise, MixingSettings(window=4000), split, RATE, 0)
+        table = draw_windows(speech, noise, MixingSettings(window=4000), split, RATE, 0)
         assert set(table["recording"]) <= set(speech[speech["split"] == split]["id"])
         assert set(table["noise_id"]) <= set(noise[noise["split"] == split]["id"])
 
@@ -112,7 +117,7 @@ def test_windows_stay_in_their_split(sources):
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_a_test_set_takes_speech_and_noise_of_its_split_only(sources, split):
     speech, noise = sources
-    table = mixing.draw_utterances(speech, noise, TestSetSettings(split=split, copies=4), 0)
+    table = draw_utterances(speech, noise, TestSetSettings(split=split, copies=4), 0)
     assert set(table["split"]) == {split}
     assert set(table["recording"]) == set(speech[speech["split"] == split]["id"])
     assert set(table["noise_id"]) <= set(noise[noise["split"] == split]["id"])
@@ -122,12 +127,12 @@ def test_short_recordings_are_filled_with_silence_where_that_is_asked(sources):
     window = 5 * RATE  # longer than the first two recordings
     chosen = MixingSettings(window=window, speech_hop=window, pad=True, level={"gain": [0.5, 0.5]})
     speech, _ = sources
-    table = mixing.set_levels(mixing.draw_windows(*sources, chosen, "train", RATE, 0), RATE, 0)
+    table = set_levels(draw_windows(*sources, chosen, "train", RATE, 0), RATE, 0)
     lengths = speech[speech["split"] == "train"].set_index("id")["samples"]
     assert sorted(table["recording"]) == sorted(lengths.index)
-    packs = mixing.load_packs([*table["speech_source"], *table["noise_source"]])
+    packs = load_packs([*table["speech_source"], *table["noise_source"]])
     for row in table.to_dict("records"):
-        noisy, clean = mixing.render(row, packs, RATE)
+        noisy, clean = render(row, packs, RATE)
         there = lengths[row["recording"]]
         assert len(noisy) == len(clean) == window
         assert np.abs(clean[:there]).max() > 0.01 and not clean[there:].any()
@@ -136,12 +141,12 @@ def test_short_recordings_are_filled_with_silence_where_that_is_asked(sources):
 
 def test_a_rendered_recording_holds_its_window(sources):
     chosen = MixingSettings(window=4000, speech_hop=1000, level={"gain": [0.5, 0.5]})
-    table = mixing.set_levels(mixing.draw_windows(*sources, chosen, "train", RATE, 0), RATE, 0)
-    packs = mixing.load_packs([*table["speech_source"], *table["noise_source"]])
+    table = set_levels(draw_windows(*sources, chosen, "train", RATE, 0), RATE, 0)
+    packs = load_packs([*table["speech_source"], *table["noise_source"]])
     for row in table.to_dict("records")[:20]:
-        whole, clean = mixing.render_recording(row, packs, RATE)
+        whole, clean = render_recording(row, packs, RATE)
         start = row["speech_offset"]
-        window, speech = mixing.render(row, packs, RATE)
+        window, speech = render(row, packs, RATE)
         np.testing.assert_array_equal(clean[start : start + 4000], speech)
         # The same noise, but where the end of the loop is faded into its start.
         same = np.isclose(whole[start : start + 4000], window, atol=1e-6)
@@ -152,7 +157,7 @@ def test_windows_of_the_training_recordings_validate_only_where_that_is_asked(so
     speech, noise = (table.assign(validation_windows=0.25) for table in sources)
     chosen = MixingSettings(window=4000, speech_hop=2000)
     windows = {
-        split: mixing.draw_windows(speech, noise, chosen, split, RATE, 0)
+        split: draw_windows(speech, noise, chosen, split, RATE, 0)
         for split in ("train", "validation")
     }
     places = {
@@ -171,7 +176,7 @@ def test_windows_of_the_training_recordings_validate_only_where_that_is_asked(so
 def test_test_windows_are_those_of_the_test_split_one_of_each(sources):
     speech, noise = (table.assign(validation_windows=0.25) for table in sources)
     chosen = MixingSettings(window=4000, speech_hop=4000, windows=3, validation_windows=2)
-    table = mixing.draw_windows(speech, noise, chosen, "test", RATE, 0)
+    table = draw_windows(speech, noise, chosen, "test", RATE, 0)
     tested = speech[speech["split"] == "test"]
     assert len(table) == (tested["samples"] // 4000).sum() > 3
     assert set(table["recording"]) == set(tested["id"])
@@ -185,7 +190,7 @@ def test_the_number_of_windows_can_be_given(sources):
     ):
         chosen = MixingSettings(window=4000, speech_hop=4000, **asked)
         for split, wanted in count.items():
-            assert len(mixing.draw_windows(*sources, chosen, split, RATE, 0)) == wanted
+            assert len(draw_windows(*sources, chosen, split, RATE, 0)) == wanted
     with pytest.raises(ValueError, match="either hours or windows"):
         MixingSettings(windows=5, hours=1)
 
@@ -196,13 +201,13 @@ def test_an_empty_split_is_named(sources, side):
     tables[side] = tables[side][tables[side]["split"] != "test"]
     what = ("speech", "noise")[side]
     with pytest.raises(UserError, match=f"test split of the {what} is empty.* use: test"):
-        mixing.draw_utterances(*tables, TestSetSettings(), 0)
-    mixing.draw_windows(*tables, MixingSettings(window=4000), "train", RATE, 0)
+        draw_utterances(*tables, TestSetSettings(), 0)
+    draw_windows(*tables, MixingSettings(window=4000), "train", RATE, 0)
 
 
 def test_kinds_and_snrs_are_dealt_evenly(sources):
     chosen = TestSetSettings(level=LevelSettings(snr_db=(0, 10)), copies=8)
-    table = mixing.draw_utterances(*sources, chosen, 0)
+    table = draw_utterances(*sources, chosen, 0)
     counts = table.groupby(["kind", "snr_asked"]).size()
     assert len(counts) == 4 and counts.max() - counts.min() <= 1
 
@@ -213,12 +218,12 @@ def test_few_mixtures_have_all_snrs_and_many_have_all_pairs(sources, kinds, snrs
     noise = noise.iloc[[0] * kinds].assign(kind=[f"k{k}" for k in range(kinds)], split="test")
     level = LevelSettings(snr_db=tuple(range(snrs)))
     few = TestSetSettings(level=level, utterances=snrs, copies=2)
-    table = mixing.draw_utterances(speech, noise, few, 0)
+    table = draw_utterances(speech, noise, few, 0)
     counts = table["snr_asked"].value_counts().reindex(range(snrs), fill_value=0)
     assert counts.max() - counts.min() <= 1
     utterances = int((speech["split"] == "test").sum())
     many = TestSetSettings(level=level, copies=-(-3 * kinds * snrs // utterances))
-    pairs = mixing.draw_utterances(speech, noise, many, 0).groupby(["kind", "snr_asked"]).size()
+    pairs = draw_utterances(speech, noise, many, 0).groupby(["kind", "snr_asked"]).size()
     assert len(pairs) == kinds * snrs and pairs.max() - pairs.min() <= 1
 
 
@@ -226,11 +231,11 @@ def test_pairs_are_rendered_as_published(tmp_path):
     clean = {"p1": tone_speech(3, RATE, 1), "p2": tone_speech(3, RATE, 2)}
     noisy = {name: wave + hiss(3, RATE, 5) for name, wave in clean.items()}
     speech = pack(tmp_path / "vb", clean, speech=True, noisy=noisy).assign(split="test")
-    table = mixing.draw_utterances(speech, speech.iloc[:0], TestSetSettings(), 0)
-    table = mixing.set_levels(table, RATE, 0)
-    packs = mixing.load_packs(list(table["speech_source"]))
+    table = draw_utterances(speech, speech.iloc[:0], TestSetSettings(), 0)
+    table = set_levels(table, RATE, 0)
+    packs = load_packs(list(table["speech_source"]))
     for row in table.to_dict("records"):
-        got, reference = mixing.render(row, packs, RATE)
+        got, reference = render(row, packs, RATE)
         np.testing.assert_allclose(got / row["clip_scale"], noisy[row["recording"]], atol=1e-5)
         np.testing.assert_allclose(
             reference / row["clip_scale"], clean[row["recording"]], atol=1e-6
@@ -246,7 +251,7 @@ def test_pairs_are_rendered_as_published(tmp_path):
 def test_a_looped_noise_has_the_length_and_no_click(size, offset, length, fade):
     offset = offset % size
     wave = np.sin(np.linspace(0, 40, size)).astype(np.float32)
-    got = mixing.loop(wave, offset, length, fade)
+    got = loop(wave, offset, length, fade)
     assert len(got) == length
     if offset + length <= size:
         np.testing.assert_array_equal(got, wave[offset : offset + length])
@@ -254,14 +259,14 @@ def test_a_looped_noise_has_the_length_and_no_click(size, offset, length, fade):
 
 def test_a_cross_fade_keeps_the_power_of_noise():
     noise = np.random.default_rng(0).standard_normal(4000).astype(np.float32)
-    long = mixing.loop(noise, 0, 400_000, 1000)
+    long = loop(noise, 0, 400_000, 1000)
     seams = np.concatenate([long[k * 3000 : k * 3000 + 1000] for k in range(1, 100)])
     assert np.sqrt(np.mean(seams**2)) == pytest.approx(1.0, abs=0.05)
 
 
 def test_speech_shorter_than_a_window_is_an_error_that_says_so(sources):
     with pytest.raises(UserError, match=r"mixing\.window \(99999 samples, 12\.50 s\)"):
-        mixing.draw_windows(*sources, MixingSettings(window=99999), "train", RATE, 0)
+        draw_windows(*sources, MixingSettings(window=99999), "train", RATE, 0)
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import yaml
 
-from denoise import losses, models
-from denoise.errors import UserError
-from denoise.models.autoencoder import AutoencoderSettings
-from denoise.models.temporal_unet import TemporalUNetSettings
-from denoise.models.unet import UNetSettings
+from denoise.core.errors import UserError
+from denoise.networks.autoencoder import AutoencoderSettings
+from denoise.networks.registry import build_network, network_settings
+from denoise.networks.temporal_unet import TemporalUNetSettings
+from denoise.networks.unet import UNetSettings
+from denoise.training import losses
 
 ROOT = Path(__file__).parents[1]
 WIDE = UNetSettings(
@@ -34,7 +35,7 @@ WIDE = UNetSettings(
     ids=["unet-huber-esc50", "unet-bce-logspec", "autoencoder-rain"],
 )
 def test_networks_have_their_published_number_of_parameters(network, shape, parameters):
-    model = models.build(network, shape)
+    model = build_network(network, shape)
     assert model.count_params() == parameters
     assert model.output_shape == (None, *shape)
 
@@ -50,12 +51,12 @@ def test_the_parameters_of_the_wide_network_are_those_of_its_layers():
         total += convolution(outputs, inputs, normalised=False)  # back up
         total += convolution(2 * inputs, inputs) + convolution(inputs, inputs)
     total += convolution(64, 1, 1, normalised=False)
-    assert models.build(WIDE, (32, 32, 1)).count_params() == total
+    assert build_network(WIDE, (32, 32, 1)).count_params() == total
 
 
 def test_the_recipe_asks_for_the_network_of_1941093_parameters():
     recipe = yaml.safe_load((ROOT / "presets" / "unet-huber-esc50.yaml").read_text())
-    assert models.from_dict(recipe["network"]) == UNetSettings()
+    assert network_settings(recipe["network"]) == UNetSettings()
 
 
 @pytest.mark.parametrize("where", ["deepest", "every"])
@@ -63,7 +64,7 @@ def test_dropout_keeps_the_mean_of_what_the_bottleneck_sees(where):
     import keras
 
     keras.utils.set_random_seed(0)
-    model = models.build(UNetSettings(filters=(4, 8), dropout_at=where), (16, 16, 1))
+    model = build_network(UNetSettings(filters=(4, 8), dropout_at=where), (16, 16, 1))
     pooling = next(layer for layer in model.layers if type(layer).__name__ == "MaxPooling2D")
     entrance = next(
         layer for layer in model.layers[model.layers.index(pooling) + 1 :]
@@ -79,8 +80,8 @@ def test_dropout_keeps_the_mean_of_what_the_bottleneck_sees(where):
 
 
 def test_batch_normalisation_stands_before_every_activation_but_the_last():
-    plain = models.build(UNetSettings(filters=(2, 4)), (8, 8, 1))
-    normalised = models.build(UNetSettings(filters=(2, 4), normalisation="batch"), (8, 8, 1))
+    plain = build_network(UNetSettings(filters=(2, 4)), (8, 8, 1))
+    normalised = build_network(UNetSettings(filters=(2, 4), normalisation="batch"), (8, 8, 1))
     # Scale, shift, running mean and variance of each filter.
     filters = [2, 2, 4, 4, 2, 2, 2, 2]
     assert normalised.count_params() - plain.count_params() == 4 * sum(filters)
@@ -100,7 +101,7 @@ def test_batch_normalisation_stands_before_every_activation_but_the_last():
 def test_running_averages_move_by_what_the_momentum_leaves(settings):
     import keras
 
-    model = models.build(settings, (8, 8, 1))
+    model = build_network(settings, (8, 8, 1))
     layers = (keras.layers.BatchNormalization,)
     first = next(layer for layer in model.layers if isinstance(layer, layers))
     noise = np.random.default_rng(0).standard_normal((4, 8, 8, 1))
@@ -113,7 +114,7 @@ def test_running_averages_move_by_what_the_momentum_leaves(settings):
 
 def test_a_network_gives_as_many_channels_as_the_target_has():
     for network in (UNetSettings(filters=(2, 4)), AutoencoderSettings(filters=(2,), bottleneck=4)):
-        assert models.build(network, (8, 8, 3), 2).output_shape == (None, 8, 8, 2)
+        assert build_network(network, (8, 8, 3), 2).output_shape == (None, 8, 8, 2)
 
 
 def test_the_parameters_of_the_temporal_network_are_those_of_its_layers():
@@ -128,7 +129,7 @@ def test_the_parameters_of_the_temporal_network_are_those_of_its_layers():
     total += 3 * residual(16)
     total += convolution(16 + 8, 8) + residual(8) + convolution(8, 4 * 2, 1)
     network = TemporalUNetSettings(filters=(8, 16), dilations=(1, 2, 4))
-    model = models.build(network, (32, 7, 3), 2)
+    model = build_network(network, (32, 7, 3), 2)
     assert model.count_params() == total
     assert model.output_shape == (None, 32, None, 2)
 
@@ -138,7 +139,7 @@ def test_the_temporal_network_sees_as_far_as_its_dilations_reach(causal):
     network = TemporalUNetSettings(
         filters=(4, 6), dilations=(1, 3), fold=2, causal=causal, output_activation="linear"
     )
-    model = models.build(network, (8, 60, 1))
+    model = build_network(network, (8, 60, 1))
     rng = np.random.default_rng(0)
     for weight in model.weights:
         weight.assign(rng.normal(size=weight.shape))
@@ -155,7 +156,7 @@ def test_the_temporal_network_sees_as_far_as_its_dilations_reach(causal):
 
 
 def test_a_causal_network_begins_with_the_frame_at_hand():
-    model = models.build(TemporalUNetSettings(filters=(4, 6), causal=True), (8, 30, 1))
+    model = build_network(TemporalUNetSettings(filters=(4, 6), causal=True), (8, 30, 1))
     frames = np.random.default_rng(0).standard_normal((1, 8, 30, 1)).astype(np.float32)
     frames[:, :, :20] = 0
     struck = np.asarray(model(frames))
@@ -164,8 +165,8 @@ def test_a_causal_network_begins_with_the_frame_at_hand():
 
 
 def test_a_deep_temporal_network_begins_as_a_shallow_one():
-    deep = models.build(TemporalUNetSettings(filters=(4,), dilations=(1, 2, 4)), (8, 5, 1))
-    shallow = models.build(TemporalUNetSettings(filters=(4,), dilations=()), (8, 5, 1))
+    deep = build_network(TemporalUNetSettings(filters=(4,), dilations=(1, 2, 4)), (8, 5, 1))
+    shallow = build_network(TemporalUNetSettings(filters=(4,), dilations=()), (8, 5, 1))
     for layer in shallow.layers:
         if layer.weights:
             deep.get_layer(layer.name).set_weights(layer.get_weights())
@@ -183,7 +184,7 @@ def test_a_deep_temporal_network_begins_as_a_shallow_one():
 )
 def test_a_spectrogram_that_does_not_fit_the_depth_is_an_error(network, shape, step):
     with pytest.raises(UserError, match=f"multiples of {step}, not {shape[0]}x{shape[1]}"):
-        models.build(network, shape)
+        build_network(network, shape)
 
 
 T = np.array([[0.1, 0.9], [0.5, 0.0]], np.float32).reshape(1, 2, 2, 1)

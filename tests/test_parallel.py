@@ -11,7 +11,10 @@ import time
 
 import pytest
 
-from denoise import devices, files, parallel
+from denoise.core import files, pools
+from denoise.core.pools import ordered_map
+from denoise.training import devices
+from denoise.training.devices import one_gpu
 
 
 def _square(number: int) -> tuple[int, tuple[int, int]]:
@@ -22,13 +25,11 @@ def _square(number: int) -> tuple[int, tuple[int, int]]:
 @pytest.mark.parametrize("threads", [True, False])
 @pytest.mark.parametrize("count", [0, 1, 2, 75, 200])
 def test_results_come_in_order_across_blocks_and_processes(monkeypatch, count, threads):
-    monkeypatch.setattr(parallel, "_TRIAL_S", -1)
-    monkeypatch.setattr(parallel, "_POOL_START_S", -1)
+    monkeypatch.setattr(pools, "_TRIAL_S", -1)
+    monkeypatch.setattr(pools, "_POOL_START_S", -1)
     items = list(range(count))
     # A block holds 2 processes x 2 items x 16.
-    found = list(
-        parallel.ordered_map(_square, items, processes=2, label="square", chunk=2, threads=threads)
-    )
+    found = list(ordered_map(_square, items, processes=2, label="square", chunk=2, threads=threads))
     assert [value for value, _ in found] == [number * number for number in items]
     if count > 64:
         elsewhere = {who for _, who in found} - {(os.getpid(), threading.get_ident())}
@@ -63,18 +64,18 @@ def _spend(seconds: float) -> int:
     ],
 )
 def test_a_first_item_that_loads_libraries_starts_no_processes(monkeypatch, seconds, worked_here):
-    monkeypatch.setattr(parallel, "time", _clock)
-    found = list(parallel.ordered_map(_spend, seconds, processes=2, label="spend"))
+    monkeypatch.setattr(pools, "time", _clock)
+    found = list(ordered_map(_spend, seconds, processes=2, label="spend"))
     assert [process == os.getpid() for process in found] == [
         number < worked_here for number in range(len(seconds))
     ]
 
 
 def test_an_error_of_an_item_reaches_the_caller(monkeypatch):
-    monkeypatch.setattr(parallel, "_TRIAL_S", -1)
-    monkeypatch.setattr(parallel, "_POOL_START_S", -1)
+    monkeypatch.setattr(pools, "_TRIAL_S", -1)
+    monkeypatch.setattr(pools, "_POOL_START_S", -1)
     with pytest.raises(ZeroDivisionError):
-        list(parallel.ordered_map(_reciprocal, [1, 2, 0, 4], processes=2, label="divide"))
+        list(ordered_map(_reciprocal, [1, 2, 0, 4], processes=2, label="divide"))
 
 
 def _reciprocal(number: int) -> float:
@@ -83,12 +84,12 @@ def _reciprocal(number: int) -> float:
 
 OWNER = """
 import os, time
-from denoise import parallel
+from denoise.core import pools
 def work(number):
     time.sleep(0.2)
     return os.getpid()
 if __name__ == "__main__":
-    for process in parallel.ordered_map(work, list(range(300)), processes=2, label="sleep"):
+    for process in pools.ordered_map(work, list(range(300)), processes=2, label="sleep"):
         print(process, flush=True)
 """
 
@@ -115,7 +116,8 @@ def test_a_process_whose_owner_is_gone_before_it_starts_ends():
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     late = (
-        f"import time; from denoise.parallel import end_with; end_with({gone.pid}); time.sleep(60)"
+        "import time; from denoise.core.pools import exit_with_parent;"
+        f"exit_with_parent({gone.pid}); time.sleep(60)"
     )
     assert subprocess.run([sys.executable, "-c", late], timeout=50).returncode == 1
 
@@ -127,10 +129,10 @@ def two_gpus(monkeypatch):
 
 
 def test_trainings_side_by_side_take_different_gpus(two_gpus, tmp_path, monkeypatch):
-    with devices.one_gpu(tmp_path) as first:
+    with one_gpu(tmp_path) as first:
         assert os.environ["CUDA_VISIBLE_DEVICES"] == first
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-        with devices.one_gpu(tmp_path) as second:
+        with one_gpu(tmp_path) as second:
             assert {first, second} == {"0", "1"}
 
 
@@ -139,7 +141,7 @@ def test_a_training_waits_until_a_gpu_is_free(two_gpus, tmp_path, monkeypatch):
     taken: list[str | None] = []
 
     def wait() -> None:
-        with devices.one_gpu(tmp_path) as device:
+        with one_gpu(tmp_path) as device:
             taken.append(device)
 
     with files.locked(tmp_path / "gpu3.lock"):
@@ -159,7 +161,7 @@ def test_where_there_is_no_choice_nothing_is_changed(tmp_path, monkeypatch, give
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     else:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
-    with devices.one_gpu(tmp_path) as device:
+    with one_gpu(tmp_path) as device:
         assert device is None
         assert os.environ.get("CUDA_VISIBLE_DEVICES") == given
     assert not list(tmp_path.iterdir())

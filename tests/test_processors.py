@@ -19,8 +19,14 @@ import pytest
 from conftest import hiss, tone_speech
 from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 
-from denoise import audio, files, metrics, mixing, statistics
+from denoise import audio
+from denoise.core.arrays import PackWriter, load_array
+from denoise.core.tables import read_table, write_table
 from denoise.corpora.synthetic_noise import NOISES
+from denoise.evaluation.statistics import cluster_bootstrap
+from denoise.metrics.registry import score_utterance
+from denoise.mixing.mixtures import mix_test_set
+from denoise.mixing.settings import TestSetSettings
 
 RATE = 8000
 
@@ -28,7 +34,7 @@ RATE = 8000
 def prepared(folder: Path, waves: dict[str, np.ndarray], *, speech: bool) -> Path:
     """A split table over packed audio, all for test."""
     folder.mkdir()
-    pack = files.PackWriter(folder / "audio.npy")
+    pack = PackWriter(folder / "audio.npy")
     rows = [
         {
             "id": name, "source": str(folder), "corpus": "own", "split": "test",
@@ -40,7 +46,7 @@ def prepared(folder: Path, waves: dict[str, np.ndarray], *, speech: bool) -> Pat
         for name, wave in waves.items()
     ]  # fmt: skip
     pack.close()
-    files.write_table(folder / "splits.csv", pd.DataFrame(rows))
+    write_table(folder / "splits.csv", pd.DataFrame(rows))
     return folder / "splits.csv"
 
 
@@ -53,19 +59,19 @@ def made(folder: Path) -> dict[str, str]:
         prepared(folder / "speech", speech, speech=True),
         prepared(folder / "noise", noise, speech=False),
     )
-    settings = mixing.TestSetSettings(level={"snr_db": (0, 5)}, copies=4)
-    mixing.mix_test_set(*pair, settings, RATE, 1, folder / "set")
-    clean, noisy = (files.load_array(folder / f"set/{name}.npy") for name in ("clean", "noisy"))
+    settings = TestSetSettings(level={"snr_db": (0, 5)}, copies=4)
+    mix_test_set(*pair, settings, RATE, 1, folder / "set")
+    clean, noisy = (load_array(folder / f"set/{name}.npy") for name in ("clean", "noisy"))
     part = slice(0, len(speech["a"]))
-    scores = pd.DataFrame([metrics.score(np.array(clean[part]), np.array(noisy[part]), RATE)])
+    scores = pd.DataFrame([score_utterance(np.array(clean[part]), np.array(noisy[part]), RATE)])
     generated = [make(np.random.default_rng(3)) for make in NOISES.values()]
-    bounds = statistics.cluster_bootstrap(np.sqrt(np.arange(60.0)), np.arange(60) // 5)
+    bounds = cluster_bootstrap(np.sqrt(np.arange(60.0)), np.arange(60) // 5)
     contents = {
         "generated noise": b"".join(
             (wave * 2**14 / np.abs(wave).max()).astype(np.int16).tobytes() for wave in generated
         ),
         "resampled": audio.resample(speech["a"], RATE, 11025).tobytes(),
-        "levels": files.read_table(pair[0])["level"].to_numpy().tobytes(),
+        "levels": read_table(pair[0])["level"].to_numpy().tobytes(),
         "mixtures": (folder / "set/mixtures.csv").read_bytes().replace(str(folder).encode(), b""),
         "noisy": noisy.tobytes(),
         "scores": scores.to_csv(float_format="%.9g").encode(),

@@ -8,7 +8,8 @@ from collections import Counter
 
 import pytest
 
-from denoise.progress import Study, duration, end_of, last_line, seconds_told, tail
+from denoise.core.text import duration
+from denoise.study.progress import Study, end_of, last_line, seconds_told, tail
 
 
 class Clock:

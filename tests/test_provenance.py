@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 import denoise
-from denoise import provenance
+from denoise.core.provenance import code_version, installed
+from denoise.study.code import code_digest
 
 SCRIPT = "from denoise import one\nfrom denoise.group import two\none.run(two.run())\n"
 PACKAGE = {
@@ -31,8 +33,8 @@ def digest(root: Path, without: tuple[str, ...] = (), **changes: str) -> str:
     script = folder / "script.py"
     script.write_text(changes.get("script", SCRIPT))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(provenance, "_PACKAGE", folder / "denoise")
-        return provenance.code_digest(script, without)
+        patch.setattr("denoise.study.code.PACKAGE", folder / "denoise")
+        return code_digest(script, without)
 
 
 @pytest.mark.parametrize(
@@ -79,18 +81,18 @@ def test_the_commit_is_that_of_this_code_and_of_no_other_repository(tmp_path, mo
 
     package = tmp_path / "somebody/site-packages/denoise"
     package.mkdir(parents=True)
-    (package / "provenance.py").touch()
-    monkeypatch.setattr(provenance, "_PACKAGE", package)
-    assert provenance.code_version() == denoise.__version__
+    (package / "__init__.py").touch()
+    monkeypatch.setattr("denoise.core.provenance.PACKAGE", package)
+    assert code_version() == denoise.__version__
     git("init")
     git("commit", "--allow-empty", "--message", "theirs")
-    assert provenance.code_version() == denoise.__version__
+    assert code_version() == denoise.__version__
     git("add", "--all")
     git("commit", "--message", "ours")
     commit = git("rev-parse", "--short=12", "HEAD")
-    assert provenance.code_version() == f"{denoise.__version__} ({commit})"
-    (package / "provenance.py").write_text("changed")
-    assert provenance.code_version() == f"{denoise.__version__} ({commit}-dirty)"
+    assert code_version() == f"{denoise.__version__} ({commit})"
+    (package / "__init__.py").write_text("changed")
+    assert code_version() == f"{denoise.__version__} ({commit}-dirty)"
 
 
 def test_a_package_is_named_with_its_version_and_tensorflow_by_its_build(monkeypatch):
@@ -98,14 +100,14 @@ def test_a_package_is_named_with_its_version_and_tensorflow_by_its_build(monkeyp
 
     def version(name: str) -> str:
         if name not in versions:
-            raise provenance.metadata.PackageNotFoundError(name)
+            raise metadata.PackageNotFoundError(name)
         return versions[name]
 
-    monkeypatch.setattr(provenance.metadata, "version", version)
-    assert provenance.installed("numpy") == "numpy==2.0"
-    assert provenance.installed("tensorflow") == "tensorflow-cpu==2.21"
+    monkeypatch.setattr(metadata, "version", version)
+    assert installed("numpy") == "numpy==2.0"
+    assert installed("tensorflow") == "tensorflow-cpu==2.21"
     versions["tensorflow"] = versions.pop("tensorflow-cpu")
-    assert provenance.installed("tensorflow") == "tensorflow==2.21"
+    assert installed("tensorflow") == "tensorflow==2.21"
     del versions["tensorflow"]
-    with pytest.raises(provenance.metadata.PackageNotFoundError):
-        provenance.installed("tensorflow")
+    with pytest.raises(metadata.PackageNotFoundError):
+        installed("tensorflow")

@@ -12,9 +12,11 @@ import pandas as pd
 import pytest
 import soundfile
 
-from denoise import files, report
+from denoise.core import files
+from denoise.core.tables import write_table
 from denoise.report import background, figures, listening, pages, sections
 from denoise.report.answer import first_screen
+from denoise.report.build import _shared_start
 
 
 def answer(board: pd.DataFrame, pairs: pd.DataFrame, speakers: int = 4) -> dict[str, object]:
@@ -134,7 +136,7 @@ def test_audio_that_is_too_much_without_loss_is_compressed_and_then_left_out(tmp
     files.write_json(folder / "manifest.json", {"rate": 8000})
     about = {"samples": 16_000, "speaker": "s", "kind": "rain", "snr": 0.0}
     table = pd.DataFrame([{"id": f"u{k}", "offset": 16_000 * k, **about} for k in range(2)])
-    files.write_table(folder / "mixtures.csv", table)
+    write_table(folder / "mixtures.csv", table)
     sound = listening.TestAudio("test", folder, {})
     both = {"u0": ["worst"], "u1": ["best"]}
     for budget, count, kind in ((10**6, 2, "flac"), (60_000, 2, "mpeg"), (100, 1, "mpeg")):
@@ -153,9 +155,9 @@ def test_labels_leave_out_what_all_variants_begin_with():
     names = ["noisy", "quick_loss-huber_rate-1", "quick_loss-huber_rate-2"]
     found = figures.styles(names, names[1:])
     assert [style.label for style in found.values()] == ["noisy", "rate-1", "rate-2"]
-    assert report._shared_start(found) == "quick_loss-huber_"
+    assert _shared_start(found) == "quick_loss-huber_"
     alone = figures.styles(names[:2], names[1:2])
-    assert alone[names[1]].label == names[1] and report._shared_start(alone) == ""
+    assert alone[names[1]].label == names[1] and _shared_start(alone) == ""
 
 
 def test_text_cannot_end_the_script_that_it_stands_in():

@@ -7,8 +7,13 @@ import pandas as pd
 import pytest
 from conftest import hiss, tone_speech
 
-from denoise import files, metrics, scoring
 from denoise.audio import resample
+from denoise.core import files
+from denoise.core.arrays import PackWriter, load_array
+from denoise.core.tables import read_table, write_table
+from denoise.evaluation.scoring import score_test_set
+from denoise.metrics.pesq import pesq
+from denoise.metrics.sdr import si_sdr
 
 RATE = 16000
 
@@ -18,7 +23,7 @@ def test_set(tmp_path_factory):
     """Two utterances at 16 kHz, and what two methods make of them."""
     folder = tmp_path_factory.mktemp("set")
     rows = []
-    packs = {name: files.PackWriter(folder / f"{name}.npy") for name in ("clean", "noisy", "low")}
+    packs = {name: PackWriter(folder / f"{name}.npy") for name in ("clean", "noisy", "low")}
     for number in range(2):
         hiss_of_speech = 0.02 * np.sin(2 * np.pi * 6000 * np.arange(2 * RATE) / RATE)
         clean = tone_speech(2, RATE, number) + hiss_of_speech.astype(np.float32)
@@ -33,14 +38,14 @@ def test_set(tmp_path_factory):
                      "offset": offset, "samples": len(clean)})  # fmt: skip
     for pack in packs.values():
         pack.close()
-    files.write_table(folder / "mixtures.csv", pd.DataFrame(rows))
+    write_table(folder / "mixtures.csv", pd.DataFrame(rows))
     return folder
 
 
 def scored(folder, method, score_rate, bandwidth):
     files.write_json(folder / "manifest.json", {"rate": RATE, "score_rate": score_rate})
-    scoring.score_test_set(folder / f"{method}.npy", folder, bandwidth, folder / "scores.csv")
-    return files.read_table(folder / "scores.csv")
+    score_test_set(folder / f"{method}.npy", folder, bandwidth, folder / "scores.csv")
+    return read_table(folder / "scores.csv")
 
 
 def test_at_a_common_rate_a_method_is_not_punished_for_its_band(test_set):
@@ -53,14 +58,14 @@ def test_at_a_common_rate_a_method_is_not_punished_for_its_band(test_set):
 
 def test_narrow_band_scores_are_those_of_the_signals_at_8_khz(test_set):
     table = scored(test_set, "noisy", 8000, None)
-    packs = [files.load_array(test_set / f"{name}.npy") for name in ("clean", "noisy")]
+    packs = [load_array(test_set / f"{name}.npy") for name in ("clean", "noisy")]
     for number, row in table.iterrows():
         part = slice(2 * RATE * number, 2 * RATE * (number + 1))
         pair = [resample(pack[part], RATE, 8000) for pack in packs]
-        assert row["pesq_nb"] == pytest.approx(metrics.pesq(*pair, 8000, "nb"), rel=1e-6)
-        assert row["si_sdr"] == pytest.approx(metrics.si_sdr(*pair), rel=1e-6)
+        assert row["pesq_nb"] == pytest.approx(pesq(*pair, 8000, "nb"), rel=1e-6)
+        assert row["si_sdr"] == pytest.approx(si_sdr(*pair), rel=1e-6)
         whole = [pack[part] for pack in packs]
-        assert row["pesq_wb"] == pytest.approx(metrics.pesq(*whole, RATE, "wb"), rel=1e-6)
+        assert row["pesq_wb"] == pytest.approx(pesq(*whole, RATE, "wb"), rel=1e-6)
 
 
 @pytest.mark.parametrize(("bandwidth", "wide"), [(8000, 0), (16000, 2), (22050, 2), (None, 2)])
@@ -72,5 +77,5 @@ def test_wide_band_pesq_is_for_methods_that_have_the_band(test_set, bandwidth, w
 
 def test_without_a_common_rate_the_test_set_keeps_its_own(test_set):
     table = scored(test_set, "noisy", RATE, RATE)
-    packs = [files.load_array(test_set / f"{name}.npy")[: 2 * RATE] for name in ("clean", "noisy")]
-    assert table["si_sdr"].iloc[0] == pytest.approx(metrics.si_sdr(*packs), rel=1e-6)
+    packs = [load_array(test_set / f"{name}.npy")[: 2 * RATE] for name in ("clean", "noisy")]
+    assert table["si_sdr"].iloc[0] == pytest.approx(si_sdr(*packs), rel=1e-6)

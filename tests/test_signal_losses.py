@@ -7,13 +7,17 @@ import numpy as np
 import pytest
 from conftest import hiss, tone_speech
 
-from denoise import files, losses, metrics, training
-from denoise.augmentation import Mixer
-from denoise.differentiable import Decoder, Encoder
-from denoise.features import Features, FeatureSettings
-from denoise.models.unet import UNetSettings
-from denoise.spectrogram import StftSettings, istft, stft
-from denoise.training import TrainingSettings
+from denoise.core.tables import read_table
+from denoise.features.codec import Features
+from denoise.features.settings import FeatureSettings
+from denoise.features.stft import StftSettings, istft, stft
+from denoise.metrics.sdr import si_sdr
+from denoise.mixing.augmentation import Mixer
+from denoise.networks.unet import UNetSettings
+from denoise.training import losses
+from denoise.training.fit import train
+from denoise.training.settings import TrainingSettings
+from denoise.training.waveform import Decoder, Encoder
 
 RATE, WINDOW = 8000, 8064
 CLEAN = np.stack([tone_speech(WINDOW / RATE, RATE, seed) for seed in (3, 4)])
@@ -89,7 +93,7 @@ def numpy_spectra(n_fft: int, hop: int) -> list[np.ndarray]:
 
 
 def test_si_sdr_is_the_measure_with_its_sign_turned_and_holds_the_level():
-    measured = np.array([-metrics.si_sdr(*pair) for pair in zip(CLEAN, NOISY, strict=True)])
+    measured = np.array([-si_sdr(*pair) for pair in zip(CLEAN, NOISY, strict=True)])
     # By how much of the clean signal the noisy one holds, its level differs a little.
     share = np.sum(CLEAN * NOISY, 1) / np.sum(CLEAN**2, 1)
     found = np.asarray(losses.si_sdr(CLEAN, NOISY))
@@ -160,8 +164,8 @@ def test_losses_on_the_waveform_train(wave_caches, tmp_path, name):
         loss=name, epochs=4, batch_size=8, threads=1, learning_rate=0.01, metrics=("mae",)
     )
     network = UNetSettings(filters=(4, 8), dropout=0)
-    training.train(wave_caches, network, settings, 0, tmp_path, {"variant": "v", "seed": 0})
-    history = files.read_table(tmp_path / "history.csv")
+    train(wave_caches, network, settings, 0, tmp_path, {"variant": "v", "seed": 0})
+    history = read_table(tmp_path / "history.csv")
     assert np.isfinite(history["val_mae"]).all()
     assert history["val_loss"].iloc[-1] < history["val_loss"].iloc[0]
     # The loss of the model that is kept, by the way enhancement takes.
@@ -169,7 +173,7 @@ def test_losses_on_the_waveform_train(wave_caches, tmp_path, name):
 
     model = keras.saving.load_model(tmp_path / "model.keras", compile=False)
     features = Features(FeatureSettings(stft=StftSettings(n_fft=63, hop=16), floor_db=-60))
-    mixer = Mixer(files.read_table(wave_caches["validation"].with_suffix(".csv")), RATE)
+    mixer = Mixer(read_table(wave_caches["validation"].with_suffix(".csv")), RATE)
     noisy, clean = np.moveaxis(mixer.batch(np.arange(8)), 2, 0)
     spectra = stft(noisy, features.settings.stft)
     zero = features.references(spectra)

@@ -15,12 +15,16 @@ import pytest
 import soundfile
 from conftest import hiss, tone_speech
 
-from denoise import exporting, files, models, streaming
 from denoise.cli.stream import PCM
-from denoise.enhancement import Enhancer
-from denoise.errors import UserError
-from denoise.features import Features, FeatureSettings
-from denoise.spectrogram import istft, stft
+from denoise.core import files
+from denoise.core.errors import UserError
+from denoise.enhancement.enhancer import Enhancer
+from denoise.enhancement.export import FORMATS, METADATA, export
+from denoise.enhancement.live import Times, blocks_of, load_stream, to_pcm
+from denoise.features.codec import Features
+from denoise.features.settings import FeatureSettings
+from denoise.features.stft import istft, stft
+from denoise.networks.registry import build_network, network_settings
 
 ROOT = Path(__file__).parents[1]
 RATE = 16000
@@ -34,14 +38,14 @@ NOISY = (tone_speech(1.0, RATE, 1) + 0.3 * hiss(1.0, RATE, 2))[:15_973]
 
 def make_model(folder: Path, *, causal: bool, seed: int = 0) -> Path:
     """A model with random weights, and outputs that use their whole range."""
-    from denoise import backend
+    from denoise.networks import backend
 
     backend.start("tensorflow", threads=1)
     import keras
 
     keras.utils.set_random_seed(seed)
-    settings = models.from_dict({**NETWORK, "causal": causal})
-    model = models.build(settings, (64, 40, 3), 3)
+    settings = network_settings({**NETWORK, "causal": causal})
+    model = build_network(settings, (64, 40, 3), 3)
     rng = np.random.default_rng(seed)
     for weight in model.weights:
         weight.assign(rng.normal(scale=0.15, size=weight.shape))
@@ -79,7 +83,7 @@ def at_once(folder: Path, wave: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("size", [48, 7, 1000, 20_000])
 def test_blocks_of_any_size_give_what_the_whole_recording_gives(causal, size):
-    stream = streaming.load(causal)
+    stream = load_stream(causal)
     given = [stream.process(NOISY[k : k + size]) for k in range(0, len(NOISY), size)]
     before_the_end = sum(map(len, given))
     assert len(NOISY) - before_the_end < stream.latency
@@ -92,7 +96,7 @@ def test_blocks_of_any_size_give_what_the_whole_recording_gives(causal, size):
 
 
 def test_what_is_given_does_not_depend_on_what_comes_later(causal):
-    stream = streaming.load(causal)
+    stream = load_stream(causal)
     other = NOISY.copy()
     other[8000:] = 0
     first, second = (
@@ -118,14 +122,14 @@ def test_enhancing_a_recording_with_a_causal_model_is_its_stream(causal):
 
 
 def test_a_short_stream_is_given_back_whole(causal):
-    stream = streaming.load(causal)
+    stream = load_stream(causal)
     for samples in (0, 1, 60, 129):
         assert len(stream.process(NOISY[:samples])) + len(stream.flush()) == samples
 
 
 def test_a_network_that_looks_ahead_is_refused(looking_ahead):
     with pytest.raises(UserError, match="model ahead looks at later audio and cannot follow"):
-        streaming.load(looking_ahead)
+        load_stream(looking_ahead)
 
 
 def denoise(*arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
@@ -138,9 +142,7 @@ def denoise(*arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[
 @pytest.mark.parametrize("kind", ["s16le", "f32le"])
 def test_the_command_writes_what_the_stream_gives(causal, kind):
     number = np.dtype(PCM[kind])
-    done = denoise(
-        "stream", "--model", str(causal), "--format", kind, given=streaming.to_pcm(NOISY, number)
-    )
+    done = denoise("stream", "--model", str(causal), "--format", kind, given=to_pcm(NOISY, number))
     assert done.returncode == 0, done.stderr.decode()
     found = np.frombuffer(done.stdout, number).astype(np.float32)
     found /= 32768 if kind == "s16le" else 1
@@ -150,9 +152,7 @@ def test_the_command_writes_what_the_stream_gives(causal, kind):
 
 
 def test_a_script_gets_the_times_of_a_stream_as_json_and_nothing_else(causal):
-    done = denoise(
-        "stream", "--model", str(causal), "--json", given=streaming.to_pcm(NOISY, np.dtype("<i2"))
-    )
+    done = denoise("stream", "--model", str(causal), "--json", given=to_pcm(NOISY, np.dtype("<i2")))
     told = json.loads(done.stderr)
     assert (told["rate"], told["latency_ms"], told["blocks"]) == (RATE, 8, 333)
     assert told["rtf"] == pytest.approx(told["mean_ms"] / told["block_ms"])
@@ -162,21 +162,21 @@ def test_a_file_with_a_header_is_no_stream(causal):
     file = io.BytesIO()
     soundfile.write(file, NOISY, RATE, format="WAV")
     with pytest.raises(UserError, match="an audio file with a header, not raw PCM"):
-        list(streaming.blocks_of(io.BytesIO(file.getvalue()), 48, np.dtype("<i2")))
+        list(blocks_of(io.BytesIO(file.getvalue()), 48, np.dtype("<i2")))
     with pytest.raises(UserError, match="ends in the middle of a sample: 1 of 2 bytes"):
-        list(streaming.blocks_of(io.BytesIO(b"abc"), 48, np.dtype("<i2")))
+        list(blocks_of(io.BytesIO(b"abc"), 48, np.dtype("<i2")))
     with pytest.raises(UserError, match="NaN or infinite"):
-        list(streaming.blocks_of(io.BytesIO(np.full(3, np.nan, "<f4").tobytes()), 48,
+        list(blocks_of(io.BytesIO(np.full(3, np.nan, "<f4").tobytes()), 48,
                                  np.dtype("<f4")))  # fmt: skip
 
 
 def test_pcm_is_rounded_and_clipped():
-    found = np.frombuffer(streaming.to_pcm(np.array([0.5, 2, -2]), np.dtype("<i2")), "<i2")
+    found = np.frombuffer(to_pcm(np.array([0.5, 2, -2]), np.dtype("<i2")), "<i2")
     assert found.tolist() == [16384, 32767, -32768]
 
 
 def test_the_times_of_blocks_are_counted():
-    times = streaming.Times()
+    times = Times()
     for milliseconds in range(1, 101):
         times.add(milliseconds / 1000)
     assert times.quantile(0.99) == pytest.approx(0.099, abs=1e-4)
@@ -188,16 +188,16 @@ def test_the_times_of_blocks_are_counted():
     "kind",
     [
         pytest.param(kind, marks=pytest.mark.slow) if kind == "savedmodel" else kind
-        for kind in exporting.FORMATS
+        for kind in FORMATS
     ],
 )
 @pytest.mark.parametrize("which", ["causal", "looking_ahead"])
 def test_an_export_gives_what_the_model_gives_without_this_package(request, tmp_path, which, kind):
     """The example reads the metadata and imports nothing of ours."""
     folder = request.getfixturevalue(which)
-    target = tmp_path / f"model{exporting.FORMATS[kind]}"
+    target = tmp_path / f"model{FORMATS[kind]}"
     frames = 40 if (which, kind) == ("looking_ahead", "litert") else None
-    about = exporting.export(folder, kind, target, frames)
+    about = export(folder, kind, target, frames)
     assert about["rate"] == RATE and about["stft"]["n_fft"] == 128
     soundfile.write(tmp_path / "in.wav", NOISY, RATE, subtype="FLOAT")
     done = subprocess.run(
@@ -217,13 +217,13 @@ def test_an_export_gives_what_the_model_gives_without_this_package(request, tmp_
 def test_metadata_stands_where_the_formats_have_it(causal, tmp_path):
     import onnx
 
-    paths = {kind: tmp_path / f"m{suffix}" for kind, suffix in exporting.FORMATS.items()}
-    told = [exporting.export(causal, kind, path) for kind, path in paths.items()]
+    paths = {kind: tmp_path / f"m{suffix}" for kind, suffix in FORMATS.items()}
+    told = [export(causal, kind, path) for kind, path in paths.items()]
     with zipfile.ZipFile(paths["litert"]) as package:
-        assert json.loads(package.read(exporting.METADATA)) == told[0]
+        assert json.loads(package.read(METADATA)) == told[0]
     properties = {item.key: item.value for item in onnx.load(paths["onnx"]).metadata_props}
     assert json.loads(properties["denoise"]) == told[1]
-    assert files.read_json(paths["savedmodel"] / "assets.extra" / exporting.METADATA) == told[2]
+    assert files.read_json(paths["savedmodel"] / "assets.extra" / METADATA) == told[2]
     assert told[0]["states"] == 5  # one for each residual block, which alone look back
 
 
@@ -238,4 +238,4 @@ def test_frames_that_a_network_does_not_take_are_refused(tmp_path):
             "network": {"name": "unet"}, "input_shape": [8, 16, 1]}  # fmt: skip
     files.write_json(tmp_path / "card.json", card)
     with pytest.raises(UserError, match="model fixed takes 16 frames at once, not 3"):
-        exporting.export(tmp_path, "onnx", tmp_path / "x.onnx", 3)
+        export(tmp_path, "onnx", tmp_path / "x.onnx", 3)

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from workflow_runs import BIN, dry_run
 
-from denoise import files
+from denoise.core import files
 
 VARIANT = "quickstart_loss-mae"
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from denoise import files, tracking
+from denoise.core import files
+from denoise.core.tables import write_table
+from denoise.tracking.live import live
+from denoise.tracking.record import record
+from denoise.tracking.store import forget_incomplete, initialise, open_client, tracking_uri
 
 CARD = {
     "variant": "v", "seed": 0, "rate": 8000, "window": 992, "features": {}, "network": {},
@@ -23,36 +27,36 @@ ABOUT = {
 def store(tmp_path, monkeypatch):
     """A folder with its own local store."""
     monkeypatch.chdir(tmp_path)
-    tracking.initialise("e", tmp_path / "store.json")
+    initialise("e", tmp_path / "store.json")
     return tmp_path
 
 
 def runs_of(experiment: str) -> dict[str, str]:
     import mlflow
 
-    client = mlflow.MlflowClient(tracking.tracking_uri())
+    client = mlflow.MlflowClient(tracking_uri())
     found = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
     return {run.info.run_name: run.info.status for run in found}
 
 
 def test_a_training_that_fails_is_marked_and_repeating_it_is_the_same_run(store):
-    with pytest.raises(ZeroDivisionError), tracking.live("e", CARD, "v") as on_epoch:
+    with pytest.raises(ZeroDivisionError), live("e", CARD, "v") as on_epoch:
         on_epoch({"epoch": 1, "val_loss": 1.0})
         raise ZeroDivisionError
     assert runs_of("e") == {"e": "FINISHED", "v": "FAILED"}
-    with tracking.live("e", CARD, "v"):
+    with live("e", CARD, "v"):
         assert runs_of("e") == {"e": "FINISHED", "v": "RUNNING"}
-    with tracking.live("e", {**CARD, "code": "other"}, "v"):
+    with live("e", {**CARD, "code": "other"}, "v"):
         pass
-    assert len(tracking._client().search_runs(["1"])) == 3
+    assert len(open_client().search_runs(["1"])) == 3
 
 
 def test_a_run_says_how_far_its_training_is(store):
     def status() -> str:
-        (run,) = tracking._client().search_runs(["1"], "tags.variant = 'v'")
+        (run,) = open_client().search_runs(["1"], "tags.variant = 'v'")
         return run.data.tags["status"]
 
-    with tracking.live("e", {**CARD, "training": {"epochs": 4}}, "v") as on_epoch:
+    with live("e", {**CARD, "training": {"epochs": 4}}, "v") as on_epoch:
         assert status() == "training"
         on_epoch({"epoch": 1, "val_loss": 1.0, "seconds": 100.0})
         on_epoch({"epoch": 2, "val_loss": 0.9, "seconds": 140.0})
@@ -65,40 +69,40 @@ def test_a_run_says_how_far_its_training_is(store):
 def test_what_could_not_be_recorded_is_tried_again(store, monkeypatch):
     model = store / "model"
     files.write_json(model / "card.json", CARD)
-    files.write_table(model / "history.csv", pd.DataFrame([{"epoch": 1, "val_loss": 1.0}]))
+    write_table(model / "history.csv", pd.DataFrame([{"epoch": 1, "val_loss": 1.0}]))
     marker = store / "tracking" / "v-seed0.json"
     with monkeypatch.context() as broken:
         broken.setenv("MLFLOW_TRACKING_URI", "sqlite:////nowhere/at/all/mlflow.db")
-        tracking.record("e", model, {}, {}, [], ABOUT, marker)
+        record("e", model, {}, {}, [], ABOUT, marker)
     assert marker.exists()
-    tracking.forget_incomplete(marker.parent)
+    forget_incomplete(marker.parent)
     assert not marker.exists()
-    monkeypatch.setattr(tracking, "_log_model", lambda *arguments: None)
-    tracking.record("e", model, {}, {}, [], ABOUT, marker)
-    tracking.forget_incomplete(marker.parent)
+    monkeypatch.setattr("denoise.tracking.record.log_model", lambda *arguments: None)
+    record("e", model, {}, {}, [], ABOUT, marker)
+    forget_incomplete(marker.parent)
     assert marker.exists() and runs_of("e")["v"] == "FINISHED"
 
 
 def test_a_marker_that_is_none_is_forgotten(tmp_path):
     for name, text in (("a", ""), ("b", "[]"), ("c", '{"complete": false}'), ("d", "{}")):
         (tmp_path / f"{name}.json").write_text(text)
-    tracking.forget_incomplete(tmp_path)
+    forget_incomplete(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["d.json"]
 
 
 def test_parameters_are_what_a_training_was_chosen_by(store):
-    from denoise import models
-    from denoise.training import TrainingSettings
+    from denoise.networks.registry import network_settings
+    from denoise.training.settings import TrainingSettings
 
     training = TrainingSettings(epochs=3, optimiser={"name": "adamw", "weight_decay": 0.01})
     card = {
         **CARD,
-        "network": models.from_dict({"name": "unet", "filters": [2, 4]}).model_dump(mode="json"),
+        "network": network_settings({"name": "unet", "filters": [2, 4]}).model_dump(mode="json"),
         "training": training.model_dump(mode="json"),
     }
-    with tracking.live("e", card, "v"):
+    with live("e", card, "v"):
         pass
-    (run,) = tracking._client().search_runs(["1"], "params.`training.epochs` = '3'")
+    (run,) = open_client().search_runs(["1"], "params.`training.epochs` = '3'")
     assert run.data.params == {
         "seed": "0", "rate": "8000", "window": "992", "network.name": "unet",
         "network.filters": "2, 4", "training.loss": "huber", "training.epochs": "3",
@@ -108,19 +112,19 @@ def test_parameters_are_what_a_training_was_chosen_by(store):
 
 
 def test_a_run_tells_its_results_with_intervals_and_what_it_is(store, monkeypatch):
-    from denoise.metrics import SCORED
+    from denoise.metrics.registry import SCORED
 
     model = store / "model"
     files.write_json(model / "card.json", CARD)
-    files.write_table(model / "history.csv", pd.DataFrame([{"epoch": 1, "val_loss": 1.0}]))
+    write_table(model / "history.csv", pd.DataFrame([{"epoch": 1, "val_loss": 1.0}]))
     # Two speakers: a resampling draws one of them alone in half of the cases.
     scores = pd.DataFrame({"speaker": ["a", "a", "b"], "status": ["ok", "ok", "pesq_nb: silent"]})
     scores = scores.assign(**dict.fromkeys(SCORED, float("nan")))
     scores["si_sdr"] = [1.0, 3.0, 8.0]
-    files.write_table(store / "scores.csv", scores)
-    monkeypatch.setattr(tracking, "_log_model", lambda *arguments: None)
-    tracking.record("e", model, {"test": store / "scores.csv"}, {}, [], ABOUT, store / "m.json")
-    run = tracking._client().get_run(files.read_json(store / "m.json")["run"])
+    write_table(store / "scores.csv", scores)
+    monkeypatch.setattr("denoise.tracking.record.log_model", lambda *arguments: None)
+    record("e", model, {"test": store / "scores.csv"}, {}, [], ABOUT, store / "m.json")
+    run = open_client().get_run(files.read_json(store / "m.json")["run"])
     assert run.data.metrics["test/si_sdr"] == 4
     assert run.data.metrics["test/interval/si_sdr_low"] == 2
     assert run.data.metrics["test/interval/si_sdr_high"] == 8
@@ -137,20 +141,21 @@ def test_a_run_tells_its_results_with_intervals_and_what_it_is(store, monkeypatc
 def test_the_duration_of_a_run_is_that_of_its_training(store, monkeypatch):
     import mlflow
 
-    with tracking.live("e", CARD, "v") as on_epoch:
+    with live("e", CARD, "v") as on_epoch:
         on_epoch({"epoch": 1, "val_loss": 1.0})
-    client = mlflow.MlflowClient(tracking.tracking_uri())
+    client = mlflow.MlflowClient(tracking_uri())
     (run,) = client.search_runs(
         [client.get_experiment_by_name("e").experiment_id], "tags.variant LIKE '%'"
     )
     client.set_terminated(run.info.run_id, "FINISHED", end_time=run.info.start_time + 1234)
     # As logging a model does: MLflow's context ends the run when it is left.
     monkeypatch.setattr(
-        tracking, "_log_model", lambda client, run_id, *rest: client.set_terminated(run_id)
+        "denoise.tracking.record.log_model",
+        lambda client, run_id, *rest: client.set_terminated(run_id),
     )
     files.write_json(store / "model/card.json", CARD)
     history = pd.DataFrame([{"epoch": 1, "val_loss": 1.0}])
-    files.write_table(store / "model/history.csv", history)
-    tracking.record("e", store / "model", {}, {}, [], ABOUT, store / "marker.json")
+    write_table(store / "model/history.csv", history)
+    record("e", store / "model", {}, {}, [], ABOUT, store / "marker.json")
     info = client.get_run(run.info.run_id).info
     assert info.end_time - info.start_time == 1234

@@ -14,11 +14,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from denoise import files, models, training
-from denoise.models.unet import UNetSettings
-from denoise.optimisation import OptimiserSettings, ScheduleSettings, learning_rate
-from denoise.training import TrainingSettings
-from denoise.windows import open_windows
+from denoise.core import files
+from denoise.core.arrays import save_array
+from denoise.core.tables import read_table
+from denoise.networks import backend
+from denoise.networks.registry import build_network
+from denoise.networks.unet import UNetSettings
+from denoise.training.batches import open_windows
+from denoise.training.fit import should_stop, train
+from denoise.training.model import compiled as compiled_model
+from denoise.training.model import precision
+from denoise.training.schedule import OptimiserSettings, ScheduleSettings, learning_rate
+from denoise.training.settings import TrainingSettings
 
 ROOT = Path(__file__).parents[1]
 SMALL = UNetSettings(filters=(2, 4), dropout=0.5)
@@ -33,7 +40,7 @@ def make_cache(folder: Path, windows: int, seed: int) -> Path:
     shards = []
     for number, part in enumerate(np.array_split(np.arange(windows), 2)):
         for name, array in (("input", inputs), ("target", targets)):
-            files.save_array(folder / f"{name}-{number}.npy", array[part])
+            save_array(folder / f"{name}-{number}.npy", array[part])
         shards.append({"input": f"input-{number}.npy", "target": f"target-{number}.npy"})
     files.write_json(folder / "manifest.json", {"shards": shards})
     return folder
@@ -53,8 +60,8 @@ def run(
 ) -> pd.DataFrame:
     settings = TrainingSettings(**{"epochs": 4, "batch_size": 8, "threads": 1, **changes})
     card = {"variant": "v", "seed": 7}
-    training.train(caches, network, settings, 7, out, card, on_epoch=on_epoch)
-    return files.read_table(out / "history.csv")
+    train(caches, network, settings, 7, out, card, on_epoch=on_epoch)
+    return read_table(out / "history.csv")
 
 
 def weights(folder: Path) -> list[np.ndarray]:
@@ -68,7 +75,7 @@ def test_a_batch_in_parts_makes_the_same_step(tmp_path):
     plain = UNetSettings(filters=(2, 4), dropout=0)
     for parts in (1, 4):
         settings = TrainingSettings(epochs=2, batch_size=16, accumulate=parts, threads=1)
-        training.train(caches, plain, settings, 7, tmp_path / f"parts{parts}", {"variant": "v"})
+        train(caches, plain, settings, 7, tmp_path / f"parts{parts}", {"variant": "v"})
     for one, other in zip(weights(tmp_path / "parts1"), weights(tmp_path / "parts4"), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
     with pytest.raises(ValueError, match="accumulate 3 must divide batch_size 16"):
@@ -157,7 +164,7 @@ def gradient_step(caches, out: Path, **changes) -> np.ndarray:
     import keras
 
     keras.utils.set_random_seed(7)
-    first = models.build(SMALL, (8, 8, 1)).get_weights()
+    first = build_network(SMALL, (8, 8, 1)).get_weights()
     run(caches, out, epochs=1, batch_size=50, **changes)
     return np.array([weights(out)[0] - first[0], first[0]])
 
@@ -176,7 +183,7 @@ def test_clipping_limits_the_gradient_over_all_weights(caches, tmp_path, monkeyp
     import keras
 
     norms: list[float] = []
-    update, compiled = keras.optimizers.Adam.update_step, training.compiled
+    update, compiled = keras.optimizers.Adam.update_step, compiled_model
 
     def watched(optimizer, gradient, variable, learning_rate):
         norms.append(keras.ops.sum(keras.ops.square(gradient)))
@@ -189,7 +196,7 @@ def test_clipping_limits_the_gradient_over_all_weights(caches, tmp_path, monkeyp
         return model
 
     monkeypatch.setattr(keras.optimizers.Adam, "update_step", watched)
-    monkeypatch.setattr(training, "compiled", eager)
+    monkeypatch.setattr("denoise.training.fit.compiled", eager)
     run(caches, tmp_path / "out", epochs=1, batch_size=50, optimiser={"clip_norm": 1e-3})
     assert math.sqrt(sum(float(norm) for norm in norms)) == pytest.approx(1e-3, rel=1e-3)
 
@@ -223,9 +230,9 @@ def test_weight_decay_without_adamw_is_refused():
 
 def test_early_stopping_counts_from_the_best_epoch():
     settings = TrainingSettings(epochs=100, early_stopping=2)
-    assert not training.should_stop(settings, [3, 2, 2.5])
-    assert training.should_stop(settings, [3, 2, 2.5, 2.1])
-    assert training.should_stop(TrainingSettings(epochs=3), [3, 2, 1])
+    assert not should_stop(settings, [3, 2, 2.5])
+    assert should_stop(settings, [3, 2, 2.5, 2.1])
+    assert should_stop(TrainingSettings(epochs=3), [3, 2, 1])
 
 
 def test_running_averages_that_cannot_settle_are_warned_of(caches, tmp_path, caplog):
@@ -258,11 +265,12 @@ def test_other_backends_train_too(caches, tmp_path, backend):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed (make install EXTRA={backend})")
     code = (
-        "import json, sys; from pathlib import Path; from denoise import training;"
-        "from denoise.models.unet import UNetSettings;"
+        "import json, sys; from pathlib import Path; from denoise.training.fit import train;"
+        "from denoise.networks.unet import UNetSettings;"
+        "from denoise.training.settings import TrainingSettings;"
         "c = json.loads(sys.argv[1]);"
-        "training.train({k: Path(v) for k, v in c['caches'].items()}, UNetSettings(filters=(2, 4)),"
-        "training.TrainingSettings(backend=c['backend'], epochs=3, learning_rate=0.01,"
+        "train({k: Path(v) for k, v in c['caches'].items()}, UNetSettings(filters=(2, 4)),"
+        "TrainingSettings(backend=c['backend'], epochs=3, learning_rate=0.01,"
         "metrics=['mse', 'soft_iou']),"
         "0, Path(c['out']), {'variant': 'v', 'seed': 0})"
     )
@@ -275,15 +283,15 @@ def test_other_backends_train_too(caches, tmp_path, backend):
         [sys.executable, "-c", code, json.dumps(given)], capture_output=True, text=True
     )
     assert ended.returncode == 0, ended.stderr[-2000:]
-    history = files.read_table(tmp_path / backend / "history.csv")
+    history = read_table(tmp_path / backend / "history.csv")
     assert history["val_loss"].iloc[-1] < history["val_loss"].iloc[0]
     assert math.isfinite(files.read_json(tmp_path / backend / "card.json")["best_val_loss"])
 
 
 def test_a_missing_backend_says_how_to_install_it():
     code = (
-        "import sys; from denoise import training; sys.modules['torch'] = None;"
-        "training.backend.start('torch')"
+        "import sys; from denoise.networks import backend; sys.modules['torch'] = None;"
+        "backend.start('torch')"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "training.backend torch is not installed" in ended.stderr
@@ -294,7 +302,7 @@ def test_a_missing_backend_says_how_to_install_it():
 def test_low_memory_gives_freed_arrays_back_to_the_system():
     # The second round of arrays comes from an arena, whose end is held by the one that is kept.
     code = (
-        "import json, numpy as np; from pathlib import Path; from denoise import backend\n"
+        "import json, numpy as np; from pathlib import Path; from denoise.networks import backend\n"
         "def resident(): return int(Path('/proc/self/statm').read_text().split()[1]) * 4096\n"
         "backend.start('tensorflow', low_memory=True); before = resident()\n"
         "for _ in range(2): kept = [np.ones(2**17) for _ in range(200)][-1]\n"
@@ -327,7 +335,7 @@ def test_the_last_weights_are_kept_where_that_is_asked(caches, tmp_path):
     [(False, True, "float32"), (True, True, "mixed_bfloat16"), (True, False, "mixed_float16")],
 )
 def test_arithmetic_is_mixed_on_a_gpu_unless_told_otherwise(monkeypatch, gpu, bfloat16, expected):
-    monkeypatch.setattr(training.backend, "has_gpu", lambda: gpu)
-    monkeypatch.setattr(training.backend, "_has_bfloat16", lambda: bfloat16)
-    assert training.precision(TrainingSettings()) == expected
-    assert training.precision(TrainingSettings(precision="float32")) == "float32"
+    monkeypatch.setattr(backend, "has_gpu", lambda: gpu)
+    monkeypatch.setattr(backend, "_has_bfloat16", lambda: bfloat16)
+    assert precision(TrainingSettings()) == expected
+    assert precision(TrainingSettings(precision="float32")) == "float32"

@@ -11,7 +11,7 @@ import yaml
 from studies import LOSSES
 from workflow_runs import configure, planned
 
-from denoise.baselines import BASELINES
+from denoise.evaluation.baselines import BASELINES
 
 VARIANTS = [f"quickstart_loss-{loss}" for loss in LOSSES]
 
@@ -160,10 +160,10 @@ CHANGE = "\n_CHANGED = 1\n"
     ("module", "first", "never"),
     [
         ("report/figures.py", {"write_report", "track"}, {"train", "score", "leaderboard"}),
-        ("metrics.py", {"score"}, {"train", "enhance", "mix", "baseline"}),
-        ("enhancement.py", {"enhance"}, {"train", "mix", "prepare"}),
-        ("training.py", {"train"}, {"mix", "spectrograms", "prepare"}),
-        ("mixing.py", {"mix", "test_set"}, {"prepare", "index", "split"}),
+        ("metrics/registry.py", {"score"}, {"train", "enhance", "mix", "baseline"}),
+        ("enhancement/enhancer.py", {"enhance"}, {"train", "mix", "prepare"}),
+        ("training/fit.py", {"train"}, {"mix", "spectrograms", "prepare"}),
+        ("mixing/render.py", {"mix", "test_set"}, {"prepare", "index", "split"}),
         ("corpora/esc50.py", {"index"}, {"fetch"}),
     ],
 )
@@ -175,6 +175,6 @@ def test_an_edited_module_re_runs_what_uses_it(done, edited, module, first, neve
 
 
 def test_a_comment_or_docstring_re_runs_nothing(done, edited):
-    edited("mixing.py", "\n# A comment.\n")
-    edited("settings.py", '\n"""A note."""\n')
+    edited("mixing/render.py", "\n# A comment.\n")
+    edited("core/settings.py", '\n"""A note."""\n')
     assert planned(done) == {}

@@ -2,7 +2,7 @@
 
 Of a job that fails, it shows the end of the log at once.  It writes beside Snakemake's own messages
 and replaces none.  The profiles switch it on (``logger: [denoise]``); what it says is made by
-`denoise.progress`.
+`denoise.study.progress`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_interface_logger_plugins.settings import LogHandlerSettingsBase
 
-from denoise.progress import Study, end_of, error_of, now
+from denoise.study.progress import Study, end_of, error_of, now
 
 _TERMINAL_S, _FILE_S = 20, 60
 

@@ -17,10 +17,15 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from denoise import audio, cli, corpora, files, preparation, scoring
+from denoise import audio, cli
 from denoise.cli import shared
-from denoise.metrics import METRICS
-from denoise.selection import AudioSettings, SelectionSettings
+from denoise.core.arrays import load_array
+from denoise.core.tables import read_table
+from denoise.corpora import preparation
+from denoise.corpora.indexing import index_folder
+from denoise.corpora.selection import AudioSettings, SelectionSettings
+from denoise.evaluation.folders import score_folders
+from denoise.metrics.registry import METRICS
 
 RATE = 16_000
 WORST = (bytes(4), b"\xff" * 4, b"\x7f\xff\xff\xff")
@@ -61,14 +66,14 @@ def readable(path: Path) -> bool:
 
 def prepare(folder: Path, out: Path, usable: set[str]) -> None:
     """Each recording is packed, or dropped with a reason."""
-    corpora.index_folder(folder, None, out / "index.csv")
+    index_folder(folder, None, out / "index.csv")
     preparation.prepare(
         [out / "index.csv"], "folder", "speech", SelectionSettings(),
         AudioSettings(sample_rate=RATE, min_duration_s=0, max_dropped=1), 0, out / "prepared",
     )  # fmt: skip
-    index = files.read_table(out / "prepared" / "index.csv")
+    index = read_table(out / "prepared" / "index.csv")
     manifest = json.loads((out / "prepared" / "manifest.json").read_text())
-    pack = files.load_array(out / "prepared" / "audio.npy")
+    pack = load_array(out / "prepared" / "audio.npy")
     assert np.isfinite(pack).all() and len(pack) == index["samples"].sum()
     assert (index["level"] > 0).all() and (index["samples"] > 0).all()
     packed = {Path(name).stem for name in index["id"]}
@@ -107,7 +112,7 @@ def enhance(folder: Path, out: Path, usable: set[str]) -> None:
 
 def score(folder: Path, out: Path, usable: set[str]) -> None:
     """Each recording has numbers, or a status that says why not."""
-    table = scoring.score_folders(folder, folder)
+    table = score_folders(folder, folder)
     assert len(table) == len(list(folder.iterdir()))
     for row in table.to_dict("records"):
         values = np.array([row[name] for name in METRICS], float)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import hiss, tone_speech
 
-from denoise import metrics
+from denoise.metrics.registry import METRICS, score_utterance
 
 RATE = 16_000
 SPEECH = tone_speech(2.0, RATE, 1).astype(np.float64)
@@ -17,8 +17,8 @@ SILENCE = np.zeros(len(SPEECH))
 
 
 def scored(clean: np.ndarray, estimate: np.ndarray) -> dict[str, float | str]:
-    values = metrics.score(clean.astype(np.float32), estimate.astype(np.float32), RATE)
-    for name in metrics.METRICS:
+    values = score_utterance(clean.astype(np.float32), estimate.astype(np.float32), RATE)
+    for name in METRICS:
         value = values[name]
         assert math.isnan(value) or math.isfinite(value), name
         # What the libraries give instead of an error.
@@ -90,7 +90,7 @@ def test_a_delay_lowers_what_compares_samples(survives, delay):
 
 def test_signals_of_different_lengths_are_not_compared(survives):
     with survives("metrics: lengths"), pytest.raises(ValueError, match="samples"):
-        metrics.score(SPEECH, NOISY[:-1], RATE)
+        score_utterance(SPEECH, NOISY[:-1], RATE)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

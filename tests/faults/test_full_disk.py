@@ -13,11 +13,15 @@ from conftest import encoded, hiss, tone_speech, zip_of
 from studies import small
 from workflow_runs import snakemake
 
-from denoise import audio, files, preparation
-from denoise.archives import extract
-from denoise.checkpoints import Checkpoints, Progress
-from denoise.errors import UserError, disk_errors
-from denoise.selection import AudioSettings, SelectionSettings
+from denoise import audio
+from denoise.core import files
+from denoise.core.arrays import PackWriter, save_array
+from denoise.core.errors import UserError, disk_errors
+from denoise.core.tables import write_table
+from denoise.corpora.archives import extract
+from denoise.corpora.preparation import prepare
+from denoise.corpora.selection import AudioSettings, SelectionSettings
+from denoise.training.checkpoints import Checkpoints, Progress
 
 
 @pytest.fixture
@@ -46,7 +50,7 @@ WAVE = hiss(30, 16_000, 1)
 
 def pack(folder: Path) -> None:
     with files.replacing(folder / "audio.npy") as temporary:
-        writer = files.PackWriter(temporary)
+        writer = PackWriter(temporary)
         writer.append(np.tile(WAVE, 3))
         writer.close()
 
@@ -62,8 +66,8 @@ def prepared(folder: Path) -> None:
     recording.write_bytes(encoded(tone_speech(60, 16_000, 1), 16_000, "WAV"))
     row = {"id": "long", "path": str(recording), "noisy_path": "", "speaker": "s", "sex": "",
            "kind": "", "group": "s", "duration": 60.0}  # fmt: skip
-    files.write_table(folder.parent / "index.csv", pd.DataFrame([row]))
-    preparation.prepare(
+    write_table(folder.parent / "index.csv", pd.DataFrame([row]))
+    prepare(
         [folder.parent / "index.csv"], "folder", "speech", SelectionSettings(),
         AudioSettings(sample_rate=16_000, min_duration_s=0), 0, folder / "audio",
     )  # fmt: skip
@@ -92,8 +96,8 @@ def enhanced(folder: Path) -> None:
 
 
 WRITERS: list[Callable[[Path], None]] = [
-    lambda folder: files.save_array(folder / "a.npy", np.tile(WAVE, 2)),
-    lambda folder: files.write_table(folder / "t.csv", pd.DataFrame({"x": WAVE})),
+    lambda folder: save_array(folder / "a.npy", np.tile(WAVE, 2)),
+    lambda folder: write_table(folder / "t.csv", pd.DataFrame({"x": WAVE})),
     lambda folder: files.write_text(folder / "t.html", "x" * 3_000_000),
     lambda folder: files.write_json(folder / "t.json", WAVE[:200_000].tolist()),
     pack, extraction, prepared, checkpoint, enhanced,
@@ -102,7 +106,7 @@ WRITERS: list[Callable[[Path], None]] = [
 
 @pytest.mark.parametrize("write", WRITERS)
 def test_what_does_not_fit_is_said_and_nothing_is_left(disk, survives, monkeypatch, write):
-    monkeypatch.setattr("denoise.archives._SPARE_DISK", -(1 << 40))
+    monkeypatch.setattr("denoise.corpora.archives._SPARE_DISK", -(1 << 40))
     with survives("full disk: one write"):
         place = disk(1)
         (place / "kept").write_text("as it was")

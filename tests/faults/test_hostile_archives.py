@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from conftest import tar_of, zip_of
 
-from denoise import corpora
-from denoise.archives import check, extract
-from denoise.errors import UserError
+from denoise.core.errors import UserError
+from denoise.corpora.archives import check, extract
+from denoise.corpora.indexing import index_subset
 
 OUTSIDE = ("../outside", "/outside", "a/../../outside", "a\\..\\..\\outside", "./../outside")
 
@@ -199,5 +199,5 @@ def test_missing_members_are_named_and_leave_no_subset(tmp_path, survives, corpu
     archive.write_bytes(content)
     with survives("archive: missing members"):
         with pytest.raises(UserError, match=corpus):
-            corpora.index_subset(corpus, subset, [archive], target)
+            index_subset(corpus, subset, [archive], target)
         assert {path.name for path in tmp_path.iterdir()} <= {"archive", f".{target.name}.lock"}

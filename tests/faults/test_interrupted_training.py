@@ -12,10 +12,12 @@ import pandas as pd
 import pytest
 from test_training import ROOT, SMALL, caches, make_cache, run, weights
 
-from denoise import files, training
-from denoise.errors import UserError
-from denoise.training import TrainingSettings
-from denoise.windows import CachedWindows
+from denoise.core.arrays import save_array
+from denoise.core.errors import UserError
+from denoise.training.batches import CachedWindows
+from denoise.training.epochs import TrainingFailed
+from denoise.training.fit import train
+from denoise.training.settings import TrainingSettings
 
 __all__ = ["caches"]
 
@@ -50,8 +52,8 @@ def in_a_process(caches, folder, change: str) -> subprocess.CompletedProcess[byt
     """The same training in a process of its own, where `change` is done before it starts."""
     code = (
         "import os, sys; from pathlib import Path; from test_training import run;"
-        "from denoise import training; from denoise.windows import CachedWindows;"
-        "from denoise.errors import one_line_errors;"
+        "from denoise.training.batches import CachedWindows;"
+        "from denoise.core.errors import one_line_errors;"
         f"{change};\nwith one_line_errors():"
         "    run({k: Path(v) for k, v in eval(sys.argv[1]).items()}, Path(sys.argv[2]),"
         f"**{CHANGES!r})"
@@ -75,7 +77,10 @@ def when_served(count: int, deed: str) -> str:
 
 @pytest.mark.parametrize(
     "saving",
-    [pytest.param("", marks=pytest.mark.slow), "training._SAVE_S = 0;"],
+    [
+        pytest.param("", marks=pytest.mark.slow),
+        "from denoise.training import epochs; epochs._SAVE_S = 0;",
+    ],
     ids=["epochs", "batches"],
 )
 def test_a_killed_training_resumes_to_the_same_result(caches, tmp_path, survives, whole, saving):
@@ -171,7 +176,7 @@ def test_another_configuration_does_not_continue_a_checkpoint(caches, tmp_path, 
             run(caches, tmp_path / "out", on_epoch=kill)
         seen: list[float] = []
         settings = TrainingSettings(epochs=1, batch_size=8)
-        training.train(
+        train(
             caches, SMALL, settings, 7, tmp_path / "out", {"variant": "other", "seed": 7},
             on_epoch=lambda row: seen.append(row["epoch"]),
         )  # fmt: skip
@@ -185,9 +190,9 @@ def test_a_loss_that_is_not_finite_stops_with_the_batch(tmp_path, survives):
     }
     array = np.load(bad["train"] / "input-1.npy")
     array[3] = np.nan
-    files.save_array(bad["train"] / "input-1.npy", array)
+    save_array(bad["train"] / "input-1.npy", array)
     with survives("training: NaN loss"):
-        with pytest.raises(training.TrainingFailed, match=r"batch \d of epoch 1.*learning_rate"):
+        with pytest.raises(TrainingFailed, match=r"batch \d of epoch 1.*learning_rate"):
             run(bad, tmp_path / "out")
         assert not (tmp_path / "out" / "model.keras").exists()
 
@@ -202,7 +207,7 @@ def test_a_loss_that_becomes_nan_keeps_the_epochs_before(caches, tmp_path, survi
 
     with survives("training: NaN loss"):
         monkeypatch.setattr(CachedWindows, "batch", spoilt)
-        with pytest.raises(training.TrainingFailed, match=r"batch 4 of epoch 3"):
+        with pytest.raises(TrainingFailed, match=r"batch 4 of epoch 3"):
             run(caches, tmp_path, **CHANGES)
         kept = sorted(path.name for path in (tmp_path / "checkpoints").glob("epoch-*"))
         assert kept == ["epoch-00001", "epoch-00002"]

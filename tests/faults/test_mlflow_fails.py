@@ -18,7 +18,10 @@ import pytest
 import requests
 from test_tracking import CARD
 
-from denoise import files, tracking
+from denoise.core import files
+from denoise.core.tables import write_table
+from denoise.tracking.live import live
+from denoise.tracking.store import STORE, forget_incomplete, initialise, open_client
 
 EPOCHS = [{"epoch": k, "loss": 1.0 / k, "val_loss": 2.0 / k} for k in range(1, 6)]
 
@@ -32,27 +35,27 @@ def card(variant: str) -> dict[str, object]:
 def train(variant: str, folder: str, between=lambda epoch: None) -> None:
     """What a training does with MLflow, and the files it leaves."""
     os.chdir(folder)
-    with tracking.live("e", card(variant), variant) as on_epoch:
+    with live("e", card(variant), variant) as on_epoch:
         for row in EPOCHS:
             on_epoch(row)
             between(row["epoch"])
     model = Path(folder) / "models" / variant
     files.write_json(model / "card.json", card(variant))
-    files.write_table(model / "history.csv", pd.DataFrame(EPOCHS))
+    write_table(model / "history.csv", pd.DataFrame(EPOCHS))
 
 
-def record(variant: str, folder: Path) -> bool:
+def record_again(variant: str, folder: Path) -> bool:
     """What the workflow does when it is run again; whether everything could be recorded."""
     marker = folder / "tracking" / f"{variant}.json"
-    tracking.forget_incomplete(marker.parent)
+    forget_incomplete(marker.parent)
     if not marker.exists():
-        tracking.record("e", folder / "models" / variant, {}, {}, [], ABOUT, marker)
+        record_again("e", folder / "models" / variant, {}, {}, [], ABOUT, marker)
     return files.read_json(marker)["complete"]
 
 
 def logged(variant: str) -> dict[str, Counter[int]]:
     """How often each step of each metric stands in the store."""
-    client = tracking._client()
+    client = open_client()
     experiment = client.get_experiment_by_name("e").experiment_id
     runs = client.search_runs([experiment], f"tags.variant = '{variant}'")
     assert len(runs) == 1
@@ -70,7 +73,7 @@ ALL_ONCE = {name: Counter(range(1, 6)) for name in ("loss", "val_loss")}
 @pytest.fixture
 def place(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(tracking, "_log_model", lambda *arguments: None)
+    monkeypatch.setattr("denoise.tracking.record.log_model", lambda *arguments: None)
     return tmp_path
 
 
@@ -78,7 +81,7 @@ def place(tmp_path, monkeypatch) -> Path:
 @pytest.mark.parametrize("initialised", [True, False])
 def test_eight_trainings_at_once_on_a_new_store(place, survives, initialised):
     if initialised:
-        tracking.initialise("e", place / "store.json")
+        initialise("e", place / "store.json")
     spawn = multiprocessing.get_context("spawn")
     names = [f"v{number}" for number in range(8)]
     processes = [spawn.Process(target=train, args=(name, str(place))) for name in names]
@@ -89,19 +92,19 @@ def test_eight_trainings_at_once_on_a_new_store(place, survives, initialised):
     for process, name in zip(processes, names, strict=True):
         with survives("MLflow: eight trainings at once"):
             assert process.exitcode == 0
-            assert record(name, place)
+            assert record_again(name, place)
             assert logged(name) == ALL_ONCE
 
 
 @pytest.mark.slow
 def test_a_store_that_is_locked_for_a_while(place, survives):
     with survives("MLflow: store locked"):
-        tracking.initialise("e", place / "store.json")
+        initialise("e", place / "store.json")
         unlocked = threading.Event()
 
         def lock(epoch: int) -> None:
             if epoch == 2:
-                other = sqlite3.connect(tracking.STORE / "mlflow.db", check_same_thread=False)
+                other = sqlite3.connect(STORE / "mlflow.db", check_same_thread=False)
                 other.execute("BEGIN EXCLUSIVE")
 
                 def release() -> None:
@@ -114,7 +117,7 @@ def test_a_store_that_is_locked_for_a_while(place, survives):
 
         train("v", str(place), lock)
         assert unlocked.wait(30)
-        assert record("v", place)
+        assert record_again("v", place)
         assert logged("v") == ALL_ONCE
 
 
@@ -169,15 +172,15 @@ def test_a_server_that_goes_away_and_comes_back(place, server, survives, away):
     with survives(f"MLflow: server away {away}"):
         if away != "from the start":
             server.start()
-        tracking.initialise("e", place / "store.json")
+        initialise("e", place / "store.json")
 
         def go(epoch: int) -> None:
             if epoch == {"in the middle": 2, "at the end": 5}.get(away):
                 server.stop()
 
         train("v", str(place), go)
-        assert not record("v", place)
+        assert not record_again("v", place)
         server.start()
-        assert record("v", place)
+        assert record_again("v", place)
         assert logged("v") == ALL_ONCE
-        assert record("v", place) and logged("v") == ALL_ONCE
+        assert record_again("v", place) and logged("v") == ALL_ONCE

@@ -12,8 +12,9 @@ import pytest
 import yaml
 from workflow_runs import ROOT
 
-from denoise.config import make_plan, read_yaml
-from denoise.errors import UserError
+from denoise.core.errors import UserError
+from denoise.study.config import read_yaml
+from denoise.study.plan import make_plan
 
 PRESETS = ROOT / "presets"
 MODELS = ("quickstart", "best", "unet-bce-logspec")

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from conftest import zip_of
 
-from denoise.archives import Archive
-from denoise.errors import UserError
-from denoise.fetch import DownloadSettings, fetch
+from denoise.core.errors import UserError
+from denoise.corpora.archives import Archive
+from denoise.corpora.download import DownloadSettings, fetch
 
 CONTENT = zip_of({"a.txt": bytes(range(256)) * 16_000})  # 4 MB
 MD5 = "md5:" + hashlib.md5(CONTENT).hexdigest()
@@ -219,7 +219,7 @@ def server() -> Iterator[_Server]:
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
-    monkeypatch.setattr("denoise.fetch._pause", lambda seconds: None)
+    monkeypatch.setattr("denoise.corpora.download._pause", lambda seconds: None)
 
 
 def get(server, *behaviours: str, checksum: str | None = MD5, target: Path) -> None:

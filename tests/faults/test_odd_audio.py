@@ -16,9 +16,14 @@ import soundfile
 from conftest import encoded, tone_speech
 from test_cli import inside, run, workspace
 
-from denoise import audio, corpora, files, preparation, scoring
-from denoise.metrics import METRICS
-from denoise.selection import AudioSettings, SelectionSettings
+from denoise import audio
+from denoise.core.arrays import load_array
+from denoise.core.tables import read_table
+from denoise.corpora.indexing import index_folder
+from denoise.corpora.preparation import prepare
+from denoise.corpora.selection import AudioSettings, SelectionSettings
+from denoise.evaluation.folders import score_folders
+from denoise.metrics.registry import METRICS
 
 __all__ = ["inside", "workspace"]
 
@@ -101,13 +106,13 @@ def prepared(tmp_path: Path, name: str, content: bytes) -> tuple[list[str], list
     folder = tmp_path / "recordings"
     written(folder, "good.wav", wav(SPEECH))
     written(folder, name, content)
-    corpora.index_folder(folder, None, tmp_path / "index.csv")
-    preparation.prepare(
+    index_folder(folder, None, tmp_path / "index.csv")
+    prepare(
         [tmp_path / "index.csv"], "folder", "speech", SelectionSettings(),
         AudioSettings(sample_rate=RATE, min_duration_s=0, max_dropped=0.9), 0, tmp_path / "out",
     )  # fmt: skip
-    index = files.read_table(tmp_path / "out" / "index.csv")
-    pack = files.load_array(tmp_path / "out" / "audio.npy")
+    index = read_table(tmp_path / "out" / "index.csv")
+    pack = load_array(tmp_path / "out" / "audio.npy")
     assert len(pack) == index["samples"].sum() and np.isfinite(pack).all()
     for row in index.itertuples():
         assert row.level > 0 and row.samples > 0
@@ -169,7 +174,7 @@ def test_a_score_is_a_number_or_a_reason(tmp_path, survives, name):
             written(tmp_path / role, "good.wav", wav(SPEECH))
             written(tmp_path / role, name, {**USABLE, **BROKEN}[name])
         written(tmp_path / "enhanced", name, wav(SPEECH)) if name in FINE else None
-        table = scoring.score_folders(tmp_path / "clean", tmp_path / "enhanced")
+        table = score_folders(tmp_path / "clean", tmp_path / "enhanced")
         assert len(table) == 2
         odd = table[table["file"] != "good"].iloc[0]
         good = table[table["file"] == "good"].iloc[0]

@@ -13,9 +13,12 @@ import pytest
 import yaml
 from workflow_runs import ROOT
 
-from denoise import config, files
-from denoise.checkpoints import Checkpoints
-from denoise.errors import UserError
+from denoise.core import files
+from denoise.core.arrays import load_array
+from denoise.core.errors import UserError
+from denoise.core.tables import read_table, write_table
+from denoise.study.config import _UniqueKeys
+from denoise.training.checkpoints import Checkpoints
 
 SOURCES = [
     path
@@ -66,7 +69,7 @@ def test_no_source_loads_a_pickle(survives):
                 if name.endswith("load_model"):
                     assert options.get("safe_mode", "True") == "True", path
                 if name == "yaml.load":
-                    assert issubclass(config._UniqueKeys, yaml.SafeLoader)
+                    assert issubclass(_UniqueKeys, yaml.SafeLoader)
                     assert ast.unparse(call.args[1]) == "_UniqueKeys", path
                 if name in ("eval", "exec", "os.system") or "unsafe" in name:
                     raise AssertionError((path, name))
@@ -78,7 +81,7 @@ def test_a_pickled_array_is_refused(tmp_path, survives):
     np.save(tmp_path / "audio.npy", trap, allow_pickle=True)
     with survives("security: pickle in an array"):
         with pytest.raises(ValueError, match="objects"):
-            files.load_array(tmp_path / "audio.npy")
+            load_array(tmp_path / "audio.npy")
         assert not (tmp_path / "sprung").exists()
 
 
@@ -109,7 +112,7 @@ def test_a_model_that_carries_code_is_refused(tmp_path, survives):
     """A Lambda layer holds Python byte code, which Keras would run when it loads it."""
     import keras
 
-    from denoise.enhancement import Enhancer
+    from denoise.enhancement.enhancer import Enhancer
 
     inputs = keras.Input((8, 8, 1))
     model = keras.Model(inputs, keras.layers.Lambda(lambda x: x * 1.0)(inputs))
@@ -121,7 +124,7 @@ def test_a_model_that_carries_code_is_refused(tmp_path, survives):
 
 
 def test_yaml_that_builds_objects_is_refused(tmp_path, survives):
-    from denoise.config import read_yaml
+    from denoise.study.config import read_yaml
 
     path = tmp_path / "config.yaml"
     path.write_text(f"preset: !!python/object/apply:pathlib.Path.touch ['{tmp_path / 'sprung'}']\n")
@@ -174,5 +177,5 @@ def test_the_ui_listens_on_this_machine_only(survives):
 def test_a_table_is_no_formula(tmp_path):
     """Names come back from a table as they were, whatever they look like."""
     names = ["=1+1", "@SUM(A1)", "nan", "1e5", "007", '"quoted", and, commas', "two\nlines"]
-    files.write_table(tmp_path / "t.csv", pd.DataFrame({"id": names, "x": range(len(names))}))
-    assert list(files.read_table(tmp_path / "t.csv")["id"]) == names
+    write_table(tmp_path / "t.csv", pd.DataFrame({"id": names, "x": range(len(names))}))
+    assert list(read_table(tmp_path / "t.csv")["id"]) == names

@@ -17,7 +17,7 @@ import pytest
 import requests
 from workflow_runs import BIN
 
-from denoise import files
+from denoise.core.tables import read_table
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
@@ -64,7 +64,7 @@ def runs(browser, study, server) -> Iterator[object]:
 
 
 def test_the_best_pesq_comes_first_and_names_say_what_differs(runs, study):
-    board = files.read_table(study / "reports/tried/leaderboard.csv")
+    board = read_table(study / "reports/tried/leaderboard.csv")
     variants = board[board["kind"] == "variant"].sort_values("pesq_nb", ascending=False)
     wanted = [name.removeprefix("quickstart_") for name in variants["variant"]]
     shown = runs.get_by_role("link", name=re.compile(r"^loss-")).all_inner_texts()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from denoise import files
+from denoise.core.tables import read_table
 
 pytestmark = pytest.mark.browser
 
@@ -19,7 +19,7 @@ def address(study):
 
 @pytest.fixture(scope="session")
 def board(study):
-    return files.read_table(study / "reports/tried/leaderboard.csv").set_index("variant")
+    return read_table(study / "reports/tried/leaderboard.csv").set_index("variant")
 
 
 @pytest.fixture

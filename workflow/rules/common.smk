@@ -5,23 +5,21 @@ from pathlib import Path
 
 from snakemake.sourcecache import LocalSourceFile
 
-from denoise import baselines, corpora, losses
-from denoise.bundled import presets_of
-from denoise.config import (
-    archives_of,
-    check_backends,
-    labels,
-    make_plan,
-    replaced_by,
-    typed,
-)
-from denoise.enhancement import EnhancementSettings
-from denoise.errors import UserError, unknown
-from denoise.jobs import begin_workflow, make_importable
-from denoise.provenance import code_digest, lock_digest
-from denoise.settings import canonical_json
-from denoise.tracking import forget_incomplete, keep_marker
-from denoise.training import TrainingSettings
+from denoise.core.bundled import presets_of
+from denoise.core.errors import UserError, unknown
+from denoise.core.labels import labels
+from denoise.core.settings import canonical_json
+from denoise.corpora.registry import CORPORA
+from denoise.enhancement.settings import EnhancementSettings
+from denoise.evaluation import baselines
+from denoise.study.checks import check_backends, replaced_by
+from denoise.study.code import code_digest, lock_digest
+from denoise.study.config import typed
+from denoise.study.jobs import begin_workflow, make_importable
+from denoise.study.plan import archives_of, make_plan
+from denoise.tracking.store import forget_incomplete, keep_marker
+from denoise.training import losses
+from denoise.training.settings import TrainingSettings
 
 # The repository; None where Snakemake fetches this file from elsewhere, as a module of a study.
 HERE = workflow.current_basedir
@@ -106,7 +104,7 @@ OTHERS = "|".join(map(re.escape, [*baselines.BASELINES, *PLAN.models]))
 wildcard_constraints:
     experiment=r"[^/]+",
     method=r"[^/]+",
-    corpus="|".join(corpora.CORPORA),
+    corpus="|".join(CORPORA),
     # The name of a table is not that of a folder.
     subset=r"[^/]+(?<!\.csv)",
     archive=r"[^/]+",
@@ -139,8 +137,8 @@ def code_of(name, *without):
 
 def index_code(wildcards):
     """As `code_of`: neither another corpus's module nor a download shapes an index."""
-    others = sorted(set(corpora.CORPORA) - {wildcards.corpus})
-    return code_of("index", "fetch", *(f"corpora.{name}" for name in others))
+    others = sorted(set(CORPORA) - {wildcards.corpus})
+    return code_of("index", "corpora.download", *(f"corpora.{name}" for name in others))
 
 
 def final_outputs():

@@ -36,7 +36,7 @@ rule train:
         gpu=training_gpus,
     params:
         settings=training_params,
-        code=code_of("train", "tracking"),
+        code=code_of("train", "tracking.live"),
     message:
         "Training {wildcards.variant}, seed {wildcards.seed} (progress: {log})"
     script:

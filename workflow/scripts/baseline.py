@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from denoise.baselines import apply_to_test_set
-from denoise.jobs import job
+from denoise.evaluation.baselines import apply_to_test_set
+from denoise.study.jobs import job
 
 with job(snakemake):
     apply_to_test_set(

@@ -3,10 +3,11 @@
 import json
 from pathlib import Path
 
-from denoise import backend
-from denoise.devices import one_gpu
-from denoise.enhancement import EnhancementSettings, enhance_test_set
-from denoise.jobs import job
+from denoise.enhancement.settings import EnhancementSettings
+from denoise.enhancement.test_sets import enhance_test_set
+from denoise.networks import backend
+from denoise.study.jobs import job
+from denoise.training.devices import one_gpu
 
 with job(snakemake), one_gpu(Path("results/locks")):
     settings = EnhancementSettings.model_validate_json(snakemake.params.settings)

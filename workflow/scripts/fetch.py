@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from denoise import corpora
-from denoise.fetch import DownloadSettings, obtain
-from denoise.jobs import job
+from denoise.corpora.download import DownloadSettings, obtain
+from denoise.corpora.registry import find_corpus
+from denoise.study.jobs import job
 
 with job(snakemake):
     wanted = snakemake.wildcards
     archives = {
         archive.name: archive
-        for subset in corpora.get(wanted.corpus).subsets.values()
+        for subset in find_corpus(wanted.corpus).subsets.values()
         for archive in subset
     }
     obtain(

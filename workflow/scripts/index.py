@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from denoise import corpora
-from denoise.corpora import index_folder, index_subset
-from denoise.fetch import DownloadSettings, obtain
-from denoise.jobs import job
+from denoise.corpora.download import DownloadSettings, obtain
+from denoise.corpora.indexing import index_folder, index_subset
+from denoise.corpora.registry import find_corpus
+from denoise.study.jobs import job
 
 with job(snakemake):
     settings = json.loads(snakemake.params.settings)
@@ -16,7 +16,7 @@ with job(snakemake):
     else:
         archives = [Path(path) for path in snakemake.input.archives]
         # A study that shares them may be about to download them again.
-        published = corpora.get(settings["corpus"]).subsets[settings["subset"]]
+        published = find_corpus(settings["corpus"]).subsets[settings["subset"]]
         named = {archive.name: archive for archive in published}
         download = DownloadSettings.model_validate(snakemake.config["download"])
         for path in archives:

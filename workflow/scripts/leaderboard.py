@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from denoise import comparison
-from denoise.jobs import job
+from denoise.evaluation.leaderboard import write_leaderboard
+from denoise.study.jobs import job
 
 with job(snakemake):
-    comparison.write(
+    write_leaderboard(
         [Path(path) for path in snakemake.input.scores],
         snakemake.params.variants,
         Path(snakemake.output.leaderboard),

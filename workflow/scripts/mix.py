@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
-from denoise.jobs import job
-from denoise.mixing import MixingSettings, mix_windows
+from denoise.mixing.mixtures import mix_windows
+from denoise.mixing.settings import MixingSettings
+from denoise.study.jobs import job
 
 with job(snakemake):
     settings = json.loads(snakemake.params.settings)

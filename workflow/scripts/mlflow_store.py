@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from denoise import tracking
-from denoise.jobs import job
+from denoise.study.jobs import job
+from denoise.tracking.store import initialise
 
 with job(snakemake):
-    tracking.initialise(snakemake.config["experiment"], Path(snakemake.output[0]))
+    initialise(snakemake.config["experiment"], Path(snakemake.output[0]))

@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from denoise.jobs import job
-from denoise.preparation import prepare
-from denoise.selection import AudioSettings, SelectionSettings
+from denoise.corpora.preparation import prepare
+from denoise.corpora.selection import AudioSettings, SelectionSettings
+from denoise.study.jobs import job
 
 with job(snakemake):
     settings = json.loads(snakemake.params.settings)

@@ -3,13 +3,13 @@
 import json
 from pathlib import Path
 
-from denoise import report
-from denoise.jobs import job
-from denoise.provenance import code_version
+from denoise.core.provenance import code_version
+from denoise.report.build import write_report
+from denoise.study.jobs import job
 
 with job(snakemake):
     given = snakemake.input
-    report.build(
+    write_report(
         json.loads(snakemake.params.settings),
         [Path(path) for path in given.scores],
         [Path(path) for path in given.cards],

@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from denoise import cache
-from denoise.features import FeatureSettings
-from denoise.jobs import job
+from denoise.features import cache
+from denoise.features.settings import FeatureSettings
+from denoise.study.jobs import job
 
 with job(snakemake):
     settings = json.loads(snakemake.params.settings)

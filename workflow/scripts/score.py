@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from denoise.jobs import job
-from denoise.scoring import score_test_set
+from denoise.evaluation.scoring import score_test_set
+from denoise.study.jobs import job
 
 with job(snakemake):
     score_test_set(

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from denoise.jobs import job
-from denoise.splits import SplitSettings, split
+from denoise.corpora.splits import SplitSettings, split
+from denoise.study.jobs import job
 
 with job(snakemake):
     settings = json.loads(snakemake.params.settings)

@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
-from denoise.jobs import job
-from denoise.mixing import TestSetSettings, mix_test_set
+from denoise.mixing.mixtures import mix_test_set
+from denoise.mixing.settings import TestSetSettings
+from denoise.study.jobs import job
 
 with job(snakemake):
     settings = json.loads(snakemake.params.settings)

@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
-from denoise import report, tracking
-from denoise.jobs import job
+from denoise.report.build import tracked_examples
+from denoise.study.jobs import job
+from denoise.tracking.record import record
 
 with job(snakemake):
     wanted = snakemake.wildcards
@@ -13,11 +14,11 @@ with job(snakemake):
     figures = [
         path
         for test_set, stage in json.loads(snakemake.params.test_sets).items()
-        for path in report.tracked_examples(
+        for path in tracked_examples(
             test_set, stage, wanted.variant, int(wanted.seed), [scores[test_set]], examples
         )
     ]
-    tracking.record(
+    record(
         snakemake.params.experiment,
         Path(snakemake.input.card).parent,
         scores,

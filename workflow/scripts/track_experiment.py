@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-from denoise import tracking
-from denoise.jobs import job
+from denoise.study.jobs import job
+from denoise.tracking.record import record_experiment
 
 with job(snakemake):
-    tracking.record_experiment(
+    record_experiment(
         snakemake.params.experiment,
         Path(snakemake.input.report),
         Path(snakemake.input.leaderboard),

@@ -3,12 +3,15 @@
 import json
 from pathlib import Path
 
-from denoise import files, models, tracking
-from denoise.augmentation import AugmentationSettings
-from denoise.devices import all_gpus, one_gpu
-from denoise.jobs import job
-from denoise.settings import digest
-from denoise.training import TrainingSettings, train
+from denoise.core import files
+from denoise.core.settings import digest
+from denoise.mixing.augmentation import AugmentationSettings
+from denoise.networks.registry import network_settings
+from denoise.study.jobs import job
+from denoise.tracking.live import live
+from denoise.training.devices import all_gpus, one_gpu
+from denoise.training.fit import train
+from denoise.training.settings import TrainingSettings
 
 # The processes that training starts import this file again.
 if __name__ == "__main__":
@@ -25,10 +28,10 @@ if __name__ == "__main__":
             card["data"]["start"] = files.file_digest(Path(snakemake.input.start[0]))
         card["scales"] = files.read_json(snakemake.input.train)["scales"]
         name = snakemake.config["run_names"][f"{card['variant']}-seed{card['seed']}"]
-        with tracking.live(snakemake.config["experiment"], card, name) as on_epoch:
+        with live(snakemake.config["experiment"], card, name) as on_epoch:
             train(
                 caches,
-                models.from_dict(card["network"]),
+                network_settings(card["network"]),
                 TrainingSettings.model_validate(card["training"]),
                 card["seed"],
                 Path(snakemake.output.model).parent,

@@ -19,7 +19,7 @@ import denoise
 from denoise.cli import compare, demo, enhance, export, listen, models, score, stream, where, why
 from denoise.cli.completion import complete_values
 from denoise.cli.shared import error_word
-from denoise.errors import UserError, disk_errors
+from denoise.core.errors import UserError, disk_errors
 
 VERBS = (enhance, score, models, compare, listen, why, demo, stream, export, where)
 _SHELLS = """exit status: 0 if all went well, 1 after an error that is told in one line, 2 for wrong

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from denoise import files
 from denoise.cli.shared import add_json, print_json
-from denoise.errors import UserError, unknown
-from denoise.metrics import METRICS
+from denoise.core import files
+from denoise.core.errors import UserError, unknown
+from denoise.core.tables import read_table
+from denoise.metrics.registry import METRICS
 
 
 def add(verbs: Any) -> None:
@@ -53,14 +54,14 @@ class _Study:
 
     @classmethod
     def read(cls, given: str) -> _Study:
-        from denoise.comparison import report_folder
+        from denoise.evaluation.scores import report_folder
 
         folder = report_folder(given)
         return cls(
             folder.resolve().name,
             folder,
             files.read_json(folder / "study.json"),
-            files.read_table(folder / "leaderboard.csv"),
+            read_table(folder / "leaderboard.csv"),
         )
 
     def best(self, test_set: str) -> str:
@@ -68,22 +69,22 @@ class _Study:
         return str(rows.loc[rows["si_sdr"].idxmax(), "variant"])
 
     def scores(self, variant: str, test_set: str) -> pd.DataFrame:
-        from denoise.comparison import by_utterance
+        from denoise.evaluation.scores import by_utterance
 
         if variant not in self.about["variants"]:
             raise unknown(f"variant of {self.name}", variant, self.about["variants"])
         path = self.folder / "scores.csv"
         if not path.is_file():
             raise UserError(f"{path} is missing: run `snakemake` for {self.name} again")
-        table = files.read_table(path)
+        table = read_table(path)
         own = table[(table["method"] == variant) & (table["test_set"] == test_set)]
         return by_utterance(own).set_index("id")
 
 
 def run(options: argparse.Namespace) -> None:
     """Carry out ``denoise compare``."""
-    from denoise.config import differences
-    from denoise.statistics import resampled
+    from denoise.core.differences import differences
+    from denoise.evaluation.statistics import resampled
 
     first, second = (_Study.read(given) for given in options.experiments)
     shared = [name for name in first.about["test_sets"] if name in second.about["test_sets"]]
@@ -141,7 +142,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _rows(tables: list[pd.DataFrame], *, paired: bool) -> pd.DataFrame:
-    from denoise.statistics import compare, holm
+    from denoise.evaluation.statistics import compare, holm
 
     first, second = tables
     ids = first.index.intersection(second.index)

@@ -21,7 +21,7 @@ from denoise.cli.shared import (
     trained_models,
     warning,
 )
-from denoise.errors import UserError
+from denoise.core.errors import UserError
 
 
 def add(verbs: Any) -> None:
@@ -114,7 +114,7 @@ def build(models: dict[str, Path], folder: Path) -> Any:
     """The page, as Gradio's blocks; results are written to `folder`."""
     import gradio
 
-    from denoise.enhancement import Enhancer
+    from denoise.enhancement.enhancer import Enhancer
     from denoise.report import figures
 
     loaded: dict[str, Enhancer] = {}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import soundfile
 
-from denoise import audio, files
+from denoise import audio
 from denoise.cli.shared import (
     READY,
     add_json,
@@ -25,11 +25,12 @@ from denoise.cli.shared import (
     ready_models,
     warning,
 )
-from denoise.errors import UserError, is_full_disk
-from denoise.parallel import progress
+from denoise.core import files
+from denoise.core.errors import UserError, is_full_disk
+from denoise.core.pools import progress
 
 if TYPE_CHECKING:
-    from denoise.enhancement import Enhancer
+    from denoise.enhancement.enhancer import Enhancer
 
 _MOST_CLIPPED = 1e-3
 _MOST_PLOTTED_S = 600
@@ -100,7 +101,7 @@ def run(options: argparse.Namespace) -> None:
         print(f"{error_word()} {reason}", file=sys.stderr)
     if len(unreadable) == len(jobs):
         raise UserError(f"none of {len(jobs)} files can be read as audio")
-    from denoise.enhancement import Enhancer
+    from denoise.enhancement.enhancer import Enhancer
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_native_libraries():

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from denoise.cli.shared import READY, add_json, find_model, print_json, quiet_native_libraries
-from denoise.errors import UserError
+from denoise.core.errors import UserError
 
 
 def add(verbs: Any) -> None:
@@ -40,13 +40,13 @@ def add(verbs: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Carry out ``denoise export``."""
-    from denoise import exporting
+    from denoise.enhancement.export import FORMATS, export
 
     folder = find_model(options.model)
     if options.frames is not None and options.frames < 1:
         raise UserError(f"--frames {options.frames} must be at least 1")
-    suffix = exporting.FORMATS[options.format]
-    from denoise.enhancement import read_card
+    suffix = FORMATS[options.format]
+    from denoise.networks.card import read_card
 
     target = options.output or Path(read_card(folder)["variant"] + suffix)
     if options.format != "savedmodel" and target.suffix != suffix:
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"{target} exists already: give --force to overwrite, or another -o")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_native_libraries():
-        about = exporting.export(folder, options.format, target, options.frames)
+        about = export(folder, options.format, target, options.frames)
     shapes = ", ".join("x".join(str(n or "any") for n in shape) for shape in about["inputs"][:1])
     states = f" and {about['states']} states" if about["states"] else ""
     print(f"{folder} -> {target}: input {shapes}{states}", file=sys.stderr)

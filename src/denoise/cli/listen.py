@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from denoise import files
 from denoise.cli.shared import add_json, expanded, must_be_new, print_json
-from denoise.errors import UserError
+from denoise.core import files
+from denoise.core.errors import UserError
 
 
 def add(verbs: Any) -> None:
@@ -95,10 +95,11 @@ def _make(options: argparse.Namespace) -> None:
 
 
 def _score(options: argparse.Namespace) -> None:
+    from denoise.evaluation import listening
     from denoise.report import blind
 
-    key, listeners = blind.read_ratings(expanded(options.score))
-    table, left_out = blind.score(key, listeners)
+    key, listeners = listening.read_ratings(expanded(options.score))
+    table, left_out = listening.score(key, listeners)
     folder = Path("reports") / key["experiment"]
     counted = len(listeners) - len(left_out)
     in_report = blind.write(folder, key["kind"], table, counted, len(left_out))

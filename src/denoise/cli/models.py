@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from denoise import files
 from denoise.cli.shared import add_json, print_json, ready_models, trained_models
+from denoise.core import files
 
 
 def add(verbs: Any) -> None:

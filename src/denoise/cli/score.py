@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from denoise import files
 from denoise.cli.shared import PLACES, add_json, must_be_new, print_json
-from denoise.errors import UserError
-from denoise.metrics import METRICS
+from denoise.core.errors import UserError
+from denoise.core.tables import write_table
+from denoise.metrics.registry import METRICS
 
 
 def add(verbs: Any) -> None:
@@ -37,14 +37,14 @@ def add(verbs: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Carry out ``denoise score``."""
-    from denoise.scoring import score_folders
+    from denoise.evaluation.folders import score_folders
 
     must_be_new(options.output, force=options.force)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     if options.jobs is not None and options.jobs < 1:
         raise UserError(f"--jobs {options.jobs} must be at least 1")
     table = score_folders(options.clean, options.enhanced, options.noisy, processes=options.jobs)
-    files.write_table(options.output, table)
+    write_table(options.output, table)
     means = pd.DataFrame(
         {
             # Over the files for which every method has a value: others would be unlike sets.

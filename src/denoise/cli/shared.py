@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from denoise import files
-from denoise.bundled import bundled
-from denoise.errors import UserError, did_you_mean
-from denoise.metrics import METRICS
+from denoise.core import files
+from denoise.core.bundled import bundled
+from denoise.core.errors import UserError, did_you_mean
+from denoise.core.tables import read_table
+from denoise.metrics.registry import METRICS
 
 MODELS = Path("results/models")
 PLACES = {name: 6 if name.startswith("mse") else 3 for name in METRICS}
@@ -115,7 +116,7 @@ def trained_models() -> pd.DataFrame:
         tables = sorted(Path("results/scores").glob(f"{card['variant']}/{folder.name}/*.csv"))
         for path in tables:
             try:
-                table = files.read_table(path)
+                table = read_table(path)
                 split = table["split"].iloc[0]
                 found = table.reindex(columns=list(METRICS)).mean()
                 means = {name: round(value, PLACES[name]) for name, value in found.items()}

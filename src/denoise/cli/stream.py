@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from denoise.cli.shared import READY, find_model, quiet_native_libraries
-from denoise.errors import UserError
+from denoise.core.errors import UserError
 
 PCM = {"s16le": "<i2", "f32le": "<f4"}
 """Formats of a stream's samples, and their NumPy types."""
@@ -58,12 +58,13 @@ def run(options: argparse.Namespace) -> None:
             "standard input is a terminal or closed: pipe raw PCM into `denoise stream`, or give "
             "--microphone"
         )
-    from denoise import backend, streaming
+    from denoise.enhancement.live import blocks_of, blocks_of_microphone, follow, load_stream
+    from denoise.networks import backend
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_native_libraries():
         backend.start("tensorflow", threads=1, deterministic=False)
-        stream = streaming.load(folder)
+        stream = load_stream(folder)
         stream.warm_up()
     kind = np.dtype(PCM[options.format])
     about = {
@@ -79,10 +80,10 @@ def run(options: argparse.Namespace) -> None:
             file=sys.stderr,
         )
     if options.microphone is None:
-        blocks = streaming.blocks_of(sys.stdin.buffer, stream.hop, kind)
+        blocks = blocks_of(sys.stdin.buffer, stream.hop, kind)
     else:
-        blocks = streaming.blocks_of_microphone(options.microphone, stream.rate, stream.hop)
-    times = streaming.follow(stream, blocks, sys.stdout.buffer, kind)
+        blocks = blocks_of_microphone(options.microphone, stream.rate, stream.hop)
+    times = follow(stream, blocks, sys.stdout.buffer, kind)
     if options.json:
         told = times.as_dict(stream.hop / stream.rate) if times.count else {}
         print(json.dumps(about | told), file=sys.stderr)

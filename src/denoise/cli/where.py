@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from denoise import files
 from denoise.cli.shared import add_json, print_json
-from denoise.errors import UserError
+from denoise.core import files
+from denoise.core.errors import UserError
 
 
 def add(verbs: Any) -> None:
@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> None:
     """Carry out ``denoise where``: the report of ``config.yaml``, or else the newest."""
     reports = sorted(Path("reports").glob("*/report.html"), key=lambda path: path.stat().st_mtime)
     if Path("config.yaml").is_file():
-        from denoise.config import read_yaml
+        from denoise.study.config import read_yaml
 
         config = read_yaml(Path("config.yaml"))
         name = config.get("experiment") or Path(str(config.get("preset", ""))).stem

@@ -11,13 +11,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from denoise import files
-from denoise.bundled import presets_of
 from denoise.cli.shared import add_json, print_json
-from denoise.errors import UserError, unknown
+from denoise.core import files
+from denoise.core.bundled import presets_of
+from denoise.core.errors import UserError, unknown
 
 if TYPE_CHECKING:
-    from denoise.config import Plan
+    from denoise.study.stages import Plan
 
 _CONFIGS = (Path("config.yaml"), Path("config/config.yaml"))
 """Where a study has it; the second where the workflow was deployed as a module."""
@@ -48,7 +48,8 @@ def run(options: argparse.Namespace) -> None:
     """Carry out ``denoise why``."""
     from snakemake.utils import update_config
 
-    from denoise.config import make_plan, read_yaml
+    from denoise.study.config import read_yaml
+    from denoise.study.plan import make_plan
 
     own = next((path for path in _CONFIGS if path.is_file()), None)
     if own is None:
@@ -104,7 +105,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _changed_settings(plan: Plan, variant: str) -> dict[str, tuple[Any, Any]] | None:
     """Setting → before and now, since the report of this experiment; None if there is none."""
-    from denoise.config import differences
+    from denoise.core.differences import differences
 
     path = Path("reports") / plan.name / "study.json"
     if not path.is_file():
@@ -155,7 +156,7 @@ def jobs_of(text: str) -> list[dict[str, Any]]:
 
 def _told(reason: str) -> str | None:
     """A reason of Snakemake in plain words; None for what only follows from another job."""
-    from denoise.config import differences
+    from denoise.core.differences import differences
 
     if reason.startswith(_FOLLOWS[0]):
         return None

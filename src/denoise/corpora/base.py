@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from denoise.archives import Archive
+from denoise.corpora.archives import Archive
 
 INDEX_COLUMNS = {
     "id": "unique name of the recording",

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from denoise.archives import Archive
+from denoise.core.errors import UserError
+from denoise.corpora.archives import Archive
 from denoise.corpora.base import Corpus, index_table
-from denoise.errors import UserError
 
 # The host packs this zip on demand, so its bytes change: contents are verified instead.
 _ARCHIVE = Archive(

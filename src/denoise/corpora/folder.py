@@ -13,9 +13,9 @@ from pathlib import Path
 import pandas as pd
 
 from denoise.audio import audio_files
+from denoise.core.errors import UserError
+from denoise.core.settings import digest
 from denoise.corpora.base import Corpus, index_table
-from denoise.errors import UserError
-from denoise.settings import digest
 
 
 def listing_digest(folder: Path) -> str:

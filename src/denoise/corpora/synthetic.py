@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 import soundfile
 
+from denoise.core.errors import UserError
+from denoise.core.pools import progress
+from denoise.core.settings import item_seed
 from denoise.corpora.base import Corpus, index_table
-from denoise.errors import UserError
-from denoise.parallel import progress
-from denoise.settings import item_seed
 
 USES = ("sentences.txt", "espeak_tool.py")
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from denoise.archives import Archive
+from denoise.core.errors import UserError
+from denoise.corpora.archives import Archive
 from denoise.corpora.base import Corpus, index_table
-from denoise.errors import UserError
 
 _HOST = "https://datashare.ed.ac.uk"
 # File name: (uuid on the present site, MD5). Without a uuid only the older address is known.

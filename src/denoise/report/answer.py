@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from denoise.baselines import UNTIMED
-from denoise.metrics import SCORED
+from denoise.core.timing import real_time_factor
+from denoise.evaluation.baselines import UNTIMED
+from denoise.metrics.registry import SCORED
 from denoise.report.figures import Style
 from denoise.report.pages import p_value
-from denoise.timing import real_time_factor
 
 
 def with_costs(

@@ -9,15 +9,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from denoise import files, losses, mixing
-from denoise.provenance import installed
+from denoise.core import files
+from denoise.core.provenance import installed
+from denoise.core.tables import read_table
+from denoise.mixing.render import load_packs, render
 from denoise.report import listening
+from denoise.training import losses
 
 
 def histories(card_paths: list[Path], cards: list[dict[str, Any]]) -> pd.DataFrame:
     """Every ``history.csv`` beside the cards, with ``variant``, ``seed`` and ``loss_name``."""
     tables = [
-        files.read_table(path.parent / "history.csv").assign(
+        read_table(path.parent / "history.csv").assign(
             variant=card["variant"],
             seed=card["seed"],
             loss_name=losses.label(card["training"]["loss"]),
@@ -61,7 +64,7 @@ def data_card(manifests: dict[str, list[Path]]) -> dict[str, Any]:
     sources = [{"name": path.parent.name, **files.read_json(path)} for path in manifests["audio"]]
     splits = []
     for path in manifests["splits"]:
-        table = files.read_table(path)
+        table = read_table(path)
         for split, part in table.groupby("split"):
             splits.append(
                 {
@@ -88,10 +91,10 @@ def mixture_examples(params: dict[str, Any]) -> list[dict[str, Any]]:
         for variant in params["variants"].values()
     }
     for stage, rate in stages.items():
-        table = files.read_table(Path("results/mixtures") / stage / "train.csv")
+        table = read_table(Path("results/mixtures") / stage / "train.csv")
         for row in table.iloc[np.linspace(0, len(table) - 1, 3).astype(int)].to_dict("records"):
-            packs = mixing.load_packs([row["speech_source"], row["noise_source"]])
-            noisy, clean = mixing.render(row, packs, rate)
+            packs = load_packs([row["speech_source"], row["noise_source"]])
+            noisy, clean = render(row, packs, rate)
             found.append(
                 {
                     "stage": stage,

@@ -17,9 +17,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from denoise.config import labels
-from denoise.metrics import SCORED
-from denoise.spectrogram import StftSettings, stft
+from denoise.core.labels import labels
+from denoise.features.stft import StftSettings, stft
+from denoise.metrics.registry import SCORED
 
 INK, LINE, PAPER = "#1d2732", "#d5dbe2", "#fffffe"
 """Colours that a page replaces by its own, in SVG."""
@@ -103,7 +103,7 @@ def metric_by_snr(conditions: pd.DataFrame, metric: str, drawn: dict[str, Style]
     Parameters
     ----------
     conditions
-        As `denoise.comparison.by_condition` gives them.
+        As `denoise.evaluation.conditions.by_condition` gives them.
     """
     figure, axis = _panel()
     draw_by_snr(axis, conditions, metric, drawn)

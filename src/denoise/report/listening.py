@@ -12,7 +12,10 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from denoise import audio, files
+from denoise import audio
+from denoise.core import files
+from denoise.core.arrays import load_array
+from denoise.core.tables import read_table
 
 LONGEST_S = 8.0
 """Of a longer utterance, the first seconds are played."""
@@ -48,7 +51,7 @@ class TestAudio:
     @property
     def table(self) -> pd.DataFrame:
         """The utterances by their ``id``."""
-        return files.read_table(self.folder / "mixtures.csv").set_index("id")
+        return read_table(self.folder / "mixtures.csv").set_index("id")
 
     def signals(self, row: pd.Series, methods: list[str]) -> dict[str, np.ndarray]:
         """Noisy, each method's and clean audio of an utterance.
@@ -76,7 +79,7 @@ class TestAudio:
                 )
         paths["clean"] = self.folder / "clean.npy"
         part = slice(int(row["offset"]), int(row["offset"] + row["samples"]))
-        return {name: np.array(files.load_array(path)[part]) for name, path in paths.items()}
+        return {name: np.array(load_array(path)[part]) for name, path in paths.items()}
 
 
 def same_level(waves: dict[str, np.ndarray], clean: str = "clean") -> dict[str, np.ndarray]:
@@ -277,7 +280,7 @@ def errors(
     Parameters
     ----------
     utterances
-        As of `denoise.comparison.by_utterance`, of one test set.
+        As of `denoise.evaluation.scores.by_utterance`, of one test set.
     count
         How many of each variant; those that could not be scored come first.
 

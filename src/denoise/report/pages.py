@@ -15,9 +15,9 @@ import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from denoise import files
+from denoise.core import files
+from denoise.evaluation.statistics import resampled
 from denoise.report import figures
-from denoise.statistics import resampled
 
 
 def asset(name: str) -> Markup:

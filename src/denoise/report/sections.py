@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from denoise.comparison import by_condition, snr_condition
-from denoise.metrics import SCORED
+from denoise.core.settings import digest
+from denoise.evaluation.conditions import by_condition, snr_condition
+from denoise.metrics.registry import SCORED
 from denoise.report import figures, listening
 from denoise.report.answer import pesq
 from denoise.report.pages import Pictures
-from denoise.settings import digest
 
 MAIN = ("si_sdr", "pesq_nb", "pesq_wb", "stoi")
 """The measures that have figures and are compared on the page."""
@@ -40,11 +40,11 @@ def test_set(
     Parameters
     ----------
     utterances
-        As of `denoise.comparison.by_utterance`.
+        As of `denoise.evaluation.scores.by_utterance`.
     board
         As of `answer.with_costs`, of all test sets.
     effects
-        As of `denoise.comparison.main_effects`; empty without a sweep.
+        As of `denoise.evaluation.conditions.main_effects`; empty without a sweep.
     drawn
         Every method and its style.
     """

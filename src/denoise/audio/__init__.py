@@ -1,0 +1,36 @@
+"""Reading, resampling and writing audio, and measuring its level.
+
+Audio arrays are float32, shape ``(samples,)``, nominal range [-1, 1], unless said otherwise.
+"""
+
+from denoise.audio.levels import active_level, energy, rms
+from denoise.audio.recordings import (
+    AUDIO_SUFFIXES,
+    Recording,
+    UnusableAudio,
+    audio_files,
+    has_audio_suffix,
+    read,
+    read_mono,
+)
+from denoise.audio.resampling import rechunked, resample, resampled
+from denoise.audio.encoding import FLOAT_SUBTYPES, write, writing
+
+__all__ = [
+    "AUDIO_SUFFIXES",
+    "FLOAT_SUBTYPES",
+    "Recording",
+    "UnusableAudio",
+    "active_level",
+    "audio_files",
+    "energy",
+    "has_audio_suffix",
+    "read",
+    "read_mono",
+    "rechunked",
+    "resample",
+    "resampled",
+    "rms",
+    "write",
+    "writing",
+]

@@ -1,0 +1,154 @@
+"""Decoding audio files, whole or a block at a time."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from denoise.audio.resampling import resampled
+from denoise.core.errors import UserError
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+_LONG_BLOCK = 1 << 22  # samples; most recordings are one block
+_LOUDEST = 1e6  # 120 dB above full scale; some programs write 16 bits as floats as they are
+
+
+class UnusableAudio(UserError):
+    """A recording that cannot be used; its text is the reason alone."""
+
+
+def has_audio_suffix(path: Path) -> bool:
+    """Whether a file of this name is taken for audio."""
+    return path.suffix.lower() in AUDIO_SUFFIXES
+
+
+def audio_files(folder: Path) -> list[Path]:
+    """The audio files below `folder`, sorted; an error if it does not exist or has none."""
+    if not folder.is_dir():
+        raise UserError(f"folder '{folder}' does not exist: give the path of a folder of audio")
+    found = sorted(
+        path
+        for path in folder.rglob("*")
+        if has_audio_suffix(path) and path.is_file() and path.name[0] != "."
+    )
+    if not found:
+        raise UserError(f"folder '{folder}' holds no {', '.join(AUDIO_SUFFIXES)} files")
+    return found
+
+
+class Recording:
+    """A file of audio in any format that libsndfile reads, decoded a block at a time.
+
+    It gives blocks [shape=(samples, channels)], float32, and can be gone through more than once.
+    What is wrong with a file is known for sure when its last block has been read.
+
+    Attributes
+    ----------
+    rate : int
+        Samples per second.
+    channels : int
+    samples : int
+        Length by the header.
+    subtype : str
+        How samples are stored, as libsndfile names it.
+
+    Raises
+    ------
+    UnusableAudio
+        If the file cannot be decoded, is empty or truncated, or holds NaN, infinite or absurdly
+        large samples.
+    """
+
+    def __init__(self, path: str | Path, block: int = 1 << 16) -> None:
+        self.path, self.block = Path(path), block
+        with self._open() as stream:
+            self.rate, self.channels = stream.samplerate, stream.channels
+            self.samples, self.subtype = stream.frames, stream.subtype
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        count = 0
+        with self._open() as stream:
+            while len(block := stream.read(self.block, dtype="float32", always_2d=True)):
+                if not self.subtype.startswith("PCM"):  # integers, which are always audio
+                    _check_samples(block)
+                count += len(block)
+                yield block
+        if count == 0:
+            raise UnusableAudio("is empty")
+        if count < self.samples and self.path.suffix.lower() in (".flac", ".wav"):
+            raise UnusableAudio(f"is truncated ({count} of {self.samples} samples)")
+        # Some writers leave out the byte that pads an odd size.
+        if _promised_bytes(self.path) > self.path.stat().st_size + 1:
+            raise UnusableAudio("is truncated (shorter than its WAV header says)")
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[soundfile.SoundFile]:
+        try:
+            with soundfile.SoundFile(str(self.path)) as stream:
+                yield stream
+        except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
+            reason = str(error).replace(f"Error opening {str(self.path)!r}: ", "").strip()
+            raise UnusableAudio(f"cannot be decoded ({reason})") from None
+
+
+def _check_samples(block: np.ndarray) -> None:
+    peak = max(block.max(), -block.min())
+    if not np.isfinite(peak):
+        raise UnusableAudio("holds NaN or infinite samples")
+    if peak > _LOUDEST:
+        raise UnusableAudio(f"holds samples of {peak:.0e}, where full scale is 1: it is no audio")
+
+
+def read(path: str | Path) -> tuple[np.ndarray, int]:
+    """Decode a whole file.
+
+    Returns
+    -------
+    audio : np.ndarray [shape=(samples, channels)], float32
+    rate : int
+        Samples per second.
+
+    Raises
+    ------
+    UnusableAudio
+        If the `Recording` is, or it is too long for the memory.
+    """
+    recording = Recording(path, _LONG_BLOCK)
+    with _in_memory(recording):
+        return _joined(list(recording)), recording.rate
+
+
+@contextlib.contextmanager
+def _in_memory(recording: Recording) -> Iterator[None]:
+    try:
+        yield
+    except MemoryError:
+        hours = recording.samples / recording.rate / 3600
+        raise UnusableAudio(
+            f"lasts {hours:.0f} hours by its header: more than memory can hold"
+        ) from None
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _promised_bytes(path: Path) -> int:
+    """The size that a RIFF header gives, which libsndfile silently corrects; 0 if there is none."""
+    with path.open("rb") as stream:
+        start = stream.read(12)
+    size = int.from_bytes(start[4:8], "little")
+    # Programs that write to a pipe give about the largest signed or unsigned number.
+    return size + 8 if start[:4] == b"RIFF" and size < 0x7FFF0000 else 0
+
+
+def read_mono(path: str | Path, rate: int) -> np.ndarray:
+    """Decode, average the channels and resample to `rate`; shape ``(samples,)``."""
+    recording = Recording(path, _LONG_BLOCK)
+    mono = (block[:, 0] if block.shape[1] == 1 else block.mean(axis=1) for block in recording)
+    with _in_memory(recording):
+        return _joined(list(resampled(mono, recording.rate, rate)))

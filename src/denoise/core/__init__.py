@@ -1,0 +1,1 @@
+"""What every room needs: files, arrays, tables, errors, settings, process pools."""

@@ -1,0 +1,26 @@
+"""Files that come with the program: models and presets.
+
+They lie in the folder of the repository, or in the package where that is installed without it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from denoise.core.provenance import PACKAGE
+
+
+def bundled(name: str) -> Path:
+    """The folder ``pretrained`` or ``presets`` that belongs to this code."""
+    installed = PACKAGE / name
+    return installed if installed.is_dir() else PACKAGE.parents[1] / name
+
+
+def presets_of(workflow: Path | None) -> Path:
+    """Where presets are looked up by name.
+
+    Those beside a workflow in the folder `workflow` are the ones that its user edits; a workflow
+    that Snakemake fetches from elsewhere has those of the installed program.
+    """
+    own = workflow / "presets" if workflow is not None else None
+    return own if own is not None and own.is_dir() else bundled("presets")

@@ -1,0 +1,143 @@
+"""Writing files so that none is ever seen half-written.
+
+Everything goes to a temporary name in the target's folder and is renamed when complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import functools
+import hashlib
+import json
+import os
+import re
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path (a file or a folder) that becomes `path` if the block succeeds."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(target.parent)
+    owner = f"{os.getpid()}-{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+    # Shortened, as a name may have 255 bytes and this is longer than the target's.
+    stem = target.stem.encode()[:100].decode(errors="ignore")
+    temporary = target.with_name(f".{stem}.{owner}.tmp{target.suffix}")
+    try:
+        yield temporary
+        if temporary.is_dir() and target.is_dir():
+            shutil.rmtree(target)
+        temporary.replace(target)
+    finally:
+        _remove(temporary)
+
+
+@functools.cache
+def _sweep(folder: Path) -> None:
+    """Remove the temporary files of processes of this machine that were killed, once.
+
+    Others may do so at the same time, and those of another user stay.
+    """
+    owned = re.compile(rf"\..+\.(\d+)-{re.escape(socket.gethostname())}-[0-9a-f]{{8}}\.tmp.*")
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            match = owned.fullmatch(path.name)
+            if match and not runs(int(match[1])):
+                with contextlib.suppress(OSError):
+                    _remove(path)
+
+
+def runs(process: int) -> bool:
+    """Whether a process of this machine is alive."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    try:  # one that was killed stays until its parent asks how it ended
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(path: str | Path) -> Iterator[None]:
+    """Let one process at a time into the block, waiting for it as long as it takes.
+
+    The lock is held on the file `path`, which is made and stays, and goes with the process, however
+    that ends.  It holds between processes of one machine; over a network file system it may not.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be made.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def wait_for(path: str | Path, seconds: float = 60) -> None:
+    """Wait until a file is there that another study may be about to make again.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is not there in time.
+    """
+    until = time.monotonic() + seconds
+    while not Path(path).exists():
+        if time.monotonic() > until:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        time.sleep(0.1)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` as UTF-8, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, default=_plain) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """The value in a JSON file."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def file_digest(path: str | Path, algorithm: str = "sha256") -> str:
+    """The hex digest of a file's content."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, algorithm).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")

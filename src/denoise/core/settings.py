@@ -1,0 +1,52 @@
+"""The base of every settings model.
+
+Each stage keeps its settings beside the code that uses them; `study.schema` puts them
+together.  All models are frozen, refuse unknown keys, and have one canonical JSON form, which
+is what identifies a stage and what reaches a rule as its parameters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Settings(BaseModel):
+    """A frozen group of settings that refuses unknown keys."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        # Names may look like numbers: speakers do.
+        coerce_numbers_to_str=True,
+    )
+
+    def canonical(self) -> str:
+        """The settings as JSON with sorted keys: equal settings give equal text."""
+        return canonical_json(self.model_dump(mode="json"))
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digest(value: Any, length: int = 8) -> str:
+    """The first `length` hex digits of the SHA-256 of a JSON-like value or a text."""
+    text = value if isinstance(value, str) else canonical_json(value)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def item_seed(*parts: object) -> int:
+    """A 64-bit seed from what identifies an item.
+
+    Random choices about an item depend on this alone, never on the order of work or on how many
+    processes share it, so one core and eight give the same bytes.
+    """
+    text = "\x1f".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")

@@ -1,0 +1,94 @@
+"""Tables as CSV files, and their rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from denoise.core.files import replacing
+
+
+def write_table(path: str | Path, table: pd.DataFrame, float_format: str | None = None) -> None:
+    """Write a table as CSV without its index, atomically."""
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False, float_format=float_format)
+
+
+_TEXT_COLUMNS = frozenset(
+    [
+        "id",
+        "path",
+        "noisy_path",
+        "speaker",
+        "sex",
+        "kind",
+        "group",
+        "recording",
+        "noise_id",
+        "status",
+        "split",
+        "corpus",
+        "source",
+        "speech_source",
+        "noise_source",
+        "variant",
+        "test_set",
+        "method",
+    ]
+)
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """Read a CSV table; columns of names stay text even where they look like numbers."""
+    header = pd.read_csv(path, nrows=0).columns
+    text = [name for name in header if name in _TEXT_COLUMNS]
+    # A recording may be called "nan" or "NA": only numbers can be missing.
+    missing = {name: ["", "nan", "NaN"] for name in header if name not in text}
+    return pd.read_csv(
+        path, dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=missing
+    )
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """A dictionary for each row: ``table.to_dict("records")`` in a fraction of the time."""
+    columns = [table[name].tolist() for name in table]
+    return [dict(zip(table.columns, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+class Rows:
+    """The rows of a table as dictionaries, each made when it is asked for by its number.
+
+    A list of them would take ten times the memory.  ``rows[number]`` maps the names of the columns
+    to str, float, int or bool, as ``table.to_dict("records")[number]`` does.
+
+    Parameters
+    ----------
+    table : pd.DataFrame [shape=(rows, columns)]
+
+    Raises
+    ------
+    IndexError
+        For a number that no row has.
+    """
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        self._count = len(table)
+        self._columns: dict[str, tuple[np.ndarray, list[Any] | None]] = {}
+        for name in table:
+            values, distinct = table[name].to_numpy(), None
+            if values.dtype.kind not in "biuf":
+                codes, found = pd.factorize(table[name], use_na_sentinel=False)
+                values, distinct = codes.astype(np.int32), found.tolist()
+            self._columns[name] = values, distinct
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, number: int | np.integer) -> dict[str, Any]:
+        return {
+            name: values[number].item() if distinct is None else distinct[values[number]]
+            for name, (values, distinct) in self._columns.items()
+        }

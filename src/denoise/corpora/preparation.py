@@ -1,0 +1,153 @@
+"""From an index table to one packed file of mono audio at the working sample rate.
+
+Recordings are selected (sex, category, fold, speaker, hours), decoded, downmixed, resampled and
+packed one after another into ``audio.npy``; ``index.csv`` says where each lies, ``manifest.json``
+what was dropped and why.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from denoise import audio
+from denoise.core import files
+from denoise.core.arrays import PackWriter
+from denoise.core.errors import UserError
+from denoise.core.pools import ordered_map
+from denoise.core.tables import read_table, write_table
+from denoise.corpora.selection import AudioSettings, SelectionSettings, select
+
+log = logging.getLogger(__name__)
+
+_SILENCE = 1e-5  # RMS, -100 dBFS: less than the rounding noise of 16 bits
+
+
+def prepare(
+    indexes: list[Path],
+    what: str,
+    role: Literal["speech", "noise"],
+    selection: SelectionSettings,
+    settings: AudioSettings,
+    seed: int,
+    out_folder: Path,
+    *,
+    processes: int = 1,
+) -> None:
+    """Write ``audio.npy``, ``index.csv`` and ``manifest.json`` of one source into `out_folder`.
+
+    Parameters
+    ----------
+    indexes
+        The index tables of the source's subsets.
+    what
+        The corpus, for the table and for messages.
+    role
+        Whether the source serves as speech or as noise; a folder may be either, and a recording
+        of noise has no speaker, one of unpaired speech no noise kind.
+    selection, settings
+        What to select and how to decode it.
+    seed
+        Decides which recordings are taken where `selection.hours` limits them.
+    processes
+        How many recordings are decoded at once; the result does not depend on it.
+
+    Raises
+    ------
+    UserError
+        If nothing is left, or more than `settings.max_dropped` of the files are unusable.
+    """
+    for path in indexes:
+        files.wait_for(path)
+    table = pd.concat([read_table(path) for path in indexes], ignore_index=True)
+    if role == "noise":
+        table[["speaker", "sex"]] = ""
+    else:
+        table.loc[table["noisy_path"] == "", "kind"] = ""
+    table, skipped = select(table, what, selection, settings, seed)
+    # Noise is not cut: the gaps between two barks belong to it.
+    trim_top_db = settings.trim_top_db if role == "speech" else None
+    load = functools.partial(_load, rate=settings.sample_rate, trim_top_db=trim_top_db)
+    rows: list[dict[str, object]] = []
+    dropped: list[dict[str, str]] = []
+    out_folder.mkdir(parents=True, exist_ok=True)
+    items = list(zip(table["path"], table["noisy_path"], strict=True))
+    with files.replacing(out_folder / "audio.npy") as temporary:
+        pack = PackWriter(temporary)
+        loaded = ordered_map(
+            load, items, processes=processes, label="prepare", chunk=8, threads=True
+        )
+        for row, result in zip(table.to_dict("records"), loaded, strict=True):
+            if isinstance(result, str):
+                dropped.append({"id": row["id"], "path": row["path"], "reason": result})
+                continue
+            clean, noisy, level = result
+            row["offset"] = pack.append(clean)
+            row["samples"] = len(clean)
+            row["noisy_offset"] = pack.append(noisy) if noisy is not None else -1
+            row["level"] = level
+            rows.append(row)
+        digest = pack.close()
+    _check_dropped(dropped, len(table), settings, what)
+    index = pd.DataFrame(rows).drop(columns=["duration", "path", "noisy_path"])
+    index.insert(0, "corpus", what)
+    write_table(out_folder / "index.csv", index)
+    files.write_json(
+        out_folder / "manifest.json",
+        {
+            "corpus": what,
+            "selection": selection.model_dump(mode="json"),
+            "audio": settings.model_dump(mode="json"),
+            "sha256": digest,
+            "recordings": len(index),
+            "hours": round(index["samples"].sum() / settings.sample_rate / 3600, 4),
+            "left_out": dict(skipped),
+            "dropped": dropped,
+        },
+    )
+    log.info("%d recordings packed, %d dropped", len(index), len(dropped))
+
+
+def _check_dropped(
+    dropped: list[dict[str, str]], total: int, settings: AudioSettings, what: str
+) -> None:
+    for drop in dropped[:20]:
+        log.warning("dropped %s: %s", drop["path"], drop["reason"])
+    if len(dropped) > settings.max_dropped * total or len(dropped) == total:
+        listed = "; ".join(f"{drop['path']} {drop['reason']}" for drop in dropped[:5])
+        more = f"; and {len(dropped) - 5} more" if len(dropped) > 5 else ""
+        raise UserError(
+            f"{len(dropped)} of {total} files of {what} are unusable, more than "
+            f"audio.max_dropped {settings.max_dropped:g} allows: {listed}{more}"
+        )
+
+
+def _load(
+    paths: tuple[str, str], rate: int, trim_top_db: float | None
+) -> tuple[np.ndarray, np.ndarray | None, float] | str:
+    """Mono audio of a recording and of its noisy version and its active level, or the reason it
+    cannot be used."""
+    path, noisy_path = paths
+    try:
+        clean = audio.read_mono(path, rate)
+        if len(clean) == 0:
+            return f"is shorter than a sample at {rate} Hz"
+        if audio.energy(clean) < _SILENCE**2 * len(clean):
+            return "is silent"
+        noisy = audio.read_mono(noisy_path, rate) if noisy_path else None
+    except audio.UnusableAudio as error:
+        return str(error)
+    if noisy is not None:
+        length = min(len(clean), len(noisy))
+        clean, noisy = clean[:length], noisy[:length]
+    elif trim_top_db is not None:
+        from librosa import effects  # type: ignore[attr-defined]  # slow to import
+
+        clean, _ = effects.trim(clean, top_db=trim_top_db)
+    level, _ = audio.active_level(clean, rate)
+    return clean, noisy, level

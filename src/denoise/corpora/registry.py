@@ -1,0 +1,22 @@
+"""The data sets the workflow knows, by name.
+
+To add one, write a module with a ``CORPUS`` (see ``base.Corpus``) and name it in `CORPORA`.
+"""
+
+from __future__ import annotations
+
+from denoise.core.errors import unknown
+from denoise.corpora import esc50, folder, librispeech, synthetic, voicebank_demand
+from denoise.corpora.base import Corpus
+
+CORPORA: dict[str, Corpus] = {
+    module.CORPUS.name: module.CORPUS
+    for module in (synthetic, librispeech, esc50, voicebank_demand, folder)
+}
+
+
+def find_corpus(name: str) -> Corpus:
+    """The corpus of that name; an error that lists them all if there is none."""
+    if name not in CORPORA:
+        raise unknown("corpus", name, CORPORA)
+    return CORPORA[name]

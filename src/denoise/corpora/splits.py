@@ -1,0 +1,173 @@
+"""Dividing speakers and noise recordings among training, validation and test.
+
+Splits are decided before anything is mixed, by group (a speaker, an ESC-50 fold, a noise
+recording), so that nothing heard in training is heard again in the test.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from pydantic import Field, model_validator
+
+from denoise.core.errors import UserError, unknown
+from denoise.core.settings import Settings, item_seed
+from denoise.core.tables import read_table, write_table
+
+SPLITS = ("train", "validation", "test")
+
+
+class SplitSettings(Settings):
+    """Shares of the groups that go to each split. Changing these mixes and trains again."""
+
+    validation: float = Field(0.1, gt=0, lt=1)
+    """Share of the groups of each sex or noise kind for validation."""
+    test: float = Field(0.2, gt=0, lt=1)
+    """Share for test, taken from sources with `use: all`."""
+    validation_speakers: tuple[str, ...] = ()
+    """These speakers form the validation split of the speech, instead of a random share."""
+    by_window: bool = False
+    """Take the validation windows at random from the recordings of the training, as the published
+    recipes did. What is validated was then all but heard in training, so such a loss only serves to
+    be put beside a published one."""
+
+    @model_validator(mode="after")
+    def _check(self) -> SplitSettings:
+        if self.validation + self.test >= 1:
+            raise ValueError(
+                f"validation {self.validation:g} and test {self.test:g} leave nothing to train "
+                "on: together they must be less than 1"
+            )
+        return self
+
+
+def assign(
+    table: pd.DataFrame, use: str, settings: SplitSettings, seed: int, *, held: bool = False
+) -> pd.Series:
+    """The split of each row of a prepared index.
+
+    Groups are ranked by a seeded digest and dealt out within each stratum (sex for speech, kind
+    for noise), so that every stratum with enough groups stands in every split.  A stratum of one
+    group goes to training, of two to training and test (or validation if `use` is ``train``).
+
+    Parameters
+    ----------
+    table
+        With the columns ``group``, ``sex`` and ``kind``.
+    use
+        ``all``, ``train`` (training and validation), ``validation`` or ``test``.
+    seed
+        The data seed.
+    held
+        Whether the validation split has a source of its own and takes nothing from others.
+    """
+    if use in {"validation", "test"}:
+        return pd.Series(use, index=table.index)
+    if settings.by_window:
+        settings = settings.model_copy(update={"validation_speakers": ()})
+    has_speakers = (table["speaker"] != "").any()
+    named = has_speakers and bool(settings.validation_speakers)
+    chosen = table["speaker"].isin(settings.validation_speakers)
+    split_of: dict[str, str] = dict.fromkeys(table.loc[chosen, "group"], "validation")
+    strata = table["sex"] if has_speakers else table["kind"]
+    for _, groups in table[~chosen].groupby(strata[~chosen], sort=True)["group"]:
+        names = sorted(groups.unique(), key=lambda name: item_seed(seed, "split", name))
+        counts = _counts(len(names), use, settings)
+        if named or held:
+            counts["validation"] = 0
+        taken = {split: sum(split_of.get(n) == split for n in names) for split in SPLITS}
+        for name in names:
+            if name not in split_of:
+                split = next((s for s in ("test", "validation") if taken[s] < counts[s]), "train")
+                split_of[name] = split
+                taken[split] += 1
+    return table["group"].map(split_of)
+
+
+def _counts(groups: int, use: str, settings: SplitSettings) -> dict[str, int]:
+    test = 0
+    if use == "all" and groups >= 2:
+        test = max(1, round(settings.test * groups))
+    validation = 0
+    if groups - test >= 2 and not settings.by_window:
+        validation = max(1, round(settings.validation * groups))
+    return {"test": test, "validation": validation}
+
+
+def split(
+    prepared: list[tuple[Path, str]], settings: SplitSettings, seed: int, out_path: Path
+) -> None:
+    """Write one table of all `prepared` recordings with their split.
+
+    Parameters
+    ----------
+    prepared
+        Folder of each source, as `preparation.prepare` wrote it, and the source's ``use``.
+    out_path
+        The CSV to write: the prepared indexes with columns ``source`` (the folder), ``split`` and
+        ``validation_windows``, the share of the training windows that serve for validation.
+
+    Raises
+    ------
+    UserError
+        If a group stands in two splits, or a validation speaker is not there.
+    """
+    tables: list[pd.DataFrame] = []
+    held = any(use == "validation" for _, use in prepared)
+    for folder, use in prepared:
+        table = read_table(folder / "index.csv")
+        table["split"] = assign(table, use, settings, seed, held=held)
+        table.insert(0, "source", str(folder))
+        tables.append(table)
+    merged = pd.concat(tables, ignore_index=True)
+    speakers = set(merged["speaker"]) - {""}
+    for name in settings.validation_speakers:
+        if speakers and name not in speakers:
+            raise unknown("speaker in splits.validation_speakers", name, speakers)
+    merged["validation_windows"] = settings.validation if settings.by_window else 0.0
+    check_disjoint(merged)
+    write_table(out_path, merged)
+
+
+def check_disjoint(table: pd.DataFrame) -> None:
+    """Raise `UserError` if a group of a corpus stands in two splits.
+
+    Noise is looked at by kind: a fold of ESC-50 keeps clips of one recording together, and these
+    are of one kind.
+    """
+    noise = table["kind"].where(table["speaker"] == "", "")
+    counts = table.groupby(["corpus", noise, "group"])["split"].nunique()
+    shared = counts[counts > 1]
+    if len(shared):
+        corpus, _, group = shared.index[0]
+        raise UserError(
+            f"{len(shared)} groups of {corpus} (first '{group}') stand in two splits: give the "
+            "sources different speakers, folds or recordings"
+        )
+
+
+def members(table: pd.DataFrame, split: str, what: str) -> pd.DataFrame:
+    """The recordings that serve for a split: its own, or the training's if it goes by window.
+
+    Parameters
+    ----------
+    table
+        As `split` wrote it.
+    what
+        ``speech`` or ``noise``, for the error.
+
+    Raises
+    ------
+    UserError
+        If there are none.
+    """
+    if split == "validation" and table["validation_windows"].max() > 0:
+        split = "train"
+    found = table[table["split"] == split]
+    if found.empty:
+        raise UserError(
+            f"the {split} split of the {what} is empty: add recordings, or a source with "
+            f"use: {'test' if split == 'test' else 'all'}"
+        )
+    return found

@@ -1,0 +1,179 @@
+"""Applying a trained network to recordings of any length, rate and number of channels.
+
+A causal network goes through the recording once, from its start; others see overlapping windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from denoise import audio
+from denoise.core.errors import UserError
+from denoise.enhancement.stream import Stream, can_stream
+from denoise.enhancement.windows import LONG, WindowedRun, takes_any_length
+from denoise.features.codec import Features
+from denoise.features.settings import FeatureSettings
+from denoise.features.stft import stft
+from denoise.networks.card import read_card
+
+_BLOCK = 1 << 15  # samples that are given to a network at once
+
+
+class Enhancer:
+    """A trained model and what is needed to apply it."""
+
+    def __init__(self, model: Any, card: dict[str, Any], overlap: float = 0.5) -> None:
+        self.model, self.card = model, card
+        self.rate: int = card["rate"]
+        self.window: int = card["window"]
+        overlap_samples = round(self.window * overlap)
+        # Networks for any number of frames see more context, and less of it twice.
+        if takes_any_length(model):
+            self.window *= LONG
+        self.features = Features(FeatureSettings.model_validate(card["features"]), card["scales"])
+        self.stft = self.features.settings.stft
+        self.hop = max(1, self.window - overlap_samples)
+        self.stream = Stream(model, card) if can_stream(card) else None
+
+    @classmethod
+    def load(cls, folder: Path, overlap: float = 0.5) -> Enhancer:
+        """Load ``model.keras`` and ``card.json`` of a model folder.
+
+        Raises
+        ------
+        UserError
+            If either is missing or cannot be read.
+        """
+        for name in ("model.keras", "card.json"):
+            if not (folder / name).is_file():
+                raise UserError(
+                    f"{folder} is not a model: it has no {name} (see `denoise models` for those "
+                    "that are trained here)"
+                )
+        card = read_card(folder)
+        import keras
+
+        try:
+            model = keras.saving.load_model(folder / "model.keras", compile=False, safe_mode=True)
+        except Exception as error:  # Keras raises whatever its parts raise
+            reason = " ".join(str(error).split())
+            raise UserError(f"{folder / 'model.keras'} cannot be loaded: {reason}") from None
+        try:
+            return cls(model, card, overlap)
+        except (ValueError, TypeError, KeyError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"{folder / 'card.json'} is not a model card: {reason}") from None
+
+    def enhance(self, noisy: np.ndarray) -> np.ndarray:
+        """Enhance mono audio [shape=(samples,)] at `rate`; the result has the same shape."""
+        return self.enhance_any(noisy[:, None], self.rate)[:, 0]
+
+    def enhance_any(self, noisy: np.ndarray, rate: int) -> np.ndarray:
+        """Enhance audio [shape=(samples, channels)] of any rate; see `enhance_blocks`."""
+        if len(noisy) == 0:
+            return np.zeros(noisy.shape, np.float32)
+        blocks = [noisy[start : start + _BLOCK] for start in range(0, len(noisy), _BLOCK)]
+        return np.concatenate(list(self.enhance_blocks(blocks, rate, noisy.shape[1])))
+
+    def enhance_blocks(
+        self, blocks: Iterable[np.ndarray], rate: int, channels: int
+    ) -> Iterator[np.ndarray]:
+        """Enhance audio of any rate and length, each channel by itself, in little memory.
+
+        Above half the model's rate nothing is known about the noise, so nothing of the input is
+        kept there: the result has the model's bandwidth at the input's rate and length.
+
+        Parameters
+        ----------
+        blocks : iterable of np.ndarray [shape=(samples, channels)]
+            The audio in blocks of any size, which do not change the result.  It is gone through
+            once for each channel, and twice if the recipe needs the level of the whole recording.
+
+        Yields
+        ------
+        np.ndarray [shape=(samples, channels)]
+            The enhanced audio in blocks of other sizes.
+
+        Raises
+        ------
+        TypeError
+            If `blocks` is an iterator, which could be gone through only once.
+        """
+        if iter(blocks) is blocks:
+            raise TypeError("blocks is an iterator, which can be gone through only once")
+        each = [self._channel(blocks, number, rate) for number in range(channels)]
+        for parts in zip(*each, strict=True):
+            yield np.stack(parts, axis=1)
+
+    def _channel(
+        self, blocks: Iterable[np.ndarray], number: int, rate: int
+    ) -> Iterator[np.ndarray]:
+        taken = given = 0
+
+        def heard() -> Iterator[np.ndarray]:
+            nonlocal taken
+            taken = 0
+            for block in blocks:
+                taken += len(block)
+                if number >= block.shape[1]:
+                    raise audio.UnusableAudio("was replaced while it was read")
+                yield block[:, number]
+
+        def own() -> Iterator[np.ndarray]:
+            return audio.resampled(heard(), rate, self.rate)
+
+        def enhanced() -> Iterator[np.ndarray]:
+            run = self._start(own())
+            for part in audio.rechunked(own(), _BLOCK):
+                yield run.process(part)
+            yield run.flush()
+
+        for part in audio.resampled(enhanced(), self.rate, rate):
+            # Rounding to and fro may add samples at the end.
+            kept = part[: taken - given]
+            given += len(kept)
+            yield kept
+        yield np.zeros(taken - given, np.float32)
+
+    def enhance_known(
+        self, noisy: np.ndarray, clean: np.ndarray, rate: int
+    ) -> tuple[np.ndarray, float]:
+        """Enhance mono audio [shape=(samples,)] of any rate whose clean speech is known.
+
+        Returns
+        -------
+        enhanced : np.ndarray [shape=(samples,)]
+        mse_spec : float
+            Mean squared error of the scaled spectrogram the recipe predicts.
+        """
+        own, wanted = (audio.resample(signal, rate, self.rate) for signal in (noisy, clean))
+        if len(own) == 0:
+            return np.zeros(len(noisy), np.float32), float("nan")
+        run = self._start([own])
+        follows = isinstance(run, Stream)
+        # A stream is compared frame by frame, all else window by window.
+        whole = run.cut(wanted) if isinstance(run, WindowedRun) else stft(wanted[None], self.stft)
+        errors: list[float] = []
+
+        def compare(spectra: np.ndarray, output: np.ndarray, references: np.ndarray) -> None:
+            place = slice(len(errors), len(errors) + spectra.shape[2 if follows else 0])
+            part = whole[:, :, place] if follows else stft(whole[place], self.stft)
+            error = np.square(output - self.features.encode_target(spectra, part, references))
+            errors.extend(error.mean(axis=(0, 1, 3) if follows else (1, 2, 3)))
+
+        run.watch = compare
+        enhanced = np.concatenate([run.process(own), run.flush()])
+        restored = audio.resample(enhanced, self.rate, rate)[: len(noisy)]
+        return np.pad(restored, (0, len(noisy) - len(restored))), float(np.mean(errors))
+
+    def _start(self, own: Iterable[np.ndarray]) -> Stream | WindowedRun:
+        """A run through the network of one channel, given here at `rate`."""
+        if self.stream is not None:
+            return self.stream.another()
+        whole = self.features.settings.reference == "utterance"
+        reference = self.features.utterance_reference(own) if whole else None
+        return WindowedRun(self.model, self.features, self.window, self.hop, reference)

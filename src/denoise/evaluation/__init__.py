@@ -1,0 +1,1 @@
+"""Scores, baselines, statistics and comparisons."""

@@ -1,0 +1,121 @@
+"""The settings of a network's input and target."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from denoise.core.settings import Settings
+from denoise.features.stft import StftSettings, spectrogram_shape
+
+# Williamson, Wang & Wang, IEEE/ACM TASLP 24(3), 2016.
+CIRM_K, CIRM_C = 10.0, 0.1
+_COMPLEX = ("complex_mask", "mask_and_phase")
+PHASED = ("level_and_phase", "compressed_complex")
+
+
+class ScalingSettings(Settings):
+    """How dB become the numbers of a network."""
+
+    kind: Literal["affine", "min_max", "example_min_max", "standard"] = "affine"
+    """`affine`: `(dB + add) / divide`; `min_max`: the lowest and the highest level of the training
+    windows become the ends of `range`; `example_min_max`: so do those of each noisy window by
+    itself, for input and target alike, so that clean speech is not needed to undo it; `standard`:
+    mean 0 and deviation 1 over the training windows."""
+    add: float = 0
+    """With `affine`: dB added."""
+    divide: float = Field(1, gt=0)
+    """With `affine`: divisor in dB."""
+    range: tuple[float, float] = (0, 1)
+    """With `min_max` and `example_min_max`: the ends; values beyond them are clipped."""
+
+    @model_validator(mode="after")
+    def _check(self) -> ScalingSettings:
+        if self.range[0] >= self.range[1]:
+            raise ValueError(f"range {list(self.range)} must go from low to high")
+        return self
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Scaled values lie between these."""
+        return self.range if self.kind.endswith("min_max") else (-np.inf, np.inf)
+
+
+class FeatureSettings(Settings):
+    """How waveforms become a network's input and target. Changing these caches and trains again."""
+
+    stft: StftSettings = StftSettings()
+    """The transform."""
+    bins: int | None = Field(None, ge=2)
+    """The network sees this many of the lowest frequencies, those above get the gain of the
+    highest that it sees; default all."""
+    reference: Literal["window", "utterance", "absolute"] = "window"
+    """0 dB, for noisy and clean alike: `window`: the largest magnitude of the noisy window;
+    `utterance`: that of the whole noisy recording; `absolute`: `reference_magnitude`."""
+    reference_magnitude: float = Field(1.0, gt=0)
+    """STFT magnitude of 0 dB with `reference: absolute`."""
+    floor_db: float = Field(-80.0, lt=0, ge=-200)
+    """Lower levels are raised to this."""
+    input: Literal["level", "level_and_phase", "compressed", "compressed_complex"] = "level"
+    """`level`: the scaled dB of the noisy window; `level_and_phase`: with the cosine and the sine
+    of its phase as two more channels; `compressed`: its magnitude over the reference, to the power
+    of `compression`; `compressed_complex`: with the real and the imaginary part of the spectrum
+    whose magnitude this is (Abdulatif, Cao & Yang, IEEE/ACM TASLP 32, 2024)."""
+    compression: float = Field(0.3, gt=0, le=1)
+    """Exponent of the magnitudes of a compressed input."""
+    target: Literal["noise", "clean", "mask", "complex_mask", "mask_and_phase"] = "noise"
+    """`noise`: predict noisy dB - clean dB and subtract it; `clean`: predict the clean dB; `mask`:
+    predict the clean over the noisy magnitude, from 0 to 1; `complex_mask`: predict the compressed
+    real and imaginary parts of their complex ratio; `mask_and_phase`: predict that mask and, in
+    two more channels, by what the phase turns, up to a quarter."""
+    input_scaling: ScalingSettings = ScalingSettings(add=46, divide=50)
+    """Scaling of the noisy dB."""
+    target_scaling: ScalingSettings = ScalingSettings(add=-6, divide=82)
+    """Scaling of the target dB; masks need none."""
+    dtype: Literal["float16", "float32"] = "float16"
+    """Number format of the cache."""
+    cache: bool = True
+    """Keep the spectrograms of all windows on disk; without, training makes them from audio again
+    in every epoch, which takes no disk and allows `augmentation`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> FeatureSettings:
+        most = self.stft.n_fft // 2 + 1
+        if self.bins is not None and self.bins > most:
+            raise ValueError(f"bins {self.bins} must be at most n_fft // 2 + 1 = {most}")
+        if self.target in _COMPLEX and self.input not in PHASED:
+            raise ValueError(
+                f"target {self.target} needs input: {' or '.join(PHASED)}: a phase cannot be "
+                "corrected without being seen"
+            )
+        if not self.cache and self.reference == "utterance":
+            raise ValueError(
+                "cache: false makes spectrograms of windows, in which the level of the whole "
+                "utterance is not known: use reference: window or absolute"
+            )
+        return self
+
+    def shape(self, samples: int) -> tuple[int, int]:
+        """Frequencies and frames of a network's input for a window of `samples` samples."""
+        bins, frames = spectrogram_shape(samples, self.stft)
+        return self.bins or bins, frames
+
+    @property
+    def target_bounds(self) -> tuple[float, float]:
+        """The target lies between these."""
+        if self.target == "mask":
+            return (0.0, 1.0)
+        if self.target == "complex_mask":
+            return (-CIRM_K, CIRM_K)
+        if self.target == "mask_and_phase":
+            return (-1.0, 1.0)
+        return self.target_scaling.bounds
+
+    @property
+    def measured(self) -> bool:
+        """Whether a scaling depends on the training windows."""
+        sides = [] if "compressed" in self.input else [self.input_scaling]
+        sides += [] if "mask" in self.target else [self.target_scaling]
+        return any(side.kind in {"min_max", "standard"} for side in sides)

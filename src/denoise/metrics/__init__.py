@@ -1,0 +1,1 @@
+"""Objective measures of denoised speech against the clean reference."""

@@ -1,0 +1,108 @@
+"""The measures by their name, and all of them for one utterance.
+
+A measure that is not defined for its input raises `Undefined` with the reason, so that no stand-in
+value ever enters an average.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from denoise.audio import resample
+from denoise.metrics.composite import composite
+from denoise.metrics.pesq import pesq
+from denoise.metrics.sdr import si_sdr
+from denoise.metrics.signal import mse, segmental_snr, snr
+from denoise.metrics.stoi import stoi_and_estoi
+from denoise.metrics.validity import Undefined
+
+
+class Metric(NamedTuple):
+    """What a measure is called and how it is taken."""
+
+    title: str
+    unit: str = ""
+    higher_is_better: bool = True
+    measure: Callable[[np.ndarray, np.ndarray, int], float] | None = None
+    """From clean and estimate [shape=(samples,)] and their rate; None if `score_utterance` takes it
+    together with others."""
+    lowest_rate: int = 0
+    """It has no value at lower sample rates, which is no failure."""
+
+
+def _narrow_band(clean: np.ndarray, estimate: np.ndarray, rate: int) -> float:
+    band = _band(rate)
+    return pesq(resample(clean, rate, band), resample(estimate, rate, band), band, "nb")
+
+
+def _wide_band(clean: np.ndarray, estimate: np.ndarray, rate: int) -> float:
+    return pesq(resample(clean, rate, 16000), resample(estimate, rate, 16000), 16000, "wb")
+
+
+def _band(rate: int) -> int:
+    """The rate that PESQ and the composite measures are taken at: they are defined at two."""
+    return 16000 if rate >= 16000 else 8000
+
+
+METRICS: dict[str, Metric] = {
+    "snr": Metric("SNR", "dB", measure=lambda clean, estimate, rate: snr(clean, estimate)),
+    "si_sdr": Metric("SI-SDR", "dB", measure=lambda clean, estimate, rate: si_sdr(clean, estimate)),
+    "seg_snr": Metric("segmental SNR", "dB", measure=segmental_snr),
+    "pesq_nb": Metric("PESQ-NB", measure=_narrow_band),
+    "pesq_wb": Metric("PESQ-WB", measure=_wide_band, lowest_rate=16000),
+    "stoi": Metric("STOI"),
+    "estoi": Metric("ESTOI"),
+    "csig": Metric("CSIG"),
+    "cbak": Metric("CBAK"),
+    "covl": Metric("COVL"),
+    "mse": Metric("MSE", "", False, lambda clean, estimate, rate: mse(clean, estimate)),
+}
+"""The measures of `score_utterance`, in the order of the tables. To add one, name it here."""
+SCORED = METRICS | {"mse_spec": Metric("MSE of the scaled spectrogram", higher_is_better=False)}
+"""Those, and what enhancement measures of its own spectrograms."""
+
+
+def score_utterance(clean: np.ndarray, estimate: np.ndarray, rate: int) -> dict[str, float | str]:
+    """All measures of one utterance, and ``status``: ``ok`` or why some are missing (NaN).
+
+    PESQ and the composite measures are defined at 8 and 16 kHz; for them audio of another rate is
+    resampled to 16 kHz, or to 8 kHz if its rate is lower than 16 kHz.
+
+    Raises
+    ------
+    ValueError
+        If the signals have different lengths.
+    """
+    clean, estimate = np.ascontiguousarray(clean), np.ascontiguousarray(estimate)
+    if len(clean) != len(estimate):
+        raise ValueError(f"clean has {len(clean)} samples and estimate {len(estimate)}")
+    values: dict[str, float | str] = dict.fromkeys(METRICS, float("nan"))
+    if len(clean) == 0:
+        return {**values, "status": "no samples"}
+    if not (np.isfinite(clean).all() and np.isfinite(estimate).all()):
+        return {**values, "status": "NaN or infinite samples"}
+    reasons: list[str] = []
+    for name, metric in METRICS.items():
+        if metric.measure is None or rate < metric.lowest_rate:
+            continue
+        try:
+            values[name] = metric.measure(clean, estimate, rate)
+        except Undefined as reason:
+            reasons.append(f"{name}: {reason}")
+    try:
+        values["stoi"], values["estoi"] = stoi_and_estoi(clean, estimate, rate)
+    except Undefined as reason:
+        reasons.append(f"stoi, estoi: {reason}")
+    band = _band(rate)
+    used = values["pesq_wb" if band == 16000 else "pesq_nb"]
+    if isinstance(used, float) and np.isfinite(used):
+        pair = [resample(signal, rate, band) for signal in (clean, estimate)]
+        try:
+            values.update(composite(pair[0], pair[1], band, used))
+        except Undefined as reason:
+            reasons.append(f"composite: {reason}")
+    values["status"] = "; ".join(reasons) or "ok"
+    return values

@@ -1,0 +1,32 @@
+"""When a measure has a value at all.
+
+Functions take ``clean`` and ``estimate`` [shape=(samples,)] of equal length; where they have no
+value they raise `Undefined`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+_SILENCE = 1e-10  # mean power, -100 dBFS
+
+
+class Undefined(ValueError):
+    """The measure has no value for this input; the text says why."""
+
+
+def mean_square(signal: np.ndarray) -> float:
+    """Mean square."""
+    return float(np.mean(np.square(signal, dtype=np.float64)))
+
+
+def need_signals(clean: np.ndarray, estimate: np.ndarray) -> None:
+    """Raise `Undefined` unless both are finite and can be heard."""
+    if len(clean) == 0:
+        raise Undefined("no samples")
+    if not (np.isfinite(clean).all() and np.isfinite(estimate).all()):
+        raise Undefined("NaN or infinite samples")
+    if mean_square(clean) < _SILENCE:
+        raise Undefined("silent reference")
+    if mean_square(estimate) < _SILENCE:
+        raise Undefined("silent estimate")

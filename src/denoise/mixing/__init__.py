@@ -1,0 +1,1 @@
+"""Mixtures of speech and noise: drawn as tables, rendered as audio."""

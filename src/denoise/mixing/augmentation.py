@@ -1,0 +1,260 @@
+"""Mixtures rendered while training, varied anew in every epoch.
+
+Everything random about a window of an epoch comes from a seed of its own, so that a training that
+is resumed hears what an uninterrupted one hears.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from pydantic import Field, model_validator
+
+from denoise import audio
+from denoise.core.settings import Settings, item_seed
+from denoise.core.tables import Rows
+from denoise.mixing.effects import (
+    Generator,
+    band_masked,
+    equalised,
+    excited,
+    hum,
+    impacts,
+    loudness,
+    recoloured,
+    reverberated,
+    shaped_noise,
+    sped,
+)
+from denoise.mixing.render import PEAK, load_packs, render, sources
+
+_TALKERS = (3, 8)
+_SECOND_DB = (-10.0, 0.0)
+_FAINT_DB = -30.0
+_DRAWS = 8
+_EVENTS_DB = (-10.0, 10.0)
+_SPEECH, _NOISE = 0, 1
+_LIMITS = {
+    "snr_range_db": (-60, 100),
+    "gain_range_db": (-60, 60),
+    "speech_speed_range": (0.25, 4),
+    "noise_speed_range": (0.25, 4),
+}
+
+
+class AugmentationSettings(Settings):
+    """What each epoch varies in the training windows; it needs `features.cache: false`. Changing it
+    trains again."""
+
+    snr_range_db: tuple[float, float] | None = None
+    """Every speech window meets the noise of another, at an SNR drawn evenly from this range in dB
+    (remixing: Defossez, Synnaeve & Adi, Interspeech 2020); default what `mixing` drew."""
+    shift: int = Field(0, ge=0)
+    """Windows of speech start up to so many samples earlier or later."""
+    gain_range_db: tuple[float, float] = (0, 0)
+    """The level of noisy and clean changes by as many dB, drawn evenly."""
+    speech_speed_range: tuple[float, float] = (1, 1)
+    """Speech is played so many times as fast, drawn evenly in octaves: pitch and formants move
+    along (Ko, Peddinti, Povey & Khudanpur, Interspeech 2015)."""
+    noise_speed_range: tuple[float, float] = (1, 1)
+    """Recorded noise is played so many times as fast, drawn evenly in octaves."""
+    reversed_noise: float = Field(0, ge=0, le=1)
+    """Share of the recorded noises that are played backwards."""
+    borrowed_spectrum: float = Field(0, ge=0, le=1)
+    """Share of the recorded noises that take on the long-term spectrum of another recording: the
+    rhythm of one with the colour of the other."""
+    treble: float = Field(0, ge=0, le=1)
+    """Share of the windows whose speech is given overtones, at 16 kHz above 3 to 5 kHz, as
+    speech recorded closer or compressed less has them (Makhoul & Berouti, ICASSP 1979)."""
+    equalise: float = Field(0, ge=0, le=1)
+    """Share of the windows whose speech, and share of those whose noise, pass through a random
+    filter of second order (Valin, MMSP 2018)."""
+    second_noise: float = Field(0, ge=0, le=1)
+    """Share of the windows to whose noise that of another window is added, 0 to 10 dB below it."""
+    babble: float = Field(0, ge=0, le=1)
+    """Share of the windows whose noise is 3 to 8 other training speakers talking at once."""
+    shaped_noise: float = Field(0, ge=0, le=1)
+    """Share of the windows whose noise is Gaussian, with a smooth random spectrum and, half of the
+    time, a random envelope."""
+    events: float = Field(0, ge=0, le=1)
+    """Share of the windows to whose noise generated sounds are added, 10 dB below to 10 dB above
+    it: impacts that ring (van den Doel & Pai, Presence 7(4), 1998) or the hum of a machine."""
+    reverberation: float = Field(0, ge=0, le=1)
+    """Share of the windows whose noise (not their speech) is heard in a room, which decays by 60 dB
+    in 0.2 to 1 s (Polack, Applied Acoustics 38, 1993)."""
+    clean: float = Field(0, ge=0, le=0.5)
+    """Share of the windows without noise, which the network learns to leave alone."""
+    band_mask: float = Field(0, ge=0, le=0.5)
+    """A band of up to this share of the mel scale is taken out of noisy and clean (Defossez,
+    Synnaeve & Adi, Interspeech 2020)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> AugmentationSettings:
+        for name in _LIMITS:
+            pair = getattr(self, name)
+            if pair is not None and pair[0] > pair[1]:
+                raise ValueError(f"{name} {list(pair)} must go from low to high")
+            low, high = _LIMITS[name]
+            if pair is not None and not low <= pair[0] <= pair[1] <= high:
+                raise ValueError(f"{name} {list(pair)} must lie within {low:g} and {high:g}")
+        if self.babble + self.shaped_noise > 1:
+            raise ValueError(
+                f"babble {self.babble:g} and shaped_noise {self.shaped_noise:g} are shares of the "
+                "same windows: together at most 1"
+            )
+        return self
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is varied."""
+        return self != AugmentationSettings()
+
+
+class Mixer:
+    """Renders the windows of a mixture table, as they are drawn there or varied.
+
+    Parameters
+    ----------
+    table
+        As `mixing.set_levels` gives it.
+    rate
+        Samples a second.
+    settings
+        How windows are varied; default not at all.
+    """
+
+    def __init__(
+        self, table: pd.DataFrame, rate: int, settings: AugmentationSettings | None = None
+    ) -> None:
+        self.rows, self.rate = Rows(table), rate
+        self.packs = load_packs([*table["speech_source"], *table["noise_source"]])
+        self.settings = settings or AugmentationSettings()
+        self._levels: dict[tuple[str, int], float] = {}
+
+    def batch(self, chosen: np.ndarray, turn: int | None = None) -> np.ndarray:
+        """Noisy and clean audio [shape=(chosen, samples, 2)], float32, of the rows `chosen`.
+
+        With `turn`, the seed of an epoch, they are varied.
+        """
+        varied = turn is not None and self.settings.active
+        rows = [self.rows[number] for number in chosen]
+        pairs = [
+            self._varied(row, item_seed(turn, row["id"]))
+            if varied
+            else render(row, self.packs, self.rate)
+            for row in rows
+        ]
+        return np.stack([np.stack(pair, axis=-1) for pair in pairs]).astype(np.float32)
+
+    def _varied(self, row: dict, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng(seed)
+        settings = self.settings
+        row = _shifted(row, settings.shift, rng)
+        longest = (row["recording_samples"] - row["speech_offset"]) / row["samples"]
+        speed = min(_drawn_speed(settings.speech_speed_range, rng), max(longest, 1))
+        clean = self._played(row, speed, _SPEECH)
+        noise = self._noise(row, speed, rng)
+        if rng.random() < settings.second_noise:
+            below = 10 ** (rng.uniform(*_SECOND_DB) / 20)
+            second = self._other_noise(rng)
+            noise = noise + below * loudness(noise) / loudness(second) * second
+        if settings.events and rng.random() < settings.events:
+            beside = 10 ** (rng.uniform(*_EVENTS_DB) / 20)
+            sounds = (impacts if rng.random() < 0.6 else hum)(len(noise), self.rate, rng)
+            noise = noise + beside * loudness(noise) * sounds
+        if settings.reverberation and rng.random() < settings.reverberation:
+            noise = reverberated(noise, self.rate, rng)
+        if settings.treble and rng.random() < settings.treble:
+            clean = excited(clean, rng)
+        if rng.random() < settings.equalise:
+            clean = equalised(clean, rng)
+        if rng.random() < settings.equalise:
+            noise = equalised(noise, rng)
+        snr = row["snr"] if settings.snr_range_db is None else rng.uniform(*settings.snr_range_db)
+        # The level of the whole recording: that of a pause would make its noise inaudible.
+        gain = row["speech_level"] / loudness(noise) * 10 ** (-min(snr, 100.0) / 20)
+        if settings.clean and rng.random() < settings.clean:
+            gain = 0.0
+        pair = np.stack([clean + gain * noise, clean])
+        if settings.band_mask:
+            pair = band_masked(pair, self.rate, settings.band_mask, rng)
+        pair *= 10 ** (rng.uniform(*settings.gain_range_db) / 20)
+        pair *= min(1.0, PEAK / max(np.abs(pair[0]).max(), 1e-9))
+        return pair[0], pair[1]
+
+    def _played(self, row: dict, speed: float, part: int) -> np.ndarray:
+        """Speech or noise of a row, `speed` times as fast."""
+        samples = row["samples"]
+        wave = sources({**row, "samples": round(samples * speed)}, self.packs, self.rate)[part]
+        return wave if speed == 1 else sped(wave, samples)
+
+    def _noise(self, row: dict, speed: float, rng: Generator) -> np.ndarray:
+        """The noise for a row, `speed` times as fast if it was recorded with its speech."""
+        kind = rng.random()
+        if kind < self.settings.babble:
+            return self._babble(row, rng)
+        if kind < self.settings.babble + self.settings.shaped_noise:
+            return shaped_noise(row["samples"], self.rate, rng)
+        if self.settings.snr_range_db is not None:
+            return self._other_noise(rng)
+        return self._played(row, speed, _NOISE) if row["paired"] else self._recorded(row, rng)
+
+    def _recorded(self, row: dict, rng: Generator) -> np.ndarray:
+        settings = self.settings
+        noise = self._played(row, _drawn_speed(settings.noise_speed_range, rng), _NOISE)
+        if settings.reversed_noise and rng.random() < settings.reversed_noise:
+            noise = noise[::-1]
+        if settings.borrowed_spectrum and rng.random() < settings.borrowed_spectrum:
+            lender = self.rows[rng.integers(len(self.rows))]
+            noise = recoloured(noise, self._played(lender, 1, _NOISE), self.rate)
+        return noise
+
+    def _other_noise(self, rng: Generator) -> np.ndarray:
+        """The noise of any row, at any place of its recording that is not a gap."""
+        for _ in range(_DRAWS):
+            other = self.rows[rng.integers(len(self.rows))]
+            if not other["paired"]:
+                room = other["noise_samples"] - other["samples"]
+                other["noise_offset"] = int(rng.integers(max(room, other["noise_samples"] // 2, 1)))
+            noise = self._recorded(other, rng)
+            if audio.rms(noise) > 10 ** (_FAINT_DB / 20) * self._level(other):
+                break
+        return noise
+
+    def _level(self, row: dict) -> float:
+        """RMS of the noise recording of a row."""
+        place = str(row["noise_source"]), int(row["noise_start"])
+        if row["paired"]:
+            return 0.0
+        if place not in self._levels:
+            whole = self.packs[place[0]][place[1] : place[1] + int(row["noise_samples"])]
+            self._levels[place] = audio.rms(whole)
+        return self._levels[place]
+
+    def _babble(self, row: dict, rng: Generator) -> np.ndarray:
+        """The sum of some windows of other speakers at the same level."""
+        talkers = rng.integers(_TALKERS[0], _TALKERS[1] + 1)
+        total = np.zeros(row["samples"])
+        while talkers:
+            other = self.rows[rng.integers(len(self.rows))]
+            if other["speaker"] != row["speaker"] or rng.random() < 0.01:
+                total += sources(other, self.packs, self.rate)[0] / max(other["speech_level"], 1e-6)
+                talkers -= 1
+        return total
+
+
+def _shifted(row: dict, most: int, rng: Generator) -> dict:
+    """The row of a window that lies up to `most` samples earlier or later in its recording."""
+    if not most:
+        return row
+    latest = max(row["recording_samples"] - row["samples"], row["speech_offset"])
+    start = int(np.clip(row["speech_offset"] + rng.integers(-most, most + 1), 0, latest))
+    moved = start - row["speech_offset"]
+    shifted = {**row, "speech_offset": start, "speech_start": row["speech_start"] + moved}
+    if row["paired"]:
+        shifted["noise_start"] = row["noise_start"] + moved
+    return shifted
+
+
+def _drawn_speed(span: tuple[float, float], rng: Generator) -> float:
+    return span[0] if span[0] == span[1] else float(2 ** rng.uniform(*np.log2(span)))

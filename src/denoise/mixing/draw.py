@@ -1,0 +1,197 @@
+"""Drawing the sources of mixtures: which speech meets which noise.
+
+Everything random about a row comes from the row's own seed.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from denoise.core.errors import UserError
+from denoise.core.settings import item_seed
+from denoise.core.tables import records
+from denoise.corpora.splits import members
+from denoise.mixing.settings import LevelSettings, MixingSettings, TestSetSettings
+
+
+def draw_windows(
+    speech: pd.DataFrame,
+    noise: pd.DataFrame,
+    settings: MixingSettings,
+    split: Literal["train", "validation", "test"],
+    rate: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Choose the sources of every window of a split; gains are still to be set.
+
+    Speech windows are taken in random rounds, each window once a round, until the asked hours are
+    filled; each meets another noise window.
+
+    Raises
+    ------
+    UserError
+        If a split is empty, or no speech recording is as long as a window.
+    """
+    speech = members(speech, split, "speech")
+    starts = _window_starts(speech, settings, split, seed)
+    if not starts:
+        raise UserError(
+            f"no {split} recording is as long as mixing.window ({settings.window} samples, "
+            f"{settings.window / rate:.2f} s): give longer speech or a shorter window, or set "
+            "mixing.pad"
+        )
+    count = settings.count(split, rate) or len(starts)
+    rounds = -(-count // len(starts))
+    order = np.concatenate(
+        [
+            np.random.default_rng(item_seed(seed, split, "round", turn)).permutation(len(starts))
+            for turn in range(rounds)
+        ]
+    )[:count]
+    recordings, firsts = np.array(starts)[order].T
+    table = _speech_rows(speech.iloc[recordings], firsts, settings.window)
+    table["split"] = split
+    table["id"] = [f"{split}-{number:07d}" for number in range(count)]
+    noise = members(noise, split, "noise") if len(noise) else noise
+    return _draw_noise(table, noise, settings.level, seed, settings.noise_hop)
+
+
+def _window_starts(
+    speech: pd.DataFrame, settings: MixingSettings, split: str, seed: int
+) -> list[tuple[int, int]]:
+    """Number of the recording and first sample in it of every speech window of a split."""
+    share = speech["validation_windows"].max() if split != "test" else 0
+    shortest = settings.window if settings.pad else 0
+    starts = [
+        (row, start)
+        for row, samples in enumerate(speech["samples"])
+        for start in range(0, max(samples, shortest) - settings.window + 1, settings.speech_hop)
+    ]
+    if share:
+        order = np.random.default_rng(item_seed(seed, "by window")).permutation(len(starts))
+        validation = set(order[: max(1, round(share * len(starts)))].tolist())
+        wanted = split == "validation"
+        starts = [start for k, start in enumerate(starts) if (k in validation) == wanted]
+    return starts
+
+
+def draw_utterances(
+    speech: pd.DataFrame, noise: pd.DataFrame, settings: TestSetSettings, seed: int
+) -> pd.DataFrame:
+    """Choose the sources of a test set of whole utterances; gains are still to be set.
+
+    Utterances are taken in turn from the speakers of the set's split, in an order that the seed
+    gives, until `settings.utterances` are chosen; each copy of one draws its noise anew.
+
+    Parameters
+    ----------
+    speech, noise
+        Tables of `splits.split`; `noise` may be empty if all speech is paired.
+
+    Returns
+    -------
+    pd.DataFrame
+        A row for each mixture, as `set_levels` takes it.
+
+    Raises
+    ------
+    UserError
+        If the split is empty.
+    """
+    speech = members(speech, settings.split, "speech").copy()
+    speech["order"] = [item_seed(seed, settings.split, name) for name in speech["id"]]
+    speech["turn"] = speech.groupby("speaker")["order"].rank()
+    speech = speech.sort_values(["turn", "order"])[: settings.utterances]
+    names = speech["id"].tolist()
+    speech = pd.concat([speech] * settings.copies)
+    table = _speech_rows(speech, np.zeros(len(speech), int), speech["samples"].to_numpy())
+    table["id"] = [f"{name}-{copy}" for copy in range(settings.copies) for name in names]
+    noise = members(noise, settings.split, "noise") if len(noise) else noise
+    return _draw_noise(table, noise, settings.level, seed, hop=1)
+
+
+def _speech_rows(
+    speech: pd.DataFrame, starts: np.ndarray, lengths: np.ndarray | int
+) -> pd.DataFrame:
+    """What a mixture table says of parts of recordings [shape=(rows,) each], in samples."""
+    speech = speech.reset_index(drop=True)
+    paired = speech["noisy_offset"] >= 0
+    return pd.DataFrame(
+        {
+            "speech_source": speech["source"],
+            "recording": speech["id"],
+            "speaker": speech["speaker"],
+            "sex": speech["sex"],
+            "split": speech["split"],
+            "speech_level": speech["level"],
+            "speech_offset": starts,
+            "speech_start": speech["offset"] + starts,
+            "recording_samples": speech["samples"],
+            "samples": lengths,
+            "paired": paired,
+            "noise_source": speech["source"].where(paired, ""),
+            "noise_start": (speech["noisy_offset"] + starts).where(paired, -1),
+            "kind": speech["kind"].where(paired, ""),
+            "snr_asked": speech["snr"].where(paired, np.nan),
+        }
+    )
+
+
+def _draw_noise(
+    table: pd.DataFrame, noise: pd.DataFrame, level: LevelSettings, seed: int, hop: int
+) -> pd.DataFrame:
+    """Add to each row that is not paired a noise recording, an offset and the asked level."""
+    if table["paired"].all():
+        return table.assign(noise_id="", noise_offset=0, noise_samples=0, gain_asked=1.0)
+    by_kind = {kind: records(group) for kind, group in noise.groupby("kind")}
+    kinds = sorted(by_kind)
+    deal = np.random.default_rng(item_seed(seed, "deal", len(table))).permutation(len(table))
+    rows = []
+    for number, (name, paired, length) in enumerate(
+        zip(table["id"].tolist(), table["paired"].tolist(), table["samples"].tolist(), strict=True)
+    ):
+        if paired:
+            rows.append({"noise_id": "", "noise_offset": 0, "noise_samples": 0})
+            continue
+        rng = np.random.default_rng(item_seed(seed, "mixture", name))
+        # Kinds and SNRs are dealt out evenly, but in an order that ties neither to the other.
+        kind = kinds[deal[number] % len(kinds)]
+        recording = by_kind[kind][rng.integers(len(by_kind[kind]))]
+        asked, gain = np.nan, np.nan
+        if level.gain is not None:
+            gain = rng.uniform(*level.gain)
+        elif level.snr_range_db is not None:
+            asked = rng.uniform(*level.snr_range_db)
+        else:
+            assert level.snr_db is not None
+            # One round goes through both lists in step, the next shifts them against each other.
+            rounds = deal[number] // math.lcm(len(kinds), len(level.snr_db))
+            asked = level.snr_db[(deal[number] + rounds) % len(level.snr_db)]
+        offsets = max(1, -(-max(recording["samples"] - length, 0) // hop))
+        if recording["samples"] < length:
+            offsets = -(-recording["samples"] // hop)
+        rows.append(
+            {
+                "noise_source": recording["source"],
+                "noise_id": recording["id"],
+                "kind": kind,
+                "noise_start": recording["offset"],
+                "noise_samples": recording["samples"],
+                "noise_level": recording["level"],
+                "noise_offset": int(rng.integers(offsets)) * hop,
+                "noise_hop": hop,
+                "noise_offsets": offsets,
+                "snr_asked": asked,
+                "gain_asked": gain,
+            }
+        )
+    drawn = pd.DataFrame(rows)
+    for column in drawn:
+        if column in table:  # a pair keeps what it came with
+            known = table[column]
+            drawn[column] = drawn[column].where(~table["paired"], known).astype(known.dtype)
+    return table.assign(**drawn)

@@ -1,0 +1,149 @@
+"""What augmentation does to signals, and the noises that it generates."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from denoise import audio
+
+_POLE = 3 / 8
+_TREBLE_DB = (-36.0, -14.0)
+Generator = np.random.Generator
+
+
+def sped(wave: np.ndarray, samples: int) -> np.ndarray:
+    """All of `wave` [shape=(any,)] resampled to [shape=(samples,)]: pitch moves with speed."""
+    import soxr
+
+    played = soxr.resample(wave, len(wave), samples, quality="LQ")
+    return np.pad(played[:samples], (0, max(samples - len(played), 0)))
+
+
+def loudness(wave: np.ndarray) -> float:
+    return max(float(audio.rms(wave)), 1e-6)
+
+
+def equalised(wave: np.ndarray, rng: Generator) -> np.ndarray:
+    """`wave` [shape=(samples,)] through a random filter, at its old RMS (Valin, MMSP 2018, eq. 7).
+
+    The filter is ``(1 + r1/z + r2/z²) / (1 + r3/z + r4/z²)`` with all of r from -3/8 to 3/8.
+    """
+    from scipy import signal  # takes 50 MB, which a training without it need not spend
+
+    above, below = rng.uniform(-_POLE, _POLE, (2, 2))
+    filtered = signal.lfilter([1, *above], [1, *below], wave)
+    return filtered * (float(audio.rms(wave)) / loudness(filtered))
+
+
+def excited(wave: np.ndarray, rng: Generator) -> np.ndarray:
+    """`wave` [shape=(samples,)] with overtones: its middle, rectified, above 3/16 to 5/16 of the
+    sampling rate and 14 to 36 dB below the whole (Makhoul & Berouti, ICASSP 1979)."""
+    from scipy import signal
+
+    middle = signal.butter(2, (1 / 8, 1 / 2), "bandpass", output="sos")
+    above = signal.butter(4, rng.uniform(3 / 8, 5 / 8), "highpass", output="sos")
+    overtones = signal.sosfilt(above, np.abs(signal.sosfilt(middle, wave)))
+    level = 10 ** (rng.uniform(*_TREBLE_DB) / 20) * audio.rms(wave)
+    return wave + level / loudness(overtones) * overtones
+
+
+def shaped_noise(samples: int, rate: int, rng: Generator) -> np.ndarray:
+    """Gaussian noise [shape=(samples,)] with a random slope of 0 to -9 dB an octave, smooth random
+    peaks and dips of 6 dB and, half of the time, an envelope that moves as far."""
+    frequency = np.fft.rfftfreq(samples, 1 / rate)
+    octaves = np.log2(np.maximum(frequency, 40) / 40)
+    knots = np.linspace(0, octaves[-1], 12)
+    shape = rng.uniform(-9, 0) * octaves + np.interp(octaves, knots, 6 * rng.standard_normal(12))
+    spectrum = np.fft.rfft(rng.standard_normal(samples)) * 10 ** (shape / 20)
+    noise = np.fft.irfft(spectrum, samples)
+    if rng.random() < 0.5:
+        points = 2 + int(rng.uniform(0.5, 8) * samples / rate)
+        levels = 6 * rng.standard_normal(points)
+        moves = np.interp(np.arange(samples), np.linspace(0, samples, points), levels)
+        noise = noise * 10 ** (moves / 20)
+    return noise / loudness(noise)
+
+
+def recoloured(wave: np.ndarray, model: np.ndarray, rate: int) -> np.ndarray:
+    """`wave` [shape=(samples,)] filtered so that its bands, six an octave between 40 Hz and half of
+    `rate`, have the levels of those of `model` [shape=(samples,)], within 40 dB of change."""
+    # Without the window, the step between their ends would colour the treble of both.
+    spectra = (np.fft.rfft(part * np.hanning(len(part))) for part in (wave, model))
+    octaves = np.log2(np.maximum(np.fft.rfftfreq(len(wave), 1 / rate), 40) / 40)
+    band = (6 * octaves).astype(int)
+    power, wanted = (
+        np.bincount(band, np.abs(spectrum) ** 2) / np.maximum(np.bincount(band), 1)
+        for spectrum in spectra
+    )
+    faint = 1e-9 * max(power.max(), wanted.max(), 1e-12)
+    change = np.clip(10 * np.log10((wanted + faint) / (power + faint)), -40, 40)
+    gain = np.interp(6 * octaves, np.arange(len(change)) + 0.5, change)
+    return np.fft.irfft(np.fft.rfft(wave) * 10 ** (gain / 20), len(wave))
+
+
+def impacts(samples: int, rate: int, rng: Generator) -> np.ndarray:
+    """Impacts [shape=(samples,)] at an RMS of 1, as of dishes, keys and steps: 1 to 12 strokes a
+    second on one to three things, each a sum of 2 to 8 modes that decay in 2 to 200 ms."""
+    sound = np.zeros(samples)
+    for _ in range(rng.integers(1, 4)):
+        modes = rng.integers(2, 9)
+        frequency = 2 ** rng.uniform(np.log2(100), np.log2(0.45 * rate), modes)
+        longest = rate * 10 ** rng.uniform(np.log10(0.002), np.log10(0.2))
+        decay = longest * rng.uniform(0.3, 1, modes)
+        time = np.arange(min(int(6 * decay.max()) + 1, samples))
+        waves = np.exp(-time / decay[:, None]) * np.sin(
+            2 * np.pi * frequency[:, None] / rate * time + rng.uniform(0, 2 * np.pi, (modes, 1))
+        )
+        strokes = 1 + rng.poisson(10 ** rng.uniform(0, 1.1) * samples / rate)
+        for start in rng.integers(0, samples, strokes):
+            stroke = rng.uniform(0.2, 1, modes) @ waves * 10 ** (rng.uniform(-20, 0) / 20)
+            kept = min(len(stroke), samples - start)
+            sound[start : start + kept] += stroke[:kept]
+    return sound / loudness(sound)
+
+
+def hum(samples: int, rate: int, rng: Generator) -> np.ndarray:
+    """The hum of a machine [shape=(samples,)] at an RMS of 1: harmonics of 30 to 500 Hz, 3 to 12 dB
+    weaker with each octave, whose pitch and strength drift."""
+    points = 2 + int(4 * samples / rate)
+    places = np.linspace(0, samples, points)
+    drift = 2 ** (rng.uniform(0, 0.1) * np.cumsum(rng.standard_normal(points)) / np.sqrt(points))
+    base = 2 ** rng.uniform(np.log2(30), np.log2(500))
+    pitch = base * np.interp(np.arange(samples), places, drift)
+    turning = np.exp(2j * np.pi * np.cumsum(pitch) / rate).astype(np.complex64)
+    slope = rng.uniform(3, 12)
+    harmonics = np.arange(1, min(int(0.45 * rate / pitch.max()), 40) + 1)
+    weights = 10 ** ((-slope * np.log2(harmonics) + rng.normal(0, 6, len(harmonics))) / 20)
+    phases = rng.uniform(0, 2 * np.pi, len(harmonics))
+    # The sum of weight * exp(i phase) * turning ** harmonic, by Horner's rule.
+    total = np.zeros(samples, np.complex64)
+    for weight in (weights * np.exp(1j * phases))[::-1]:
+        total = (total + np.complex64(weight)) * turning
+    sound = total.real.astype(float)
+    moves = np.interp(np.arange(samples), places, rng.uniform(0, 4) * rng.standard_normal(points))
+    sound = sound * 10 ** (moves / 20)
+    return sound / loudness(sound)
+
+
+def reverberated(wave: np.ndarray, rate: int, rng: Generator) -> np.ndarray:
+    """`wave` [shape=(samples,)] in a room, whose impulse response is 1 and Gaussian noise that
+    decays exponentially, together 10 dB stronger to 5 dB weaker than the 1.
+
+    The sound before the window is taken to be that of its end.
+    """
+    time = np.arange(1, len(wave)) / rate
+    tail = rng.standard_normal(len(time)) * 10 ** (-3 * time / rng.uniform(0.2, 1))
+    tail *= 10 ** (rng.uniform(-5, 10) / 20) / np.sqrt(np.square(tail).sum())
+    response = np.concatenate([[1.0], tail])
+    return np.fft.irfft(np.fft.rfft(wave) * np.fft.rfft(response), len(wave))
+
+
+def band_masked(waves: np.ndarray, rate: int, most: float, rng: Generator) -> np.ndarray:
+    """`waves` [shape=(…, samples)] without a random band of up to `most` of the mel scale."""
+    top = 2595 * np.log10(1 + rate / 2 / 700)
+    width = rng.uniform(0, most) * top
+    low = rng.uniform(0, top - width)
+    edges = 700 * (10 ** (np.array([low, low + width]) / 2595) - 1)
+    frequency = np.fft.rfftfreq(waves.shape[-1], 1 / rate)
+    kept = (frequency < edges[0]) | (frequency >= edges[1])
+    return np.fft.irfft(np.fft.rfft(waves) * kept, waves.shape[-1])

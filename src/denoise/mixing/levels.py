@@ -1,0 +1,78 @@
+"""Gains and realised SNRs of drawn mixtures, by measuring their audio.
+
+The SNR is the active level of the speech recording (ITU-T P.56) over the RMS of the noise in the
+mixture, so that pauses and silent windows do not distort it.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import numpy as np
+import pandas as pd
+
+from denoise import audio
+from denoise.core.pools import ordered_map
+from denoise.core.settings import item_seed
+from denoise.core.tables import records
+from denoise.mixing.render import PEAK, load_packs, sources
+
+_FAINT_NOISE = 10 ** (-30 / 20)
+_NOISE_DRAWS = 16
+_CHUNK = 256
+
+
+def set_levels(table: pd.DataFrame, rate: int, seed: int, *, processes: int = 1) -> pd.DataFrame:
+    """Set gain, clip scale and realised SNR in dB of each drawn row, by measuring its audio.
+
+    A noise window much fainter than its recording (a gap between two barks) is drawn again where
+    an SNR is asked for, since it would be amplified beyond sense.
+    """
+    parts = [table[start : start + _CHUNK] for start in range(0, len(table), _CHUNK)]
+    work = functools.partial(_levels_of_chunk, rate=rate, seed=seed)
+    found = np.concatenate(list(ordered_map(work, parts, processes=processes, label="mix")))
+    offsets, gains, scales, ratios = found.T
+    table = table.assign(
+        noise_offset=offsets.astype(int), gain=gains, clip_scale=scales, snr=ratios
+    )
+    order = [
+        "id", "split", "recording", "speaker", "sex", "speech_offset", "noise_id", "kind",
+        "noise_offset", "snr_asked", "snr", "gain", "clip_scale", "speech_level", "samples",
+        "recording_samples", "paired", "speech_source", "speech_start", "noise_source",
+        "noise_start", "noise_samples",
+    ]  # fmt: skip
+    return table[order].reset_index(drop=True)
+
+
+def _levels_of_chunk(chunk: pd.DataFrame, rate: int, seed: int) -> np.ndarray:
+    """Offset of the noise, gain, clip scale and SNR of each row [shape=(rows, 4)]."""
+    packs = load_packs([*chunk["speech_source"], *chunk["noise_source"]])
+    return np.array([_levels(row, packs, rate, seed) for row in records(chunk)])
+
+
+def _levels(
+    row: dict, packs: dict[str, np.ndarray], rate: int, seed: int
+) -> tuple[int, float, float, float]:
+    clean, noise = sources(row, packs, rate)
+    level, loudness = row["speech_level"], audio.rms(noise)
+    if row["paired"]:
+        gain = 1.0
+    elif not math.isnan(row["snr_asked"]):
+        rng = None
+        for _ in range(_NOISE_DRAWS):
+            if loudness > _FAINT_NOISE * row["noise_level"]:
+                break
+            rng = rng or np.random.default_rng(item_seed(seed, "redraw", row["id"]))
+            row["noise_offset"] = int(rng.integers(row["noise_offsets"])) * row["noise_hop"]
+            clean, noise = sources(row, packs, rate)
+            loudness = audio.rms(noise)
+        gain = level / max(loudness, 1e-9) * 10 ** (-row["snr_asked"] / 20)
+    else:
+        gain = row["gain_asked"]
+    noisy = np.float32(gain) * noise
+    noisy += clean
+    peak = float(max(noisy.max(), -noisy.min()))
+    scale = min(1.0, PEAK / peak) if peak > 0 else 1.0
+    snr = 20 * math.log10(level / (gain * loudness)) if gain * loudness > 0 else math.inf
+    return row["noise_offset"], gain, scale, snr

@@ -1,0 +1,103 @@
+"""The settings of mixtures and test sets."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from denoise.core.settings import Settings
+
+
+class LevelSettings(Settings):
+    """How loud the noise is: exactly one of the three."""
+
+    gain: tuple[float, float] | None = None
+    """Uniform range of the factor on the noise, as in the original recipes, e.g. `[0.2, 0.8]`."""
+    snr_db: tuple[float, ...] | None = None
+    """SNRs in dB dealt out in turn, e.g. `[0, 5, 10]`."""
+    snr_range_db: tuple[float, float] | None = None
+    """Uniform range of SNR in dB, e.g. `[-5, 15]`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> LevelSettings:
+        given = [name for name, value in self if value is not None]
+        if len(given) != 1:
+            raise ValueError(
+                "give exactly one of gain, snr_db and snr_range_db, not "
+                f"{' and '.join(given) or 0}: replace the whole group, such as "
+                "level: {snr_db: [0, 5]}"
+            )
+        for name in ("gain", "snr_range_db"):
+            pair = getattr(self, name)
+            if pair is not None and pair[0] > pair[1]:
+                raise ValueError(f"{name} {list(pair)} must go from low to high")
+        if self.gain is not None and self.gain[0] < 0:
+            raise ValueError(f"gain {list(self.gain)} must not be negative")
+        for name in ("snr_db", "snr_range_db"):
+            for snr in getattr(self, name) or ():
+                if not -60 <= snr <= 100:
+                    raise ValueError(f"{name}: {snr:g} dB must be between -60 and 100")
+        if self.snr_db == ():
+            raise ValueError("snr_db must hold at least one value")
+        return self
+
+
+class MixingSettings(Settings):
+    """The training and validation windows. Changing these mixes and trains again."""
+
+    window: int = Field(8064, ge=256, le=1 << 20)
+    """Samples of a training window."""
+    speech_hop: int = Field(8064, ge=1)
+    """Samples between the starts of two speech windows of a recording."""
+    noise_hop: int = Field(5000, ge=1)
+    """Samples between the starts of two noise windows of a recording."""
+    level: LevelSettings = LevelSettings(gain=(0.2, 0.8))
+    """How loud the noise is."""
+    pad: bool = False
+    """Fill recordings that are shorter than a window with silence, instead of leaving them out."""
+    hours: float | None = Field(None, gt=0)
+    """Hours of training mixtures; default one mixture for each speech window."""
+    validation_hours: float | None = Field(None, gt=0)
+    """Hours of validation mixtures; default one mixture for each speech window."""
+    windows: int | None = Field(None, ge=1)
+    """The number of training windows, instead of `hours`."""
+    validation_windows: int | None = Field(None, ge=1)
+    """The number of validation windows, instead of `validation_hours`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> MixingSettings:
+        for prefix in ("", "validation_"):
+            if None not in (getattr(self, f"{prefix}hours"), getattr(self, f"{prefix}windows")):
+                raise ValueError(f"give either {prefix}hours or {prefix}windows, not both")
+        return self
+
+    def count(self, split: Literal["train", "validation", "test"], rate: int) -> int | None:
+        """The number of windows that is asked for; None for one of each speech window."""
+        if split == "test":
+            return None
+        training = split == "train"
+        hours = self.hours if training else self.validation_hours
+        if hours is not None:
+            return max(1, round(hours * 3600 * rate / self.window))
+        return self.windows if training else self.validation_windows
+
+
+class TestSetSettings(Settings):
+    """A test set of whole utterances. Changing it scores again and trains nothing."""
+
+    __test__ = False  # not a test class, whatever pytest thinks of its name
+
+    level: LevelSettings = LevelSettings(snr_db=(0.0, 5.0, 10.0, 15.0))
+    """How loud the noise is; has no effect on paired corpora."""
+    utterances: int | None = Field(None, ge=1)
+    """At most this many utterances, dealt out over the speakers; default all."""
+    copies: int = Field(1, ge=1, le=100)
+    """Mixtures of each utterance, with different noise and SNR."""
+    split: Literal["test", "validation"] = "test"
+    """Where speech and noise come from. `validation` serves to decide on settings, which must
+    never be done on a test set."""
+    score_rate: Literal[8000, 16000] | None = None
+    """Everything is scored at this rate in Hz, with wide-band PESQ beside it for what has the band;
+    so models of different rates are compared by what all of them can give. Default the rate of the
+    test set."""

@@ -1,0 +1,41 @@
+"""What all networks have in common."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from denoise.core.settings import Settings
+
+
+class NetworkSettings(Settings):
+    """A network. Changing it trains again."""
+
+    name: str
+    """The network."""
+    filters: tuple[int, ...] = Field(min_length=1)
+    """Filters of each level."""
+    output_activation: Literal["tanh", "sigmoid", "linear"] = "tanh"
+    """Activation of the last convolution; it must reach the range of the scaled target."""
+
+    @field_validator("filters")
+    @classmethod
+    def _check_filters(cls, filters: tuple[int, ...]) -> tuple[int, ...]:
+        if min(filters) < 1:
+            raise ValueError(f"filters {list(filters)} must be positive numbers")
+        return filters
+
+    @property
+    def steps(self) -> tuple[int, int]:
+        """The sides of a spectrogram, frequency and time, must be multiples of these."""
+        return 1, 1
+
+
+class NormalisedSettings(NetworkSettings):
+    """A network with batch normalisation."""
+
+    norm_momentum: float = Field(0.99, gt=0, lt=1)
+    """What each step of the training leaves of the running means and variances that batch
+    normalisation uses afterwards. They start at 0 and 1: trainings of a few hundred steps need a
+    lower one, such as 0.9."""

@@ -1,0 +1,112 @@
+"""Reading ``config.yaml`` and presets."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from denoise.core.errors import UserError, unknown
+from denoise.study.messages import validated
+from denoise.study.schema import Experiment
+
+_STUDY_KEYS = {"variants", "sweep", "seeds", "baselines", "models", "examples"}
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML in which a key that stands twice is an error, instead of the last one counting."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"key '{key.value}' stands twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping; one clear line if it is not one."""
+    try:
+        value = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 ({error}): save it as UTF-8") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise UserError(
+            f"{path} is not valid YAML: it is nested too deeply, or in itself"
+        ) from None
+    if not isinstance(value, dict):
+        found = "nothing" if value is None else type(value).__name__
+        raise UserError(f"{path} must hold keys with values, not {found}")
+    return value
+
+
+def read_preset(name: str, folder: Path) -> dict[str, Any]:
+    """The content of a preset by name (in `folder`) or path."""
+    path = Path(name)
+    if path.suffix not in {".yaml", ".yml"}:
+        path = folder / f"{name}.yaml"
+        if not path.exists():
+            raise unknown("preset", name, [known.stem for known in folder.glob("*.yaml")])
+    return read_yaml(path)
+
+
+def load(config: Mapping[str, Any], preset_folder: Path) -> tuple[Experiment, dict[str, Any]]:
+    """The experiment and the preset it names, from the content of ``config.yaml``."""
+    config = dict(config)
+    if "preset" not in config:
+        meant = difflib.get_close_matches("preset", map(str, config), 1)
+        hint = f" ('{meant[0]}' is not a known key)" if meant else ""
+        raise UserError(f"config.yaml: preset is missing{hint}: name a file of presets/")
+    preset = read_preset(str(config["preset"]), preset_folder)
+    own = config.get("set") or {}
+    if not isinstance(own, dict):
+        raise UserError(
+            f"config.yaml: set is {own!r}: give paths with values, such as {{training.epochs: 20}}"
+        )
+    # A preset may bring a study of its own, which config.yaml replaces key by key.
+    for key in _STUDY_KEYS & preset.keys():
+        config.setdefault(key, preset[key])
+        if key == "sweep" and config[key] is preset[key]:
+            config[key] = {path: values for path, values in preset[key].items() if path not in own}
+    config["set"] = {**preset.get("set", {}), **own}
+    config = {key: value for key, value in config.items() if value is not None}
+    return validated(Experiment, config, "config.yaml"), recipe_of(preset)
+
+
+def recipe_of(preset: dict[str, Any]) -> dict[str, Any]:
+    """What a preset says of a recipe, without the study it may bring."""
+    return {key: value for key, value in preset.items() if key not in {*_STUDY_KEYS, "set"}}
+
+
+def typed(config: Any, given: Any) -> Any:
+    """`config` with numbers, truth values and null where the command line gave them as text.
+
+    Parameters
+    ----------
+    config
+        A value of the configuration.
+    given
+        What the command line says of it: Snakemake leaves whatever is nested there as text.
+    """
+    if isinstance(config, dict) and isinstance(given, dict):
+        return {key: typed(value, given.get(key)) for key, value in config.items()}
+    if isinstance(config, list) and isinstance(given, list):
+        return [typed(value, value) for value in config]
+    if isinstance(config, str) and config == given:
+        try:
+            value = yaml.safe_load(config)
+        except yaml.YAMLError:
+            return config
+        return value if value is None or isinstance(value, int | float) else config
+    return config

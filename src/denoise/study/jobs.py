@@ -1,0 +1,164 @@
+"""What every script of the workflow does around its one call: the log and readable errors."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from denoise.core import files
+from denoise.core.errors import UserError, disk_errors
+from denoise.core.provenance import PACKAGE
+
+
+@contextlib.contextmanager
+def job(snakemake: Any) -> Iterator[None]:
+    """Send logging, standard output and errors of a Snakemake script to its log file.
+
+    What compiled libraries write goes there too.  A `UserError` is also shown on the terminal, as
+    one line; anything else with a traceback.
+
+    Where Snakemake gives copies of files that lie in a storage, the block works in their folder,
+    and paths are those that they have in the storage.
+    """
+    _end_with_the_workflow()
+    path = Path(snakemake.log[0])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        path.open("w", encoding="utf-8", buffering=1) as stream,
+        _among(snakemake.config.get("copies"), snakemake.input, snakemake.output),
+        _native_output_to(stream) as terminal,
+    ):
+        logging.basicConfig(
+            stream=stream,
+            level=logging.INFO,
+            format="%(asctime)s %(levelname)s %(message)s",
+            force=True,
+        )
+        logging.captureWarnings(True)
+        with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
+            try:
+                with disk_errors():
+                    yield
+            except UserError as error:
+                logging.error("%s", error)
+                print(f"error: {error}", file=terminal, flush=True)
+                raise SystemExit(1) from None
+            except Exception:
+                logging.exception("the job failed unexpectedly")
+                raise
+
+
+@contextlib.contextmanager
+def _among(copies: str | None, *lists: Any) -> Iterator[None]:
+    """Work in the folder `copies` if there is one, with the paths of `lists` relative to it.
+
+    The tables that a job reads and writes name files of other jobs, which must not depend on where
+    a machine keeps its copies.
+    """
+    if copies is None:
+        yield
+        return
+    folder = Path(copies)
+    for paths in lists:
+        paths[:] = [str(Path(path).relative_to(folder)) for path in paths]
+        paths._take_names(list(paths._get_names()))
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.chdir(folder):
+        yield
+
+
+@contextlib.contextmanager
+def _native_output_to(stream: TextIO) -> Iterator[TextIO]:
+    """Send what is written to the descriptors 1 and 2 to `stream`; gives the former standard error.
+
+    Only so is the output of compiled libraries reached, whose warnings look like a failed job.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = [os.dup(number) for number in (1, 2)]
+    for number in (1, 2):
+        os.dup2(stream.fileno(), number)
+    try:
+        with os.fdopen(os.dup(saved[1]), "w", encoding="utf-8") as terminal:
+            yield terminal
+    finally:
+        for number, descriptor in zip((1, 2), saved, strict=True):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+
+
+_WORKFLOW = "DENOISE_WORKFLOW_PROCESS"
+_WATCH_S = 1.0
+_WHOLE = ("resources/archives/", "results/mlflow/store.json")
+"""Outputs of one file, renamed when complete, that rules need as `ancient`."""
+_held: list[TextIO] = []
+
+
+def begin_workflow(*, main: bool, folder: Path = Path(".snakemake")) -> None:
+    """Let the jobs of this Snakemake end with it, and the `main` one start where one was killed.
+
+    Snakemake's own locks stay behind when it is killed.  They are removed here if no process holds
+    a lock that cannot outlive it; if one does, they are left for Snakemake to judge.  The Snakemake
+    that runs a single job, on a node of a cluster perhaps, has nothing to say about them.  Marks of
+    incomplete outputs are removed with them, see `_marks_of_whole_files`.
+    """
+    os.environ[_WORKFLOW] = str(os.getpid())
+    if not main:
+        return
+    folder.mkdir(exist_ok=True)
+    stream = (folder / "denoise.lock").open("a")
+    _held.append(stream)
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for path in (folder / "locks").glob("*"):
+            path.unlink()
+        for path in _marks_of_whole_files(folder / "incomplete"):
+            path.unlink()
+    except OSError:  # another one is at work, or this file system knows no locks
+        pass
+    with contextlib.suppress(OSError):
+        fcntl.flock(stream, fcntl.LOCK_SH)
+
+
+def _marks_of_whole_files(folder: Path) -> Iterator[Path]:
+    """Snakemake's marks of incomplete outputs that are whole if they are there at all.
+
+    It would make them again, and leave out what needs them as `ancient`, as if all were done.
+    """
+    for path in folder.glob("*"):
+        with contextlib.suppress(ValueError):  # not a mark, or a part of one with a long name
+            output = base64.urlsafe_b64decode(path.name).decode()
+            if output.startswith(_WHOLE):
+                yield path
+
+
+def _end_with_the_workflow() -> None:
+    """End this process, as SIGTERM does, soon after the Snakemake that started it was killed:
+    a second run would else meet the jobs of the first."""
+    process = int(os.environ.get(_WORKFLOW, 0))
+    if process:
+        threading.Thread(target=_watch, args=(process,), daemon=True).start()
+
+
+def _watch(process: int) -> None:
+    while files.runs(process):
+        time.sleep(_WATCH_S)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def make_importable() -> None:
+    """Let the scripts of the workflow import this library in any environment, a Conda one too."""
+    source = str(PACKAGE.parent)
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if source not in paths:
+        os.environ["PYTHONPATH"] = os.pathsep.join([source, *filter(None, paths)])

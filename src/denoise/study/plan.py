@@ -1,0 +1,173 @@
+"""From the configuration to all stages and variants of an experiment.
+
+A *stage* (prepared audio, a split, mixtures, spectrograms, a test set) is named by a digest of
+exactly the settings that shape it and of the stages it is made from.  So variants that agree on
+these settings share its files, and a change re-runs that stage and what comes after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from denoise.core.errors import UserError
+from denoise.core.settings import digest
+from denoise.corpora.folder import listing_digest
+from denoise.corpora.registry import find_corpus
+from denoise.corpora.selection import AudioSettings, SelectionSettings
+from denoise.corpora.sources import SourceSettings
+from denoise.corpora.splits import SplitSettings
+from denoise.study.checks import check_apart, check_start, check_tested, ready_model
+from denoise.study.config import load
+from denoise.study.schema import NAME
+from denoise.study.stages import Plan, Stage, Variant
+from denoise.study.sweep import expand, slug
+
+
+def make_plan(config: Mapping[str, Any], preset_folder: Path) -> Plan:
+    """Check and expand the configuration into everything that is to be run.
+
+    Parameters
+    ----------
+    config
+        The content of ``config.yaml``, with what the command line changed.
+    preset_folder
+        Where presets are looked up by name.
+
+    Raises
+    ------
+    UserError
+        In one line, for anything that is wrong with the configuration.
+    """
+    experiment, preset = load(config, preset_folder)
+    name = experiment.experiment or Path(experiment.preset).stem
+    if not NAME.fullmatch(name):
+        raise UserError(f"experiment '{name}': names are at most 200 letters, digits and . _ + -")
+    stem = Path(experiment.preset).stem
+    plan = Plan(experiment, name, expand(experiment, preset, stem, preset_folder))
+    for variant in plan.variants.values():
+        check_start(plan, variant)
+        _plan_variant(plan, variant)
+    for variant in plan.variants.values():
+        missing = sorted(plan.test_set_names.keys() - variant.test_sets.keys())
+        if missing:
+            raise UserError(
+                f"variant {variant.name} has no test set '{missing[0]}', which others have: give "
+                "all variants of an experiment the same test_sets"
+            )
+    for name, folder in experiment.models.items():
+        plan.models[name] = ready_model(plan, name, folder)
+    return plan
+
+
+def _plan_variant(plan: Plan, variant: Variant) -> None:
+    recipe = variant.recipe
+    data, seed = recipe.data, recipe.data.seed
+    sides = _plan_splits(plan, data.speech, data.noise, recipe.audio, data.splits, seed)
+    common = {"rate": recipe.audio.sample_rate, "seed": seed}
+    mixing = {"mixing": recipe.mixing.model_dump(mode="json"), **common}
+    level = slug(recipe.mixing.level.model_dump(exclude_none=True))
+    mixtures = _add(plan.mixtures, level, mixing, sides)
+    features = {"features": recipe.features.model_dump(mode="json"), **common}
+    stft = recipe.features.stft
+    variant.spectrograms = _add(
+        plan.spectrograms, f"stft-{stft.n_fft}-{stft.hop}", features, (mixtures,)
+    )
+    if recipe.features.measured:
+        plan.measured.add(variant.spectrograms)
+    for test_name, test_set in recipe.test_sets.items():
+        test_sides, test_common = sides, common
+        own = test_set.data
+        if own is None and test_set.split == "test":
+            check_tested(variant, test_name)
+        if own is not None:
+            check_apart(variant, test_name, own)
+            test_sides = _plan_splits(
+                plan, own.speech, own.noise, own.audio, SplitSettings(), own.seed
+            )
+            test_common = {"rate": own.audio.sample_rate, "seed": own.seed}
+        described = test_set.model_dump(mode="json", exclude={"data"})
+        settings = {"test_set": described, "name": test_name, **test_common}
+        stage = _add(plan.test_sets, test_name, settings, test_sides)
+        if plan.test_set_names.setdefault(test_name, stage) != stage:
+            raise UserError(
+                f"variant {variant.name}: its test set '{test_name}' differs from that of the "
+                "variants before; what shapes the test (test_sets, data, audio) must be the same "
+                "for all variants of an experiment, so that they can be compared. Variants that "
+                "train on different data need a test set with data of its own "
+                f"(test_sets.{test_name}.data)"
+            )
+        variant.test_sets[test_name] = stage
+
+
+def _plan_splits(
+    plan: Plan,
+    speech: tuple[SourceSettings, ...],
+    noise: tuple[SourceSettings, ...],
+    audio: AudioSettings,
+    splits: SplitSettings,
+    seed: int,
+) -> tuple[str, ...]:
+    """The stages that divide the speech and, unless it is paired, the noise."""
+    made = [_plan_split(plan, "speech", speech, audio, splits, seed)]
+    if noise:
+        made.append(_plan_split(plan, "noise", noise, audio, splits, seed))
+    return tuple(made)
+
+
+def _plan_split(
+    plan: Plan,
+    role: str,
+    sources: tuple[SourceSettings, ...],
+    audio: AudioSettings,
+    splits: SplitSettings,
+    seed: int,
+) -> str:
+    uses, names = [], []
+    for source in sources:
+        subsets = source.resolved_subsets()
+        for subset in subsets:
+            settings: dict[str, Any] = {"corpus": source.corpus, "subset": subset}
+            if source.corpus == "folder":
+                assert source.path is not None
+                settings |= {
+                    "path": source.path,
+                    "speaker_level": source.speaker_level,
+                    "listing": listing_digest(Path(source.path)),
+                }
+            plan.indexes[f"{source.corpus}/{subset}"] = Stage(subset, settings)
+        settings = {
+            "corpus": source.corpus,
+            "role": role,
+            "selection": source.model_dump(
+                mode="json", include=set(SelectionSettings.model_fields)
+            ),
+            "audio": audio.model_dump(mode="json"),
+            "seed": seed,
+        }
+        upstream = tuple(f"{source.corpus}/{subset}" for subset in subsets)
+        if source.corpus == "folder":
+            settings["listing"] = plan.indexes[upstream[0]].settings["listing"]
+        label = source.corpus if len(subsets) > 1 else f"{source.corpus}-{subsets[0]}"
+        names.append(_add(plan.audio, label, settings, upstream))
+        uses.append(source.use)
+    settings = {"uses": uses, "splits": splits.model_dump(mode="json"), "seed": seed}
+    return _add(plan.splits, role, settings, tuple(names))
+
+
+def _add(
+    stages: dict[str, Stage], label: str, settings: dict[str, Any], upstream: tuple[str, ...]
+) -> str:
+    name = f"{slug(label)}-{digest([settings, list(upstream)])}"
+    stages[name] = Stage(name, settings, upstream)
+    return name
+
+
+def archives_of(corpus: str, subset: str) -> list[str]:
+    """The names of a subset's archives, optional ones last."""
+    found = find_corpus(corpus)
+    if corpus == "folder":
+        return []
+    archives = sorted(found.subsets[subset], key=lambda archive: archive.optional)
+    return [archive.name for archive in archives]

@@ -1,0 +1,339 @@
+"""The settings of a recipe and of an experiment, and the checks that span several groups."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from denoise.core.errors import unknown
+from denoise.core.settings import Settings
+from denoise.corpora.download import DownloadSettings
+from denoise.corpora.registry import find_corpus
+from denoise.corpora.selection import AudioSettings
+from denoise.corpora.sources import SourceSettings
+from denoise.corpora.splits import SplitSettings
+from denoise.enhancement.settings import EnhancementSettings
+from denoise.evaluation.baselines import BASELINES
+from denoise.features.settings import FeatureSettings
+from denoise.mixing.augmentation import AugmentationSettings
+from denoise.mixing.settings import MixingSettings, TestSetSettings
+from denoise.networks.registry import AnyNetwork, check_shape
+from denoise.networks.unet import UNetSettings
+from denoise.training import losses
+from denoise.training.settings import TrainingSettings
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,199}")
+PAIRED = {"voicebank_demand"}
+
+
+class DataSettings(Settings):
+    """The recordings. Changing them prepares, mixes and trains again."""
+
+    speech: tuple[SourceSettings, ...] = Field(min_length=1)
+    """Sources of speech, or of clean/noisy pairs."""
+    noise: tuple[SourceSettings, ...] = ()
+    """Sources of noise; none for paired corpora."""
+    splits: SplitSettings = SplitSettings()
+    """Shares of validation and test."""
+    seed: int = Field(0, ge=0)
+    """Decides splits and mixtures."""
+
+    @model_validator(mode="after")
+    def _check(self) -> DataSettings:
+        _check_noise(self.speech, self.noise)
+        for name, sources in (("speech", self.speech), ("noise", self.noise)):
+            if sources and all(source.use in {"validation", "test"} for source in sources):
+                raise ValueError(
+                    f"all sources of {name} have use: {' or '.join({s.use for s in sources})}, so "
+                    "there is nothing to train on: give one use: train or all"
+                )
+        return self
+
+    @property
+    def paired(self) -> bool:
+        """Whether the noise of all speech is mixed already."""
+        return all(source.corpus in PAIRED for source in self.speech)
+
+
+def _check_noise(speech: tuple[SourceSettings, ...], noise: tuple[SourceSettings, ...]) -> None:
+    """Refuse speech without noise, pairs with it, and noise for speech."""
+    for source in speech:
+        for subset in source.resolved_subsets():
+            if subset in find_corpus(source.corpus).noise_subsets:
+                raise ValueError(
+                    f"speech names {source.corpus} {subset}, which holds noise: name it in noise"
+                )
+    for source in noise:
+        if source.speakers or source.sex:
+            raise ValueError(
+                f"noise from {source.corpus} is selected by speakers or sex, which noise does not "
+                "have: use categories, or folds"
+            )
+    paired = [source.corpus in PAIRED for source in speech]
+    if not noise and not all(paired):
+        raise ValueError("noise must name at least one source (only paired corpora need none)")
+    if noise and all(paired):
+        raise ValueError("noise must be empty: the pairs of voicebank_demand are mixed already")
+
+
+class TestData(Settings):
+    """Recordings of a test set's own. Changing them scores again and trains nothing."""
+
+    __test__ = False  # not a test class, whatever pytest thinks of its name
+
+    speech: tuple[SourceSettings, ...] = Field(min_length=1)
+    """Sources of speech, all of them for test."""
+    noise: tuple[SourceSettings, ...] = ()
+    """Sources of noise, all of them for test."""
+    audio: AudioSettings = AudioSettings()
+    """Decoding and selection; its `sample_rate` is that of the test set."""
+    seed: int = Field(0, ge=0)
+    """Decides the mixtures."""
+
+    @field_validator("speech", "noise", mode="after")
+    @classmethod
+    def _for_test(cls, sources: tuple[SourceSettings, ...]) -> tuple[SourceSettings, ...]:
+        return tuple(source.model_copy(update={"use": "test"}) for source in sources)
+
+    @model_validator(mode="after")
+    def _check(self) -> TestData:
+        _check_noise(self.speech, self.noise)
+        return self
+
+
+class RecipeTestSet(TestSetSettings):
+    """A test set of whole utterances. Changing it scores again and trains nothing."""
+
+    data: TestData | None = None
+    """Recordings of its own, which variants that train on different data can share; default those
+    of the recipe."""
+
+    @model_validator(mode="after")
+    def _check(self) -> RecipeTestSet:
+        if self.data is not None and self.split == "validation":
+            raise ValueError("split validation takes recordings of the recipe: leave data out")
+        return self
+
+
+class Recipe(Settings):
+    """Everything that shapes one variant: a preset with its overrides."""
+
+    description: str = ""
+    """What the recipe is and where it comes from."""
+    data: DataSettings
+    """The recordings."""
+    audio: AudioSettings = AudioSettings()
+    """Decoding and selection."""
+    mixing: MixingSettings = MixingSettings()
+    """Training and validation windows."""
+    features: FeatureSettings = FeatureSettings()
+    """What the network sees and predicts."""
+    network: AnyNetwork = UNetSettings()
+    """The network."""
+    augmentation: AugmentationSettings = AugmentationSettings()
+    """What each epoch varies in the training windows."""
+    training: TrainingSettings = TrainingSettings()
+    """The training."""
+    enhancement: EnhancementSettings = EnhancementSettings()
+    """Application to whole recordings."""
+    test_sets: dict[str, RecipeTestSet] = {"test": RecipeTestSet()}
+    """Test sets by name."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Recipe:
+        check_shape(self.network, self.features.shape(self.mixing.window))
+        self._check_range()
+        self._check_judged()
+        if getattr(self.network, "causal", False):
+            self._check_causal()
+        if self.augmentation.active and self.features.cache:
+            raise ValueError(
+                "augmentation varies windows in every epoch, but features.cache keeps them as they "
+                "are: set features.cache: false"
+            )
+        longest, window_s = self.audio.max_duration_s, self.mixing.window / self.audio.sample_rate
+        if longest is not None and longest < window_s and not self.mixing.pad:
+            raise ValueError(
+                f"audio.max_duration_s {longest:g} leaves no recording as long as mixing.window "
+                f"({window_s:.4g} s): raise it, or set mixing.pad: true"
+            )
+        if self.data.splits.by_window and self.mixing.speech_hop < self.mixing.window:
+            raise ValueError(
+                f"mixing.speech_hop {self.mixing.speech_hop} makes windows overlap, so "
+                "data.splits.by_window would validate on samples that are trained on: use at least "
+                f"mixing.window {self.mixing.window}"
+            )
+        if not self.test_sets:
+            raise ValueError("test_sets must name at least one test set")
+        for name, test_set in self.test_sets.items():
+            rate = (test_set.data.audio if test_set.data else self.audio).sample_rate
+            if (test_set.score_rate or 0) > rate:
+                raise ValueError(
+                    f"test_sets.{name}.score_rate {test_set.score_rate} is above the {rate} Hz of "
+                    "its recordings: use at most that"
+                )
+            if test_set.split == "validation" and self.data.splits.by_window:
+                raise ValueError(
+                    f"test_sets.{name}.split validation needs recordings that are not trained on, "
+                    "but data.splits.by_window leaves none"
+                )
+            if not NAME.fullmatch(name):
+                raise ValueError(f"test set name '{name}' must be letters, digits and . _ + -")
+        if self.mixing.window < self.features.stft.n_fft:
+            raise ValueError(
+                f"mixing.window {self.mixing.window} must be at least features.stft.n_fft "
+                f"{self.features.stft.n_fft}"
+            )
+        return self
+
+    def _check_judged(self) -> None:
+        """Refuse to learn PESQ where it is not defined."""
+        rate = self.audio.sample_rate
+        if self.training.adversarial.kind == "metric" and rate not in {8000, 16000}:
+            raise ValueError(
+                f"training.adversarial.kind metric learns PESQ, which audio.sample_rate {rate} Hz "
+                "does not have: use 8000 or 16000"
+            )
+
+    def _check_causal(self) -> None:
+        """Refuse features for which a causal network would have to know later audio."""
+        features = self.features
+        if features.reference != "absolute":
+            raise ValueError(
+                "network.causal needs features.reference: absolute: the level of the "
+                f"{features.reference} is known only at its end"
+            )
+        for side in ("input", "target"):
+            if getattr(features, f"{side}_scaling").kind == "example_min_max":
+                raise ValueError(
+                    f"network.causal cannot use features.{side}_scaling.kind example_min_max: the "
+                    "levels of a window are known only at its end"
+                )
+
+    def _check_range(self) -> None:
+        """Refuse a loss, metric or activation that does not fit the values of the target."""
+        features = self.features
+        low, high = features.target_bounds
+        activation = self.network.output_activation
+        for name in (*losses.weights(self.training.loss), *self.training.metrics):
+            if name in losses.FROM_0_TO_1 and (low < 0 or high > 1 or activation != "sigmoid"):
+                raise ValueError(
+                    f"{name} compares values from 0 to 1: use network.output_activation: sigmoid, "
+                    "and features.target: mask or features.target_scaling with kind: min_max or "
+                    "example_min_max and range: [0, 1]"
+                )
+        if losses.heard(self.training.loss) and features.reference == "utterance":
+            name = " + ".join(losses.weights(self.training.loss))
+            raise ValueError(
+                f"{name} compares windows of audio, in which the level of the whole utterance is "
+                "not known: use features.reference: window or absolute"
+            )
+        if activation == "linear":
+            return
+        if "mask" in features.target:
+            # A mask may be cut short at its top, but not by half of it.
+            if features.target != "mask" and activation == "sigmoid":
+                raise ValueError(
+                    f"features.target {features.target} has negative values, which "
+                    "network.output_activation sigmoid does not give: use tanh"
+                )
+            return
+        reach = {"sigmoid": (0, 1), "tanh": (-1, 1)}[activation]
+        scaling, what = features.target_scaling, f"features.target {features.target}"
+        if scaling.kind == "standard":
+            raise ValueError(
+                f"network.output_activation {activation} gives values from {reach[0]} to "
+                f"{reach[1]}, but features.target_scaling standard has no ends: use linear"
+            )
+        if scaling.kind == "affine":
+            # Of the faintest bins, and of the loudest.
+            ends = (0, -features.floor_db) if features.target == "noise" else (features.floor_db, 0)
+            low, high = ((level + scaling.add) / scaling.divide for level in ends)
+            what += f" from {ends[0]:g} to {ends[1]:g} dB"
+        # The tolerance is for what 1/divide rounds.
+        if low < reach[0] - 1e-6 or high > reach[1] + 1e-6:
+            raise ValueError(
+                f"network.output_activation {activation} gives values from {reach[0]} to "
+                f"{reach[1]}, but features.target_scaling takes {what} to {low:.3g} … {high:.3g}: "
+                "use another scaling, or linear"
+            )
+
+
+class VariantSettings(Settings):
+    """A named variant of the preset."""
+
+    name: str = ""
+    """Its name in paths, leaderboard and report; default that of its preset."""
+    preset: str | None = None
+    """The preset it starts from, by name or path; default that of the experiment."""
+    set: dict[str, Any] = {}
+    """Overrides: config path to value, e.g. `training.loss: mse`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> VariantSettings:
+        if not self.name and not self.preset:
+            raise ValueError("a variant needs a name or a preset")
+        return self
+
+    @property
+    def label(self) -> str:
+        """Its name, or that of its preset."""
+        return self.name or Path(self.preset or "").stem
+
+
+class Experiment(Settings):
+    """The keys of ``config.yaml``."""
+
+    preset: str
+    """Name of a file in `presets/`, or a path to one."""
+    experiment: str | None = None
+    """Name of the reports folder and the MLflow experiment; default the preset's name."""
+    set: dict[str, Any] = {}
+    """Overrides of the preset for all variants: config path to value."""
+    variants: tuple[VariantSettings, ...] = ()
+    """Named variants; default the preset alone."""
+    sweep: dict[str, list[Any]] = {}
+    """A grid: config path to the values it takes; applied to every variant."""
+    seeds: tuple[int, ...] = (0,)
+    """Each variant is trained once for every seed."""
+    baselines: tuple[str, ...] = tuple(BASELINES)
+    """Methods to compare with, some of those that `evaluation.baselines` lists."""
+    models: dict[str, str] = {}
+    """Ready models to compare with: name to folder, such as `{ready: pretrained/best}`. They are
+    scored, not trained; that they never met the test speakers and noise is for you to know."""
+    download: DownloadSettings = DownloadSettings()
+    """How archives are obtained."""
+    examples: int = Field(3, ge=1, le=20)
+    """Utterances to hear in the report for each variant: best, median and worst at least."""
+
+    @field_validator("seeds")
+    @classmethod
+    def _check_seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if (
+            not 1 <= len(set(seeds)) == len(seeds) <= 1000
+            or not 0 <= min(seeds) <= max(seeds) < 2**32
+        ):
+            raise ValueError(
+                "seeds must be different whole numbers from 0 to 2^32 - 1, at least one and at "
+                "most 1000"
+            )
+        return seeds
+
+    @field_validator("sweep")
+    @classmethod
+    def _check_sweep(cls, sweep: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        for path, values in sweep.items():
+            if not values:
+                raise ValueError(f"{path} must have at least one value")
+        return sweep
+
+    @field_validator("baselines")
+    @classmethod
+    def _check_baselines(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in BASELINES:
+                raise unknown("baseline", name, BASELINES)
+        return names if "noisy" in names else ("noisy", *names)

@@ -1,0 +1,1 @@
+"""Recording every run in MLflow, live and again when it is complete."""

@@ -1,0 +1,90 @@
+"""Logging a training to MLflow while it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pandas as pd
+
+from denoise.core.text import duration
+from denoise.tracking.params import log_params
+from denoise.tracking.store import find_child_run, never_failing, open_client
+
+
+@contextlib.contextmanager
+def live(
+    experiment: str, card: dict[str, Any], name: str
+) -> Iterator[Callable[[dict[str, float]], None]]:
+    """Give a function that logs each epoch as it comes; after a failure it does nothing more.
+
+    The run is called `name`, which should say what it differs in.  Its tag ``status`` says how far
+    the training is and about how long the rest will take.
+
+    If the block ends with an exception, the run is marked as failed.
+    """
+    state: dict[str, Any] = {}
+    took: list[float] = []
+    with never_failing("starting the run"):
+        state["client"] = client = open_client()
+        run_id = find_child_run(client, experiment, card, name)
+        client.update_run(run_id, status="RUNNING")
+        client.set_tag(run_id, "status", "training")
+        state["known"] = logged_steps(client, run_id)
+        log_params(client, run_id, card)
+        state["run"] = run_id
+
+    def on_epoch(row: dict[str, float]) -> None:
+        if "run" not in state:
+            return
+        run = state.pop("run")
+        with never_failing(f"logging epoch {row['epoch']}"):
+            log_history(state["client"], run, pd.DataFrame([row]), state["known"])
+            took.append(row.get("seconds", 0.0))
+            state["client"].set_tag(run, "status", _progress(row, took, card))
+            state["run"] = run
+
+    try:
+        yield on_epoch
+        if "run" in state:
+            with never_failing("marking the run as trained"):
+                state["client"].set_tag(state["run"], "status", "trained")
+                state["client"].set_terminated(state["run"], "FINISHED")
+    except Exception:
+        if "run" in state:
+            with never_failing("marking the run as failed"):
+                state["client"].set_tag(state["run"], "status", "failed")
+                state["client"].set_terminated(state["run"], "FAILED")
+        raise
+
+
+def _progress(row: dict[str, float], took: list[float], card: dict[str, Any]) -> str:
+    """How far a training is after the epoch of `row`; `took` are the seconds of its epochs."""
+    epochs = int(card["training"]["epochs"])
+    left = max(0, epochs - int(row["epoch"])) * sum(took) / len(took)
+    rest = f", at most {duration(left)} left" if left else ""
+    return f"training, epoch {int(row['epoch'])} of {epochs}{rest}"
+
+
+def logged_steps(client: Any, run_id: str) -> set[int]:
+    return {metric.step for metric in client.get_metric_history(run_id, "val_loss")}
+
+
+def log_history(client: Any, run_id: str, history: pd.DataFrame, known: set[int]) -> None:
+    """Log the rows of `history` whose epoch is not in `known`, in one batch."""
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    metrics = [
+        Metric(name, float(value), now, int(row["epoch"]))
+        for row in history.to_dict("records")
+        if int(row["epoch"]) not in known
+        for name, value in row.items()
+        if name != "epoch" and math.isfinite(value)
+    ]
+    for start in range(0, len(metrics), 900):
+        client.log_batch(run_id, metrics=metrics[start : start + 900])
+    known.update(int(epoch) for epoch in history["epoch"])

@@ -1,0 +1,39 @@
+"""A trained model in MLflow, with its signature and requirements."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from denoise.core import files
+from denoise.core.provenance import PACKAGE, installed
+
+USES = ("mlflow_model.py",)
+_MODEL_NEEDS = (
+    "tensorflow", "keras", "numpy", "pandas", "scipy", "soxr", "soundfile", "pydantic", "joblib",
+    "threadpoolctl", "tqdm",
+)  # fmt: skip
+
+
+def log_model(client: Any, run_id: str, folder: Path, rate: int) -> None:
+    import mlflow
+    import numpy as np
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    content = files.file_digest(folder / "model.keras")[:16]
+    if client.get_run(run_id).data.tags.get("denoise.model") == content:
+        return
+    # Without a name, so that an array can be given as it is.
+    audio = Schema([TensorSpec(np.dtype(np.float32), (-1,))])
+    with mlflow.start_run(run_id=run_id, log_system_metrics=False):
+        mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(Path(__file__).with_name("mlflow_model.py")),
+            artifacts={"model": str(folder)},
+            signature=ModelSignature(inputs=audio, outputs=audio),
+            code_paths=[str(PACKAGE)],
+            pip_requirements=[installed(name) for name in _MODEL_NEEDS],
+            metadata={"sample_rate": rate},
+        )
+    client.set_tag(run_id, "denoise.model", content)

@@ -1,0 +1,83 @@
+"""What a reader of a run or an experiment sees first in the MLflow UI."""
+
+from __future__ import annotations
+
+import urllib.parse
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from denoise.tracking.params import in_words
+from denoise.tracking.store import find_experiment, find_parent_run
+
+NOTE = "mlflow.note.content"
+
+
+WITH_INTERVAL = ("si_sdr", "pesq_nb", "pesq_wb", "stoi")
+
+
+def note_of_run(
+    client: Any,
+    experiment: str,
+    about: dict[str, Any],
+    final: dict[str, float],
+    model_folder: Path,
+) -> str:
+    """What a reader of the run sees first, in Markdown."""
+    differs = [f"`{path}`: {in_words(value)}" for path, value in about["differs"].items()]
+    lines = [
+        f"Preset **{about['preset']}**" + (f" with {', '.join(differs)}." if differs else "."),
+        f"Data: {about['data']}.",
+        "",
+        "| measure | mean | 95 % interval |",
+        "|---|---|---|",
+    ]
+    for name, value in final.items():
+        test_set, _, metric = name.partition("/")
+        low = final.get(f"{test_set}/interval/{metric}_low")
+        if low is not None:
+            high = final[f"{test_set}/interval/{metric}_high"]
+            lines.append(f"| {name} | {value:.3f} | {low:.3f} … {high:.3f} |")
+    lines += [
+        "",
+        f"[Report of {experiment}]({report_link(client, experiment)}) · model and curves in "
+        f"`{model_folder}`",
+    ]
+    return "\n".join(lines)
+
+
+def report_link(client: Any, experiment: str) -> str:
+    """Where the UI shows the report, which is an artifact of the parent run."""
+    experiment_id = find_experiment(client, experiment)
+    parent = find_parent_run(client, experiment_id, experiment)
+    return f"#/experiments/{experiment_id}/runs/{parent}/artifacts/report.html"
+
+
+def page_of(experiment_id: str, leaderboard: pd.DataFrame) -> str:
+    """Where the UI lists the runs of an experiment, the best PESQ first.
+
+    With the view named: left to itself, the UI opens that for language models.
+    """
+    test_set = leaderboard["test_set"].iloc[0]
+    rows = leaderboard[leaderboard["test_set"] == test_set]
+    metric = "pesq_wb" if rows["pesq_wb"].notna().any() else "pesq_nb"
+    query = {
+        "workflowType": "machine_learning",
+        "orderByKey": f"metrics.`{test_set}/{metric}`",
+        "orderByAsc": "false",
+    }
+    return f"#/experiments/{experiment_id}/runs?{urllib.parse.urlencode(query)}"
+
+
+def note_of_experiment(table: pd.DataFrame, about: dict[str, Any], link: str, report: Path) -> str:
+    lines = [f"**[Report]({link})** (`{report}`) · preset {about['preset']} · {about['data']}"]
+    for test_set, rows in table.groupby("test_set", sort=False):
+        shown = [name for name in WITH_INTERVAL if rows[name].notna().any()]
+        lines += ["", f"| {test_set} | {' | '.join(shown)} |", "|---" * (len(shown) + 1) + "|"]
+        for row in rows.head(12).to_dict("records"):
+            values = " | ".join(f"{row[name]:.3f}" for name in shown)
+            lines.append(f"| {row['variant']} | {values} |")
+        if len(rows) > 12:
+            lines.append(f"\n… and {len(rows) - 12} more")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Training one network, resumable at any time."""

@@ -1,0 +1,52 @@
+"""The settings of a discriminator, and which epoch is kept beside one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import Field
+
+from denoise.core.settings import Settings
+
+if TYPE_CHECKING:
+    pass
+_MARGIN = 0.3
+"""dB of SI-SDR on the validation windows that an epoch may lie below the best."""
+
+
+class AdversarialSettings(Settings):
+    """A discriminator beside the loss, for losses on the waveform."""
+
+    kind: Literal["none", "metric", "least_squares"] = "none"
+    """`metric`: it learns the PESQ of the output, and the network raises its prediction;
+    `least_squares`: it learns to tell clean from enhanced speech."""
+    weight: float = Field(0.01, gt=0)
+    """Weight of its judgement in the loss."""
+    filters: tuple[int, ...] = Field((16, 32, 64, 64), min_length=1)
+    """Filters of its convolutions, each of which halves both sides."""
+    learning_rate: float = Field(5e-4, gt=0, le=1)
+    """Its own, constant."""
+    replay: float = Field(0.25, ge=0, le=1)
+    """With `metric`: share of a batch by which it is shown outputs of earlier batches again."""
+    processes: int = Field(2, ge=1)
+    """With `metric`: processes that compute PESQ meanwhile; they do not change the result."""
+
+    @property
+    def active(self) -> bool:
+        """Whether there is one."""
+        return self.kind != "none"
+
+
+def best_epoch(history: list[dict[str, float]]) -> int:
+    """The place in a history of the epoch to keep.
+
+    It is the one with the lowest validation loss; with a discriminator that of the highest PESQ
+    among those whose SI-SDR is close to the best.
+    """
+    if "val_pesq" not in history[0]:
+        return int(np.argmin([row["val_loss"] for row in history]))
+    limit = max(row["val_si_sdr"] for row in history) - _MARGIN
+    return int(
+        np.argmax([row["val_pesq"] if row["val_si_sdr"] >= limit else -np.inf for row in history])
+    )

@@ -1,0 +1,227 @@
+"""The windows that a network is trained on, served in batches in an order given by a seed."""
+
+from __future__ import annotations
+
+import abc
+import functools
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from denoise.core import files
+from denoise.core.arrays import ArrayReader
+from denoise.core.pools import exit_with_parent, prefetch
+from denoise.core.tables import read_table
+from denoise.features.codec import Features
+from denoise.features.settings import FeatureSettings
+from denoise.features.stft import stft
+from denoise.mixing.augmentation import AugmentationSettings, Mixer
+from denoise.training import losses
+
+if TYPE_CHECKING:
+    from denoise.training.settings import TrainingSettings
+
+_SIDES = ("input", "target")
+
+
+def open_windows(
+    folder: Path, settings: TrainingSettings, augmentation: AugmentationSettings | None = None
+) -> Windows:
+    """The windows of a cache folder, as audio if the loss hears it.
+
+    Those that were not cached are rendered, and varied by `augmentation` when they are shuffled.
+    """
+    manifest = files.read_json(folder / "manifest.json")
+    batch_size = settings.batch_size // settings.accumulate
+    heard = losses.heard(settings.loss)
+    if manifest["shards"] and not heard:
+        shards = [tuple(folder / shard[side] for side in _SIDES) for shard in manifest["shards"]]
+        return CachedWindows(shards, batch_size)
+    features = Features(FeatureSettings.model_validate(manifest["features"]), manifest["scales"])
+    make = functools.partial(_mixer, manifest["mixtures"], manifest["rate"], augmentation)
+    if heard:
+        return HeardWindows(features, batch_size, make, settings.loaders)
+    return RenderedWindows(features, batch_size, make())
+
+
+def _mixer(table: str, rate: int, augmentation: AugmentationSettings | None) -> Mixer:
+    return Mixer(read_table(table), rate, augmentation)
+
+
+class Windows(abc.ABC):
+    """Training or validation windows, served in batches in an order given by a seed."""
+
+    item_shape: tuple[int, int, int]
+    """Shape of a network's input: frequencies, frames and channels."""
+    outputs: int
+    """Channels of a network's output."""
+
+    def __init__(self, count: int, batch_size: int) -> None:
+        self.count, self.batch_size = count, batch_size
+        self.order = np.arange(count)
+        self.turn: int | None = None
+
+    def shuffle(self, seed: int) -> None:
+        """Serve the windows in the order, and with the variations, that `seed` gives."""
+        self.order = np.random.default_rng(seed).permutation(self.count)
+        self.turn = seed
+
+    def __len__(self) -> int:
+        return -(-self.count // self.batch_size)
+
+    def chosen(self, number: int) -> np.ndarray:
+        """Which windows make the batch `number` of this turn."""
+        return self.order[number * self.batch_size : (number + 1) * self.batch_size]
+
+    @abc.abstractmethod
+    def batch(self, number: int) -> tuple[Any, Any]:
+        """What the model is trained with, as tensors: those who compute with the target would else
+        be given arrays by some backends."""
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        """All batches of a turn."""
+        return self.beginning_with(0)
+
+    def beginning_with(self, first: int) -> Iterator[tuple[Any, Any]]:
+        """The batches of a turn from one on; a thread makes the next while one is computed with."""
+        with ThreadPoolExecutor(1) as thread:
+            yield from prefetch(thread, self.batch, range(first, len(self)), 1)
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to close
+        """End the processes that make batches, if there are any."""
+
+
+class CachedWindows(Windows):
+    """Input and target spectrograms [shape=(batch, frequency, time, channels)], float32, of a
+    cache on disk.
+
+    Parameters
+    ----------
+    paths
+        Input and target of each shard.
+    """
+
+    def __init__(self, paths: list[tuple[Path, ...]], batch_size: int) -> None:
+        self.readers = [tuple(ArrayReader(path) for path in shard) for shard in paths]
+        lengths = [len(shard[0]) for shard in self.readers]
+        super().__init__(sum(lengths), batch_size)
+        self.shards = np.repeat(np.arange(len(lengths)), lengths)
+        self.rows = np.concatenate([np.arange(length) for length in lengths])
+        self.item_shape = self.readers[0][0].shape[1:]
+        self.outputs = self.readers[0][1].shape[-1]
+
+    def batch(self, number: int) -> tuple[Any, Any]:
+        """Input and target of a batch."""
+        from keras import ops
+
+        chosen = self.chosen(number)
+        sides = []
+        for side, reader in enumerate(self.readers[0]):
+            rows = np.empty((len(chosen), *reader.shape[1:]), reader.dtype)
+            for shard, row, out in zip(self.shards[chosen], self.rows[chosen], rows, strict=True):
+                self.readers[shard][side].read(row, out)
+            sides.append(ops.convert_to_tensor(rows.astype(np.float32, copy=False)))
+        return sides[0], sides[1]
+
+
+class RenderedWindows(Windows):
+    """The same of windows whose audio and spectrograms are made when they are asked for."""
+
+    def __init__(self, features: Features, batch_size: int, mixer: Mixer) -> None:
+        super().__init__(len(mixer.rows), batch_size)
+        self.features, self.mixer = features, mixer
+        self.item_shape, self.outputs = _shapes(features, mixer)
+
+    def batch(self, number: int) -> tuple[Any, Any]:
+        """Input and target of a batch."""
+        from keras import ops
+
+        waves = self.mixer.batch(self.chosen(number), self.turn)
+        inputs, targets = _spectrograms(self.features, waves)
+        return ops.convert_to_tensor(inputs), ops.convert_to_tensor(targets)
+
+
+class HeardWindows(Windows):
+    """The audio of windows: noisy [shape=(batch, samples)], and noisy and clean [shape=(batch,
+    samples, 2)], float32.
+
+    Parameters
+    ----------
+    features
+        What the network will see of them.
+    make
+        Gives what renders them.
+    processes
+        How many render batches beforehand; with 0 a thread does.
+    """
+
+    def __init__(
+        self, features: Features, batch_size: int, make: Callable[[], Mixer], processes: int = 0
+    ) -> None:
+        self.mixer = make()
+        super().__init__(len(self.mixer.rows), batch_size)
+        self.item_shape, self.outputs = _shapes(features, self.mixer)
+        self.processes, self._make = processes, make
+        self._pool: ProcessPoolExecutor | None = None
+
+    def batch(self, number: int) -> tuple[Any, Any]:
+        """Noisy, and noisy with clean, of a batch."""
+        return self._tensors(self.mixer.batch(self.chosen(number), self.turn))
+
+    def _tensors(self, waves: np.ndarray) -> tuple[Any, Any]:
+        from keras import ops
+
+        return ops.convert_to_tensor(waves[..., 0]), ops.convert_to_tensor(waves)
+
+    def beginning_with(self, first: int) -> Iterator[tuple[Any, Any]]:
+        """The batches of a turn, made beforehand by other processes if there are any."""
+        if not self.processes:
+            yield from super().beginning_with(first)
+            return
+        if self._pool is None:
+            # Forked, they would share what the backend holds.
+            self._pool = ProcessPoolExecutor(
+                self.processes,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=_start_loader,
+                initargs=(os.getpid(), self._make),
+            )
+        jobs = ((self.chosen(number), self.turn) for number in range(first, len(self)))
+        for waves in prefetch(self._pool, _load, jobs, 2 * self.processes):
+            yield self._tensors(waves)
+
+    def close(self) -> None:
+        """End the processes."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+
+
+_loader: list[Mixer] = []
+"""What renders windows in a process of its own."""
+
+
+def _start_loader(parent: int, make: Callable[[], Mixer]) -> None:
+    exit_with_parent(parent)
+    _loader[:] = [make()]
+
+
+def _load(job: tuple[np.ndarray, int | None]) -> np.ndarray:
+    return _loader[0].batch(*job)
+
+
+def _spectrograms(features: Features, waves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Input and target of noisy and clean windows [shape=(batch, samples, 2)]."""
+    noisy, clean = (stft(waves[..., side], features.settings.stft) for side in (0, 1))
+    return features.encode(noisy, clean, features.references(noisy))
+
+
+def _shapes(features: Features, mixer: Mixer) -> tuple[tuple[int, int, int], int]:
+    """The shape of an input, and the channels of a target."""
+    inputs, targets = _spectrograms(features, mixer.batch(np.zeros(1, int)))
+    return inputs.shape[1:], targets.shape[-1]

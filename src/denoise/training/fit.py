@@ -1,0 +1,222 @@
+"""Training one network on a spectrogram cache, resumable at any time.
+
+Resuming is the normal path: a run starts from the newest whole checkpoint if there is one.  What
+an epoch does depends only on the checkpoint before it, the seed and the epoch's number (shuffling
+and dropout are re-seeded for every epoch, learning rate and stopping follow from the history), so
+a run that was killed and resumed gives what an uninterrupted run gives.  One that is told to end,
+by SIGTERM or from the keyboard, saves what it has of the epoch first, as it does every ten minutes.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import resource
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from denoise.core import files
+from denoise.core.provenance import code_version
+from denoise.core.settings import digest, item_seed
+from denoise.core.tables import write_table
+from denoise.mixing.augmentation import AugmentationSettings
+from denoise.networks import backend
+from denoise.networks.base import NetworkSettings
+from denoise.networks.registry import build_network
+from denoise.training import data_parallel
+from denoise.training.adversarial import best_epoch
+from denoise.training.batches import Windows, open_windows
+from denoise.training.checkpoints import Checkpoints
+from denoise.training.discriminator import Adversary
+from denoise.training.epochs import EpochSaver, log, random_states, train_epoch, validate
+from denoise.training.model import compiled, interpolate_weights, network_of, precision
+from denoise.training.optimiser import averaged_weights
+from denoise.training.schedule import learning_rate
+from denoise.training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    import keras
+
+
+def train(
+    cache_folders: dict[str, Path],
+    network: NetworkSettings,
+    settings: TrainingSettings,
+    seed: int,
+    out_folder: Path,
+    card: dict[str, Any],
+    *,
+    augmentation: AugmentationSettings | None = None,
+    start: Path | None = None,
+    on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
+) -> None:
+    """Train, and write ``model.keras``, ``history.csv`` and ``card.json``.
+
+    Checkpoints live in ``<out_folder>/checkpoints`` until the model is written.
+
+    Parameters
+    ----------
+    cache_folders
+        Folders ``train`` and ``validation`` as `cache.write` wrote them.
+    network
+        Settings of one of `models.NETWORKS`.
+    seed
+        Decides the initial weights, the shuffling and the dropout.
+    card
+        What the model is made of, to be kept with it; a checkpoint of another card is deleted.
+    augmentation
+        How the training windows are varied if they are not cached.
+    start
+        A ``model.keras`` whose weights to start from.
+    on_epoch
+        Called with each row of the history as it comes (and for those a resumed run has already).
+
+    Raises
+    ------
+    TrainingFailed
+        If a loss is not finite.
+    UserError
+        If `start` holds another network.
+    """
+    backend.start(
+        settings.backend,
+        threads=settings.threads,
+        deterministic=settings.deterministic,
+        low_memory=settings.low_memory,
+    )
+    import keras
+
+    _allow_many_open_files()
+    if settings.devices == "all" and settings.backend == "jax":
+        data_parallel.divide_arrays(backend.devices())
+    training = open_windows(cache_folders["train"], settings, augmentation)
+    validation = open_windows(cache_folders["validation"], settings)
+    adversary = None
+    if settings.adversarial.active:
+        keras.utils.set_random_seed(item_seed(seed, "judge") % 2**32)
+        adversary = Adversary(settings.adversarial, card["rate"])
+    keras.utils.set_random_seed(seed)
+    model = compiled(network, settings, training, cache_folders["train"], adversary)
+    if start is not None:
+        interpolate_weights(start, model)
+    _warn_of_slow_averages(model, network, settings.epochs * len(training))
+    extra = adversary.variables if adversary else []
+    checkpoints = Checkpoints(
+        out_folder / "checkpoints", digest(card, 16), extra, list(random_states(model).values())
+    )
+    history = checkpoints.restore(model)
+    for row in history:
+        on_epoch(row)
+    while not should_stop(settings, [row["val_loss"] for row in history]):
+        losses_so_far = [row["val_loss"] for row in history]
+        rate = functools.partial(
+            learning_rate,
+            settings.schedule,
+            settings.initial_learning_rate,
+            settings.epochs,
+            losses_so_far,
+        )
+        row = {"epoch": len(history) + 1, "learning_rate": rate(1.0)}
+        saver = EpochSaver(checkpoints, model, len(history), adversary)
+        with saver:
+            row |= train_epoch(model, training, seed, len(history), settings, rate, saver)
+            with averaged_weights(model, settings.optimiser):
+                row |= validate(model, validation, len(history), saver)
+                better = _kept([*history, row], settings) == len(history)
+                if better:
+                    checkpoints.keep_best(model)
+        row["seconds"] = round(saver.seconds, 2)
+        log.info("epoch %d: loss %.5f val_loss %.5f", row["epoch"], row["loss"], row["val_loss"])
+        history.append(row)
+        checkpoints.save(model, history, better=better)
+        on_epoch(row)
+    model.set_weights(checkpoints.best_weights())
+    kept = history[_kept(history, settings)]
+    if start is not None and settings.start_share:
+        interpolate_weights(start, model, settings.start_share)
+        epoch = int(kept["epoch"]) - 1
+        kept = kept | validate(
+            model, validation, epoch, EpochSaver(checkpoints, model, epoch, adversary)
+        )
+    for helper in (training, validation, adversary):
+        if helper is not None:
+            helper.close()
+    card = {**card, "precision": precision(settings)}
+    _write_model(model, network, out_folder, history, kept, card, training)
+    shutil.rmtree(checkpoints.folder)
+
+
+def _warn_of_slow_averages(model: keras.Model, network: NetworkSettings, updates: int) -> None:
+    import keras
+
+    momentum = getattr(network, "norm_momentum", 0.0)
+    rest = momentum**updates
+    layers = network_of(model).layers
+    normalised = any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers)
+    if normalised and rest > 0.01:
+        log.warning(
+            "after all %d updates, batch normalisation's running averages will still hold %.0f %% "
+            "of what they started from, so that validation and use differ from training: lower "
+            "network.norm_momentum from %g to %.2g, or train longer",
+            updates, 100 * rest, momentum, max(0.5, math.floor(1e-4 ** (1 / updates) * 100) / 100),
+        )  # fmt: skip
+
+
+def _kept(history: list[dict[str, float]], settings: TrainingSettings) -> int:
+    """The place in the history of the epoch whose weights are kept."""
+    return len(history) - 1 if settings.keep == "last" else best_epoch(history)
+
+
+def should_stop(settings: TrainingSettings, validation_losses: list[float]) -> bool:
+    """Whether the validation losses so far ask for an end."""
+    if len(validation_losses) >= settings.epochs:
+        return True
+    if settings.early_stopping is None or not validation_losses:
+        return False
+    return len(validation_losses) - 1 - int(np.argmin(validation_losses)) >= settings.early_stopping
+
+
+def _allow_many_open_files() -> None:
+    """Every mapped shard holds a file descriptor, and the usual soft limit is 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _write_model(
+    model: keras.Model,
+    network: NetworkSettings,
+    out_folder: Path,
+    history: list[dict[str, float]],
+    kept: dict[str, float],
+    card: dict[str, Any],
+    training: Windows,
+) -> None:
+    import keras
+
+    # A fresh network without optimiser state, in float32: smaller, and it runs anywhere.
+    keras.config.set_dtype_policy("float32")
+    plain = build_network(network, training.item_shape, training.outputs)
+    plain.set_weights(network_of(model).get_weights())
+    with files.replacing(out_folder / "model.keras") as temporary:
+        plain.save(temporary)
+    write_table(out_folder / "history.csv", pd.DataFrame(history))
+    files.write_json(
+        out_folder / "card.json",
+        {
+            **card,
+            "parameters": plain.count_params(),
+            "input_shape": list(training.item_shape),
+            "training_windows": training.count,
+            "best_epoch": kept["epoch"],
+            "best_val_loss": kept["val_loss"],
+            "wall_time_s": round(sum(row["seconds"] for row in history), 1),
+            "code_version": code_version(),
+            "software": backend.software(),
+            "hardware": backend.hardware(),
+        },
+    )

@@ -1,0 +1,135 @@
+"""The model that is trained: the network, and around it what a loss on the waveform needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from denoise.core import files
+from denoise.core.errors import UserError
+from denoise.features.codec import Features
+from denoise.features.settings import FeatureSettings
+from denoise.networks import backend
+from denoise.networks.base import NetworkSettings
+from denoise.networks.registry import build_network
+from denoise.training import data_parallel, losses
+from denoise.training.batches import Windows
+from denoise.training.discriminator import Adversary
+from denoise.training.optimiser import optimiser
+from denoise.training.settings import TrainingSettings
+from denoise.training.waveform import Decoder, Encoder
+
+if TYPE_CHECKING:
+    import keras
+
+
+def compiled(
+    network: NetworkSettings,
+    settings: TrainingSettings,
+    windows: Windows,
+    cache_folder: Path,
+    adversary: Adversary | None = None,
+) -> keras.Model:
+    """The network that `settings` train on the windows of a cache, ready for its first step."""
+    import keras
+
+    keras.config.set_dtype_policy(precision(settings))
+    model = build_network(network, windows.item_shape, windows.outputs)
+    devices = backend.devices() if settings.devices == "all" else []
+    divided = data_parallel.over(devices, keras.Model)
+    heard = losses.heard(settings.loss)
+    if heard:
+        measure = losses.on_signals(settings.loss)
+        metrics = bool(settings.metrics)
+        model = _with_signal_loss(model, measure, cache_folder, adversary, divided, metrics=metrics)
+    elif divided is not keras.Model:
+        model = divided(model.inputs, model.outputs[0], name=model.name)
+    jit = settings.xla
+    if jit == "auto":
+        jit = settings.backend == "jax" or (backend.has_gpu() and divided is keras.Model)
+    model.compile(
+        optimizer=optimiser(
+            settings.optimiser, settings.initial_learning_rate, settings.accumulate
+        ),
+        loss=None if heard else losses.LOSSES[str(settings.loss)],
+        metrics=[losses.METRICS[name] for name in settings.metrics],
+        jit_compile=jit and settings.backend != "torch",
+    )
+    return model
+
+
+def precision(settings: TrainingSettings) -> str:
+    """The number format that `settings` ask for on the devices at hand."""
+    return backend.precision() if settings.precision == "auto" else settings.precision
+
+
+def _with_signal_loss(
+    network: keras.Model,
+    measure: losses.Measure,
+    cache_folder: Path,
+    adversary: Adversary | None,
+    model_class: type[keras.Model],
+    *,
+    metrics: bool,
+) -> keras.Model:
+    """A model from noisy audio to the network's output, trained by what that sounds like."""
+    import keras
+    from keras import ops
+
+    manifest = files.read_json(cache_folder / "manifest.json")
+    features = Features(FeatureSettings.model_validate(manifest["features"]), manifest["scales"])
+    encoder, decode = Encoder(features), Decoder(features, manifest["samples"])
+    decode.prepare()
+
+    class Encode(keras.layers.Layer):
+        def call(self, noisy: Any) -> Any:
+            return encoder.input(noisy)
+
+        def compute_output_shape(self, shape: Any) -> Any:
+            return (None, *network.inputs[0].shape[1:])
+
+    class SignalModel(model_class):
+        def compute_loss(
+            self, x: Any = None, y: Any = None, y_pred: Any = None, *rest: Any, **options: Any
+        ) -> Any:
+            noisy, clean = y[..., 0], y[..., 1]
+            enhanced = decode(y_pred, noisy)
+            loss = ops.mean(measure(clean, enhanced)) + sum(self.losses)
+            return loss if adversary is None else loss + adversary.loss(clean, noisy, enhanced)
+
+        def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+            target = encoder.target(y[..., 0], y[..., 1]) if metrics else y_pred
+            return super().compute_metrics(x, target, y_pred, sample_weight)
+
+    noisy = keras.Input((manifest["samples"],), dtype="float32")
+    seen = Encode(dtype="float32")(noisy)
+    trained = SignalModel(noisy, network(seen), name=network.name)
+    trained.network, trained.decode = network, decode
+    if adversary is not None:
+        trained.judge = adversary.judge
+    return trained
+
+
+def network_of(model: keras.Model) -> keras.Model:
+    """The network alone of a model that is trained, without what hears and judges it."""
+    return getattr(model, "network", model)
+
+
+def interpolate_weights(path: Path, model: keras.Model, share: float = 1.0) -> None:
+    """Replace this share of a model's weights by those of a ``model.keras``."""
+    import keras
+
+    network = network_of(model)
+    others = keras.saving.load_model(path, compile=False, safe_mode=True).get_weights()
+    own = network.get_weights()
+    if [weight.shape for weight in others] != [weight.shape for weight in own]:
+        raise UserError(
+            f"training.start_from: {path} holds another network than the one to be trained: "
+            f"{len(others)} arrays of weights of {sum(map(np.size, others)):,} numbers, not "
+            f"{len(own)} of {sum(map(np.size, own)):,}, or the same in other shapes"
+        )
+    network.set_weights(
+        [(share * other + (1 - share) * weight) for other, weight in zip(others, own, strict=True)]
+    )
