@@ -287,7 +287,8 @@ def noise_folder(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def wave_caches(tmp_path_factory):
     """Caches of 24 and 8 windows of one recording."""
-    from denoise.features import cache
+    import made
+
     from denoise.features.settings import FeatureSettings
     from denoise.features.stft import StftSettings
 
@@ -301,7 +302,8 @@ def wave_caches(tmp_path_factory):
     settings = FeatureSettings(stft=StftSettings(n_fft=63, hop=16), floor_db=-60)
     for split, count in (("train", 24), ("validation", 8)):
         rows = [
-            {"speech_source": str(root / "speech"), "noise_source": str(root / "noise"),
+            {"speech_source": str(root / "speech/audio.npy"),
+             "noise_source": str(root / "noise/audio.npy"),
              "speech_offset": 900 * k, "speech_start": 900 * k, "recording_samples": len(wave),
              "samples": 992, "paired": False, "noise_start": 0, "noise_samples": len(noise),
              "noise_offset": 131 * k, "gain": 0.5, "clip_scale": 1.0}
@@ -309,7 +311,7 @@ def wave_caches(tmp_path_factory):
         ]  # fmt: skip
         rows[-1] |= {"speech_offset": 22_900, "speech_start": 22_900}
         write_table(root / f"{split}.csv", pd.DataFrame(rows))
-        cache.write(root / f"{split}.csv", rate, settings, {}, root / split)
+        made.write_cache(root / split, root / f"{split}.csv", rate, settings)
     return {split: root / split for split in ("train", "validation")}
 
 

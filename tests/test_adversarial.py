@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import hiss, tone_speech
+from made import train_into
 
 from denoise.core import files
 from denoise.core.arrays import save_array
@@ -19,7 +20,6 @@ from denoise.networks.unet import UNetSettings
 from denoise.training import losses
 from denoise.training.adversarial import AdversarialSettings, best_epoch
 from denoise.training.discriminator import Adversary
-from denoise.training.fit import train
 from denoise.training.settings import TrainingSettings
 
 RATE, WINDOW = 8000, 4096
@@ -105,8 +105,9 @@ def caches(tmp_path_factory):
     features = FeatureSettings(stft=StftSettings(n_fft=255, hop=63), cache=False, floor_db=-60)
     for split, count in (("train", 10), ("validation", 3)):
         rows = [
-            {"id": f"{split}-{k}", "speech_source": str(root / "speech"), "speaker": "s",
-             "noise_source": str(root / "noise"), "speech_offset": 3900 * k,
+            {"id": f"{split}-{k}", "speech_source": str(root / "speech/audio.npy"),
+             "speaker": "s",
+             "noise_source": str(root / "noise/audio.npy"), "speech_offset": 3900 * k,
              "speech_start": 3900 * k, "recording_samples": len(SPEECH), "samples": 4032,
              "paired": False, "noise_start": 0, "noise_samples": len(NOISE),
              "noise_offset": 531 * k, "gain": 0.5, "clip_scale": 1.0}
@@ -130,10 +131,8 @@ def run(caches, out, on_epoch=lambda row: None, **changes) -> pd.DataFrame:
             **changes,
         }
     )  # fmt: skip
-    train(
-        caches, UNetSettings(filters=(2, 4), dropout=0.5), settings, 7, out,
-        {"variant": "v", "seed": 7, "rate": RATE}, on_epoch=on_epoch,
-    )  # fmt: skip
+    network = UNetSettings(filters=(2, 4), dropout=0.5)
+    train_into(out, caches, network, settings, 7, on_epoch=on_epoch)
     return read_table(out / "history.csv")
 
 
@@ -179,10 +178,9 @@ def test_a_training_starts_from_the_weights_of_another(caches, tmp_path):
     settings = TrainingSettings(
         loss="wave", epochs=1, batch_size=2, threads=1, learning_rate=1e-7, metrics=()
     )
-    train(
-        caches, UNetSettings(filters=(2, 4), dropout=0.5), settings, 8, tmp_path / "started",
-        {"variant": "w", "seed": 8, "rate": RATE}, start=tmp_path / "first" / "model.keras",
-    )  # fmt: skip
+    start = tmp_path / "first" / "model.keras"
+    network = UNetSettings(filters=(2, 4), dropout=0.5)
+    train_into(tmp_path / "started", caches, network, settings, 8, start=start)
     import keras
 
     first, started = (
@@ -192,10 +190,9 @@ def test_a_training_starts_from_the_weights_of_another(caches, tmp_path):
     for one, other in zip(first, started, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
     with pytest.raises(UserError, match="holds another network"):
-        train(
-            caches, UNetSettings(filters=(2, 8)), settings, 8, tmp_path / "other",
-            {"variant": "w", "seed": 8, "rate": RATE}, start=tmp_path / "first" / "model.keras",
-        )  # fmt: skip
+        train_into(
+            tmp_path / "other", caches, UNetSettings(filters=(2, 8)), settings, 8, start=start
+        )
 
 
 def test_a_share_of_the_weights_it_started_from_is_kept(caches, tmp_path):
@@ -208,10 +205,8 @@ def test_a_share_of_the_weights_it_started_from_is_kept(caches, tmp_path):
             loss="wave", epochs=2, batch_size=2, threads=1, learning_rate=1e-2, metrics=(),
             start_from="start", start_share=share,
         )  # fmt: skip
-        train(
-            caches, UNetSettings(filters=(2, 4), dropout=0.5), settings, 8, tmp_path / name,
-            {"variant": "w", "seed": 8, "rate": RATE}, start=start,
-        )  # fmt: skip
+        network = UNetSettings(filters=(2, 4), dropout=0.5)
+        train_into(tmp_path / name, caches, network, settings, 8, start=start)
     first, trained, mixed = (
         keras.saving.load_model(tmp_path / name / "model.keras", compile=False).get_weights()
         for name in ("start", "trained", "mixed")

@@ -9,6 +9,7 @@ import soundfile
 from conftest import hiss, tone_speech
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made import prepare_into, prepared_source
 
 from denoise import audio
 from denoise.core import files
@@ -17,7 +18,6 @@ from denoise.core.errors import UserError
 from denoise.core.tables import read_table, write_table
 from denoise.corpora import splits
 from denoise.corpora.indexing import index_folder
-from denoise.corpora.preparation import prepare
 from denoise.corpora.selection import AudioSettings, SelectionSettings, select
 from denoise.corpora.splits import SPLITS, SplitSettings, assign, check_disjoint
 
@@ -139,8 +139,7 @@ def test_preparation_drops_what_is_unusable_and_says_why(tmp_path):
     index = index_of(tmp_path, waves)
     settings = AudioSettings(max_dropped=0.5)
     out = tmp_path / "out"
-    selection = SelectionSettings()
-    prepare([index], "folder", "speech", selection, settings, 0, out, processes=2)
+    prepare_into(out, index, audio=settings, processes=2)
     manifest = files.read_json(out / "manifest.json")
     assert {drop["id"]: drop["reason"] for drop in manifest["dropped"]} == {
         "silent": "is silent",
@@ -156,7 +155,7 @@ def test_preparation_drops_what_is_unusable_and_says_why(tmp_path):
     )
     strict = AudioSettings(max_dropped=0.1)
     with pytest.raises(UserError, match=r"2 of 8 files.*silent\.wav is silent"):
-        prepare([index], "folder", "speech", selection, strict, 0, tmp_path / "o2")
+        prepare_into(tmp_path / "o2", index, audio=strict)
 
 
 def test_a_folder_of_noise_is_divided_by_kind_and_never_too_short(tmp_path):
@@ -168,10 +167,8 @@ def test_a_folder_of_noise_is_divided_by_kind_and_never_too_short(tmp_path):
             soundfile.write(path, hiss(0.5, RATE, number), RATE)
     index_folder(tmp_path / "noise", None, tmp_path / "index.csv")
     out = tmp_path / "out"
-    prepare(
-        [tmp_path / "index.csv"], "folder", "noise", SelectionSettings(), AudioSettings(), 0, out
-    )
-    splits.split([(out, "all")], SplitSettings(), 0, tmp_path / "splits.csv")
+    prepare_into(out, tmp_path / "index.csv", "noise")
+    splits.split([prepared_source(out, "all")], SplitSettings(), 0, tmp_path / "splits.csv")
     table = read_table(tmp_path / "splits.csv")
     assert set(table["speaker"]) == {""}
     for kind in kinds:
@@ -185,11 +182,8 @@ def test_files_of_one_name_in_two_folders_are_different_recordings(tmp_path):
             path = tmp_path / part / "speech" / f"{number}.wav"
             soundfile.write(path, tone_speech(1.5, RATE, number), RATE)
         index_folder(tmp_path / part / "speech", None, tmp_path / f"{part}.csv")
-        prepare(
-            [tmp_path / f"{part}.csv"], "folder", "speech", SelectionSettings(), AudioSettings(), 0,
-            tmp_path / f"{part}-out",
-        )  # fmt: skip
-    sources = [(tmp_path / "train-out", "train"), (tmp_path / "test-out", "test")]
+        prepare_into(tmp_path / f"{part}-out", tmp_path / f"{part}.csv")
+    sources = [prepared_source(tmp_path / f"{use}-out", use) for use in ("train", "test")]
     splits.split(sources, SplitSettings(), 0, tmp_path / "splits.csv")
     table = read_table(tmp_path / "splits.csv")
     assert table["id"].is_unique and (table["split"] == "test").sum() == 4
@@ -209,7 +203,7 @@ def test_named_validation_speakers_leave_a_test_split_and_must_exist(tmp_path):
     write_table(tmp_path / "index.csv", table)
     wrong = SplitSettings(validation_speakers=("s33",))
     with pytest.raises(UserError, match="did you mean 's3'"):
-        splits.split([(tmp_path, "all")], wrong, 0, tmp_path / "splits.csv")
+        splits.split([prepared_source(tmp_path, "all")], wrong, 0, tmp_path / "splits.csv")
 
 
 def test_validation_by_window_leaves_no_recording_to_validation_alone(tmp_path):
@@ -220,7 +214,7 @@ def test_validation_by_window_leaves_no_recording_to_validation_alone(tmp_path):
     )  # fmt: skip
     write_table(tmp_path / "index.csv", table)
     chosen = SplitSettings(by_window=True, validation=0.1, test=0.2)
-    splits.split([(tmp_path, "all")], chosen, 0, tmp_path / "splits.csv")
+    splits.split([prepared_source(tmp_path, "all")], chosen, 0, tmp_path / "splits.csv")
     found = read_table(tmp_path / "splits.csv")
     assert found["split"].value_counts().to_dict() == {"train": 8, "test": 2}
     assert set(found["validation_windows"]) == {0.1}
@@ -230,7 +224,7 @@ def test_sources_for_test_alone_need_no_training(tmp_path):
     table = pd.DataFrame({"id": ["a"], "speaker": "s", "sex": "F", "kind": "", "group": "s",
                           "corpus": "x"})  # fmt: skip
     write_table(tmp_path / "index.csv", table)
-    splits.split([(tmp_path, "test")], SplitSettings(), 0, tmp_path / "splits.csv")
+    splits.split([prepared_source(tmp_path, "test")], SplitSettings(), 0, tmp_path / "splits.csv")
     assert list(read_table(tmp_path / "splits.csv")["split"]) == ["test"]
 
 
@@ -326,7 +320,10 @@ def test_a_source_for_validation_leaves_the_others_to_training_and_test(tmp_path
         write_table(tmp_path / name / "index.csv", pd.DataFrame(rows))
     out = tmp_path / "splits.csv"
     chosen = SplitSettings()
-    sources = [(tmp_path / "common", "all"), (tmp_path / "held", "validation")]
+    sources = [
+        prepared_source(tmp_path / "common"),
+        prepared_source(tmp_path / "held", "validation"),
+    ]
     splits.split(sources, chosen, 0, out)
     table = read_table(out)
     assert set(table.loc[table["split"] == "validation", "kind"]) == {"saw"}

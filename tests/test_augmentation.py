@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import hiss
+from made import train_into, write_cache
 from scipy import signal
 
 from denoise import audio
 from denoise.core.arrays import PackWriter
 from denoise.core.tables import read_table, write_table
-from denoise.features import cache
 from denoise.features.settings import FeatureSettings
 from denoise.features.stft import StftSettings
 from denoise.mixing import effects
@@ -33,7 +33,6 @@ from denoise.mixing.render import load_packs, render
 from denoise.mixing.settings import LevelSettings, MixingSettings
 from denoise.networks.unet import UNetSettings
 from denoise.training.batches import open_windows
-from denoise.training.fit import train
 from denoise.training.settings import TrainingSettings
 
 RATE, WINDOW = 8000, 2048
@@ -57,7 +56,7 @@ def table(tmp_path_factory) -> pd.DataFrame:
         tables.append(
             pd.DataFrame(
                 {
-                    "source": str(root / role), "id": who, "sex": "", "kind": "hiss",
+                    "source": str(root / role / "audio.npy"), "id": who, "sex": "", "kind": "hiss",
                     "speaker": who if role == "speech" else "", "group": who, "snr": np.nan,
                     "split": "train", "validation_windows": 0.0, "noisy_offset": -1,
                     "offset": writer.append(wave.astype(np.float32)), "samples": len(wave),
@@ -322,13 +321,13 @@ def folders(table, tmp_path_factory):
     write_table(root / "train.csv", table)
     for name, kept in (("cached", True), ("rendered", False)):
         settings = FEATURES.model_copy(update={"cache": kept})
-        cache.write(root / "train.csv", RATE, settings, {}, root / name)
+        write_cache(root / name, root / "train.csv", RATE, settings)
     return root
 
 
 def test_windows_that_are_not_cached_are_those_of_the_cache(folders):
     chosen = TrainingSettings(batch_size=4)
-    cached, rendered = (open_windows(folders / name, chosen)
+    cached, rendered = (open_windows(folders / name / "manifest.json", chosen)
                         for name in ("cached", "rendered"))  # fmt: skip
     assert not list((folders / "rendered").glob("*.npy"))
     assert (cached.item_shape, cached.outputs) == (rendered.item_shape, rendered.outputs)
@@ -343,7 +342,9 @@ def test_processes_that_mix_windows_change_nothing(folders):
     served = []
     for loaders in (0, 2):
         chosen = TrainingSettings(batch_size=4, loss="wave", loaders=loaders)
-        windows = open_windows(folders / "rendered", chosen, AugmentationSettings(shift=9))
+        windows = open_windows(
+            folders / "rendered/manifest.json", chosen, AugmentationSettings(shift=9)
+        )
         windows.shuffle(3)
         served.append([[np.asarray(part) for part in batch] for batch in windows])
         windows.close()
@@ -362,10 +363,8 @@ def test_training_varies_the_training_windows_alone(folders, tmp_path, monkeypat
     )  # fmt: skip
     settings = TrainingSettings(epochs=2, batch_size=8, threads=1, loss="si_sdr")
     paths = {"train": folders / "rendered", "validation": folders / "rendered"}
-    train(
-        paths, UNetSettings(filters=(2, 4)), settings, 0, tmp_path, {"variant": "v", "seed": 0},
-        augmentation=AugmentationSettings(equalise=1),
-    )  # fmt: skip
+    network, augmentation = UNetSettings(filters=(2, 4)), AugmentationSettings(equalise=1)
+    train_into(tmp_path, paths, network, settings, augmentation=augmentation)
     history = read_table(tmp_path / "history.csv")
     assert np.isfinite(history["val_loss"]).all()
     varied = {turn for turn in turns if turn is not None}

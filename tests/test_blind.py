@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from made import write_record
 
 from denoise import cli
 from denoise.core import files
@@ -15,7 +17,6 @@ from denoise.core.arrays import save_array
 from denoise.core.errors import UserError
 from denoise.core.tables import write_table
 from denoise.evaluation import listening
-from denoise.evaluation.scores import read_scores
 from denoise.report import blind
 
 RATE = 8000
@@ -28,7 +29,7 @@ def experiment(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     clean = rng.normal(0, 0.1, 4 * RATE).astype(np.float32)
     noise = rng.normal(0, 0.1, 4 * RATE).astype(np.float32)
-    stage = tmp_path / "results/test_sets/test-1"
+    stage = tmp_path / "results/test_sets/test"
     stage.mkdir(parents=True)
     save_array(stage / "clean.npy", clean)
     save_array(stage / "noisy.npy", clean + noise)
@@ -47,27 +48,21 @@ def experiment(tmp_path, monkeypatch):
         scores["si_sdr"] = gain + 0.1 * np.arange(4)
         write_table(tmp_path / f"results/scores/{name}/seed0/test.csv", scores)
     report = tmp_path / "reports/tried"
-    variants = {name: {"differs": {}, "recipe": {}} for name in ("good", "fair")}
-    files.write_json(
-        report / "study.json",
-        {"experiment": "tried", "test_sets": {"test": "test-1"}, "seeds": [0],
-         "variants": variants},
-    )  # fmt: skip
+    variants = {name: Path("results/models") / name for name in ("good", "fair")}
+    write_record(tmp_path, "tried", variants, baselines=("noisy", "logmmse"))
     kinds = {"good": "variant", "fair": "variant"}
     board = [{"variant": name, "kind": kinds.get(name, "baseline"), "test_set": "test",
               "si_sdr": gain} for name, gain in gains.items()]  # fmt: skip
     write_table(report / "leaderboard.csv", pd.DataFrame(board))
-    tables = sorted(tmp_path.glob("results/scores/*/seed0/test.csv"))
-    write_table(report / "scores.csv", read_scores(tables))
     return report
 
 
-def test_a_report_without_its_scores_is_told_in_one_line(experiment, capsys):
-    (experiment / "scores.csv").unlink()
+def test_a_report_whose_audio_is_gone_is_told_in_one_line(experiment, capsys):
+    Path("results/enhanced/good/seed0/test.npy").unlink()
     with pytest.raises(SystemExit):
         cli.main(["listen", "tried"])
     said = capsys.readouterr().err
-    assert "reports/tried/scores.csv is missing: run `snakemake`" in said
+    assert "results/enhanced/good/seed0/test.npy is missing: run `snakemake`" in said
     assert not (experiment / "listening.html").exists()
 
 
@@ -134,7 +129,7 @@ def rated(key, listener: str, scores: dict[str, float]) -> dict[str, object]:
 def test_scores_are_means_over_listeners_without_those_who_miss_the_reference(experiment, capsys):
     cli.main(["listen", "tried"])
     key = files.read_json(experiment / "listening.json")
-    (experiment / "report.html").write_text(f"<main>{blind.section(experiment)}</main>")
+    (experiment / "report.html").write_text(f"<main>{blind.section('tried', None)}</main>")
     assert "Nobody has listened" in (experiment / "report.html").read_text()
     base = {"good": 80, "fair": 60, "logmmse": 40, "noisy": 20, "clean": 100}
     listeners = {
@@ -192,7 +187,7 @@ def test_ratings_of_another_test_are_refused(experiment):
     path = experiment / "ann.json"
     files.write_json(path, rated(key, "ann", base))
     with pytest.raises(UserError, match="no listener found the hidden reference"):
-        listening.score(*listening.read_ratings([path]))
+        listening.score(*listening.read_ratings([path], lambda name: experiment / "listening.json"))
     for change, said in (
         ({"test": "other"}, "is of another listening test"),
         ({"ratings": [{"trial": "t99", "scores": {}}]}, "there is no trial 't99'"),
@@ -202,4 +197,4 @@ def test_ratings_of_another_test_are_refused(experiment):
     ):
         files.write_json(path, {**rated(key, "ann", base), **change})
         with pytest.raises(UserError, match=said):
-            listening.read_ratings([path])
+            listening.read_ratings([path], lambda name: experiment / "listening.json")

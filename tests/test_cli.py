@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 import soundfile
 from conftest import hiss, tone_speech
+from made import model_card, write_record
 
 from denoise import cli
 from denoise.cli import shared
-from denoise.core import files
 from denoise.core.errors import UserError
 from denoise.features.settings import FeatureSettings
+from denoise.networks.card import write_card
 from denoise.networks.registry import build_network
 from denoise.networks.unet import UNetSettings
 
@@ -30,9 +31,9 @@ def workspace(tmp_path_factory) -> Path:
     settings = UNetSettings(filters=(2, 4), dropout=0)
     build_network(settings, (32, 32, 1)).save(folder / "model.keras")
     features = FeatureSettings(stft={"n_fft": 63, "hop": 31}).model_dump()
-    card = {"variant": "tiny", "seed": 0, "rate": 8000, "window": 992, "features": features,
-            "scales": {}, "parameters": 300, "network": settings.model_dump()}  # fmt: skip
-    files.write_json(folder / "card.json", card)
+    card = model_card(name="tiny", features=features, parameters=300, network=settings)
+    write_card(folder / "card.json", card)
+    write_record(root, "tried", {"tiny": folder.relative_to(root)}, ("t",))
     shutil.copytree(folder, root / "ready" / "best")
     return root
 
@@ -369,8 +370,9 @@ def test_models_lists_what_is_trained(inside, capsys):
 
 
 def ready_card(folder: Path, name: str) -> Path:
-    card = {"variant": name, "seed": 0, "rate": 16000, "parameters": 1234}
-    files.write_json(folder / name / "card.json", card)
+    """A model folder; what is in the network is not looked at."""
+    write_card(folder / name / "card.json", model_card(name=name, rate=16000, parameters=1234))
+    (folder / name / "model.keras").touch()
     return folder / name
 
 
@@ -380,9 +382,9 @@ def test_the_model_that_is_ready_is_the_default_whatever_is_trained(tmp_path, mo
     ready = ready_card(tmp_path / "ready", "best")
     assert shared.find_model("best") == ready
     assert shared.find_model(str(ready)) == ready
-    own = {"variant": "best", "seed": 0, "rate": 8000, "parameters": 1}
-    files.write_json(tmp_path / "results/models/best/seed0/card.json", own)
-    assert shared.find_model("best") == Path("results/models/best/seed0")
+    own = ready_card(tmp_path / "results/models/unet-1", "seed0").relative_to(tmp_path)
+    write_record(tmp_path, "mine", {"best": own})
+    assert shared.find_model("best") == own
     with pytest.raises(UserError, match=r"no model 'bist' .did you mean 'best'\?.: there are best"):
         shared.find_model("bist")
 

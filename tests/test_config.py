@@ -230,7 +230,7 @@ def test_an_empty_or_broken_file_is_named(tmp_path):
 def test_another_network_is_named_and_keeps_its_own_defaults():
     chosen = {"network": {"name": "autoencoder", "output_activation": "tanh"}}
     made = plan(variants=[{"name": "a", "set": chosen}], sweep={})
-    network = made.variants["a"].training_params(0)["network"]
+    network = made.models[made.variants["a"].model].settings["network"]
     assert (network["name"], network["bottleneck"], network["dropout"]) == ("autoencoder", 512, 0.1)
 
 
@@ -323,7 +323,7 @@ def test_a_comparison_trains_what_its_presets_train_by_themselves():
     assert len(together) == 5
     for name, variant in together.items():
         alone = make_plan({"preset": name}, PRESETS).variants[name]
-        assert variant.training_params(0) == alone.training_params(0)
+        assert variant.model == alone.model
 
 
 def test_a_study_is_replaced_key_by_key():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +26,7 @@ given = json.loads(sys.argv[1])
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
 from denoise.networks import backend
 from denoise.networks.unet import UNetSettings
-from denoise.training.fit import train
+from made import train_into
 from denoise.training.settings import TrainingSettings
 backend.start(given["backend"], threads=1)
 if given["backend"] == "tensorflow":
@@ -38,11 +39,9 @@ for devices in ("one", "all"):
         backend=given["backend"], devices=devices, epochs=3, batch_size=8, threads=1,
         optimiser={"clip_norm": 0.1, "ema": 0.9}, loss=given["loss"],
     )
-    train(
-        {part: Path(path) for part, path in given["caches"].items()},
-        UNetSettings(filters=(2, 4), dropout=0), settings, 7, Path(given["out"]) / devices,
-        {"variant": devices, "seed": 7},
-    )
+    caches = {part: Path(path) for part, path in given["caches"].items()}
+    network = UNetSettings(filters=(2, 4), dropout=0)
+    train_into(Path(given["out"]) / devices, caches, network, settings, 7)
 """
 
 
@@ -53,8 +52,9 @@ def trained(backend: str, count: int, caches: dict[str, Path], loss: str, out: P
         "caches": {part: str(path) for part, path in caches.items()},
     }  # fmt: skip
     ended = subprocess.run(
-        [sys.executable, "-c", _CODE, json.dumps(given)], capture_output=True, text=True
-    )
+        [sys.executable, "-c", _CODE, json.dumps(given)], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )  # fmt: skip
     assert ended.returncode == 0, ended.stderr[-3000:]
     import keras
 

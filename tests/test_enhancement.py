@@ -7,6 +7,7 @@ import pytest
 from conftest import hiss, tone_speech
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made import model_card
 
 from denoise.audio import resample
 from denoise.core.errors import UserError
@@ -15,13 +16,7 @@ from denoise.evaluation.baselines import apply_baseline
 from denoise.features.settings import FeatureSettings
 from denoise.metrics.sdr import si_sdr
 
-CARD = {
-    "network": {"name": "unet"},
-    "rate": 8000,
-    "window": 8064,
-    "features": FeatureSettings().model_dump(),
-    "scales": {},
-}
+CARD = model_card(window=8064, network={"name": "unet"})
 
 
 class Constant:
@@ -105,7 +100,7 @@ class Scaled(Constant):
 @pytest.mark.parametrize("reference", ["absolute", "window", "utterance"])
 @pytest.mark.parametrize("size", [1, 700, 50_000, 300_000])
 def test_the_size_of_the_blocks_changes_nothing(reference, size):
-    card = {**CARD, "features": FeatureSettings(reference=reference).model_dump()}
+    card = model_card(window=8064, features=FeatureSettings(reference=reference))
     enhancer = Enhancer(Scaled(0.0), card)
     samples = 4000 if size == 1 else 200_000
     wave = np.stack([tone_speech(samples / 11025, 11025, c) for c in range(2)], axis=1)
@@ -130,7 +125,7 @@ class Long:
 @pytest.mark.parametrize("reference", ["absolute", "utterance"])
 def test_no_more_than_a_few_windows_of_a_long_recording_are_kept(reference):
     """So that memory does not grow with its length."""
-    card = {**CARD, "features": FeatureSettings(reference=reference).model_dump()}
+    card = model_card(window=8064, features=FeatureSettings(reference=reference))
     blocks, given, most = Long(), 0, 0
     for part in Enhancer(Constant(0.0), card).enhance_blocks(blocks, 16_000, 1):
         given += len(part)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import hiss, tone_speech
+from made import write_cache
 
 from denoise.core import files
 from denoise.core.arrays import PackWriter
@@ -243,7 +244,8 @@ def mixtures(tmp_path):
     starts = pack(tmp_path / "speech", speech)
     pack(tmp_path / "noise", noise)
     rows = [
-        {"speech_source": str(tmp_path / "speech"), "noise_source": str(tmp_path / "noise"),
+        {"speech_source": str(tmp_path / "speech/audio.npy"),
+         "noise_source": str(tmp_path / "noise/audio.npy"),
          "speech_offset": 5000 * number, "speech_start": starts[which] + 5000 * number,
          "recording_samples": len(speech[which]), "samples": WINDOW, "paired": False,
          "noise_start": 0, "noise_samples": len(noise[0]), "noise_offset": 700 * number,
@@ -258,7 +260,7 @@ def mixtures(tmp_path):
 def test_an_utterance_reference_is_that_of_the_whole_recording(mixtures):
     path, speech, noise = mixtures
     settings = FeatureSettings(reference="utterance", dtype="float32")
-    cache.write(path, RATE, settings, {}, path.parent / "cache")
+    write_cache(path.parent / "cache", path, RATE, settings)
     encoded = np.load(path.parent / "cache" / "shards" / "input-00000.npy")
     rows = read_table(path).to_dict("records")
     packs = load_packs([rows[0]["speech_source"], rows[0]["noise_source"]])
@@ -282,7 +284,7 @@ def test_the_cache_has_the_scaling_of_the_training_windows(mixtures):
     )
     cache.measure(path, RATE, settings, path.parent / "scaling.json")
     scales = files.read_json(path.parent / "scaling.json")
-    cache.write(path, RATE, settings, scales, path.parent / "cache")
+    write_cache(path.parent / "cache", path, RATE, settings, scales)
     manifest = files.read_json(path.parent / "cache" / "manifest.json")
     assert manifest["scales"] == scales
     for side in ("input", "target"):

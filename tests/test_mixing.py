@@ -29,7 +29,7 @@ def pack(folder, waves: dict[str, np.ndarray], *, speech: bool, noisy=None) -> p
     for number, (name, wave) in enumerate(waves.items()):
         rows.append(
             {
-                "source": str(folder),
+                "source": str(folder / "audio.npy"),
                 "id": name,
                 "speaker": name if speech else "",
                 "sex": "F" if speech else "",

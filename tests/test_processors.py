@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import hiss, tone_speech
+from made import files_of_test_set
 from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 
 from denoise import audio
@@ -25,8 +26,9 @@ from denoise.core.tables import read_table, write_table
 from denoise.corpora.synthetic_noise import NOISES
 from denoise.evaluation.statistics import cluster_bootstrap
 from denoise.metrics.registry import score_utterance
-from denoise.mixing.mixtures import mix_test_set
+from denoise.mixing.files import SplitTables
 from denoise.mixing.settings import TestSetSettings
+from denoise.mixing.test_sets import mix_test_set
 
 RATE = 8000
 
@@ -37,7 +39,7 @@ def prepared(folder: Path, waves: dict[str, np.ndarray], *, speech: bool) -> Pat
     pack = PackWriter(folder / "audio.npy")
     rows = [
         {
-            "id": name, "source": str(folder), "corpus": "own", "split": "test",
+            "id": name, "source": str(folder / "audio.npy"), "corpus": "own", "split": "test",
             "speaker": name if speech else "", "sex": "", "group": name,
             "kind": "" if speech else name, "offset": pack.append(wave), "samples": len(wave),
             "noisy_offset": -1, "snr": np.nan, "level": audio.active_level(wave, RATE)[0],
@@ -55,12 +57,12 @@ def made(folder: Path) -> dict[str, str]:
     speech = {name: tone_speech(3.3, RATE, seed) for seed, name in enumerate("abcd")}
     # Shorter than the speech, so that it is repeated with cross-fades.
     noise = {f"n{seed}": hiss(1.7, RATE, 40 + seed) for seed in range(3)}
-    pair = (
+    pair = SplitTables(
         prepared(folder / "speech", speech, speech=True),
         prepared(folder / "noise", noise, speech=False),
     )
     settings = TestSetSettings(level={"snr_db": (0, 5)}, copies=4)
-    mix_test_set(*pair, settings, RATE, 1, folder / "set")
+    mix_test_set(pair, settings, RATE, 1, files_of_test_set(folder / "set"))
     clean, noisy = (load_array(folder / f"set/{name}.npy") for name in ("clean", "noisy"))
     part = slice(0, len(speech["a"]))
     scores = pd.DataFrame([score_utterance(np.array(clean[part]), np.array(noisy[part]), RATE)])
@@ -71,7 +73,7 @@ def made(folder: Path) -> dict[str, str]:
             (wave * 2**14 / np.abs(wave).max()).astype(np.int16).tobytes() for wave in generated
         ),
         "resampled": audio.resample(speech["a"], RATE, 11025).tobytes(),
-        "levels": read_table(pair[0])["level"].to_numpy().tobytes(),
+        "levels": read_table(pair.speech)["level"].to_numpy().tobytes(),
         "mixtures": (folder / "set/mixtures.csv").read_bytes().replace(str(folder).encode(), b""),
         "noisy": noisy.tobytes(),
         "scores": scores.to_csv(float_format="%.9g").encode(),

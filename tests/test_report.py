@@ -6,14 +6,17 @@ import base64
 import io
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from made import files_of_test_set, model_card, write_record
 
 from denoise.core import files
 from denoise.core.tables import write_table
+from denoise.networks.card import ModelFolder
 from denoise.report import background, figures, listening, pages, sections
 from denoise.report.answer import first_screen
 from denoise.report.build import _shared_start
@@ -22,8 +25,7 @@ from denoise.report.build import _shared_start
 def answer(board: pd.DataFrame, pairs: pd.DataFrame, speakers: int = 4) -> dict[str, object]:
     costs = {"minutes": 3.0, "parameters": 1000.0, "rtf": 0.02}
     drawn = figures.styles(board["variant"])
-    params = {"test_sets": {"test": "stage"}}
-    return first_screen(board.assign(n=96, **costs), pairs, params, drawn, speakers)
+    return first_screen(board.assign(n=96, **costs), pairs, drawn, {"test": speakers})
 
 
 @pytest.mark.parametrize(
@@ -137,7 +139,7 @@ def test_audio_that_is_too_much_without_loss_is_compressed_and_then_left_out(tmp
     about = {"samples": 16_000, "speaker": "s", "kind": "rain", "snr": 0.0}
     table = pd.DataFrame([{"id": f"u{k}", "offset": 16_000 * k, **about} for k in range(2)])
     write_table(folder / "mixtures.csv", table)
-    sound = listening.TestAudio("test", folder, {})
+    sound = listening.TestAudio(files_of_test_set(folder), {})
     both = {"u0": ["worst"], "u1": ["best"]}
     for budget, count, kind in ((10**6, 2, "flac"), (60_000, 2, "mpeg"), (100, 1, "mpeg")):
         shown, lossless = listening.players(sound, [], both, budget)
@@ -208,22 +210,27 @@ def test_losses_that_cannot_be_compared_have_curves_of_their_own():
     np.testing.assert_array_equal(line.get_xydata(), [[1, 2.5], [2, 1.5]])
 
 
-def test_the_loss_without_penalties_is_that_of_the_best_epoch():
+@pytest.mark.parametrize(("l2", "expected"), [(1e-4, 0.2), (0, None)])
+def test_the_loss_without_penalties_is_that_of_the_best_epoch(l2, expected):
     histories = pd.concat([history("a", "mse", val_mse=[0.3, 0.2]), history("b", "mse")])
-    card = {"variant": "a", "seed": 0, "best_epoch": 2, "training": {"loss": "mse"}}
-    assert background._without_penalty({**card, "network": {"l2": 1e-4}}, histories) == 0.2
-    assert background._without_penalty({**card, "network": {"l2": 0}}, histories) is None
-    assert background._without_penalty({**card, "network": {}}, histories) is None
+    network = {"name": "autoencoder", "l2": l2}
+    card = model_card(network=network, best_epoch=2, training={"loss": "mse"})
+    one = background.TrainedModel("a", ModelFolder(Path("a")), card)
+    assert background._without_penalty(one, histories) == expected
 
 
-def test_errors_in_different_scalings_have_no_best():
+def test_errors_in_different_scalings_have_no_best(tmp_path):
     features = {"stft": {}, "bins": None, "reference": "window", "floor_db": -80,
                 "target": "noise", "target_scaling": {"divide": 82}, "cache": True}  # fmt: skip
     other = {**features, "target_scaling": {"divide": 41}}
     cached = {**features, "cache": False}
     for second, said in ((cached, True), (other, False)):
-        variants = {"a": {"recipe": {"features": features}}, "b": {"recipe": {"features": second}}}
-        assert sections._one_scaling({"variants": variants}) is said
+        record = write_record(tmp_path, "e", {"a": Path("a"), "b": Path("b")})
+        recipes = {"a": {"features": features}, "b": {"features": second}}
+        variants = {name: one.model_copy(update={"recipe": recipes[name]})
+                    for name, one in record.variants.items()}  # fmt: skip
+        changed = record.model_copy(update={"variants": variants})
+        assert sections._one_scaling(changed) is said
 
 
 def test_settings_are_told_as_a_person_would_write_them():

@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import hiss, tone_speech
+from made import files_of_test_set
 
 from denoise.audio import resample
 from denoise.core import files
 from denoise.core.arrays import PackWriter, load_array
 from denoise.core.tables import read_table, write_table
-from denoise.evaluation.scoring import score_test_set
+from denoise.evaluation.scoring import MethodOutput, score_test_set
 from denoise.metrics.pesq import pesq
 from denoise.metrics.sdr import si_sdr
 
@@ -44,7 +45,8 @@ def test_set(tmp_path_factory):
 
 def scored(folder, method, score_rate, bandwidth):
     files.write_json(folder / "manifest.json", {"rate": RATE, "score_rate": score_rate})
-    score_test_set(folder / f"{method}.npy", folder, bandwidth, folder / "scores.csv")
+    output = MethodOutput(folder / f"{method}.npy", bandwidth=bandwidth)
+    score_test_set(output, files_of_test_set(folder), folder / "scores.csv")
     return read_table(folder / "scores.csv")
 
 

@@ -6,6 +6,7 @@ import librosa
 import numpy as np
 import pytest
 from conftest import hiss, tone_speech
+from made import train_into
 
 from denoise.core.tables import read_table
 from denoise.features.codec import Features
@@ -15,7 +16,6 @@ from denoise.metrics.sdr import si_sdr
 from denoise.mixing.augmentation import Mixer
 from denoise.networks.unet import UNetSettings
 from denoise.training import losses
-from denoise.training.fit import train
 from denoise.training.settings import TrainingSettings
 from denoise.training.waveform import Decoder, Encoder
 
@@ -164,7 +164,7 @@ def test_losses_on_the_waveform_train(wave_caches, tmp_path, name):
         loss=name, epochs=4, batch_size=8, threads=1, learning_rate=0.01, metrics=("mae",)
     )
     network = UNetSettings(filters=(4, 8), dropout=0)
-    train(wave_caches, network, settings, 0, tmp_path, {"variant": "v", "seed": 0})
+    train_into(tmp_path, wave_caches, network, settings)
     history = read_table(tmp_path / "history.csv")
     assert np.isfinite(history["val_mae"]).all()
     assert history["val_loss"].iloc[-1] < history["val_loss"].iloc[0]

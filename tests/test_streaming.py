@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import hiss, tone_speech
+from made import model_card
 
 from denoise.cli.stream import PCM
 from denoise.core import files
@@ -24,6 +25,7 @@ from denoise.enhancement.live import Times, blocks_of, load_stream, to_pcm
 from denoise.features.codec import Features
 from denoise.features.settings import FeatureSettings
 from denoise.features.stft import istft, stft
+from denoise.networks.card import write_card
 from denoise.networks.registry import build_network, network_settings
 
 ROOT = Path(__file__).parents[1]
@@ -51,13 +53,11 @@ def make_model(folder: Path, *, causal: bool, seed: int = 0) -> Path:
         weight.assign(rng.normal(scale=0.15, size=weight.shape))
     folder.mkdir(parents=True)
     model.save(folder / "model.keras")
-    files.write_json(
-        folder / "card.json",
-        {"variant": folder.name, "seed": 0, "rate": RATE, "window": 39 * 48, "scales": {},
-         "parameters": model.count_params(), "input_shape": [64, 40, 3],
-         "features": FEATURES.model_dump(mode="json"),
-         "network": settings.model_dump(mode="json")},
+    card = model_card(
+        name=folder.name, rate=RATE, window=39 * 48, parameters=model.count_params(),
+        input_shape=(64, 40, 3), features=FEATURES, network=settings,
     )  # fmt: skip
+    write_card(folder / "card.json", card)
     return folder
 
 
@@ -233,9 +233,8 @@ def test_frames_that_a_network_does_not_take_are_refused(tmp_path):
     inputs = keras.Input((8, 16, 1))
     model = keras.Model(inputs, keras.layers.Conv2D(1, 1)(inputs))
     model.save(tmp_path / "model.keras")
-    features = FeatureSettings(stft={"n_fft": 16, "hop": 4}).model_dump(mode="json")
-    card = {"variant": "fixed", "rate": RATE, "window": 60, "scales": {}, "features": features,
-            "network": {"name": "unet"}, "input_shape": [8, 16, 1]}  # fmt: skip
-    files.write_json(tmp_path / "card.json", card)
+    features = FeatureSettings(stft={"n_fft": 16, "hop": 4})
+    card = model_card(name="fixed", rate=RATE, window=60, features=features, input_shape=(8, 16, 1))
+    write_card(tmp_path / "card.json", card)
     with pytest.raises(UserError, match="model fixed takes 16 frames at once, not 3"):
         export(tmp_path, "onnx", tmp_path / "x.onnx", 3)

@@ -12,9 +12,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from made import model_of, record_of, scores_of
 from workflow_runs import BIN, dry_run
 
+from denoise.cli.shared import find_model
 from denoise.core import files
+from denoise.core.errors import UserError
 
 VARIANT = "quickstart_loss-mae"
 
@@ -63,9 +66,10 @@ def test_why_takes_the_configuration_that_snakemake_is_given_too(own):
 
 
 def test_why_names_the_file_that_is_gone(own):
-    (own / f"results/scores/{VARIANT}/seed0/test.csv").unlink()
+    path = scores_of(own, VARIANT)
+    path.unlink()
     told = denoise(own, "why", VARIANT).stdout
-    assert f"results/scores/{VARIANT}/seed0/test.csv not there yet" in told
+    assert f"{path.relative_to(own)} not there yet" in told
     assert "Training" not in told
     wrong = denoise(own, "why", "quickstart_loss-hubr")
     assert wrong.returncode == 1 and "did you mean 'quickstart_loss-huber'" in wrong.stderr
@@ -90,50 +94,65 @@ def test_experiments_are_compared_over_the_same_utterances(own):
     assert "training.loss: huber | mse" in text and "PESQ-NB" in text
 
 
-@pytest.mark.slow
-def test_what_another_experiment_has_made_anew_is_not_taken_for_this_one(own):
-    """The results of a variant lie under its name, whichever experiment it belongs to."""
-    one = "quickstart_loss-huber"
-    before = denoise(own, "compare", "tried", "tried", "--variants", one, VARIANT).stdout
-    path = own / f"results/scores/{one}/seed0/test.csv"
-    table = pd.read_csv(path)
-    table["si_sdr"] += 1
-    table.to_csv(path, index=False)
-    assert denoise(own, "compare", "tried", "tried", "--variants", one, VARIANT).stdout == before
-    run = denoise(own, "listen", "tried", "--methods", one, VARIANT, "--force")
-    assert run.returncode == 1 and run.stderr.startswith(
-        f"error: the results of {one} are not those in the report of tried"
-    )
-    assert denoise(own, "listen", "tried", "--methods", VARIANT, "--force").returncode == 0
-    path.unlink()
-    run = denoise(own, "listen", "tried", "--methods", one, "--force")
-    assert run.returncode == 1 and f"{path.relative_to(own)} is missing" in run.stderr
-
-
-def test_a_run_that_replaces_another_experiments_results_says_so(own):
+def test_another_experiment_with_other_settings_leaves_the_first_as_it_is(own):
     config = yaml.safe_load((own / "config.yaml").read_text())
     config["experiment"] = "second"
-    (own / "config.yaml").write_text(yaml.safe_dump(config))
-    assert "warning" not in dry_run(own, "all").stderr
     config["set"]["training.epochs"] = 2
     (own / "config.yaml").write_text(yaml.safe_dump(config))
-    said = dry_run(own, "all").stderr
-    assert said.count("warning: ") == 1 and VARIANT in said
-    assert "in the experiment tried (training.epochs is 1 there and 2 here)" in said
-    config["variants"] = [{"name": "second"}]
+    said = dry_run(own, "all")
+    assert "warning" not in said.stderr and "Training" in said.stdout + said.stderr
+    made = json.loads(denoise(own, "why", VARIANT, "--json").stdout)["jobs"]
+    (training,) = [job for job in made if job["job"].startswith("Training")]
+    (cause,) = training["causes"]
+    assert str(model_of(own, VARIANT).relative_to(own)) not in cause and "not there yet" in cause
+
+
+def test_models_are_found_by_what_experiments_call_them(own, monkeypatch):
+    monkeypatch.chdir(own)
+    folder = model_of(own, VARIANT).relative_to(own)
+    assert find_model(VARIANT) == find_model(f"tried/{VARIANT}") == folder
+    # Another experiment calls another model so, and config.yaml is of neither.
+    record = record_of(own).model_dump(mode="json")
+    other = str(model_of(own, "quickstart_loss-mse").relative_to(own))
+    record["experiment"], record["methods"][VARIANT]["models"] = "second", {"0": other}
+    files.write_json(own / "reports/second/study.json", record)
+    assert find_model(VARIANT) == folder  # config.yaml plans the experiment tried
+    (own / "config.yaml").rename(own / "own.yaml")
+    with pytest.raises(UserError, match=rf"name second/{VARIANT} or tried/{VARIANT}"):
+        find_model(VARIANT)
+    assert find_model(f"second/{VARIANT}") == Path(other)
+    with pytest.raises(UserError, match=rf"no model 'third/{VARIANT}'"):
+        find_model(f"third/{VARIANT}")
+
+
+def test_models_that_nothing_names_any_more_are_listed_and_deleted_when_asked(own):
+    unused = denoise(own, "models", "--unused")
+    assert unused.stdout == "" and "every model is named" in unused.stderr
+    folder, scores = model_of(own, VARIANT).parent, scores_of(own, VARIANT)
+    config = yaml.safe_load((own / "config.yaml").read_text())
+    config["sweep"]["training.loss"].remove("mae")
     (own / "config.yaml").write_text(yaml.safe_dump(config))
-    assert "warning" not in dry_run(own, "all").stderr
+    assert denoise(own, "models", "--unused").stdout == ""  # the report names it
+    shutil.rmtree(own / "reports/tried")
+    listed = denoise(own, "models", "--unused").stdout
+    assert listed.startswith(f"unused: {folder.relative_to(own)} (") and listed.count("\n") == 1
+    assert folder.exists() and scores.exists()
+    refused = denoise(own, "models", "--delete")
+    assert refused.returncode == 1 and "--unused" in refused.stderr
+    assert denoise(own, "models", "--unused", "--delete").stdout.startswith("deleted: ")
+    assert not folder.exists() and not scores.exists()
+    assert len(list((own / "results/models").iterdir())) == 2
 
 
 def test_other_test_sets_are_not_compared_by_utterance(own):
     about = files.read_json(own / "reports/tried/study.json")
-    about["test_sets"]["test"] = "another"
+    about["test_sets"]["test"]["noisy"] = "results/test_sets/another/noisy.npy"
     shutil.copytree(own / "reports/tried", own / "reports/again")
     files.write_json(own / "reports/again/study.json", about)
     run = denoise(own, "compare", "tried", "again")
     assert run.returncode == 0 and "hold different mixtures" in run.stderr
     assert "second - first" not in run.stdout
-    about["test_sets"] = {"other": "another"}
+    about["test_sets"] = {"other": about["test_sets"]["test"]}
     files.write_json(own / "reports/again/study.json", about)
     run = denoise(own, "compare", "tried", "again")
     assert run.returncode == 1 and "have no test set in common" in run.stderr
@@ -141,7 +160,7 @@ def test_other_test_sets_are_not_compared_by_utterance(own):
     assert run.returncode == 1 and "did you mean 'again'" in run.stderr
 
 
-def test_what_there_is_is_told_to_scripts_too(study):
+def test_models_and_where_print_json(study):
     trained = json.loads(denoise(study, "models", "--json").stdout)["trained"]
     assert {row["variant"] for row in trained} >= {VARIANT}
     assert all(isinstance(row["si_sdr"], float) and row["pesq_wb"] is None for row in trained)

@@ -2,61 +2,77 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
+from made import model_card
 
 from denoise.core import files
 from denoise.core.tables import write_table
+from denoise.networks.card import ModelCard, write_card
 from denoise.tracking.live import live
-from denoise.tracking.record import record
-from denoise.tracking.store import forget_incomplete, initialise, open_client, tracking_uri
+from denoise.tracking.notes import RunAbout
+from denoise.tracking.record import RunFiles, record
+from denoise.tracking.store import (
+    RunName,
+    Store,
+    forget_incomplete,
+    initialise,
+)
 
-CARD = {
-    "variant": "v", "seed": 0, "rate": 8000, "window": 992, "features": {}, "network": {},
-    "augmentation": {}, "training": {"epochs": 1}, "data": {}, "code": "abc", "parameters": 1,
-    "best_val_loss": 0.5, "code_version": "0",
-}  # fmt: skip
+STORE = Path("results/mlflow")
+CARD = model_card(training={"epochs": 1}, code="abc", best_val_loss=0.5, code_version="0")
+RUN = RunName("e", "v", "v")
+ABOUT = RunAbout(
+    experiment="e", variant="v", name="v", preset="p", data="s speech, n noise",
+    differs={"training.loss": "mse"},
+    settings={"training.loss": "mse", "mixing.level": {"snr_db": [0, 5]}},
+)  # fmt: skip
 
-ABOUT = {
-    "name": "v", "preset": "p", "data": "s speech, n noise", "differs": {"training.loss": "mse"},
-    "settings": {"training.loss": "mse", "mixing.level": {"snr_db": [0, 5]}},
-}  # fmt: skip
+
+def changed(**fields) -> ModelCard:
+    return CARD.model_copy(update=fields)
+
+
+def record_into(store: Path, model: Path, scores: dict[str, Path], note: Path) -> None:
+    record(Store(STORE), ABOUT, RunFiles(model, scores, {}, []), note)
 
 
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     """A folder with its own local store."""
     monkeypatch.chdir(tmp_path)
-    initialise("e", tmp_path / "store.json")
+    initialise(Store(STORE), "e", tmp_path / "store.json")
     return tmp_path
 
 
 def runs_of(experiment: str) -> dict[str, str]:
     import mlflow
 
-    client = mlflow.MlflowClient(tracking_uri())
+    client = mlflow.MlflowClient(Store(STORE).uri)
     found = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
     return {run.info.run_name: run.info.status for run in found}
 
 
 def test_a_training_that_fails_is_marked_and_repeating_it_is_the_same_run(store):
-    with pytest.raises(ZeroDivisionError), live("e", CARD, "v") as on_epoch:
+    with pytest.raises(ZeroDivisionError), live(Store(STORE), RUN, CARD) as on_epoch:
         on_epoch({"epoch": 1, "val_loss": 1.0})
         raise ZeroDivisionError
     assert runs_of("e") == {"e": "FINISHED", "v": "FAILED"}
-    with live("e", CARD, "v"):
+    with live(Store(STORE), RUN, CARD):
         assert runs_of("e") == {"e": "FINISHED", "v": "RUNNING"}
-    with live("e", {**CARD, "code": "other"}, "v"):
+    with live(Store(STORE), RUN, changed(code="other")):
         pass
-    assert len(open_client().search_runs(["1"])) == 3
+    assert len(Store(STORE).client.search_runs(["1"])) == 3
 
 
 def test_a_run_says_how_far_its_training_is(store):
     def status() -> str:
-        (run,) = open_client().search_runs(["1"], "tags.variant = 'v'")
+        (run,) = Store(STORE).client.search_runs(["1"], "tags.variant = 'v'")
         return run.data.tags["status"]
 
-    with live("e", {**CARD, "training": {"epochs": 4}}, "v") as on_epoch:
+    with live(Store(STORE), RUN, changed(training={"epochs": 4})) as on_epoch:
         assert status() == "training"
         on_epoch({"epoch": 1, "val_loss": 1.0, "seconds": 100.0})
         on_epoch({"epoch": 2, "val_loss": 0.9, "seconds": 140.0})
@@ -68,17 +84,17 @@ def test_a_run_says_how_far_its_training_is(store):
 
 def test_what_could_not_be_recorded_is_tried_again(store, monkeypatch):
     model = store / "model"
-    files.write_json(model / "card.json", CARD)
+    write_card(model / "card.json", CARD)
     write_table(model / "history.csv", pd.DataFrame([{"epoch": 1, "val_loss": 1.0}]))
     marker = store / "tracking" / "v-seed0.json"
     with monkeypatch.context() as broken:
         broken.setenv("MLFLOW_TRACKING_URI", "sqlite:////nowhere/at/all/mlflow.db")
-        record("e", model, {}, {}, [], ABOUT, marker)
+        record_into(store, model, {}, marker)
     assert marker.exists()
     forget_incomplete(marker.parent)
     assert not marker.exists()
     monkeypatch.setattr("denoise.tracking.record.log_model", lambda *arguments: None)
-    record("e", model, {}, {}, [], ABOUT, marker)
+    record_into(store, model, {}, marker)
     forget_incomplete(marker.parent)
     assert marker.exists() and runs_of("e")["v"] == "FINISHED"
 
@@ -95,16 +111,14 @@ def test_parameters_are_what_a_training_was_chosen_by(store):
     from denoise.training.settings import TrainingSettings
 
     training = TrainingSettings(epochs=3, optimiser={"name": "adamw", "weight_decay": 0.01})
-    card = {
-        **CARD,
-        "network": network_settings({"name": "unet", "filters": [2, 4]}).model_dump(mode="json"),
-        "training": training.model_dump(mode="json"),
-    }
-    with live("e", card, "v"):
+    network = network_settings({"name": "unet", "filters": [2, 4]})
+    card = changed(network=network, training=training.model_dump(mode="json"))
+    with live(Store(STORE), RUN, card):
         pass
-    (run,) = open_client().search_runs(["1"], "params.`training.epochs` = '3'")
+    (run,) = Store(STORE).client.search_runs(["1"], "params.`training.epochs` = '3'")
     assert run.data.params == {
         "seed": "0", "rate": "8000", "window": "992", "network.name": "unet",
+        "features.target": "noise",
         "network.filters": "2, 4", "training.loss": "huber", "training.epochs": "3",
         "training.batch_size": "20", "training.learning_rate": "0.001",
         "training.optimiser.name": "adamw", "training.optimiser.weight_decay": "0.01",
@@ -115,7 +129,7 @@ def test_a_run_tells_its_results_with_intervals_and_what_it_is(store, monkeypatc
     from denoise.metrics.registry import SCORED
 
     model = store / "model"
-    files.write_json(model / "card.json", CARD)
+    write_card(model / "card.json", CARD)
     write_table(model / "history.csv", pd.DataFrame([{"epoch": 1, "val_loss": 1.0}]))
     # Two speakers: a resampling draws one of them alone in half of the cases.
     scores = pd.DataFrame({"speaker": ["a", "a", "b"], "status": ["ok", "ok", "pesq_nb: silent"]})
@@ -123,8 +137,8 @@ def test_a_run_tells_its_results_with_intervals_and_what_it_is(store, monkeypatc
     scores["si_sdr"] = [1.0, 3.0, 8.0]
     write_table(store / "scores.csv", scores)
     monkeypatch.setattr("denoise.tracking.record.log_model", lambda *arguments: None)
-    record("e", model, {"test": store / "scores.csv"}, {}, [], ABOUT, store / "m.json")
-    run = open_client().get_run(files.read_json(store / "m.json")["run"])
+    record_into(store, model, {"test": store / "scores.csv"}, store / "m.json")
+    run = Store(STORE).client.get_run(files.read_json(store / "m.json")["run"])
     assert run.data.metrics["test/si_sdr"] == 4
     assert run.data.metrics["test/interval/si_sdr_low"] == 2
     assert run.data.metrics["test/interval/si_sdr_high"] == 8
@@ -141,9 +155,9 @@ def test_a_run_tells_its_results_with_intervals_and_what_it_is(store, monkeypatc
 def test_the_duration_of_a_run_is_that_of_its_training(store, monkeypatch):
     import mlflow
 
-    with live("e", CARD, "v") as on_epoch:
+    with live(Store(STORE), RUN, CARD) as on_epoch:
         on_epoch({"epoch": 1, "val_loss": 1.0})
-    client = mlflow.MlflowClient(tracking_uri())
+    client = mlflow.MlflowClient(Store(STORE).uri)
     (run,) = client.search_runs(
         [client.get_experiment_by_name("e").experiment_id], "tags.variant LIKE '%'"
     )
@@ -153,9 +167,9 @@ def test_the_duration_of_a_run_is_that_of_its_training(store, monkeypatch):
         "denoise.tracking.record.log_model",
         lambda client, run_id, *rest: client.set_terminated(run_id),
     )
-    files.write_json(store / "model/card.json", CARD)
+    write_card(store / "model/card.json", CARD)
     history = pd.DataFrame([{"epoch": 1, "val_loss": 1.0}])
     write_table(store / "model/history.csv", history)
-    record("e", store / "model", {}, {}, [], ABOUT, store / "marker.json")
+    record_into(store, store / "model", {}, store / "marker.json")
     info = client.get_run(run.info.run_id).info
     assert info.end_time - info.start_time == 1234

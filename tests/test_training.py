@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import os
 import platform
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from made import train_into
 
 from denoise.core import files
 from denoise.core.arrays import save_array
@@ -21,7 +23,7 @@ from denoise.networks import backend
 from denoise.networks.registry import build_network
 from denoise.networks.unet import UNetSettings
 from denoise.training.batches import open_windows
-from denoise.training.fit import should_stop, train
+from denoise.training.fit import should_stop
 from denoise.training.model import compiled as compiled_model
 from denoise.training.model import precision
 from denoise.training.schedule import OptimiserSettings, ScheduleSettings, learning_rate
@@ -59,8 +61,7 @@ def run(
     caches, out: Path, on_epoch=lambda row: None, network: UNetSettings = SMALL, **changes
 ) -> pd.DataFrame:
     settings = TrainingSettings(**{"epochs": 4, "batch_size": 8, "threads": 1, **changes})
-    card = {"variant": "v", "seed": 7}
-    train(caches, network, settings, 7, out, card, on_epoch=on_epoch)
+    train_into(out, caches, network, settings, 7, on_epoch=on_epoch)
     return read_table(out / "history.csv")
 
 
@@ -75,7 +76,7 @@ def test_a_batch_in_parts_makes_the_same_step(tmp_path):
     plain = UNetSettings(filters=(2, 4), dropout=0)
     for parts in (1, 4):
         settings = TrainingSettings(epochs=2, batch_size=16, accumulate=parts, threads=1)
-        train(caches, plain, settings, 7, tmp_path / f"parts{parts}", {"variant": "v"})
+        train_into(tmp_path / f"parts{parts}", caches, plain, settings, 7)
     for one, other in zip(weights(tmp_path / "parts1"), weights(tmp_path / "parts4"), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
     with pytest.raises(ValueError, match="accumulate 3 must divide batch_size 16"):
@@ -248,7 +249,7 @@ def test_running_averages_that_cannot_settle_are_warned_of(caches, tmp_path, cap
 
 
 def test_gradual_reading_gives_every_window_once(caches):
-    windows = open_windows(caches["train"], TrainingSettings(batch_size=8))
+    windows = open_windows(caches["train"] / "manifest.json", TrainingSettings(batch_size=8))
     windows.shuffle(5)
     batches = [windows.batch(number) for number in range(len(windows))]
     inputs = np.concatenate([batch[0] for batch in batches])
@@ -265,14 +266,14 @@ def test_other_backends_train_too(caches, tmp_path, backend):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed (make install EXTRA={backend})")
     code = (
-        "import json, sys; from pathlib import Path; from denoise.training.fit import train;"
+        "import json, sys; from pathlib import Path; from made import train_into;"
         "from denoise.networks.unet import UNetSettings;"
         "from denoise.training.settings import TrainingSettings;"
         "c = json.loads(sys.argv[1]);"
-        "train({k: Path(v) for k, v in c['caches'].items()}, UNetSettings(filters=(2, 4)),"
+        "train_into(Path(c['out']), {k: Path(v) for k, v in c['caches'].items()},"
+        "UNetSettings(filters=(2, 4)),"
         "TrainingSettings(backend=c['backend'], epochs=3, learning_rate=0.01,"
-        "metrics=['mse', 'soft_iou']),"
-        "0, Path(c['out']), {'variant': 'v', 'seed': 0})"
+        "metrics=['mse', 'soft_iou']))"
     )
     given = {
         "caches": {name: str(path) for name, path in caches.items()},
@@ -280,8 +281,9 @@ def test_other_backends_train_too(caches, tmp_path, backend):
         "out": str(tmp_path / backend),
     }
     ended = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(given)], capture_output=True, text=True
-    )
+        [sys.executable, "-c", code, json.dumps(given)], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )  # fmt: skip
     assert ended.returncode == 0, ended.stderr[-2000:]
     history = read_table(tmp_path / backend / "history.csv")
     assert history["val_loss"].iloc[-1] < history["val_loss"].iloc[0]

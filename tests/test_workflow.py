@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
+from made import scores_of
 from studies import LOSSES
-from workflow_runs import configure, planned
+from workflow_runs import configure, dry_run, planned
 
 from denoise.evaluation.baselines import BASELINES
 
@@ -43,7 +45,7 @@ def test_the_study_ends_with_a_leaderboard_and_a_report(study):
 
 
 def test_scores_have_a_row_for_each_utterance_with_what_it_is(study):
-    table = pd.read_csv(study / "results/scores/quickstart_loss-huber/seed0/test.csv")
+    table = pd.read_csv(scores_of(study, "quickstart_loss-huber"))
     assert len(table) == 40
     assert set(table["speaker"]) == {21, 22} and set(table["status"]) == {"ok"}
     assert table["snr_in"].sub(table["snr_asked"]).abs().max() < 0.01
@@ -106,6 +108,28 @@ def test_a_loss_added_to_the_sweep_only_trains_it(done, config):
     jobs = planned(done)
     assert jobs.pop("train") == jobs.pop("enhance") == jobs.pop("score") == 1
     assert set(jobs) == {"all", "track", "leaderboard", "write_report", "track_experiment"}
+
+
+def test_an_axis_added_to_the_sweep_trains_only_its_new_values(done, config):
+    config["sweep"]["training.batch_size"] = [20]  # as the preset has it
+    configure(done, **config)
+    assert not {"train", "enhance", "score"} & set(planned(done))
+    config["sweep"]["training.batch_size"].append(10)
+    configure(done, **config)
+    jobs = planned(done)
+    assert jobs["train"] == jobs["enhance"] == jobs["score"] == 3
+
+
+def test_other_settings_make_other_models_beside_those_that_are_there(done, config):
+    before = {path: path.stat().st_mtime_ns for path in done.glob("results/models/*/*/*")}
+    config["set"]["training.epochs"] = 2
+    configure(done, **config)
+    jobs = planned(done)
+    assert jobs.pop("train") == jobs.pop("enhance") == jobs.pop("score") == 3
+    run = dry_run(done, "all")
+    named = set(re.findall(r"results/models/([^/]+)/", run.stdout + run.stderr))
+    assert len(named) == 3 and not named & {path.parts[-3] for path in before}
+    assert before == {path: path.stat().st_mtime_ns for path in done.glob("results/models/*/*/*")}
 
 
 def test_a_seed_added_only_trains_it(done, config):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from pathlib import Path
 
@@ -13,10 +12,12 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import write_mirror
+from made import model_of, scores_of
 from studies import small
 from workflow_runs import TINY, configure, copy_project, dry_run, snakemake
 
 from denoise.corpora.synthetic import SPEAKERS as VOICES
+from denoise.networks.card import read_card
 
 SPEAKERS = tuple(VOICES)
 
@@ -72,7 +73,7 @@ def test_voicebank_runs_without_mixing_and_is_recorded_by_a_server(
     )
     run = snakemake(folder, "all", MLFLOW_TRACKING_URI=uri)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
-    table = pd.read_csv(folder / "results/scores/quickstart/seed0/test.csv")
+    table = pd.read_csv(scores_of(folder, "quickstart", "pairs"))
     assert sorted(table["snr_asked"]) == [2.5, 5, 7.5]
     splits = pd.concat(pd.read_csv(path) for path in folder.glob("results/splits/*.csv"))
     assert splits.groupby("split")["speaker"].unique().map(list).to_dict() == {
@@ -145,13 +146,13 @@ def test_recipes_of_different_rates_are_compared_on_one_test_set(tmp_path):
     assert set(board.index) == {"narrow", "wide", "noisy"} and set(board["n"]) == {4}
     assert board["pesq_nb"].notna().all()
     assert board["pesq_wb"].notna().to_dict() == {"narrow": False, "wide": True, "noisy": True}
-    scales = json.loads((folder / "results/models/wide/seed0/card.json").read_text())["scales"]
+    scales = read_card(model_of(folder, "wide", experiment="compared") / "card.json").scales
     assert set(scales) == {"input", "target"}
     html = (folder / "reports/compared/report.html").read_text()
     assert html.count("as published: on windows of the training recordings") == 1
 
     kept = folder / "kept"
-    shutil.copytree(folder / "results/models/narrow/seed0", kept)
+    shutil.copytree(model_of(folder, "narrow", experiment="compared"), kept)
     settings = yaml.safe_load((folder / "config.yaml").read_text())
     configure(folder, **settings, models={"earlier": "kept"})
     run = snakemake(folder, "all")
@@ -216,7 +217,8 @@ def test_a_training_starts_processes_of_its_own(tmp_path):
         "training.adversarial": {"kind": "metric", "processes": 1, "filters": [2]},
     }
     configure(folder, variants=[{"name": "tried", "set": processes}], set=TINY, sweep={})
-    run = snakemake(folder, "results/models/tried/seed0/card.json")
+    run = snakemake(folder, "--until", "train")
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
-    history = pd.read_csv(folder / "results/models/tried/seed0/history.csv")
+    (path,) = folder.glob("results/models/*/seed0/history.csv")
+    history = pd.read_csv(path)
     assert history[["val_pesq", "val_si_sdr"]].notna().all(axis=None)

@@ -16,14 +16,14 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from made import prepare_into
 
 from denoise import audio, cli
 from denoise.cli import shared
 from denoise.core.arrays import load_array
 from denoise.core.tables import read_table
-from denoise.corpora import preparation
 from denoise.corpora.indexing import index_folder
-from denoise.corpora.selection import AudioSettings, SelectionSettings
+from denoise.corpora.selection import AudioSettings
 from denoise.evaluation.folders import score_folders
 from denoise.metrics.registry import METRICS
 
@@ -67,10 +67,8 @@ def readable(path: Path) -> bool:
 def prepare(folder: Path, out: Path, usable: set[str]) -> None:
     """Each recording is packed, or dropped with a reason."""
     index_folder(folder, None, out / "index.csv")
-    preparation.prepare(
-        [out / "index.csv"], "folder", "speech", SelectionSettings(),
-        AudioSettings(sample_rate=RATE, min_duration_s=0, max_dropped=1), 0, out / "prepared",
-    )  # fmt: skip
+    settings = AudioSettings(sample_rate=RATE, min_duration_s=0, max_dropped=1)
+    prepare_into(out / "prepared", out / "index.csv", audio=settings)
     index = read_table(out / "prepared" / "index.csv")
     manifest = json.loads((out / "prepared" / "manifest.json").read_text())
     pack = load_array(out / "prepared" / "audio.npy")

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import encoded, hiss, tone_speech, zip_of
+from made import prepare_into
 from studies import small
 from workflow_runs import snakemake
 
@@ -19,8 +20,7 @@ from denoise.core.arrays import PackWriter, save_array
 from denoise.core.errors import UserError, disk_errors
 from denoise.core.tables import write_table
 from denoise.corpora.archives import extract
-from denoise.corpora.preparation import prepare
-from denoise.corpora.selection import AudioSettings, SelectionSettings
+from denoise.corpora.selection import AudioSettings
 from denoise.training.checkpoints import Checkpoints, Progress
 
 
@@ -67,10 +67,8 @@ def prepared(folder: Path) -> None:
     row = {"id": "long", "path": str(recording), "noisy_path": "", "speaker": "s", "sex": "",
            "kind": "", "group": "s", "duration": 60.0}  # fmt: skip
     write_table(folder.parent / "index.csv", pd.DataFrame([row]))
-    prepare(
-        [folder.parent / "index.csv"], "folder", "speech", SelectionSettings(),
-        AudioSettings(sample_rate=16_000, min_duration_s=0), 0, folder / "audio",
-    )  # fmt: skip
+    settings = AudioSettings(sample_rate=16_000, min_duration_s=0)
+    prepare_into(folder / "audio", folder.parent / "index.csv", audio=settings)
 
 
 class _Model:

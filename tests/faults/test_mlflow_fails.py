@@ -20,27 +20,30 @@ from test_tracking import CARD
 
 from denoise.core import files
 from denoise.core.tables import write_table
+from denoise.networks.card import write_card
 from denoise.tracking.live import live
-from denoise.tracking.store import STORE, forget_incomplete, initialise, open_client
+from denoise.tracking.notes import RunAbout
+from denoise.tracking.record import RunFiles, record
+from denoise.tracking.store import RunName, Store, forget_incomplete, initialise
 
 EPOCHS = [{"epoch": k, "loss": 1.0 / k, "val_loss": 2.0 / k} for k in range(1, 6)]
 
-ABOUT = {"name": "v", "preset": "p", "data": "speech, noise", "differs": {}, "settings": {}}
+STORE = Path("results/mlflow")
 
 
-def card(variant: str) -> dict[str, object]:
-    return {**CARD, "variant": variant}
+def about(variant: str) -> RunAbout:
+    return RunAbout(experiment="e", variant=variant, name=variant, preset="p", data="speech, noise")
 
 
 def train(variant: str, folder: str, between=lambda epoch: None) -> None:
     """What a training does with MLflow, and the files it leaves."""
     os.chdir(folder)
-    with live("e", card(variant), variant) as on_epoch:
+    with live(Store(STORE), RunName("e", variant, variant), CARD) as on_epoch:
         for row in EPOCHS:
             on_epoch(row)
             between(row["epoch"])
     model = Path(folder) / "models" / variant
-    files.write_json(model / "card.json", card(variant))
+    write_card(model / "card.json", CARD)
     write_table(model / "history.csv", pd.DataFrame(EPOCHS))
 
 
@@ -49,13 +52,15 @@ def record_again(variant: str, folder: Path) -> bool:
     marker = folder / "tracking" / f"{variant}.json"
     forget_incomplete(marker.parent)
     if not marker.exists():
-        record_again("e", folder / "models" / variant, {}, {}, [], ABOUT, marker)
+        record(
+            Store(STORE), about(variant), RunFiles(folder / "models" / variant, {}, {}, []), marker
+        )
     return files.read_json(marker)["complete"]
 
 
 def logged(variant: str) -> dict[str, Counter[int]]:
     """How often each step of each metric stands in the store."""
-    client = open_client()
+    client = Store(STORE).client
     experiment = client.get_experiment_by_name("e").experiment_id
     runs = client.search_runs([experiment], f"tags.variant = '{variant}'")
     assert len(runs) == 1
@@ -81,7 +86,7 @@ def place(tmp_path, monkeypatch) -> Path:
 @pytest.mark.parametrize("initialised", [True, False])
 def test_eight_trainings_at_once_on_a_new_store(place, survives, initialised):
     if initialised:
-        initialise("e", place / "store.json")
+        initialise(Store(STORE), "e", place / "store.json")
     spawn = multiprocessing.get_context("spawn")
     names = [f"v{number}" for number in range(8)]
     processes = [spawn.Process(target=train, args=(name, str(place))) for name in names]
@@ -99,7 +104,7 @@ def test_eight_trainings_at_once_on_a_new_store(place, survives, initialised):
 @pytest.mark.slow
 def test_a_store_that_is_locked_for_a_while(place, survives):
     with survives("MLflow: store locked"):
-        initialise("e", place / "store.json")
+        initialise(Store(STORE), "e", place / "store.json")
         unlocked = threading.Event()
 
         def lock(epoch: int) -> None:
@@ -172,7 +177,7 @@ def test_a_server_that_goes_away_and_comes_back(place, server, survives, away):
     with survives(f"MLflow: server away {away}"):
         if away != "from the start":
             server.start()
-        initialise("e", place / "store.json")
+        initialise(Store(STORE), "e", place / "store.json")
 
         def go(epoch: int) -> None:
             if epoch == {"in the middle": 2, "at the end": 5}.get(away):

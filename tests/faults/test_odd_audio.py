@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import encoded, tone_speech
+from made import prepare_into
 from test_cli import inside, run, workspace
 
 from denoise import audio
 from denoise.core.arrays import load_array
 from denoise.core.tables import read_table
 from denoise.corpora.indexing import index_folder
-from denoise.corpora.preparation import prepare
-from denoise.corpora.selection import AudioSettings, SelectionSettings
+from denoise.corpora.selection import AudioSettings
 from denoise.evaluation.folders import score_folders
 from denoise.metrics.registry import METRICS
 
@@ -107,10 +107,8 @@ def prepared(tmp_path: Path, name: str, content: bytes) -> tuple[list[str], list
     written(folder, "good.wav", wav(SPEECH))
     written(folder, name, content)
     index_folder(folder, None, tmp_path / "index.csv")
-    prepare(
-        [tmp_path / "index.csv"], "folder", "speech", SelectionSettings(),
-        AudioSettings(sample_rate=RATE, min_duration_s=0, max_dropped=0.9), 0, tmp_path / "out",
-    )  # fmt: skip
+    settings = AudioSettings(sample_rate=RATE, min_duration_s=0, max_dropped=0.9)
+    prepare_into(tmp_path / "out", tmp_path / "index.csv", audio=settings)
     index = read_table(tmp_path / "out" / "index.csv")
     pack = load_array(tmp_path / "out" / "audio.npy")
     assert len(pack) == index["samples"].sum() and np.isfinite(pack).all()

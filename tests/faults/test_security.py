@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from made import model_card
 from workflow_runs import ROOT
 
 from denoise.core import files
 from denoise.core.arrays import load_array
 from denoise.core.errors import UserError
 from denoise.core.tables import read_table, write_table
+from denoise.networks.card import write_card
 from denoise.study.config import _UniqueKeys
 from denoise.training.checkpoints import Checkpoints
 
@@ -117,8 +119,7 @@ def test_a_model_that_carries_code_is_refused(tmp_path, survives):
     inputs = keras.Input((8, 8, 1))
     model = keras.Model(inputs, keras.layers.Lambda(lambda x: x * 1.0)(inputs))
     model.save(tmp_path / "model.keras")
-    card = {"variant": "v", "seed": 0, "rate": 8000, "window": 992, "features": {}, "scales": {}}
-    files.write_json(tmp_path / "card.json", {**card, "network": {"name": "unet"}})
+    write_card(tmp_path / "card.json", model_card())
     with survives("security: code in a model"), pytest.raises(UserError, match=r"model\.keras"):
         Enhancer.load(tmp_path)
 

@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from made import record_of
 from studies import small
 from workflow_runs import snakemake
 
@@ -72,10 +73,13 @@ def test_a_study_on_slurm_gives_the_same_though_its_training_is_cancelled(
         for name in ("models", "enhanced", "scores", "logs"):
             shutil.rmtree(there / "results" / name)
 
-    log, cancelled, ended = there / "results/logs/train/quickstart/seed0.log", [], threading.Event()
+    model = record_of(small_study, "small").methods["quickstart"]
+    stage = model.models[0].parent.name
+    log, cancelled = there / f"results/logs/train/{stage}/seed0.log", []
+    ended = threading.Event()
     watch = threading.Thread(target=cancel_training, args=(log, cancelled, ended))
     watch.start()
-    target = ("results/enhanced/quickstart/seed0/test.npy", TARGET)[often(0, 1)]
+    target = (str(model.runs["test"][0].enhanced), TARGET)[often(0, 1)]
     run = snakemake(there, *ON_SLURM, target, cores=None)
     ended.set()
     watch.join()

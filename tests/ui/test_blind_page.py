@@ -17,7 +17,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.browser]
 @pytest.fixture
 def folder(study, tmp_path) -> Path:
     """What of the study the command needs, to write beside."""
-    for name in ("reports", "results/test_sets", "results/enhanced", "results/scores"):
+    for name in ("reports", "results/test_sets", "results/enhanced", "results/scores",
+                 "results/models"):  # fmt: skip
         shutil.copytree(study / name, tmp_path / name)
     return tmp_path
 

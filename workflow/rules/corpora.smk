@@ -19,7 +19,7 @@ rule fetch:
 
 rule index:
     input:
-        archives=ancient(archives),
+        archives=ancient(ask.archives),
     output:
         "resources/corpora/{corpus}/{subset}.csv",
         **recordings_of_index(),
@@ -31,7 +31,7 @@ rule index:
         "../envs/denoise.yaml"
     threads: 1
     params:
-        settings=index_params,
+        settings=ask.params_of_index,
         code=index_code,
     message:
         "Extracting and indexing {wildcards.corpus}/{wildcards.subset}"
@@ -41,8 +41,8 @@ rule index:
 
 rule prepare:
     input:
-        indexes=indexes_of_audio,
-        recordings=recordings_of_audio,
+        indexes=ask.indexes_of_audio,
+        recordings=ancient(ask.recordings_of_audio),
     output:
         audio="results/audio/{audio}/audio.npy",
         index="results/audio/{audio}/index.csv",
@@ -55,7 +55,7 @@ rule prepare:
         "../envs/denoise.yaml"
     threads: 8
     params:
-        settings=audio_params,
+        settings=ask.params_of("audio"),
         code=code_of("prepare"),
     message:
         "Decoding, resampling and packing {wildcards.audio}"
@@ -65,7 +65,7 @@ rule prepare:
 
 rule split:
     input:
-        unpack(audio_of_split),
+        indexes=ask.audio_of_split,
     output:
         "results/splits/{split}.csv",
     log:
@@ -74,7 +74,8 @@ rule split:
         "../envs/denoise.yaml"
     threads: 1
     params:
-        settings=split_params,
+        settings=ask.params_of("split"),
+        packs=ask.packs_of_split,
         code=code_of("split"),
     message:
         "Dividing {wildcards.split} into training, validation and test"

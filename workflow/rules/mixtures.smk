@@ -3,7 +3,8 @@
 
 rule mix:
     input:
-        unpack(sources_of_mixture),
+        splits=ask.splits_of_mixture,
+        packs=ancient(ask.packs_of_mixture),
     output:
         train="results/mixtures/{mixture}/train.csv",
         validation="results/mixtures/{mixture}/validation.csv",
@@ -15,7 +16,7 @@ rule mix:
         "../envs/denoise.yaml"
     threads: 8
     params:
-        settings=mixture_params,
+        settings=ask.params_of("mixture"),
         code=code_of("mix"),
     message:
         "Mixing training and validation windows {wildcards.mixture}"
@@ -25,7 +26,8 @@ rule mix:
 
 rule test_set:
     input:
-        unpack(sources_of_test_set),
+        splits=ask.splits_of_test_set,
+        packs=ancient(ask.packs_of_test_set),
     output:
         mixtures="results/test_sets/{test_id}/mixtures.csv",
         noisy="results/test_sets/{test_id}/noisy.npy",
@@ -39,7 +41,7 @@ rule test_set:
         "../envs/denoise.yaml"
     threads: 8
     params:
-        settings=test_set_params,
+        settings=ask.params_of("test_id"),
         code=code_of("test_set"),
     message:
         "Mixing test set {wildcards.test_id}"
@@ -49,8 +51,8 @@ rule test_set:
 
 rule scaling:
     input:
-        mixtures=training_mixtures_of_spectrogram,
-        packs=packs_of_spectrogram,
+        mixtures=ask.training_mixtures_of_spectrogram,
+        packs=ancient(ask.packs_of_spectrogram),
     output:
         "results/spectrograms/{spectrogram}/scaling.json",
     log:
@@ -61,7 +63,7 @@ rule scaling:
         "../envs/denoise.yaml"
     threads: 8
     params:
-        settings=spectrogram_params,
+        settings=ask.params_of("spectrogram"),
         code=code_of("scaling"),
     message:
         "Measuring the levels of the training windows {wildcards.spectrogram}"
@@ -71,9 +73,9 @@ rule scaling:
 
 rule spectrograms:
     input:
-        mixtures=mixtures_of_spectrogram,
-        packs=packs_of_spectrogram,
-        scaling=scaling_of_spectrogram,
+        mixtures=ask.mixtures_of_spectrogram,
+        packs=ancient(ask.packs_of_spectrogram),
+        scaling=ask.scaling_of_spectrogram,
     output:
         manifest="results/spectrograms/{spectrogram}/{part}/manifest.json",
         shards=directory("results/spectrograms/{spectrogram}/{part}/shards"),
@@ -85,7 +87,7 @@ rule spectrograms:
         "../envs/denoise.yaml"
     threads: 8
     params:
-        settings=spectrogram_params,
+        settings=ask.params_of("spectrogram"),
         code=code_of("spectrograms"),
     message:
         "Caching spectrograms {wildcards.spectrogram} ({wildcards.part})"

@@ -3,7 +3,7 @@
 
 rule leaderboard:
     input:
-        scores=score_files(),
+        scores=ask.scores(),
     output:
         leaderboard=report(
             f"{REPORT}/leaderboard.csv",
@@ -22,6 +22,7 @@ rule leaderboard:
         "../envs/denoise.yaml"
     threads: 1
     params:
+        tables=ask.scored(),
         variants=list(PLAN.variants),
         code=code_of("leaderboard"),
     message:
@@ -32,15 +33,20 @@ rule leaderboard:
 
 rule write_report:
     input:
-        unpack(manifest_files),
-        scores=score_files(),
-        cards=model_files("card.json"),
-        histories=model_files("history.csv"),
-        speeds=speed_files(),
-        blind=blind_results(),
-        examples=example_files(),
+        scores=f"{REPORT}/scores.csv",
         leaderboard=f"{REPORT}/leaderboard.csv",
         pairwise=f"{REPORT}/pairwise.csv",
+        cards=ask.model_files("card"),
+        histories=ask.model_files("history"),
+        speeds=ask.speeds(),
+        test_sets=ask.test_set_files("manifest", "mixtures"),
+        audio=ancient(ask.test_set_files("noisy", "clean") + ask.heard()),
+        windows=ask.training_tables(),
+        packs=ancient(ask.training_packs()),
+        prepared=ask.manifests("audio"),
+        splits=ask.manifests("splits"),
+        spectrograms=ask.manifests("spectrograms"),
+        blind=ask.blind_results(),
     output:
         report=report(
             f"{REPORT}/report.html",
@@ -55,7 +61,8 @@ rule write_report:
         "../envs/denoise.yaml"
     threads: 1
     params:
-        settings=report_params(),
+        record=ask.record.model_dump_json(),
+        benchmarks=ask.benchmarks(),
         code=code_of("report"),
         lock=lock_digest(ROOT) if ROOT else "none",
     message:
@@ -66,12 +73,13 @@ rule write_report:
 
 rule track:
     input:
-        unpack(spectrograms_of),
-        scores=scores_of_run,
-        examples=examples_of_run,
-        model="results/models/{variant}/seed{seed}/model.keras",
-        history="results/models/{variant}/seed{seed}/history.csv",
-        card="results/models/{variant}/seed{seed}/card.json",
+        unpack(ask.model_of_run),
+        scores=ask.outputs_of_run("scores"),
+        enhanced=ancient(ask.outputs_of_run("enhanced")),
+        manifests=ask.test_set_files("manifest"),
+        mixtures=ask.test_set_files("mixtures"),
+        noisy=ancient(ask.test_set_files("noisy")),
+        clean=ancient(ask.test_set_files("clean")),
         store=ancient("results/mlflow/store.json"),
     output:
         f"results/tracking/{EXPERIMENT}/{{variant}}-seed{{seed}}.json",
@@ -81,9 +89,8 @@ rule track:
         "../envs/denoise.yaml"
     threads: 1
     params:
-        experiment=EXPERIMENT,
-        test_sets=canonical_json(PLAN.test_set_names),
-        about=about_run,
+        test_sets=list(PLAN.test_set_names),
+        about=ask.about_run,
         code=code_of("track"),
     message:
         "Recording {wildcards.variant}, seed {wildcards.seed}, in MLflow"
@@ -93,7 +100,7 @@ rule track:
 
 rule track_experiment:
     input:
-        runs=tracking_files(),
+        runs=ask.runs(),
         report=f"{REPORT}/report.html",
         figures=f"{REPORT}/figures",
         leaderboard=f"{REPORT}/leaderboard.csv",
@@ -105,8 +112,7 @@ rule track_experiment:
         "../envs/denoise.yaml"
     threads: 1
     params:
-        experiment=EXPERIMENT,
-        about=about_experiment(),
+        about=ask.about_experiment(),
         code=code_of("track_experiment"),
     message:
         "Report: {input.report} — runs: type `make ui`"

@@ -3,92 +3,88 @@
 
 rule enhance:
     input:
-        unpack(test_set_of),
-        model="results/models/{variant}/seed{seed}/model.keras",
-        card="results/models/{variant}/seed{seed}/card.json",
+        unpack(ask.model_of_method),
+        manifest="results/test_sets/{test_id}/manifest.json",
+        mixtures="results/test_sets/{test_id}/mixtures.csv",
+        noisy=ancient("results/test_sets/{test_id}/noisy.npy"),
+        clean=ancient("results/test_sets/{test_id}/clean.npy"),
     output:
-        enhanced="results/enhanced/{variant}/seed{seed}/{test_set}.npy",
-        spectral="results/enhanced/{variant}/seed{seed}/{test_set}.csv",
-        speed="results/enhanced/{variant}/seed{seed}/{test_set}.json",
+        enhanced="results/enhanced/{method}/seed{seed}/{test_id}.npy",
+        spectral="results/enhanced/{method}/seed{seed}/{test_id}.csv",
+        speed="results/enhanced/{method}/seed{seed}/{test_id}.json",
     log:
-        "results/logs/enhance/{variant}/seed{seed}/{test_set}.log",
+        "results/logs/enhance/{method}/seed{seed}/{test_id}.log",
     benchmark:
-        "results/benchmarks/enhance/{variant}-seed{seed}-{test_set}.tsv"
+        "results/benchmarks/enhance/{method}-seed{seed}-{test_id}.tsv"
+    wildcard_constraints:
+        # A model and a digest of how it is applied.
+        method=r"[^/]+\.[0-9a-f]{8}",
     conda:
         "../envs/denoise.yaml"
     threads: 2
     resources:
         gpu=1,
+        label=ask.label_of_method,
+        test_set=ask.label_of_test_set,
     params:
-        settings=enhancement_params,
-        training=training_params,
+        settings=ask.enhancement_params,
         code=code_of("enhance"),
     message:
-        "Enhancing {wildcards.test_set} with {wildcards.variant}, seed {wildcards.seed}"
+        "Enhancing {resources.test_set} with {resources.label}"
     script:
         "../scripts/enhance.py"
 
 
-use rule enhance as enhance_ready with:
-    input:
-        unpack(test_set_of),
-        model=lambda wildcards: f"{PLAN.models[wildcards.ready].folder}/model.keras",
-        card=lambda wildcards: f"{PLAN.models[wildcards.ready].folder}/card.json",
-    output:
-        enhanced="results/enhanced/{ready}/seed0/{test_set}.npy",
-        spectral="results/enhanced/{ready}/seed0/{test_set}.csv",
-        speed="results/enhanced/{ready}/seed0/{test_set}.json",
-    log:
-        "results/logs/enhance/{ready}/seed0/{test_set}.log",
-    benchmark:
-        "results/benchmarks/enhance/{ready}-seed0-{test_set}.tsv"
-    params:
-        settings=EnhancementSettings().canonical(),
-        training=canonical_json(
-            {"training": TrainingSettings().model_dump(mode="json")}
-        ),
-        code=code_of("enhance"),
-    message:
-        "Enhancing {wildcards.test_set} with the ready model {wildcards.ready}"
-
-
 rule baseline:
     input:
-        unpack(test_set_of),
+        manifest="results/test_sets/{test_id}/manifest.json",
+        mixtures="results/test_sets/{test_id}/mixtures.csv",
+        noisy=ancient("results/test_sets/{test_id}/noisy.npy"),
+        clean=ancient("results/test_sets/{test_id}/clean.npy"),
     output:
-        enhanced="results/enhanced/{baseline}/seed0/{test_set}.npy",
-        speed="results/enhanced/{baseline}/seed0/{test_set}.json",
+        enhanced="results/enhanced/{baseline}/seed0/{test_id}.npy",
+        speed="results/enhanced/{baseline}/seed0/{test_id}.json",
     log:
-        "results/logs/baseline/{baseline}/{test_set}.log",
+        "results/logs/baseline/{baseline}/{test_id}.log",
     benchmark:
-        "results/benchmarks/baseline/{baseline}-{test_set}.tsv"
+        "results/benchmarks/baseline/{baseline}-seed0-{test_id}.tsv"
     conda:
         "../envs/denoise.yaml"
     threads: 1
+    resources:
+        test_set=ask.label_of_test_set,
     params:
         code=code_of("baseline"),
     message:
-        "Processing {wildcards.test_set} with baseline {wildcards.baseline}"
+        "Processing {resources.test_set} with baseline {wildcards.baseline}"
     script:
         "../scripts/baseline.py"
 
 
 rule score:
     input:
-        unpack(enhanced_of),
+        enhanced="results/enhanced/{method}/seed{seed}/{test_id}.npy",
+        spectral=ask.spectral_of_method,
+        manifest="results/test_sets/{test_id}/manifest.json",
+        mixtures="results/test_sets/{test_id}/mixtures.csv",
+        noisy=ancient("results/test_sets/{test_id}/noisy.npy"),
+        clean=ancient("results/test_sets/{test_id}/clean.npy"),
     output:
-        "results/scores/{method}/seed{seed}/{test_set}.csv",
+        "results/scores/{method}/seed{seed}/{test_id}.csv",
     log:
-        "results/logs/score/{method}/seed{seed}/{test_set}.log",
+        "results/logs/score/{method}/seed{seed}/{test_id}.log",
     benchmark:
-        "results/benchmarks/score/{method}-seed{seed}-{test_set}.tsv"
+        "results/benchmarks/score/{method}-seed{seed}-{test_id}.tsv"
     conda:
         "../envs/denoise.yaml"
     threads: 8
+    resources:
+        label=ask.label_of_method,
+        test_set=ask.label_of_test_set,
     params:
-        bandwidth=bandwidth_of,
+        bandwidth=ask.rate_of_method,
         code=code_of("score"),
     message:
-        "Scoring {wildcards.method}, seed {wildcards.seed}, on {wildcards.test_set}"
+        "Scoring {resources.label} on {resources.test_set}"
     script:
         "../scripts/score.py"

@@ -1,4 +1,4 @@
-# Training of every variant with every seed.
+# Training of every model with every seed.
 
 
 rule mlflow_store:
@@ -17,27 +17,32 @@ rule mlflow_store:
 
 rule train:
     input:
-        unpack(spectrograms_of),
-        windows=windows_of,
-        start=start_of,
+        train=ask.manifest_of_training("train"),
+        validation=ask.manifest_of_training("validation"),
+        windows=ancient(ask.windows_of_training),
+        tables=ask.tables_of_training,
+        start=ask.start_of_training,
         store=ancient("results/mlflow/store.json"),
     output:
-        model="results/models/{variant}/seed{seed}/model.keras",
-        history="results/models/{variant}/seed{seed}/history.csv",
-        card="results/models/{variant}/seed{seed}/card.json",
+        model="results/models/{model}/seed{seed}/model.keras",
+        history="results/models/{model}/seed{seed}/history.csv",
+        card="results/models/{model}/seed{seed}/card.json",
     log:
-        "results/logs/train/{variant}/seed{seed}.log",
+        "results/logs/train/{model}/seed{seed}.log",
     benchmark:
-        "results/benchmarks/train/{variant}-seed{seed}.tsv"
+        "results/benchmarks/train/{model}-seed{seed}.tsv"
     conda:
         "../envs/denoise.yaml"
-    threads: training_threads
+    threads: ask.threads_of_training
     resources:
         gpu=training_gpus,
+        # Not a parameter: another label repeats nothing.
+        label=ask.label_of_training,
+        variant=ask.variant_of_training,
     params:
-        settings=training_params,
-        code=code_of("train", "tracking.live"),
+        settings=ask.training_params,
+        code=code_of("train", "tracking.live", "tracking.store"),
     message:
-        "Training {wildcards.variant}, seed {wildcards.seed} (progress: {log})"
+        "Training {resources.label} (progress: {log})"
     script:
         "../scripts/train.py"

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 from denoise.evaluation.baselines import apply_to_test_set
+from denoise.mixing.files import TestSetFiles
 from denoise.study.jobs import job
 
 with job(snakemake):
     apply_to_test_set(
         snakemake.wildcards.baseline,
-        Path(snakemake.input.test_set).parent,
+        TestSetFiles(**dict(snakemake.input.items())),
         Path(snakemake.output.enhanced),
+        Path(snakemake.output.speed),
     )

@@ -4,22 +4,22 @@ import json
 from pathlib import Path
 
 from denoise.enhancement.settings import EnhancementSettings
-from denoise.enhancement.test_sets import enhance_test_set
+from denoise.enhancement.test_sets import OutputFiles, enhance_test_set
+from denoise.mixing.files import TestSetFiles
 from denoise.networks import backend
+from denoise.study import paths
 from denoise.study.jobs import job
 from denoise.training.devices import one_gpu
 
-with job(snakemake), one_gpu(Path("results/locks")):
-    settings = EnhancementSettings.model_validate_json(snakemake.params.settings)
-    training = json.loads(snakemake.params.training)["training"]
+with job(snakemake), one_gpu(paths.GPU_LOCKS):
+    settings = json.loads(snakemake.params.settings)
     backend.start(
-        training["backend"],
-        threads=training["threads"],
-        deterministic=training["deterministic"],
+        settings["backend"], threads=settings["threads"], deterministic=settings["deterministic"]
     )
+    given = dict(snakemake.input.items())
     enhance_test_set(
-        Path(snakemake.input.model).parent,
-        Path(snakemake.input.test_set).parent,
-        settings,
-        Path(snakemake.output.enhanced),
+        Path(given.pop("model")).parent,
+        TestSetFiles(**{name: path for name, path in given.items() if name != "card"}),
+        EnhancementSettings.model_validate(settings["enhancement"]),
+        OutputFiles(**{name: Path(path) for name, path in snakemake.output.items()}),
     )

@@ -3,16 +3,15 @@
 import json
 from pathlib import Path
 
+from denoise.mixing.files import SplitTables
 from denoise.mixing.mixtures import mix_windows
 from denoise.mixing.settings import MixingSettings
 from denoise.study.jobs import job
 
 with job(snakemake):
     settings = json.loads(snakemake.params.settings)
-    speech, *noise = (Path(path) for path in snakemake.input.splits)
     mix_windows(
-        speech,
-        noise[0] if noise else None,
+        SplitTables(*map(Path, snakemake.input.splits)),
         MixingSettings.model_validate(settings["mixing"]),
         settings["rate"],
         settings["seed"],

@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+from denoise.study import paths
 from denoise.study.jobs import job
-from denoise.tracking.store import initialise
+from denoise.tracking.store import Store, initialise
 
 with job(snakemake):
-    initialise(snakemake.config["experiment"], Path(snakemake.output[0]))
+    initialise(
+        Store(paths.TRACKING_STORE), snakemake.config["experiment"], Path(snakemake.output[0])
+    )

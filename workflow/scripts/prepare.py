@@ -1,21 +1,15 @@
 """Decode, select, resample and pack the recordings of one source."""
 
-import json
 from pathlib import Path
 
-from denoise.corpora.preparation import prepare
-from denoise.corpora.selection import AudioSettings, SelectionSettings
+from denoise.corpora.preparation import PreparationSettings, PreparedFiles, prepare
 from denoise.study.jobs import job
 
 with job(snakemake):
-    settings = json.loads(snakemake.params.settings)
+    out = snakemake.output
     prepare(
         [Path(path) for path in snakemake.input.indexes],
-        settings["corpus"],
-        settings["role"],
-        SelectionSettings.model_validate(settings["selection"]),
-        AudioSettings.model_validate(settings["audio"]),
-        settings["seed"],
-        Path(snakemake.output.manifest).parent,
+        PreparationSettings.model_validate_json(snakemake.params.settings),
+        PreparedFiles(Path(out.audio), Path(out.index), Path(out.manifest)),
         processes=snakemake.threads,
     )

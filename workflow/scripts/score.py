@@ -2,14 +2,16 @@
 
 from pathlib import Path
 
-from denoise.evaluation.scoring import score_test_set
+from denoise.evaluation.scoring import MethodOutput, score_test_set
+from denoise.mixing.files import TestSetFiles
 from denoise.study.jobs import job
 
 with job(snakemake):
+    given = dict(snakemake.input.items())
+    enhanced, spectral = Path(given.pop("enhanced")), list(map(Path, given.pop("spectral")))
     score_test_set(
-        Path(snakemake.input.enhanced),
-        Path(snakemake.input.test_set).parent,
-        snakemake.params.bandwidth,
+        MethodOutput(enhanced, spectral[0] if spectral else None, snakemake.params.bandwidth),
+        TestSetFiles(**given),
         Path(snakemake.output[0]),
         processes=snakemake.threads,
     )

@@ -3,14 +3,14 @@
 import json
 from pathlib import Path
 
-from denoise.corpora.splits import SplitSettings, split
+from denoise.corpora.splits import PreparedSource, SplitSettings, split
 from denoise.study.jobs import job
 
 with job(snakemake):
     settings = json.loads(snakemake.params.settings)
-    folders = [Path(path).parent for path in snakemake.input.manifests]
+    given = zip(snakemake.input.indexes, snakemake.params.packs, settings["uses"], strict=True)
     split(
-        list(zip(folders, settings["uses"], strict=True)),
+        [PreparedSource(Path(index), Path(pack), use) for index, pack, use in given],
         SplitSettings.model_validate(settings["splits"]),
         settings["seed"],
         Path(snakemake.output[0]),

@@ -1,29 +1,40 @@
 """Bring the MLflow run of one trained model up to date."""
 
-import json
 from pathlib import Path
 
-from denoise.report.build import tracked_examples
+from denoise.mixing.files import TestSetFiles
+from denoise.report.tracked import TrackedOutput, write_examples
+from denoise.study import paths
 from denoise.study.jobs import job
-from denoise.tracking.record import record
+from denoise.tracking.notes import RunAbout
+from denoise.tracking.record import RunFiles, record
+from denoise.tracking.store import Store
 
 with job(snakemake):
-    wanted = snakemake.wildcards
-    scores = {Path(path).stem: Path(path) for path in snakemake.input.scores}
-    examples = Path(snakemake.output[0]).with_suffix("")
-    figures = [
-        path
-        for test_set, stage in json.loads(snakemake.params.test_sets).items()
-        for path in tracked_examples(
-            test_set, stage, wanted.variant, int(wanted.seed), [scores[test_set]], examples
+    given = snakemake.input
+    about = RunAbout.model_validate_json(snakemake.params.about)
+    outputs = {
+        name: TrackedOutput(
+            about.variant,
+            Path(given.enhanced[number]),
+            Path(given.scores[number]),
+            TestSetFiles(
+                **{
+                    side: given[sides][number]
+                    for side, sides in (
+                        ("manifest", "manifests"), ("mixtures", "mixtures"),
+                        ("noisy", "noisy"), ("clean", "clean"),
+                    )
+                }
+            ),
         )
-    ]
-    record(
-        snakemake.params.experiment,
-        Path(snakemake.input.card).parent,
-        scores,
-        {part: Path(snakemake.input[part]) for part in ("train", "validation")},
-        figures,
-        json.loads(snakemake.params.about),
-        Path(snakemake.output[0]),
+        for number, name in enumerate(snakemake.params.test_sets)
+    }  # fmt: skip
+    note = Path(snakemake.output[0])
+    made = RunFiles(
+        Path(given.card).parent,
+        {name: output.scores for name, output in outputs.items()},
+        {part: Path(given[part]) for part in ("train", "validation")},
+        write_examples(outputs, note.with_suffix("")),
     )
+    record(Store(paths.TRACKING_STORE), about, made, note)

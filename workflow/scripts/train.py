@@ -1,42 +1,48 @@
-"""Train one variant with one seed."""
+"""Train one model with one seed."""
 
-import json
 from pathlib import Path
 
 from denoise.core import files
 from denoise.core.settings import digest
 from denoise.mixing.augmentation import AugmentationSettings
-from denoise.networks.registry import network_settings
+from denoise.networks.card import ModelCard, ModelFolder
+from denoise.study import paths
 from denoise.study.jobs import job
 from denoise.tracking.live import live
+from denoise.tracking.store import RunName, Store
 from denoise.training.devices import all_gpus, one_gpu
-from denoise.training.fit import train
+from denoise.training.fit import TrainingData, train
 from denoise.training.settings import TrainingSettings
 
 # The processes that training starts import this file again.
 if __name__ == "__main__":
-    card = json.loads(snakemake.params.settings)
-    bound = all_gpus if card["training"]["devices"] == "all" else one_gpu
-    with job(snakemake), bound(Path("results/locks")):
-        caches = {part: Path(snakemake.input[part]).parent for part in ("train", "validation")}
-        # A checkpoint of other code is not continued, and a run of other code is another run.
-        card["code"] = snakemake.params.code
-        card["data"] = {
-            part: digest(Path(snakemake.input[part]).read_text(), 16) for part in caches
+    card = ModelCard.model_validate_json(snakemake.params.settings)
+    settings = TrainingSettings.model_validate(card.training)
+    bound = all_gpus if settings.devices == "all" else one_gpu
+    with job(snakemake), bound(paths.GPU_LOCKS):
+        start = Path(snakemake.input.start[0]) if snakemake.input.start else None
+        data = TrainingData(Path(snakemake.input.train), Path(snakemake.input.validation), start)
+        known = {
+            part: digest(getattr(data, part).read_text(), 16) for part in ("train", "validation")
         }
-        if snakemake.input.get("start"):
-            card["data"]["start"] = files.file_digest(Path(snakemake.input.start[0]))
-        card["scales"] = files.read_json(snakemake.input.train)["scales"]
-        name = snakemake.config["run_names"][f"{card['variant']}-seed{card['seed']}"]
-        with live(snakemake.config["experiment"], card, name) as on_epoch:
+        if start is not None:
+            known["start"] = files.file_digest(start)
+        # A checkpoint of other code is not continued, and a run of other code is another run.
+        card = card.model_copy(
+            update={
+                "code": snakemake.params.code,
+                "data": known,
+                "scales": files.read_json(data.train)["scales"],
+            }
+        )
+        called = snakemake.resources
+        run = RunName(snakemake.config["experiment"], called.variant, called.label)
+        with live(Store(paths.TRACKING_STORE), run, card) as on_epoch:
             train(
-                caches,
-                network_settings(card["network"]),
-                TrainingSettings.model_validate(card["training"]),
-                card["seed"],
-                Path(snakemake.output.model).parent,
                 card,
-                augmentation=AugmentationSettings.model_validate(card["augmentation"]),
-                start=Path(snakemake.input.start[0]) if snakemake.input.get("start") else None,
+                settings,
+                data,
+                ModelFolder(Path(snakemake.output.model).parent),
+                augmentation=AugmentationSettings.model_validate(card.augmentation),
                 on_epoch=on_epoch,
             )

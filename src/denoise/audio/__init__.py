@@ -3,6 +3,7 @@
 Audio arrays are float32, shape ``(samples,)``, nominal range [-1, 1], unless said otherwise.
 """
 
+from denoise.audio.encoding import FLOAT_SUBTYPES, write, writing
 from denoise.audio.levels import active_level, energy, rms
 from denoise.audio.recordings import (
     AUDIO_SUFFIXES,
@@ -14,7 +15,6 @@ from denoise.audio.recordings import (
     read_mono,
 )
 from denoise.audio.resampling import rechunked, resample, resampled
-from denoise.audio.encoding import FLOAT_SUBTYPES, write, writing
 
 __all__ = [
     "AUDIO_SUFFIXES",

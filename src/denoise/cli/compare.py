@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from denoise.cli.shared import add_json, print_json
-from denoise.core import files
 from denoise.core.errors import UserError, unknown
 from denoise.core.tables import read_table
+from denoise.evaluation.experiment import ExperimentRecord
 from denoise.metrics.registry import METRICS
 
 
@@ -49,18 +49,18 @@ def add(verbs: Any) -> None:
 class _Study:
     name: str
     folder: Path
-    about: dict[str, Any]
+    about: ExperimentRecord
     board: pd.DataFrame
 
     @classmethod
     def read(cls, given: str) -> _Study:
-        from denoise.evaluation.scores import report_folder
+        from denoise.study.results import report_folder
 
         folder = report_folder(given)
         return cls(
             folder.resolve().name,
             folder,
-            files.read_json(folder / "study.json"),
+            ExperimentRecord.read(folder / "study.json"),
             read_table(folder / "leaderboard.csv"),
         )
 
@@ -71,8 +71,8 @@ class _Study:
     def scores(self, variant: str, test_set: str) -> pd.DataFrame:
         from denoise.evaluation.scores import by_utterance
 
-        if variant not in self.about["variants"]:
-            raise unknown(f"variant of {self.name}", variant, self.about["variants"])
+        if variant not in self.about.variants:
+            raise unknown(f"variant of {self.name}", variant, self.about.variants)
         path = self.folder / "scores.csv"
         if not path.is_file():
             raise UserError(f"{path} is missing: run `snakemake` for {self.name} again")
@@ -87,23 +87,23 @@ def run(options: argparse.Namespace) -> None:
     from denoise.evaluation.statistics import resampled
 
     first, second = (_Study.read(given) for given in options.experiments)
-    shared = [name for name in first.about["test_sets"] if name in second.about["test_sets"]]
+    shared = [name for name in first.about.test_sets if name in second.about.test_sets]
     test_set: str = options.test_set or next(iter(shared), "")
     if test_set not in shared:
         raise UserError(
             f"{first.name} and {second.name} have no test set "
             f"{f'{test_set!r} both' if test_set else 'in common'}: {first.name} has "
-            f"{', '.join(first.about['test_sets'])}, {second.name} has "
-            f"{', '.join(second.about['test_sets'])}"
+            f"{', '.join(first.about.test_sets)}, {second.name} has "
+            f"{', '.join(second.about.test_sets)}"
         )
     names = options.variants or (first.best(test_set), second.best(test_set))
     tables = [
         study.scores(name, test_set) for study, name in zip((first, second), names, strict=True)
     ]
     # A stage is named by everything that shapes it: the same name is the same audio.
-    same = first.about["test_sets"][test_set] == second.about["test_sets"][test_set]
+    same = first.about.test_sets[test_set] == second.about.test_sets[test_set]
     changed = differences(
-        first.about["variants"][names[0]]["recipe"], second.about["variants"][names[1]]["recipe"]
+        first.about.variants[names[0]].recipe, second.about.variants[names[1]].recipe
     )
     rows = _rows(tables, paired=same)
     if options.json:

@@ -12,17 +12,18 @@ from typing import Any
 
 import shtab
 
-from denoise.cli.shared import MODELS, READY
+from denoise.cli.shared import READY
+from denoise.study import paths
 
 
-def _names(of: str, folder: Path, *always: str, folders_too: bool = False) -> dict[str, Any]:
-    """What completes the names of the folders in `folder`, `always`, and paths of any folder."""
+def _names(of: str, listed: str, *always: str, folders_too: bool = False) -> dict[str, Any]:
+    """What completes the names that the shell command `listed` prints, `always`, and paths of any
+    folder."""
     # shtab tells the shell to treat as paths what a function with "_dir" in its name gives.
     function = f"_denoise_{of}" + ("_or_dir" if folders_too else "")
     words = " ".join(always)
-    listed = f"command ls {folder} 2>/dev/null"
     bash = [f'compgen -W "{words} $({listed})" -- "$1"']
-    zsh = [f"local -a names=({words} {folder}/*(/N:t))", "compadd -a names"]
+    zsh = [f'local -a names=({words} ${{(f)"$({listed})"}})', "compadd -a names"]
     fish = f"(string split -n ' ' '{words}'; {listed}"
     if folders_too:
         hidden = "[[ $1 == .* ]] || hidden=(-X '.*')"
@@ -41,15 +42,22 @@ def _names(of: str, folder: Path, *always: str, folders_too: bool = False) -> di
     }
 
 
-_EXPERIMENTS = _names("experiments", Path("reports"), folders_too=True)
-_VARIANTS = _names("variants", MODELS)
+def _of_leaderboards(condition: str) -> str:
+    """The shell command that lists the methods of all experiments, or some of them."""
+    boards = paths.report("*", "leaderboard.csv")
+    return f"awk -F, 'FNR > 1{condition} {{print $1}}' {boards} 2>/dev/null | sort -u"
+
+
+_VARIANT = _of_leaderboards(' && $2 == "variant"')
+_EXPERIMENTS = _names("experiments", f"command ls {paths.REPORTS} 2>/dev/null", folders_too=True)
+_VARIANTS = _names("variants", _VARIANT)
 _BY_NAME = {
-    "model": _names("models", MODELS, *READY, folders_too=True),
+    "model": _names("models", _VARIANT, *READY, folders_too=True),
     "experiment": _EXPERIMENTS,
     "experiments": _EXPERIMENTS,
     "variant": _VARIANTS,
     "variants": _VARIANTS,
-    "methods": _names("methods", Path("results/scores")),
+    "methods": _names("methods", _of_leaderboards("")),
 }
 """Destination of an argument → what completes it."""
 

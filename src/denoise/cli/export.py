@@ -46,9 +46,9 @@ def run(options: argparse.Namespace) -> None:
     if options.frames is not None and options.frames < 1:
         raise UserError(f"--frames {options.frames} must be at least 1")
     suffix = FORMATS[options.format]
-    from denoise.networks.card import read_card
+    from denoise.networks.card import ModelFolder, read_card
 
-    target = options.output or Path(read_card(folder)["variant"] + suffix)
+    target = options.output or Path(read_card(ModelFolder(folder).card).name + suffix)
     if options.format != "savedmodel" and target.suffix != suffix:
         raise UserError(f"-o {target}: {options.format} files end in {suffix}")
     if target.exists() and not options.force:

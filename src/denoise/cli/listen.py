@@ -10,6 +10,7 @@ from typing import Any
 from denoise.cli.shared import add_json, expanded, must_be_new, print_json
 from denoise.core import files
 from denoise.core.errors import UserError
+from denoise.study import paths
 
 
 def add(verbs: Any) -> None:
@@ -61,10 +62,11 @@ def run(options: argparse.Namespace) -> None:
 
 def _make(options: argparse.Namespace) -> None:
     from denoise.report import blind
+    from denoise.study.results import report_folder
 
     if options.utterances < 1:
         raise UserError(f"--utterances {options.utterances} must be at least 1")
-    folder = Path("reports") / options.experiment
+    folder = report_folder(options.experiment)
     page_path = options.output or folder / "listening.html"
     key_path = folder / "listening.json"
     must_be_new(page_path, force=options.force)
@@ -74,12 +76,14 @@ def _make(options: argparse.Namespace) -> None:
             "scored; give --force to overwrite it"
         )
     page, key = blind.make_page(
-        options.experiment,
-        kind=options.kind,
-        test_set=options.test_set,
-        methods=options.methods,
-        utterances=options.utterances,
-        seed=options.seed,
+        folder,
+        blind.BlindTest(
+            options.kind,
+            options.test_set,
+            tuple(options.methods or ()),
+            options.utterances,
+            options.seed,
+        ),
     )
     page_path.parent.mkdir(parents=True, exist_ok=True)
     files.write_json(key_path, key)
@@ -98,9 +102,11 @@ def _score(options: argparse.Namespace) -> None:
     from denoise.evaluation import listening
     from denoise.report import blind
 
-    key, listeners = listening.read_ratings(expanded(options.score))
+    key, listeners = listening.read_ratings(
+        expanded(options.score), lambda experiment: paths.report(experiment, "listening.json")
+    )
     table, left_out = listening.score(key, listeners)
-    folder = Path("reports") / key["experiment"]
+    folder = paths.report(key["experiment"])
     counted = len(listeners) - len(left_out)
     in_report = blind.write(folder, key["kind"], table, counted, len(left_out))
     if options.json:

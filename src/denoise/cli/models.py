@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 import numpy as np
 
 from denoise.cli.shared import add_json, print_json, ready_models, trained_models
-from denoise.core import files
+from denoise.core.errors import UserError
+from denoise.networks.card import ModelFolder, read_card
 
 
 def add(verbs: Any) -> None:
@@ -17,7 +19,18 @@ def add(verbs: Any) -> None:
         "models",
         help="list the trained models with their scores",
         description="List the models that come with the program, and those trained in this folder "
-        "with their scores, newest first.",
+        "with their scores, newest first. Experiments share models, which lie in folders named by "
+        "their settings; the names listed are those of the experiments.",
+    )
+    verb.add_argument(
+        "--unused",
+        action="store_true",
+        help="list the models that neither config.yaml nor a report names any more",
+    )
+    verb.add_argument(
+        "--delete",
+        action="store_true",
+        help="with --unused: delete them, with the audio and scores that were made with them",
     )
     add_json(verb)
     verb.set_defaults(run=run)
@@ -25,21 +38,54 @@ def add(verbs: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Carry out ``denoise models``."""
-    ready = {name: files.read_json(path / "card.json") for name, path in ready_models().items()}
+    if options.delete and not options.unused:
+        raise UserError("--delete deletes what --unused lists: give both")
+    if options.unused:
+        _unused(options)
+    else:
+        _list(options)
+
+
+def _list(options: argparse.Namespace) -> None:
+    ready = {name: read_card(ModelFolder(path).card) for name, path in ready_models().items()}
     table = trained_models()
     if options.json:
         about = [
-            {"name": name, "rate": card["rate"], "parameters": card["parameters"]}
+            {"name": name, "rate": card.rate, "parameters": card.parameters}
             for name, card in ready.items()
         ]
         print_json({"ready": about, "trained": table})
         return
     for name, card in ready.items():
-        print(f"{name}: ready to use, {card['rate']} Hz, {card['parameters']:,} parameters")
+        print(f"{name}: ready to use, {card.rate} Hz, {card.parameters:,} parameters")
     if table.empty:
         print("no model is trained in this folder yet: run `snakemake --cores all all`")
         return
     shown = ["variant", "seed", "rate", "parameters", "test_set", "split", "si_sdr",
              "pesq_nb", "pesq_wb", "stoi", "folder"]  # fmt: skip
+    if table["experiment"].nunique() > 1:
+        shown.insert(0, "experiment")
     columns = [name for name in shown if name in table and table[name].notna().any()]
     print(table[columns].replace({np.nan: "–"}).to_string(index=False))
+
+
+def _unused(options: argparse.Namespace) -> None:
+    from denoise.study.results import delete_model, unused_models
+
+    folders = unused_models()
+    sizes = {
+        folder: sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        for folder in folders
+    }
+    if options.json:
+        print_json({"unused": folders, "deleted": options.delete})
+    for folder in folders:
+        if options.delete:
+            delete_model(folder)
+        if not options.json:
+            did = "deleted" if options.delete else "unused"
+            print(f"{did}: {folder} ({sizes[folder] / 1e6:.1f} MB)")
+    if not folders:
+        print("every model is named by config.yaml or a report", file=sys.stderr)
+    elif not options.delete:
+        print("to delete them: denoise models --unused --delete", file=sys.stderr)

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from denoise.core import files
 from denoise.core.bundled import bundled
 from denoise.core.errors import UserError, did_you_mean
 from denoise.core.tables import read_table
 from denoise.metrics.registry import METRICS
+from denoise.networks.card import ModelFolder, read_card
+from denoise.study import paths
 
-MODELS = Path("results/models")
 PLACES = {name: 6 if name.startswith("mse") else 3 for name in METRICS}
 """Decimals that each measure is shown with."""
 READY = ("best", "stream")
@@ -97,77 +97,89 @@ def must_be_new(path: Path, *, force: bool) -> None:
 
 
 def trained_models() -> pd.DataFrame:
-    """A row for each model of this folder and test set with its mean scores, newest model first.
+    """A row for each model of this folder, label and test set with its mean scores, newest first.
 
-    Columns ``variant``, ``seed``, ``rate``, ``parameters``, ``folder``, ``trained`` (seconds since
-    1970), and, where it was scored, ``test_set``, its ``split`` and the metrics.  A file that
-    cannot be read is named on standard error and left out.
+    Columns ``experiment``, ``variant``, ``seed``, ``rate``, ``parameters``, ``folder``, ``trained``
+    (seconds since 1970), and, where it was scored, ``test_set``, its ``split`` and the metrics.  A
+    file that cannot be read is named on standard error and left out.
     """
-    rows = []
-    for card_path in MODELS.glob("*/seed*/card.json"):
-        folder = card_path.parent
+    from denoise.study.results import labelled_models
+
+    rows: list[dict[str, Any]] = []
+    for one in labelled_models():
         try:
-            card = files.read_json(card_path)
-            about = {name: card[name] for name in ("variant", "seed", "rate", "parameters")}
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            print(f"{warning()} {card_path} is no model card ({error!r})", file=sys.stderr)
+            card = read_card(one.folder.card)
+        except UserError as error:
+            print(f"{warning()} {error}", file=sys.stderr)
             continue
-        about |= {"folder": str(folder), "trained": card_path.stat().st_mtime}
-        tables = sorted(Path("results/scores").glob(f"{card['variant']}/{folder.name}/*.csv"))
-        for path in tables:
-            try:
-                table = read_table(path)
-                split = table["split"].iloc[0]
-                found = table.reindex(columns=list(METRICS)).mean()
-                means = {name: round(value, PLACES[name]) for name, value in found.items()}
-            except (ValueError, KeyError, IndexError, TypeError) as error:
-                print(f"{warning()} {path} is no table of scores ({error!r})", file=sys.stderr)
-                rows.append(about)
-                continue
-            rows.append({**about, "test_set": path.stem, "split": split, **means})
-        if not tables:
-            rows.append(about)
+        about = {
+            "experiment": one.experiment,
+            "variant": one.label,
+            "seed": one.seed,
+            "rate": card.rate,
+            "parameters": card.parameters,
+            "folder": str(one.folder.path),
+            "trained": one.folder.card.stat().st_mtime,
+        }
+        runs = one.record.methods[one.label].runs
+        scores = {name: found[one.seed].scores for name, found in runs.items()}
+        scored = {name: path for name, path in scores.items() if path.is_file()}
+        rows += [about | _mean_scores(name, path) for name, path in scored.items()] or [about]
     table = pd.DataFrame(rows)
     if rows:
         table = table.sort_values(["trained", "folder"], ascending=[False, True], kind="stable")
     return table.reset_index(drop=True)
 
 
+def _mean_scores(test_set: str, path: Path) -> dict[str, Any]:
+    """What a table of scores says of its test set; nothing if it cannot be read."""
+    try:
+        table = read_table(path)
+        found = table.reindex(columns=list(METRICS)).mean()
+        means = {name: round(value, PLACES[name]) for name, value in found.items()}
+        return {"test_set": test_set, "split": table["split"].iloc[0], **means}
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        print(f"{warning()} {path} is no table of scores ({error!r})", file=sys.stderr)
+        return {}
+
+
 def ready_models() -> dict[str, Path]:
     """The folders of the models that come with the program, by name."""
     folders = {name: bundled("pretrained") / name for name in READY}
-    return {name: path for name, path in folders.items() if (path / "card.json").is_file()}
+    return {name: path for name, path in folders.items() if ModelFolder(path).complete()}
 
 
 def find_model(name: str) -> Path:
-    """The folder of a model by path or name: those trained here go before those that are ready.
+    """The folder of a model by path, by its label or ``experiment/label``, or of one that is ready.
 
-    Of several seeds of a variant, that which was trained last.
+    Models trained here go before those that come with the program.
 
     Raises
     ------
     UserError
         If there is none, with the names that there are.
     """
-    if (Path(name) / "model.keras").is_file():
+    from denoise.study.results import find_labelled, labelled_models
+
+    if ModelFolder(Path(name)).model.is_file():
         return Path(name)
-    table = trained_models()
-    trained = table[table["variant"] == name] if len(table) else table
-    if trained.empty:
-        ready = bundled("pretrained") / name
-        if (ready / "card.json").is_file():
-            return ready
-        if Path(name).is_dir():
-            raise UserError(
-                f"{name} is not a model: it has no model.keras (see `denoise models` for those "
-                "that are trained here)"
-            )
-        known = list(dict.fromkeys([*ready_models(), *(table["variant"] if len(table) else ())]))
+    found = find_labelled(name)
+    if found is not None:
+        return found.path
+    ready = ready_models()
+    if name in ready:
+        return ready[name]
+    if Path(name).is_dir():
         raise UserError(
-            f"no model '{name}'{did_you_mean(name, known)}: there are {', '.join(known)}"
-            + ("" if len(table) else f" (none is trained in {MODELS.absolute()})")
+            f"{name} is not a model: it has no model.keras (see `denoise models` for those "
+            "that are trained here)"
         )
-    return Path(trained["folder"].iloc[0])
+    trained = [one.label for one in labelled_models()]
+    known = list(dict.fromkeys([*ready, *trained]))
+    raise UserError(
+        f"no model '{name}'{did_you_mean(name, known)}: there are {', '.join(known)}"
+        + ("" if trained else f" (none is trained in {paths.MODELS.absolute()})")
+    )
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 from denoise.cli.shared import add_json, print_json
 from denoise.core import files
 from denoise.core.errors import UserError
+from denoise.study import paths
 
 
 def add(verbs: Any) -> None:
@@ -22,7 +23,7 @@ def add(verbs: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Carry out ``denoise where``: the report of ``config.yaml``, or else the newest."""
-    reports = sorted(Path("reports").glob("*/report.html"), key=lambda path: path.stat().st_mtime)
+    reports = sorted(paths.REPORTS.glob("*/report.html"), key=lambda path: path.stat().st_mtime)
     if Path("config.yaml").is_file():
         from denoise.study.config import read_yaml
 
@@ -48,5 +49,5 @@ _SERVER = "http://127.0.0.1:5000"
 
 def _page(experiment: str) -> str:
     """The runs of an experiment in the MLflow UI; its first page where they are not recorded."""
-    path = Path("results/tracking") / experiment / "experiment.json"
+    path = paths.tracking(experiment, "experiment")
     return str(files.read_json(path).get("page", "")) if path.is_file() else ""

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from denoise.cli.shared import add_json, print_json
-from denoise.core import files
 from denoise.core.bundled import presets_of
+from denoise.core.differences import differences
 from denoise.core.errors import UserError, unknown
+from denoise.evaluation.experiment import ExperimentRecord
+from denoise.study import paths
 
 if TYPE_CHECKING:
     from denoise.study.stages import Plan
 
-_CONFIGS = (Path("config.yaml"), Path("config/config.yaml"))
-"""Where a study has it; the second where the workflow was deployed as a module."""
 _FOLLOWS = ("Input files updated by another job", "Updated input files")
 
 
@@ -48,10 +48,11 @@ def run(options: argparse.Namespace) -> None:
     """Carry out ``denoise why``."""
     from snakemake.utils import update_config
 
-    from denoise.study.config import read_yaml
+    from denoise.study.config import own_config, read_yaml
     from denoise.study.plan import make_plan
+    from denoise.study.record import record_of
 
-    own = next((path for path in _CONFIGS if path.is_file()), None)
+    own = own_config()
     if own is None:
         raise UserError("there is no config.yaml here: run it in the folder of the study")
     config = read_yaml(own)
@@ -66,14 +67,8 @@ def run(options: argparse.Namespace) -> None:
         raise unknown("variant of config.yaml", options.variant, plan.variants)
     seeds = [options.seed] if options.seed is not None else plan.experiment.seeds
     changed = _changed_settings(plan, options.variant)
-    jobs = planned_jobs(
-        [
-            f"results/scores/{options.variant}/seed{seed}/{test_set}.csv"
-            for seed in seeds
-            for test_set in plan.test_set_names
-        ],
-        more,
-    )
+    runs = record_of(plan).methods[options.variant].runs.values()
+    jobs = planned_jobs([str(found[seed].scores) for found in runs for seed in seeds], more)
     causes = [job for job in jobs if job["causes"]]
     if options.json:
         print_json(
@@ -105,15 +100,13 @@ def run(options: argparse.Namespace) -> None:
 
 def _changed_settings(plan: Plan, variant: str) -> dict[str, tuple[Any, Any]] | None:
     """Setting → before and now, since the report of this experiment; None if there is none."""
-    from denoise.core.differences import differences
-
-    path = Path("reports") / plan.name / "study.json"
+    path = paths.record(plan.name)
     if not path.is_file():
         return None
-    before = files.read_json(path)["variants"].get(variant)
+    before = ExperimentRecord.read(path).variants.get(variant)
     if before is None:
         return None
-    return differences(before["recipe"], plan.variants[variant].recipe.model_dump(mode="json"))
+    return differences(before.recipe, plan.variants[variant].recipe.model_dump(mode="json"))
 
 
 def planned_jobs(targets: list[str], more: list[str]) -> list[dict[str, Any]]:
@@ -156,8 +149,6 @@ def jobs_of(text: str) -> list[dict[str, Any]]:
 
 def _told(reason: str) -> str | None:
     """A reason of Snakemake in plain words; None for what only follows from another job."""
-    from denoise.core.differences import differences
-
     if reason.startswith(_FOLLOWS[0]):
         return None
     if reason.startswith("Missing output files: "):

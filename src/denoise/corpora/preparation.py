@@ -1,14 +1,14 @@
 """From an index table to one packed file of mono audio at the working sample rate.
 
 Recordings are selected (sex, category, fold, speaker, hours), decoded, downmixed, resampled and
-packed one after another into ``audio.npy``; ``index.csv`` says where each lies, ``manifest.json``
-what was dropped and why.
+packed one after another.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +20,7 @@ from denoise.core import files
 from denoise.core.arrays import PackWriter
 from denoise.core.errors import UserError
 from denoise.core.pools import ordered_map
+from denoise.core.settings import Settings
 from denoise.core.tables import read_table, write_table
 from denoise.corpora.selection import AudioSettings, SelectionSettings, select
 
@@ -28,56 +29,69 @@ log = logging.getLogger(__name__)
 _SILENCE = 1e-5  # RMS, -100 dBFS: less than the rounding noise of 16 bits
 
 
+class PreparationSettings(Settings):
+    """One source of recordings, to be prepared."""
+
+    corpus: str
+    """For the table and for messages."""
+    role: Literal["speech", "noise"]
+    """A folder may be either; a recording of noise has no speaker, one of unpaired speech no noise
+    kind."""
+    selection: SelectionSettings = SelectionSettings()
+    """Which recordings are taken."""
+    audio: AudioSettings = AudioSettings()
+    """How they are decoded and which are kept."""
+    seed: int = 0
+    """Decides which recordings are taken where `selection.hours` limits them."""
+    listing: str = ""
+    """Digest of the names and sizes in a folder of the user's own."""
+
+
+@dataclass(frozen=True)
+class PreparedFiles:
+    """The recordings of one source, one after another in one file."""
+
+    audio: Path
+    """Float32 [shape=(samples,)], ``.npy``."""
+    index: Path
+    """Where each recording lies, and its level."""
+    manifest: Path
+    """What was dropped and why."""
+
+
 def prepare(
-    indexes: list[Path],
-    what: str,
-    role: Literal["speech", "noise"],
-    selection: SelectionSettings,
-    settings: AudioSettings,
-    seed: int,
-    out_folder: Path,
-    *,
-    processes: int = 1,
+    indexes: list[Path], source: PreparationSettings, out: PreparedFiles, *, processes: int = 1
 ) -> None:
-    """Write ``audio.npy``, ``index.csv`` and ``manifest.json`` of one source into `out_folder`.
+    """Select, decode, resample and pack the recordings of one source.
 
     Parameters
     ----------
     indexes
         The index tables of the source's subsets.
-    what
-        The corpus, for the table and for messages.
-    role
-        Whether the source serves as speech or as noise; a folder may be either, and a recording
-        of noise has no speaker, one of unpaired speech no noise kind.
-    selection, settings
-        What to select and how to decode it.
-    seed
-        Decides which recordings are taken where `selection.hours` limits them.
     processes
         How many recordings are decoded at once; the result does not depend on it.
 
     Raises
     ------
     UserError
-        If nothing is left, or more than `settings.max_dropped` of the files are unusable.
+        If nothing is left, or more than `max_dropped` of the files are unusable.
     """
+    what, settings = source.corpus, source.audio
     for path in indexes:
         files.wait_for(path)
     table = pd.concat([read_table(path) for path in indexes], ignore_index=True)
-    if role == "noise":
+    if source.role == "noise":
         table[["speaker", "sex"]] = ""
     else:
         table.loc[table["noisy_path"] == "", "kind"] = ""
-    table, skipped = select(table, what, selection, settings, seed)
+    table, skipped = select(table, what, source.selection, settings, source.seed)
     # Noise is not cut: the gaps between two barks belong to it.
-    trim_top_db = settings.trim_top_db if role == "speech" else None
+    trim_top_db = settings.trim_top_db if source.role == "speech" else None
     load = functools.partial(_load, rate=settings.sample_rate, trim_top_db=trim_top_db)
     rows: list[dict[str, object]] = []
     dropped: list[dict[str, str]] = []
-    out_folder.mkdir(parents=True, exist_ok=True)
     items = list(zip(table["path"], table["noisy_path"], strict=True))
-    with files.replacing(out_folder / "audio.npy") as temporary:
+    with files.replacing(out.audio) as temporary:
         pack = PackWriter(temporary)
         loaded = ordered_map(
             load, items, processes=processes, label="prepare", chunk=8, threads=True
@@ -96,12 +110,12 @@ def prepare(
     _check_dropped(dropped, len(table), settings, what)
     index = pd.DataFrame(rows).drop(columns=["duration", "path", "noisy_path"])
     index.insert(0, "corpus", what)
-    write_table(out_folder / "index.csv", index)
+    write_table(out.index, index)
     files.write_json(
-        out_folder / "manifest.json",
+        out.manifest,
         {
             "corpus": what,
-            "selection": selection.model_dump(mode="json"),
+            "selection": source.selection.model_dump(mode="json"),
             "audio": settings.model_dump(mode="json"),
             "sha256": digest,
             "recordings": len(index),

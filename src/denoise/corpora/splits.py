@@ -6,6 +6,7 @@ recording), so that nothing heard in training is heard again in the test.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -95,17 +96,27 @@ def _counts(groups: int, use: str, settings: SplitSettings) -> dict[str, int]:
     return {"test": test, "validation": validation}
 
 
+@dataclass(frozen=True)
+class PreparedSource:
+    """A source that is to be divided."""
+
+    index: Path
+    """As `preparation.prepare` wrote it."""
+    audio: Path
+    """The pack that it points into."""
+    use: str
+    """As of the source's settings."""
+
+
 def split(
-    prepared: list[tuple[Path, str]], settings: SplitSettings, seed: int, out_path: Path
+    prepared: list[PreparedSource], settings: SplitSettings, seed: int, out_path: Path
 ) -> None:
     """Write one table of all `prepared` recordings with their split.
 
     Parameters
     ----------
-    prepared
-        Folder of each source, as `preparation.prepare` wrote it, and the source's ``use``.
     out_path
-        The CSV to write: the prepared indexes with columns ``source`` (the folder), ``split`` and
+        The CSV to write: the prepared indexes with columns ``source`` (the pack), ``split`` and
         ``validation_windows``, the share of the training windows that serve for validation.
 
     Raises
@@ -114,11 +125,11 @@ def split(
         If a group stands in two splits, or a validation speaker is not there.
     """
     tables: list[pd.DataFrame] = []
-    held = any(use == "validation" for _, use in prepared)
-    for folder, use in prepared:
-        table = read_table(folder / "index.csv")
-        table["split"] = assign(table, use, settings, seed, held=held)
-        table.insert(0, "source", str(folder))
+    held = any(source.use == "validation" for source in prepared)
+    for source in prepared:
+        table = read_table(source.index)
+        table["split"] = assign(table, source.use, settings, seed, held=held)
+        table.insert(0, "source", str(source.audio))
         tables.append(table)
     merged = pd.concat(tables, ignore_index=True)
     speakers = set(merged["speaker"]) - {""}

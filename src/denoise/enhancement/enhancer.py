@@ -13,12 +13,11 @@ import numpy as np
 
 from denoise import audio
 from denoise.core.errors import UserError
-from denoise.enhancement.stream import Stream, can_stream
+from denoise.enhancement.stream import Stream
 from denoise.enhancement.windows import LONG, WindowedRun, takes_any_length
 from denoise.features.codec import Features
-from denoise.features.settings import FeatureSettings
 from denoise.features.stft import stft
-from denoise.networks.card import read_card
+from denoise.networks.card import ModelCard, ModelFolder, read_card
 
 _BLOCK = 1 << 15  # samples that are given to a network at once
 
@@ -26,18 +25,17 @@ _BLOCK = 1 << 15  # samples that are given to a network at once
 class Enhancer:
     """A trained model and what is needed to apply it."""
 
-    def __init__(self, model: Any, card: dict[str, Any], overlap: float = 0.5) -> None:
+    def __init__(self, model: Any, card: ModelCard, overlap: float = 0.5) -> None:
         self.model, self.card = model, card
-        self.rate: int = card["rate"]
-        self.window: int = card["window"]
+        self.rate, self.window = card.rate, card.window
         overlap_samples = round(self.window * overlap)
         # Networks for any number of frames see more context, and less of it twice.
         if takes_any_length(model):
             self.window *= LONG
-        self.features = Features(FeatureSettings.model_validate(card["features"]), card["scales"])
+        self.features = Features(card.features, card.scales)
         self.stft = self.features.settings.stft
         self.hop = max(1, self.window - overlap_samples)
-        self.stream = Stream(model, card) if can_stream(card) else None
+        self.stream = Stream(model, card) if card.causal else None
 
     @classmethod
     def load(cls, folder: Path, overlap: float = 0.5) -> Enhancer:
@@ -48,25 +46,26 @@ class Enhancer:
         UserError
             If either is missing or cannot be read.
         """
-        for name in ("model.keras", "card.json"):
-            if not (folder / name).is_file():
+        given = ModelFolder(folder)
+        for path in (given.model, given.card):
+            if not path.is_file():
                 raise UserError(
-                    f"{folder} is not a model: it has no {name} (see `denoise models` for those "
-                    "that are trained here)"
+                    f"{folder} is not a model: it has no {path.name} (see `denoise models` for "
+                    "those that are trained here)"
                 )
-        card = read_card(folder)
+        card = read_card(given.card)
         import keras
 
         try:
-            model = keras.saving.load_model(folder / "model.keras", compile=False, safe_mode=True)
+            model = keras.saving.load_model(given.model, compile=False, safe_mode=True)
         except Exception as error:  # Keras raises whatever its parts raise
             reason = " ".join(str(error).split())
-            raise UserError(f"{folder / 'model.keras'} cannot be loaded: {reason}") from None
+            raise UserError(f"{given.model} cannot be loaded: {reason}") from None
         try:
             return cls(model, card, overlap)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError) as error:
             reason = " ".join(str(error).split())
-            raise UserError(f"{folder / 'card.json'} is not a model card: {reason}") from None
+            raise UserError(f"{given.card} does not fit {given.model.name}: {reason}") from None
 
     def enhance(self, noisy: np.ndarray) -> np.ndarray:
         """Enhance mono audio [shape=(samples,)] at `rate`; the result has the same shape."""

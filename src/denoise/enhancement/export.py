@@ -20,8 +20,8 @@ from denoise import __version__
 from denoise.core import files
 from denoise.core.errors import UserError
 from denoise.enhancement.enhancer import Enhancer
-from denoise.enhancement.stream import can_stream
-from denoise.networks.registry import network_settings, streaming_network
+from denoise.networks.card import ModelCard
+from denoise.networks.registry import streaming_network
 
 FORMATS = {"litert": ".tflite", "onnx": ".onnx", "savedmodel": ".savedmodel"}
 """Format → suffix of the file; a SavedModel is a folder."""
@@ -51,13 +51,13 @@ def export(folder: Path, kind: str, target: Path, frames: int | None = None) -> 
     """
     enhancer = Enhancer.load(folder)
     model, card = enhancer.model, enhancer.card
-    stepped = can_stream(card)
+    stepped = card.causal
     if stepped:
-        model = streaming_network(network_settings(card["network"]), model)
+        model = streaming_network(card.network, model)
     own = model.inputs[0].shape[2]
     if own is not None and frames not in {None, own}:
-        raise UserError(f"model {card['variant']} takes {own} frames at once, not {frames}")
-    count = frames or own or (1 if stepped else card["input_shape"][1])
+        raise UserError(f"model {card.name} takes {own} frames at once, not {frames}")
+    count = frames or own or (1 if stepped else card.input_shape[1])
     free = frames is None and own is None and not stepped and kind != "litert"
     about = describe(card, model, None if free else count)
     try:
@@ -72,9 +72,9 @@ def export(folder: Path, kind: str, target: Path, frames: int | None = None) -> 
     return about
 
 
-def describe(card: dict[str, Any], model: Any, frames: int | None) -> dict[str, Any]:
+def describe(card: ModelCard, model: Any, frames: int | None) -> dict[str, Any]:
     """What is written with an exported network."""
-    features = card["features"]
+    features = card.features.model_dump(mode="json")
     ends = {
         side: [
             [None if size is None else int(size) for size in (1, *tensor.shape[1:])]
@@ -86,9 +86,9 @@ def describe(card: dict[str, Any], model: Any, frames: int | None) -> dict[str, 
         shapes[0][2] = frames
     return {
         "denoise": __version__,
-        "variant": card["variant"],
-        "rate": card["rate"],
-        "window": card["window"],
+        "name": card.name,
+        "rate": card.rate,
+        "window": card.window,
         "stft": {
             **features["stft"],
             "window": "periodic Hann",
@@ -97,7 +97,7 @@ def describe(card: dict[str, Any], model: Any, frames: int | None) -> dict[str, 
             "windows",
         },
         "features": features,
-        "scales": card["scales"],
+        "scales": card.scales,
         "layout": "batch, frequency, frame, channel",
         **ends,
         "input_names": [tensor.name for tensor in model.inputs],

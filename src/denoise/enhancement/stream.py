@@ -16,17 +16,12 @@ import scipy.fft
 
 from denoise.core.errors import UserError
 from denoise.features.codec import Features
-from denoise.features.settings import FeatureSettings
 from denoise.features.stft import hann
 from denoise.networks.backend import compiled_call
-from denoise.networks.registry import network_settings, streaming_network
+from denoise.networks.card import ModelCard
+from denoise.networks.registry import streaming_network
 
 OnFrames = Callable[[np.ndarray, np.ndarray, np.ndarray], None]
-
-
-def can_stream(card: dict[str, Any]) -> bool:
-    """Whether the model of a card can follow a stream."""
-    return bool(card["network"].get("causal"))
 
 
 class Stream:
@@ -49,17 +44,17 @@ class Stream:
         If the network is not causal.
     """
 
-    def __init__(self, model: Any, card: dict[str, Any], watch: OnFrames | None = None) -> None:
-        if not can_stream(card):
+    def __init__(self, model: Any, card: ModelCard, watch: OnFrames | None = None) -> None:
+        if not card.causal:
             raise UserError(
-                f"model {card['variant']} looks at later audio and cannot follow a stream: use one "
+                f"model {card.name} looks at later audio and cannot follow a stream: use one "
                 "with network.causal, such as the preset stream"
             )
-        self.rate: int = card["rate"]
-        self.features = Features(FeatureSettings.model_validate(card["features"]), card["scales"])
+        self.rate = card.rate
+        self.features = Features(card.features, card.scales)
         self.n_fft = self.features.settings.stft.n_fft
         self.hop = self.features.settings.stft.hop
-        stepped = streaming_network(network_settings(card["network"]), model)
+        stepped = streaming_network(card.network, model)
         # Compiled for every number of frames it meets, the second would not be worth the time.
         self._step_one, self._step = compiled_call(stepped, xla=True), compiled_call(stepped)
         self._shapes = [(1, *state.shape[1:]) for state in stepped.inputs[1:]]

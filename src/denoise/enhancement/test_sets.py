@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -13,25 +14,34 @@ from denoise.core.tables import read_table, write_table
 from denoise.core.timing import Stopwatch
 from denoise.enhancement.enhancer import Enhancer
 from denoise.enhancement.settings import EnhancementSettings
+from denoise.mixing.files import TestSetFiles
 from denoise.networks import backend
 
 
-def enhance_test_set(
-    model_folder: Path, test_set: Path, settings: EnhancementSettings, out_path: Path
-) -> None:
-    """Write a model's output for a test set, packed like its ``noisy.npy``.
+@dataclass(frozen=True)
+class OutputFiles:
+    """What a model makes of a test set."""
 
-    Beside it, ``<name>.csv`` has the utterances with ``mse_spec``, the mean squared error of the
-    recipe's own scaled spectrogram, and ``<name>.json`` the time that they took, as of
-    `Stopwatch.write`, and on what.
-    """
+    enhanced: Path
+    """Packed like the noisy audio of the test set."""
+    spectral: Path
+    """The utterances with ``mse_spec``, the mean squared error of the recipe's own scaled
+    spectrogram."""
+    speed: Path
+    """The time that they took, as of `Stopwatch.write`, and on what."""
+
+
+def enhance_test_set(
+    model_folder: Path, test_set: TestSetFiles, settings: EnhancementSettings, out: OutputFiles
+) -> None:
+    """Write a model's output for a test set."""
     enhancer = Enhancer.load(model_folder, settings.overlap)
-    rate = files.read_json(test_set / "manifest.json")["rate"]
-    table = read_table(test_set / "mixtures.csv")
-    noisy, clean = (load_array(test_set / f"{side}.npy") for side in ("noisy", "clean"))
+    rate = files.read_json(test_set.manifest)["rate"]
+    table = read_table(test_set.mixtures)
+    noisy, clean = load_array(test_set.noisy), load_array(test_set.clean)
     errors: list[float] = []
     watch = Stopwatch()
-    with files.replacing(out_path) as temporary:
+    with files.replacing(out.enhanced) as temporary:
         pack = PackWriter(temporary)
         for start, length in progress(
             list(zip(table["offset"], table["samples"], strict=True)), "enhance"
@@ -42,5 +52,5 @@ def enhance_test_set(
             pack.append(enhanced)
             errors.append(error)
         pack.close()
-    watch.write(out_path.with_suffix(".json"), hardware=backend.hardware())
-    write_table(out_path.with_suffix(".csv"), pd.DataFrame({"id": table["id"], "mse_spec": errors}))
+    watch.write(out.speed, hardware=backend.hardware())
+    write_table(out.spectral, pd.DataFrame({"id": table["id"], "mse_spec": errors}))

@@ -19,6 +19,7 @@ from denoise.core.pools import progress
 from denoise.core.tables import read_table
 from denoise.core.timing import Stopwatch
 from denoise.features.stft import StftSettings, istft, stft
+from denoise.mixing.files import TestSetFiles
 
 BASELINES = {
     "noisy": "the unprocessed input",
@@ -146,14 +147,12 @@ _DENOISERS: dict[str, Callable[[np.ndarray, int], Any]] = {
 }
 
 
-def apply_to_test_set(name: str, test_set: Path, out_path: Path) -> None:
-    """Write the baseline's output for a test set, packed like its ``noisy.npy``.
-
-    Beside it, ``<name>.json`` has the time that it took, as of `Stopwatch.write`.
-    """
-    rate = files.read_json(test_set / "manifest.json")["rate"]
-    table = read_table(test_set / "mixtures.csv")
-    noisy, clean = (load_array(test_set / f"{side}.npy") for side in ("noisy", "clean"))
+def apply_to_test_set(name: str, test_set: TestSetFiles, out_path: Path, speed_path: Path) -> None:
+    """Write the baseline's output for a test set, packed like its noisy audio, and the time that it
+    took, as of `Stopwatch.write`."""
+    rate = files.read_json(test_set.manifest)["rate"]
+    table = read_table(test_set.mixtures)
+    noisy, clean = load_array(test_set.noisy), load_array(test_set.clean)
     watch = Stopwatch()
     with files.replacing(out_path) as temporary:
         pack = PackWriter(temporary)
@@ -165,4 +164,4 @@ def apply_to_test_set(name: str, test_set: Path, out_path: Path) -> None:
                 enhanced = apply_baseline(name, noisy[part], clean[part], rate)
             pack.append(enhanced)
         pack.close()
-    watch.write(out_path.with_suffix(".json"))
+    watch.write(speed_path)

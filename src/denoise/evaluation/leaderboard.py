@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from denoise.core.tables import write_table
-from denoise.evaluation.scores import by_utterance, read_scores
+from denoise.evaluation.scores import by_utterance
 from denoise.evaluation.statistics import cluster_bootstrap, compare, holm
 from denoise.metrics.registry import SCORED
 
@@ -91,18 +91,22 @@ def pairwise(scores: pd.DataFrame, metrics: tuple[str, ...]) -> pd.DataFrame:
 
 
 def write_leaderboard(
-    score_paths: list[Path],
+    scores: pd.DataFrame,
     variants: Collection[str],
     leaderboard_path: Path,
     pairwise_path: Path,
     scores_path: Path,
 ) -> None:
-    """Write ``leaderboard.csv`` and ``pairwise.csv`` from score tables of `variants` and others.
+    """Write ``leaderboard.csv`` and ``pairwise.csv`` from the scores of `variants` and others.
 
-    All of these tables go into ``scores.csv`` too, with `method`, `seed` and `test_set`: another
-    experiment that has a variant of the same name puts its own results in the place of these.
+    The scores themselves go into ``scores.csv`` too, so that a folder of a report can be compared
+    with others wherever it is taken.
+
+    Parameters
+    ----------
+    scores
+        As of `scores.join_scores`.
     """
-    scores = read_scores(score_paths)
     write_table(scores_path, scores)
     write_table(leaderboard_path, leaderboard(scores, variants), "%.9g")
     compared = tuple(m for m in ("si_sdr", "pesq_nb", "pesq_wb", "stoi") if scores[m].notna().any())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,23 @@ class _Answers(Settings):
     ratings: list[_Rating]
 
 
-def read_ratings(paths: list[Path]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The key of a test, and what each listener said; refuses files that do not belong together."""
+def read_ratings(
+    paths: list[Path], key_of: Callable[[str], Path]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The key of a test, and what each listener said.
+
+    Parameters
+    ----------
+    paths
+        Files that the page saved.
+    key_of
+        Experiment → the key of its test.
+
+    Raises
+    ------
+    UserError
+        If they do not belong together, or are none.
+    """
     given: dict[Path, _Answers] = {}
     for path in paths:
         try:
@@ -52,7 +68,7 @@ def read_ratings(paths: list[Path]) -> tuple[dict[str, Any], list[dict[str, Any]
                 f"{path} is no file of ratings: give those that the page of `denoise listen` saved"
             ) from None
     first = next(iter(given.values()))
-    key_path = Path("reports") / first.experiment / "listening.json"
+    key_path = key_of(first.experiment)
     if not key_path.is_file():
         raise UserError(f"{key_path} is missing: it says which version is which")
     key = files.read_json(key_path)

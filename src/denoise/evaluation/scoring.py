@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,37 +17,40 @@ from denoise.core.tables import read_table, write_table
 from denoise.metrics.pesq import pesq
 from denoise.metrics.registry import score_utterance
 from denoise.metrics.validity import Undefined
+from denoise.mixing.files import TestSetFiles
 
 CHUNK = 4
 
 
+@dataclass(frozen=True)
+class MethodOutput:
+    """What a method made of a test set."""
+
+    enhanced: Path
+    """Packed like the noisy audio of the test set."""
+    spectral: Path | None = None
+    """``id`` and ``mse_spec`` of each utterance, if it predicts spectrograms."""
+    bandwidth: int | None = None
+    """The rate in Hz that the method works at, if not that of the test set: only from 16 kHz on is
+    wide-band PESQ measured beside the others."""
+
+
 def score_test_set(
-    enhanced: Path, test_set: Path, bandwidth: int | None, out_path: Path, *, processes: int = 1
+    output: MethodOutput, test_set: TestSetFiles, out_path: Path, *, processes: int = 1
 ) -> None:
     """Write a row for each utterance: what it is, every metric, and ``status``.
 
     Everything is scored at the test set's ``score_rate``.
-
-    Parameters
-    ----------
-    enhanced
-        Output packed like the test set's ``noisy.npy``; a table of the same name with ``mse_spec``
-        may lie beside it.
-    test_set
-        Folder that `mixing.mix_test_set` wrote.
-    bandwidth
-        The rate in Hz that the method works at, if not that of the test set: only from 16 kHz on
-        is wide-band PESQ measured beside the others.
     """
-    manifest = files.read_json(test_set / "manifest.json")
-    table = read_table(test_set / "mixtures.csv")
+    manifest = files.read_json(test_set.manifest)
+    table = read_table(test_set.mixtures)
     work = functools.partial(
         _score_slice,
-        enhanced=enhanced,
-        clean=test_set / "clean.npy",
+        enhanced=output.enhanced,
+        clean=test_set.clean,
         rate=manifest["rate"],
         score_rate=manifest["score_rate"],
-        wide=min(manifest["rate"], bandwidth or manifest["rate"]) >= 16000,
+        wide=min(manifest["rate"], output.bandwidth or manifest["rate"]) >= 16000,
     )
     places = list(zip(table["offset"], table["samples"], strict=True))
     scores = pd.DataFrame(
@@ -54,9 +58,8 @@ def score_test_set(
     )
     about = table[["id", "split", "recording", "speaker", "sex", "kind", "noise_id", "snr_asked"]]
     result = pd.concat([about, table["snr"].rename("snr_in"), scores], axis=1)
-    spectral = enhanced.with_suffix(".csv")
-    if spectral.exists():
-        result = result.merge(read_table(spectral), on="id", how="left")
+    if output.spectral is not None:
+        result = result.merge(read_table(output.spectral), on="id", how="left")
     else:
         result["mse_spec"] = np.nan
     columns = [name for name in result if name != "status"] + ["status"]

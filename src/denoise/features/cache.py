@@ -1,13 +1,15 @@
 """The spectrograms of training and validation windows, on disk.
 
-A cache is a folder of ``.npy`` shards that training reads window by window, so that memory does
-not grow with the number of windows.  Where the recipe wants none, only the manifest is written.
+A cache is a folder of ``.npy`` shards that training reads window by window, so that memory does not
+grow with the number of windows, and a manifest.  Where the recipe wants none, only the manifest is
+written.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,7 @@ from denoise.features.stft import stft
 from denoise.mixing.render import load_packs, render, render_recording
 
 _SHARD = 1024
-_SHARDS = "shards"
+_SIDES = ("input", "target")
 _BATCH = 8  # of which all arrays fit into the processor's cache
 Spectra = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -45,46 +47,47 @@ def measure(
     files.write_json(out_path, measured_scales(settings, merged))
 
 
+@dataclass(frozen=True)
+class CacheFiles:
+    """The spectrograms of one split's windows."""
+
+    manifest: Path
+    """Counts, features, scales, and the shards by their path from here."""
+    shards: Path
+    """A folder below that of the manifest."""
+
+
 def write(
-    mixtures: Path,
-    rate: int,
-    settings: FeatureSettings,
-    scales: dict[str, list[float]],
-    out_folder: Path,
-    *,
-    processes: int = 1,
+    mixtures: Path, rate: int, features: Features, out: CacheFiles, *, processes: int = 1
 ) -> None:
-    """Write inputs and targets of a mixture table as ``shards/`` and a ``manifest.json``.
+    """Write inputs and targets of the windows of a mixture table.
 
     Shard ``k`` is ``input-k.npy`` and ``target-k.npy`` [shape=(windows, f, t, channels)]; there is
-    none with ``cache: false``.  The folder gets its name only when it is complete.
-
-    Parameters
-    ----------
-    scales
-        What `measure` found on the training windows.
+    none with ``cache: false``.  The folder of shards gets its name only when it is complete.
     """
     table = read_table(mixtures)
-    with files.replacing(out_folder) as temporary:
-        (temporary / _SHARDS).mkdir(parents=True)
-        features = Features(settings, scales)
+    place = out.shards.relative_to(out.manifest.parent)
+    with files.replacing(out.shards) as temporary:
+        temporary.mkdir(parents=True)
         work = functools.partial(_write_shard, rate=rate, features=features, folder=temporary)
-        jobs = list(enumerate(_parts(table))) if settings.cache else []
+        jobs = list(enumerate(_parts(table))) if features.settings.cache else []
         # Not threads: they would wait for each other whenever memory is taken or given back.
         shards = list(ordered_map(work, jobs, processes=processes, label="spectrograms"))
-        files.write_json(
-            temporary / "manifest.json",
-            {
-                "windows": len(table),
-                "hours": round(table["samples"].sum() / rate / 3600, 4),
-                "shards": shards,
-                "features": settings.model_dump(mode="json"),
-                "scales": scales,
-                "mixtures": str(mixtures),
-                "rate": rate,
-                "samples": int(table["samples"].iloc[0]),
-            },
-        )
+    for shard in shards:
+        shard |= {side: f"{place}/{shard[side]}" for side in _SIDES}
+    files.write_json(
+        out.manifest,
+        {
+            "windows": len(table),
+            "hours": round(table["samples"].sum() / rate / 3600, 4),
+            "shards": shards,
+            "features": features.settings.model_dump(mode="json"),
+            "scales": features.scales,
+            "mixtures": str(mixtures),
+            "rate": rate,
+            "samples": int(table["samples"].iloc[0]),
+        },
+    )
 
 
 def _parts(table: pd.DataFrame) -> list[pd.DataFrame]:
@@ -129,9 +132,9 @@ def _write_shard(
     writers: dict[str, ArrayWriter] = {}
     for noisy, clean, references in _spectra(part, rate, features):
         encoded = features.encode(noisy, clean, references)
-        for name, rows in zip(("input", "target"), encoded, strict=True):
+        for name, rows in zip(_SIDES, encoded, strict=True):
             if name not in writers:
-                entry[name] = f"{_SHARDS}/{name}-{number:05d}.npy"
+                entry[name] = f"{name}-{number:05d}.npy"
                 shape = (len(part), *rows.shape[1:])
                 path = folder / str(entry[name])
                 writers[name] = ArrayWriter(path, shape, features.settings.dtype)

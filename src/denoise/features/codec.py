@@ -7,7 +7,7 @@ would lose the level between them.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -47,9 +47,9 @@ class Features:
     """
 
     def __init__(
-        self, settings: FeatureSettings, scales: Mapping[str, list[float]] | None = None
+        self, settings: FeatureSettings, scales: Mapping[str, Sequence[float]] | None = None
     ) -> None:
-        self.settings = settings
+        self.settings, self.scales = settings, dict(scales or {})
         self._scales: dict[str, Scale | None] = {}
         for side in ("input", "target"):
             scaling: ScalingSettings = getattr(settings, f"{side}_scaling")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-from pathlib import Path
 
 import numpy as np
 
@@ -16,9 +15,9 @@ _CROSS_FADE_S = 0.02
 
 
 def load_packs(sources: list[str]) -> dict[str, np.ndarray]:
-    """Memory-map the packed audio of each source folder."""
+    """Memory-map each pack of prepared audio, given by its path."""
     # As plain arrays: each of the many slices of a memmap would cost several times as much.
-    return {source: np.asarray(load_array(Path(source) / "audio.npy")) for source in set(sources)}
+    return {source: np.asarray(load_array(source)) for source in set(sources)}
 
 
 def loop(noise: np.ndarray, offset: int, length: int, fade: int) -> np.ndarray:

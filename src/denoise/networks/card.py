@@ -1,32 +1,125 @@
-"""The model card: what a trained network is and what it was trained with."""
+"""The model card: what a trained network is, and what it was trained with.
+
+A model folder holds ``model.keras``, ``history.csv`` and ``card.json``.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from denoise.core import files
 from denoise.core.errors import UserError
+from denoise.features.settings import FeatureSettings
+from denoise.networks.registry import AnyNetwork
 
 
-def read_card(folder: Path) -> dict[str, Any]:
-    """The ``card.json`` of a model folder.
+class ModelCard(BaseModel):
+    """All that is needed to apply a network, and the record of its training."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    name: str
+    """Of the model, whichever experiments use it."""
+    rate: int = Field(gt=0)
+    """Samples a second that the network works at."""
+    window: int = Field(gt=0)
+    """Samples of a training window."""
+    features: FeatureSettings
+    scales: dict[str, tuple[float, float]] = {}
+    """``input`` and ``target`` → (add, divide) of scalings that were measured; see
+    `features.scaling.measured_scales`."""
+    network: AnyNetwork
+
+    seed: int = 0
+    augmentation: dict[str, Any] = {}
+    """As of `mixing.augmentation.AugmentationSettings`."""
+    training: dict[str, Any] = {}
+    """As of `training.settings.TrainingSettings`."""
+    spectrograms: str = ""
+    """The stage of the training windows."""
+    data: dict[str, str] = {}
+    """Digests of the training and validation windows, and of the weights it started from."""
+    code: str = ""
+    """Digest of the code that trained it."""
+
+    RESULTS: ClassVar = (
+        "precision", "parameters", "input_shape", "training_windows", "best_epoch",
+        "best_val_loss", "wall_time_s", "code_version", "software", "hardware",
+    )  # fmt: skip
+    """What is known only when it is trained."""
+    precision: str = ""
+    parameters: int = 0
+    input_shape: tuple[int, ...] = ()
+    """Frequencies, frames and channels of a training window."""
+    training_windows: int = 0
+    best_epoch: int = 0
+    """The epoch whose weights are kept, from 1."""
+    best_val_loss: float | None = None
+    wall_time_s: float = 0.0
+    code_version: str = ""
+    software: dict[str, str] = {}
+    hardware: dict[str, Any] = {}
+
+    @property
+    def causal(self) -> bool:
+        """Whether the network can follow a stream."""
+        return bool(getattr(self.network, "causal", False))
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """The files of a trained model."""
+
+    path: Path
+
+    @property
+    def model(self) -> Path:
+        """The network, as Keras saves it."""
+        return self.path / "model.keras"
+
+    @property
+    def history(self) -> Path:
+        """A row for each epoch."""
+        return self.path / "history.csv"
+
+    @property
+    def card(self) -> Path:
+        """The `ModelCard`."""
+        return self.path / "card.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of what an interrupted training goes on from, until the model is written."""
+        return self.path / "checkpoints"
+
+    def complete(self) -> bool:
+        """Whether there is a model to use."""
+        return self.model.is_file() and self.card.is_file()
+
+
+def read_card(path: Path) -> ModelCard:
+    """The model card in a file.
 
     Raises
     ------
     UserError
         If it cannot be read or is no model card.
     """
-    path = folder / "card.json"
     try:
-        card = files.read_json(path)
-        missing = [name for name in ("variant", "features", "network") if name not in card]
-        wrong = [
-            name for name in ("rate", "window") if not (type(card[name]) is int and card[name] > 0)
-        ]
-        if missing or wrong:
-            raise ValueError(f"{', '.join(missing + wrong)} missing or wrong")
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path} is not a model card: {reason}") from None
-    return dict(card)
+        return ModelCard.model_validate(files.read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        reason = f"{place}: {first['msg']}" if place else first["msg"]
+    except (OSError, ValueError, TypeError) as error:
+        reason = str(error)
+    raise UserError(f"{path} is not a model card: {' '.join(reason.split())}")
+
+
+def write_card(path: Path, card: ModelCard) -> None:
+    """Write a card as JSON, atomically."""
+    files.write_json(path, card.model_dump(mode="json"))

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from denoise.core.timing import real_time_factor
-from denoise.evaluation.baselines import UNTIMED
+from denoise.evaluation.experiment import ExperimentRecord
 from denoise.metrics.registry import SCORED
+from denoise.report.background import TrainedModel
 from denoise.report.figures import Style
 from denoise.report.pages import p_value
 
 
 def with_costs(
-    board: pd.DataFrame, cards: list[dict[str, Any]], params: dict[str, Any]
+    board: pd.DataFrame, trained: list[TrainedModel], record: ExperimentRecord
 ) -> pd.DataFrame:
     """The leaderboard with ``parameters``, ``minutes`` of training and ``rtf`` of each variant.
 
@@ -24,34 +24,29 @@ def with_costs(
     """
     costs = pd.DataFrame(
         {
-            "variant": [card["variant"] for card in cards],
-            "parameters": [float(card["parameters"]) for card in cards],
-            "minutes": [card["wall_time_s"] / 60 for card in cards],
+            "variant": [one.label for one in trained],
+            "parameters": [float(one.card.parameters) for one in trained],
+            "minutes": [one.card.wall_time_s / 60 for one in trained],
         }
     )
     board = board.merge(costs.groupby("variant").mean(), on="variant", how="left")
     board["rtf"] = [
-        _real_time_factor(row.variant, row.test_set, params)
+        _real_time_factor(row.variant, row.test_set, record)
         for row in board[["variant", "test_set"]].itertuples()
     ]
     return board
 
 
-def _real_time_factor(method: str, test_set: str, params: dict[str, Any]) -> float:
-    if method in UNTIMED:
-        return float("nan")
-    seeds = params["seeds"] if method in params["variants"] else [0]
-    return real_time_factor(
-        [Path(f"results/enhanced/{method}/seed{seed}/{test_set}.json") for seed in seeds]
-    )
+def _real_time_factor(method: str, test_set: str, record: ExperimentRecord) -> float:
+    runs = record.methods[method].runs[test_set].values()
+    return real_time_factor([run.speed for run in runs if run.speed is not None])
 
 
 def first_screen(
     board: pd.DataFrame,
     pairs: pd.DataFrame,
-    params: dict[str, Any],
     drawn: dict[str, Style],
-    speakers: int,
+    speakers_of: dict[str, int],
 ) -> dict[str, Any]:
     """Which variant is best by SI-SDR on the first test set, by how much, how certainly, its cost.
 
@@ -59,8 +54,8 @@ def first_screen(
     ----------
     board
         As of `with_costs`.
-    speakers
-        How many speak in that test set: with one, nothing can be said of others.
+    speakers_of
+        Test set → how many speak in it: with one, nothing can be said of others.
 
     Returns
     -------
@@ -68,7 +63,7 @@ def first_screen(
         ``headline``, the sentence ``verdict``, and ``facts``: name, value and remark of each;
         ``over`` is how many utterances of how many speakers all of it is about.
     """
-    test_set = next(iter(params["test_sets"]))
+    test_set, speakers = next(iter(speakers_of.items()))
     rows = board[(board["test_set"] == test_set) & (board["kind"] == "variant")]
     rows = rows.sort_values("si_sdr", ascending=False)
     first = rows.iloc[0]

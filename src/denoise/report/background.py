@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,58 +13,84 @@ import pandas as pd
 from denoise.core import files
 from denoise.core.provenance import installed
 from denoise.core.tables import read_table
+from denoise.evaluation.experiment import ExperimentRecord
 from denoise.mixing.render import load_packs, render
+from denoise.networks.card import ModelCard, ModelFolder, read_card
 from denoise.report import listening
 from denoise.training import losses
 
 
-def histories(card_paths: list[Path], cards: list[dict[str, Any]]) -> pd.DataFrame:
-    """Every ``history.csv`` beside the cards, with ``variant``, ``seed`` and ``loss_name``."""
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model of a variant."""
+
+    label: str
+    folder: ModelFolder
+    card: ModelCard
+
+    @property
+    def loss(self) -> str:
+        """The loss that it was trained with, as it is shown."""
+        return losses.label(self.card.training["loss"])
+
+
+def trained_models(record: ExperimentRecord) -> list[TrainedModel]:
+    """The models of all variants and seeds."""
+    folders = [
+        (label, ModelFolder(path))
+        for label in record.variants
+        for path in record.methods[label].models.values()
+    ]
+    return [TrainedModel(label, folder, read_card(folder.card)) for label, folder in folders]
+
+
+def histories(trained: list[TrainedModel]) -> pd.DataFrame:
+    """The history of every model, with ``variant``, ``seed`` and ``loss_name``."""
     tables = [
-        read_table(path.parent / "history.csv").assign(
-            variant=card["variant"],
-            seed=card["seed"],
-            loss_name=losses.label(card["training"]["loss"]),
+        read_table(one.folder.history).assign(
+            variant=one.label, seed=one.card.seed, loss_name=one.loss
         )
-        for path, card in zip(card_paths, cards, strict=True)
+        for one in trained
     ]
     return pd.concat(tables, ignore_index=True)
 
 
-def models(cards: list[dict[str, Any]], histories: pd.DataFrame) -> list[dict[str, Any]]:
+def models(trained: list[TrainedModel], histories: pd.DataFrame) -> list[dict[str, Any]]:
     """Of every trained model what the page tells: size, windows, best epoch, losses, minutes."""
     return [
         {
-            "variant": card["variant"],
-            "seed": card["seed"],
-            "parameters": card["parameters"],
-            "windows": card["training_windows"],
-            "best_epoch": int(card["best_epoch"]),
-            "loss": losses.label(card["training"]["loss"]),
-            "val_loss": card["best_val_loss"],
-            "val_pure": _without_penalty(card, histories),
-            "minutes": card["wall_time_s"] / 60,
-            "processor": card["hardware"]["processor"],
+            "variant": one.label,
+            "seed": one.card.seed,
+            "parameters": one.card.parameters,
+            "windows": one.card.training_windows,
+            "best_epoch": one.card.best_epoch,
+            "loss": one.loss,
+            "val_loss": one.card.best_val_loss,
+            "val_pure": _without_penalty(one, histories),
+            "minutes": one.card.wall_time_s / 60,
+            "processor": one.card.hardware["processor"],
         }
-        for card in cards
+        for one in trained
     ]
 
 
-def _without_penalty(card: dict[str, Any], histories: pd.DataFrame) -> float | None:
+def _without_penalty(one: TrainedModel, histories: pd.DataFrame) -> float | None:
     """The validation loss of the best epoch without penalties on the weights, if they are in it."""
-    column = f"val_{card['training']['loss']}"
-    if column not in histories or not card["network"].get("l2"):
+    column = f"val_{one.card.training['loss']}"
+    if column not in histories or not getattr(one.card.network, "l2", 0):
         return None
-    same = (histories[name] == card[name] for name in ("variant", "seed"))
-    best = histories[np.logical_and(*same) & (histories["epoch"] == card["best_epoch"])]
+    same = (histories["variant"] == one.label) & (histories["seed"] == one.card.seed)
+    best = histories[same & (histories["epoch"] == one.card.best_epoch)]
     return None if best[column].isna().all() else float(best[column].iloc[0])
 
 
-def data_card(manifests: dict[str, list[Path]]) -> dict[str, Any]:
-    """What was trained and tested on; `manifests` as of `report.build`."""
-    sources = [{"name": path.parent.name, **files.read_json(path)} for path in manifests["audio"]]
+def data_card(
+    prepared: list[Path], splits_: list[Path], spectrograms: list[Path], record: ExperimentRecord
+) -> dict[str, Any]:
+    """What was trained and tested on; paths as of `build.ReportInputs`."""
+    sources = [{"name": path.parent.name, **files.read_json(path)} for path in prepared]
     splits = []
-    for path in manifests["splits"]:
+    for path in splits_:
         table = read_table(path)
         for split, part in table.groupby("split"):
             splits.append(
@@ -77,27 +104,29 @@ def data_card(manifests: dict[str, list[Path]]) -> dict[str, Any]:
             )
     windows = [
         {"name": f"{path.parent.parent.name}/{path.parent.name}", **files.read_json(path)}
-        for path in manifests["spectrograms"]
+        for path in spectrograms
     ]
-    tests = [{"name": path.parent.name, **files.read_json(path)} for path in manifests["test_sets"]]
+    tests = [
+        {"name": label, **files.read_json(one.manifest)} for label, one in record.test_sets.items()
+    ]
     return {"sources": sources, "splits": splits, "windows": windows, "tests": tests}
 
 
-def mixture_examples(params: dict[str, Any]) -> list[dict[str, Any]]:
-    """Three training mixtures of each mixture stage, to hear."""
+def mixture_examples(record: ExperimentRecord) -> list[dict[str, Any]]:
+    """Three training mixtures of each table of them, to hear."""
     found = []
-    stages = {
-        variant["mixtures"]: variant["recipe"]["audio"]["sample_rate"]
-        for variant in params["variants"].values()
+    tables = {
+        variant.mixtures: variant.recipe["audio"]["sample_rate"]
+        for variant in record.variants.values()
     }
-    for stage, rate in stages.items():
-        table = read_table(Path("results/mixtures") / stage / "train.csv")
+    for path, rate in tables.items():
+        table = read_table(path)
         for row in table.iloc[np.linspace(0, len(table) - 1, 3).astype(int)].to_dict("records"):
             packs = load_packs([row["speech_source"], row["noise_source"]])
             noisy, clean = render(row, packs, rate)
             found.append(
                 {
-                    "stage": stage,
+                    "stage": path.parent.name,
                     "about": f"{row['recording']} with {row['kind']} at {row['snr']:.1f} dB SNR",
                     "players": {
                         name: listening.data_uri("audio/mpeg", listening.mp3(wave, rate))
@@ -108,9 +137,9 @@ def mixture_examples(params: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def trained_with(cards: list[dict[str, Any]]) -> dict[str, str]:
+def trained_with(trained: list[TrainedModel]) -> dict[str, str]:
     """The code that the models were trained with, which need not be that of the report."""
-    return {"Trained with": ", ".join(sorted({card["code_version"] for card in cards}))}
+    return {"Trained with": ", ".join(sorted({one.card.code_version for one in trained}))}
 
 
 def software() -> dict[str, str]:
@@ -120,21 +149,25 @@ def software() -> dict[str, str]:
     return {"Python": platform.python_version(), "Libraries": versions}
 
 
-def wall_times(jobs: list[str]) -> list[dict[str, Any]]:
-    """Seconds and memory that each job took when it last ran, from Snakemake's benchmark files."""
+def wall_times(benchmarks: list[tuple[str, str, Path]]) -> list[dict[str, Any]]:
+    """Seconds and memory that each job took when it last ran, from Snakemake's benchmark files.
+
+    Parameters
+    ----------
+    benchmarks
+        As of `build.ReportInputs`.
+    """
     rows = []
-    for job in jobs:
-        path = Path("results/benchmarks") / f"{job}.tsv"
-        if not path.exists():
-            continue
-        table = pd.read_csv(path, sep="\t")
-        rule, _, name = job.partition("/")
-        rows.append(
-            {
-                "rule": rule,
-                "job": name,
-                "seconds": float(table["s"].iloc[0]),
-                "memory_mb": float(pd.to_numeric(table["max_rss"], errors="coerce").iloc[0]),
-            }
-        )
+    for rule, about, path in benchmarks:
+        if path.exists():
+            table = pd.read_csv(path, sep="\t")
+            memory = pd.to_numeric(table["max_rss"], errors="coerce")
+            rows.append(
+                {
+                    "rule": rule,
+                    "job": about,
+                    "seconds": float(table["s"].iloc[0]),
+                    "memory_mb": float(memory.iloc[0]),
+                }
+            )
     return rows

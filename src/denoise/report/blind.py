@@ -10,7 +10,7 @@ import itertools
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,8 +20,9 @@ from denoise.core import files
 from denoise.core.errors import UserError, unknown
 from denoise.core.settings import digest
 from denoise.core.tables import read_table, write_table
+from denoise.evaluation.experiment import ExperimentRecord
 from denoise.evaluation.listening import ANCHOR, REFERENCE
-from denoise.evaluation.scores import by_utterance, must_be_reported, read_scores, report_folder
+from denoise.evaluation.scores import by_utterance, join_scores
 from denoise.report import listening
 from denoise.report.pages import asset, render
 
@@ -32,61 +33,61 @@ _DEFAULT_VARIANTS = 5
 _BEGIN, _END = "<!-- blind test -->", "<!-- end of blind test -->"
 
 
-def make_page(
-    experiment: str,
-    *,
-    kind: str,
-    test_set: str | None = None,
-    methods: list[str] | None = None,
-    utterances: int = 6,
-    seed: int = 0,
-) -> tuple[str, dict[str, Any]]:
+class BlindTest(NamedTuple):
+    """What a listening test is to be."""
+
+    kind: Literal["mushra", "ab"] = "mushra"
+    """``mushra``: every version of an utterance is rated from 0 to 100 beside the reference, with
+    the reference and the unprocessed input hidden among them (ITU-R BS.1534-3; the input is the
+    anchor, as band limitation is not what denoisers do).  ``ab``: two versions at a time."""
+    test_set: str | None = None
+    """Default the first."""
+    methods: tuple[str, ...] = ()
+    """Variants and baselines; the best five variants and the best baseline if none are given."""
+    utterances: int = 6
+    """How many, chosen as for the report."""
+    seed: int = 0
+    """Of the order of the versions."""
+
+
+def make_page(folder: Path, wanted: BlindTest) -> tuple[str, dict[str, Any]]:
     """The page of a listening test, and its key.
 
     Parameters
     ----------
-    kind
-        ``mushra``: every version of an utterance is rated from 0 to 100 beside the reference, with
-        the reference and the unprocessed input hidden among them (ITU-R BS.1534-3; the input is
-        the anchor, as band limitation is not what denoisers do).  ``ab``: two versions at a time.
-    methods
-        Variants and baselines; the best five variants and the best baseline if none are given.
-    utterances
-        How many, chosen as for the report.
+    folder
+        Of a report, with the record of the experiment and ``leaderboard.csv``.
+
+    Raises
+    ------
+    UserError
+        If a method or test set is not in the report, or there are too few or too many to compare.
     """
-    folder = report_folder(experiment)
-    study = files.read_json(folder / "study.json")
-    test_set = test_set or next(iter(study["test_sets"]))
-    if test_set not in study["test_sets"]:
-        raise unknown("test set", test_set, study["test_sets"])
-    board = read_table(folder / "leaderboard.csv")
-    board = board[board["test_set"] == test_set].sort_values("si_sdr", ascending=False)
-    variants = list(board.loc[board["kind"] == "variant", "variant"])
-    others = [n for n in board.loc[board["kind"] == "baseline", "variant"] if n != ANCHOR]
-    if methods is None:
-        methods = variants[:_DEFAULT_VARIANTS] + others[:1]
-    for name in methods:
-        if name not in {*variants, *others}:
-            raise unknown("method", name, [*variants, *others])
-    if kind == "ab" and len(methods) < 2:
-        raise UserError("an A/B test needs two methods at least: name them with --methods")
-    if kind == "mushra" and len(methods) + 2 > MOST_VERSIONS:
-        raise UserError(
-            f"{len(methods)} methods are too many to rate beside each other: name at most "
-            f"{MOST_VERSIONS - 2} with --methods"
-        )
-    seeds = {**dict.fromkeys(variants, study["seeds"][0]), **dict.fromkeys(others, 0)}
-    sound = listening.TestAudio(test_set, Path("results/test_sets") / study["test_sets"][test_set],
-                                seeds)  # fmt: skip
-    scores = [Path(f"results/scores/{name}/seed{seeds.get(name, 0)}/{test_set}.csv")
-              for name in dict.fromkeys([ANCHOR, *methods])]  # fmt: skip
-    must_be_reported(folder, scores)
-    table = by_utterance(read_scores(scores))
-    chosen = listening.chosen(table, [m for m in methods if m in variants] or methods, utterances)
+    record = ExperimentRecord.read(folder / "study.json")
+    test_set = wanted.test_set or next(iter(record.test_sets))
+    if test_set not in record.test_sets:
+        raise unknown("test set", test_set, record.test_sets)
+    methods, variants = _chosen_methods(folder, test_set, wanted)
+    outputs = {label: record.heard(label, test_set) for label in record.methods}
+    sound = listening.TestAudio(record.test_sets[test_set], outputs)
+    first = {label: next(iter(record.methods[label].runs[test_set].items()))
+             for label in dict.fromkeys([ANCHOR, *methods])}  # fmt: skip
+    scores = [({"method": label, "seed": seed, "test_set": test_set}, run.scores)
+              for label, (seed, run) in first.items()]  # fmt: skip
+    for path in [*(path for _, path in scores), *(outputs[label] for label in methods)]:
+        if not path.is_file():
+            raise UserError(
+                f"{path} is missing: run `snakemake` with the configuration of "
+                f"{record.experiment} again"
+            )
+    table = by_utterance(join_scores(scores))
+    ranked = [method for method in methods if method in variants] or methods
+    chosen = listening.chosen(table, ranked, wanted.utterances)
+    kind, experiment = wanted.kind, record.experiment
     test: dict[str, Any] = {"experiment": experiment, "kind": kind, "trials": []}
     key: dict[str, Any] = {**test, "test_set": test_set, "methods": methods, "trials": {}}
-    rng = np.random.default_rng(seed)
-    for utterance in list(chosen)[:utterances]:
+    rng = np.random.default_rng(wanted.seed)
+    for utterance in list(chosen)[: wanted.utterances]:
         waves = listening.same_level(sound.signals(sound.table.loc[utterance], methods))
         longest = int(listening.LONGEST_S * sound.rate)
         audio = {
@@ -124,18 +125,38 @@ def make_page(
     return page, key
 
 
-def section(folder: Path) -> Markup:
+def _chosen_methods(folder: Path, test_set: str, wanted: BlindTest) -> tuple[list[str], list[str]]:
+    """The methods of a test, and all variants, the best first."""
+    board = read_table(folder / "leaderboard.csv")
+    board = board[board["test_set"] == test_set].sort_values("si_sdr", ascending=False)
+    variants = list(board.loc[board["kind"] == "variant", "variant"])
+    others = [n for n in board.loc[board["kind"] == "baseline", "variant"] if n != ANCHOR]
+    methods = list(wanted.methods) or variants[:_DEFAULT_VARIANTS] + others[:1]
+    for name in methods:
+        if name not in {*variants, *others}:
+            raise unknown("method", name, [*variants, *others])
+    if wanted.kind == "ab" and len(methods) < 2:
+        raise UserError("an A/B test needs two methods at least: name them with --methods")
+    if wanted.kind == "mushra" and len(methods) + 2 > MOST_VERSIONS:
+        raise UserError(
+            f"{len(methods)} methods are too many to rate beside each other: name at most "
+            f"{MOST_VERSIONS - 2} with --methods"
+        )
+    return methods, variants
+
+
+def section(experiment: str, scores: Path | None) -> Markup:
     """What a report says of the blind test that was scored beside it, between two marks."""
-    path = folder / "listening_scores.json"
-    results = files.read_json(path) if path.is_file() else None
-    text = render("blind_section.html", experiment=folder.name, results=results)
+    results = files.read_json(scores) if scores is not None else None
+    text = render("blind_section.html", experiment=experiment, results=results)
     return Markup(f"{_BEGIN}{text}{_END}")
 
 
 def write(folder: Path, kind: str, table: pd.DataFrame, listeners: int, left_out: int) -> bool:
     """Write ``listening.csv`` beside a report and put it into that; False if there is none."""
     results = {"kind": kind, "listeners": listeners, "left_out": left_out}
-    files.write_json(folder / "listening_scores.json", {**results, "rows": as_json(table)})
+    scores = folder / "listening_scores.json"
+    files.write_json(scores, {**results, "rows": as_json(table)})
     write_table(folder / "listening.csv", table, "%.6g")
     path = folder / "report.html"
     if not path.is_file():
@@ -144,7 +165,7 @@ def write(folder: Path, kind: str, table: pd.DataFrame, listeners: int, left_out
     _, end, after = rest.partition(_END)
     if not (mark and end):
         return False
-    files.write_text(path, f"{before}{section(folder)}{after}")
+    files.write_text(path, f"{before}{section(folder.name, scores)}{after}")
     return True
 
 

@@ -16,6 +16,7 @@ from denoise import audio
 from denoise.core import files
 from denoise.core.arrays import load_array
 from denoise.core.tables import read_table
+from denoise.mixing.files import TestSetFiles
 
 LONGEST_S = 8.0
 """Of a longer utterance, the first seconds are played."""
@@ -27,31 +28,28 @@ _PEAK = 0.99
 
 @dataclass(frozen=True)
 class TestAudio:
-    """The audio of a test set and of every method's output for it, in the working folder.
+    """The audio of a test set and of every method's output for it.
 
     Parameters
     ----------
-    name
-        As outputs are called after it.
-    folder
-        With ``manifest.json``, ``mixtures.csv``, ``noisy.npy`` and ``clean.npy``.
-    seeds
-        Method → the seed whose output is played.
+    test_set
+        Its files.
+    outputs
+        Method → packed audio.
     """
 
-    name: str
-    folder: Path
-    seeds: dict[str, int]
+    test_set: TestSetFiles
+    outputs: dict[str, Path]
 
     @property
     def rate(self) -> int:
         """Samples per second."""
-        return int(files.read_json(self.folder / "manifest.json")["rate"])
+        return int(files.read_json(self.test_set.manifest)["rate"])
 
     @property
     def table(self) -> pd.DataFrame:
         """The utterances by their ``id``."""
-        return read_table(self.folder / "mixtures.csv").set_index("id")
+        return read_table(self.test_set.mixtures).set_index("id")
 
     def signals(self, row: pd.Series, methods: list[str]) -> dict[str, np.ndarray]:
         """Noisy, each method's and clean audio of an utterance.
@@ -69,15 +67,11 @@ class TestAudio:
         Raises
         ------
         KeyError
-            If no seed is known for a method.
+            If there is no output of a method.
         """
-        paths = {"noisy": self.folder / "noisy.npy"}
-        for name in methods:
-            if name != "noisy":
-                paths[name] = Path(
-                    f"results/enhanced/{name}/seed{self.seeds[name]}/{self.name}.npy"
-                )
-        paths["clean"] = self.folder / "clean.npy"
+        paths = {"noisy": self.test_set.noisy}
+        paths |= {name: self.outputs[name] for name in methods if name != "noisy"}
+        paths["clean"] = self.test_set.clean
         part = slice(int(row["offset"]), int(row["offset"] + row["samples"]))
         return {name: np.array(load_array(path)[part]) for name, path in paths.items()}
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,6 +10,7 @@ from markupsafe import Markup
 
 from denoise.core.settings import digest
 from denoise.evaluation.conditions import by_condition, snr_condition
+from denoise.evaluation.experiment import ExperimentRecord
 from denoise.metrics.registry import SCORED
 from denoise.report import figures, listening
 from denoise.report.answer import pesq
@@ -26,47 +26,40 @@ _COMPARED_UTTERANCES = 1000
 """Of a test set, the utterances whose values stand in the page for its comparison of two."""
 
 
-def test_set(
-    name: str,
-    utterances: pd.DataFrame,
-    board: pd.DataFrame,
-    effects: pd.DataFrame,
-    params: dict[str, Any],
-    drawn: dict[str, figures.Style],
-    draw: Pictures,
-) -> dict[str, Any]:
-    """What the template shows of a test set; its figures are also written by `draw`.
+class Results(NamedTuple):
+    """What all sections are made from."""
 
-    Parameters
-    ----------
-    utterances
-        As of `denoise.evaluation.scores.by_utterance`.
-    board
-        As of `answer.with_costs`, of all test sets.
-    effects
-        As of `denoise.evaluation.conditions.main_effects`; empty without a sweep.
-    drawn
-        Every method and its style.
-    """
-    part = utterances[utterances["test_set"] == name]
-    rows = board[board["test_set"] == name]
+    record: ExperimentRecord
+    utterances: pd.DataFrame
+    """As of `evaluation.scores.by_utterance`."""
+    board: pd.DataFrame
+    """As of `answer.with_costs`."""
+    pairs: pd.DataFrame
+    """As of `evaluation.leaderboard.pairwise`."""
+    effects: pd.DataFrame
+    """As of `evaluation.conditions.main_effects`; empty without a sweep."""
+    drawn: dict[str, figures.Style]
+    """Every method and its style."""
+
+
+def test_set(name: str, results: Results, draw: Pictures) -> dict[str, Any]:
+    """What the template shows of a test set; its figures are also written by `draw`."""
+    record, drawn, effects = results.record, results.drawn, results.effects
+    part = results.utterances[results.utterances["test_set"] == name]
+    rows = results.board[results.board["test_set"] == name]
     shown = [m for m in MAIN if rows[m].notna().any()]
     for metric in shown:  # for papers; the page has them in its leaderboard
         draw.svg(f"{name}-intervals-{metric}", figures.intervals(rows, metric, drawn), metric)
     snrs = snr_condition(part)
     kinds = part.groupby("id")["kind"].first().replace("", "unknown")
     own = effects[effects["test_set"] == name] if len(effects) else effects
-    sound = listening.TestAudio(
-        name,
-        Path("results/test_sets") / params["test_sets"][name],
-        {row.variant: params["seeds"][0] if row.kind == "variant" else 0
-         for row in rows[["variant", "kind"]].itertuples()},
-    )  # fmt: skip
+    outputs = {label: record.heard(label, name) for label in record.methods}
+    sound = listening.TestAudio(record.test_sets[name], outputs)
     ranked = list(rows.loc[rows["kind"] == "variant", "variant"])
     heard = ranked + [n for n in rows["variant"] if n not in {*ranked, "noisy", "oracle"}]
-    budget = _AUDIO_BYTES // len(params["test_sets"])
+    budget = _AUDIO_BYTES // len(record.test_sets)
     played, lossless = listening.players(
-        sound, heard, listening.chosen(part, ranked, params["examples"]), budget
+        sound, heard, listening.chosen(part, ranked, record.examples), budget
     )
     for example in played[:3]:
         waves = sound.signals(sound.table.loc[example["id"]], ranked[:1])
@@ -74,7 +67,7 @@ def test_set(
     return {
         "name": name,
         "split": rows["split"].iloc[0],
-        "rows": _board_rows(rows, params),
+        "rows": _board_rows(rows, record),
         "ranges": _ranges(rows, shown),
         "by_snr": [
             draw.svg(
@@ -101,13 +94,13 @@ def test_set(
     }
 
 
-def _board_rows(rows: pd.DataFrame, params: dict[str, Any]) -> list[dict[str, Any]]:
+def _board_rows(rows: pd.DataFrame, record: ExperimentRecord) -> list[dict[str, Any]]:
     """Rows of the leaderboard, each with the measures in which it is ``best``."""
     best: dict[str, float] = {}
     for metric in SHOWN:
         candidates = rows.loc[rows["kind"] != "oracle", metric]
         # In the scaling of each recipe: the same error has another value in another one.
-        unlike = metric == "mse_spec" and not _one_scaling(params)
+        unlike = metric == "mse_spec" and not _one_scaling(record)
         if candidates.notna().any() and not unlike:
             best[metric] = candidates.max() if SCORED[metric].higher_is_better else candidates.min()
     return [
@@ -186,23 +179,19 @@ def _trade_offs(
     return found
 
 
-def _one_scaling(params: dict[str, Any]) -> bool:
+def _one_scaling(record: ExperimentRecord) -> bool:
     """Whether all variants predict the same thing in the same scaling."""
-    features = (variant["recipe"]["features"] for variant in params["variants"].values())
+    features = (variant.recipe["features"] for variant in record.variants.values())
     names = ("stft", "bins", "reference", "floor_db", "target", "target_scaling")
     return len({digest({name: one[name] for name in names}) for one in features}) == 1
 
 
-def page_data(
-    utterances: pd.DataFrame,
-    pairs: pd.DataFrame,
-    params: dict[str, Any],
-    drawn: dict[str, figures.Style],
-) -> dict[str, Any]:
+def page_data(results: Results) -> dict[str, Any]:
     """What the page compares any two methods by: all pairs, and the values of utterances."""
+    drawn = results.drawn
     test_sets = {}
-    for name in params["test_sets"]:
-        part = utterances[utterances["test_set"] == name]
+    for name in results.record.test_sets:
+        part = results.utterances[results.utterances["test_set"] == name]
         shown = [metric for metric in MAIN if part[metric].notna().any()]
         ids = sorted(part["id"].unique())
         if len(ids) > _COMPARED_UTTERANCES:
@@ -216,7 +205,7 @@ def page_data(
                 for method, column in wide.items()
             }
         about = part.groupby("id")[["speaker", "kind", "snr_in"]].first().reindex(ids)
-        own = pairs[pairs["test_set"] == name]
+        own = results.pairs[results.pairs["test_set"] == name]
         test_sets[name] = {
             "ids": ids,
             "about": [

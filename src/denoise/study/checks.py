@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import os
 from pathlib import Path
 
-from denoise.core import files
-from denoise.core.differences import differences
 from denoise.core.errors import UserError, did_you_mean
 from denoise.corpora.registry import find_corpus
 from denoise.corpora.sources import SourceSettings
 from denoise.evaluation.baselines import BASELINES
 from denoise.networks import backend
+from denoise.networks.card import ModelCard, ModelFolder, read_card
 from denoise.study.schema import NAME, TestData
-from denoise.study.stages import Plan, ReadyModel, Variant
+from denoise.study.stages import Plan, Variant
 
 
 def check_backends(plan: Plan) -> None:
@@ -29,66 +29,65 @@ def check_backends(plan: Plan) -> None:
         name = variant.recipe.training.backend
         if importlib.util.find_spec(name) is None:
             raise UserError(
-                f"training.backend {name} of {variant.name} is not installed: run make install "
+                f"training.backend {name} of {variant.label} is not installed: run make install "
                 f"EXTRA={backend.extra(name)}, or pip install 'denoise[{backend.extra(name)}]'"
             )
 
 
-def replaced_by(plan: Plan, reports: Path) -> list[str]:
-    """Warnings of other experiments with a report here, whose results those of `plan` replace.
+def check_storage(plan: Plan, prefix: str | None) -> None:
+    """Refuse what jobs that exchange files through a storage cannot do.
 
-    A model and its scores lie under the name of the variant, whichever experiment it belongs to.
+    Parameters
+    ----------
+    prefix
+        The place of the study in it.
+
+    Raises
+    ------
+    UserError
+        If there is no place, no MLflow server, or a folder of this machine is to be read.
     """
-    warnings = []
-    for path in sorted(reports.glob("*/study.json")):
-        try:
-            study = files.read_json(path)
-            other, variants = study["experiment"], study["variants"]
-            recipes = {name: variants[name]["recipe"] for name in plan.variants if name in variants}
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # of another version of this program
-        unlike = {}
-        for name, recipe in recipes.items():
-            now = plan.variants[name].recipe.model_dump(mode="json")
-            changed = differences(recipe, now)
-            # A setting that one of the two does not know is one of another version.
-            unlike[name] = {path: two for path, two in changed.items() if None not in two}
-        unlike = {name: changed for name, changed in unlike.items() if changed}
-        if other == plan.name or not unlike:
-            continue
-        setting, (there, here) = next(iter(next(iter(unlike.values())).items()))
-        warnings.append(
-            f"{', '.join(unlike)} has other settings in the experiment {other} ({setting} is "
-            f"{there} there and {here} here): this run replaces those models and scores, not the "
-            f"report. Give the variants other names, as in `variants: [{{name: {plan.name}}}]`, to "
-            "keep both"
+    if not prefix:
+        raise UserError("a storage needs a place in it: --default-storage-prefix s3://BUCKET/STUDY")
+    for name, stage in plan.indexes.items():
+        if stage.settings["corpus"] == "folder":
+            raise UserError(
+                f"{name} is a folder of this machine, which jobs that exchange files through "
+                f"{prefix} cannot read: use a corpus that is fetched, or a shared folder without "
+                "--default-storage-provider"
+            )
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        raise UserError(
+            "MLFLOW_TRACKING_URI is not set: jobs that share no folder need an MLflow server to "
+            "record their runs, see docs/cluster.md"
         )
-    return warnings
 
 
-def ready_model(plan: Plan, name: str, folder: str) -> ReadyModel:
-    """What is to be known of a model before it is used."""
+def check_ready_model(plan: Plan, name: str, folder: str) -> ModelCard:
+    """The card of a model that was trained before; refuses labels and folders of no use."""
     where = f"models: {name}"
     if not NAME.fullmatch(name):
         raise UserError(f"{where}: names are letters, digits and . _ + -")
     if name in plan.variants or name in BASELINES:
         raise UserError(f"{where} is the name of a variant or baseline: give it another")
-    for file in ("model.keras", "card.json"):
-        if not (Path(folder) / file).is_file():
-            raise UserError(f"{where}: {folder} has no {file}: give the folder of a trained model")
+    given = ModelFolder(Path(folder))
+    for path in (given.model, given.card):
+        if not path.is_file():
+            raise UserError(
+                f"{where}: {folder} has no {path.name}: give the folder of a trained model"
+            )
     try:
-        return ReadyModel(folder, int(files.read_json(Path(folder) / "card.json")["rate"]))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{where}: {folder}/card.json is not a model card: {reason}") from None
+        return read_card(given.card)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
 
 
 def check_start(plan: Plan, variant: Variant) -> None:
     """Refuse weights to start from that are not there, or those of another kind of network."""
-    name, seen = variant.recipe.training.start_from, [variant.name]
-    where = f"variant {variant.name}: training.start_from"
+    name, seen = variant.recipe.training.start_from, [variant.label]
+    where = f"variant {variant.label}: training.start_from"
     if name is not None and name not in plan.variants:
-        if not (Path(name) / "model.keras").is_file():
+        if not ModelFolder(Path(name)).model.is_file():
             raise UserError(
                 f"{where}: '{name}' is neither a variant{did_you_mean(name, plan.variants)} nor a "
                 f"folder with model.keras: the variants are {', '.join(plan.variants)}"
@@ -114,7 +113,7 @@ def check_tested(variant: Variant, test_name: str) -> None:
         sources = getattr(variant.recipe.data, side)
         if sources and all(source.use in {"train", "validation"} for source in sources):
             raise UserError(
-                f"variant {variant.name}: test_sets.{test_name} has no {side}: all sources of "
+                f"variant {variant.label}: test_sets.{test_name} has no {side}: all sources of "
                 f"data.{side} have use: train or validation. Give one use: test or all, or the "
                 f"test set (test_sets.{test_name}.data) recordings of its own"
             )
@@ -137,7 +136,7 @@ def check_apart(variant: Variant, test_name: str, own: TestData) -> None:
                 break
         else:
             raise UserError(
-                f"variant {variant.name}: test set '{test_name}' takes {tested.corpus} "
+                f"variant {variant.label}: test set '{test_name}' takes {tested.corpus} "
                 f"{shared}, which the variant trains on: give both different subsets, "
                 "speakers or folds"
             )

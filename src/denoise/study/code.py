@@ -71,13 +71,17 @@ def _module_file(name: str) -> Path | None:
     return None
 
 
+_SHAPE_NOTHING = ("study.jobs", "study.paths", "training.devices")
+"""What every script uses around its one call: logs, places and locks."""
+
+
 @functools.cache
 def modules_used(script: Path, without: tuple[str, ...] = ()) -> frozenset[Path]:
     """The script and every module of this package that it imports, directly or not.
 
     Modules named in `without`, as in ``corpora.esc50``, are left out, and so is what only they use.
     """
-    excluded = {_module_file(f"denoise.{name}") for name in without}
+    excluded = {_module_file(f"denoise.{name}") for name in (*without, *_SHAPE_NOTHING)}
     seen: set[Path] = set()
     waiting = [script]
     while waiting:

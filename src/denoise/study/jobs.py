@@ -18,6 +18,7 @@ from typing import Any, TextIO
 from denoise.core import files
 from denoise.core.errors import UserError, disk_errors
 from denoise.core.provenance import PACKAGE
+from denoise.study.paths import WHOLE_FILES
 
 
 @contextlib.contextmanager
@@ -99,8 +100,6 @@ def _native_output_to(stream: TextIO) -> Iterator[TextIO]:
 
 _WORKFLOW = "DENOISE_WORKFLOW_PROCESS"
 _WATCH_S = 1.0
-_WHOLE = ("resources/archives/", "results/mlflow/store.json")
-"""Outputs of one file, renamed when complete, that rules need as `ancient`."""
 _held: list[TextIO] = []
 
 
@@ -138,7 +137,7 @@ def _marks_of_whole_files(folder: Path) -> Iterator[Path]:
     for path in folder.glob("*"):
         with contextlib.suppress(ValueError):  # not a mark, or a part of one with a long name
             output = base64.urlsafe_b64decode(path.name).decode()
-            if output.startswith(_WHOLE):
+            if output.startswith(WHOLE_FILES):
                 yield path
 
 

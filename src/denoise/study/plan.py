@@ -1,8 +1,10 @@
 """From the configuration to all stages and variants of an experiment.
 
-A *stage* (prepared audio, a split, mixtures, spectrograms, a test set) is named by a digest of
-exactly the settings that shape it and of the stages it is made from.  So variants that agree on
-these settings share its files, and a change re-runs that stage and what comes after it.
+A *stage* (prepared audio, a split, mixtures, spectrograms, a model, its output for a test set) is
+named by a digest of exactly the settings that shape it and of the stages it is made from.  So
+variants and experiments that agree on these settings share its files, and a change makes that stage
+and what comes after it anew, beside those that are there.  What a variant is called is a label of
+the experiment and no name on disk.
 """
 
 from __future__ import annotations
@@ -12,17 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from denoise.core.errors import UserError
-from denoise.core.settings import digest
+from denoise.core.settings import canonical_json, digest
 from denoise.corpora.folder import listing_digest
 from denoise.corpora.registry import find_corpus
 from denoise.corpora.selection import AudioSettings, SelectionSettings
 from denoise.corpora.sources import SourceSettings
 from denoise.corpora.splits import SplitSettings
-from denoise.study.checks import check_apart, check_start, check_tested, ready_model
+from denoise.enhancement.settings import EnhancementSettings
+from denoise.study.checks import check_apart, check_ready_model, check_start, check_tested
 from denoise.study.config import load
 from denoise.study.schema import NAME
-from denoise.study.stages import Plan, Stage, Variant
+from denoise.study.stages import Method, Plan, Stage, Variant
 from denoise.study.sweep import expand, slug
+from denoise.training import losses
+from denoise.training.settings import TrainingSettings
 
 
 def make_plan(config: Mapping[str, Any], preset_folder: Path) -> Plan:
@@ -53,12 +58,67 @@ def make_plan(config: Mapping[str, Any], preset_folder: Path) -> Plan:
         missing = sorted(plan.test_set_names.keys() - variant.test_sets.keys())
         if missing:
             raise UserError(
-                f"variant {variant.name} has no test set '{missing[0]}', which others have: give "
+                f"variant {variant.label} has no test set '{missing[0]}', which others have: give "
                 "all variants of an experiment the same test_sets"
             )
-    for name, folder in experiment.models.items():
-        plan.models[name] = ready_model(plan, name, folder)
+    _plan_methods(plan)
     return plan
+
+
+def _plan_methods(plan: Plan) -> None:
+    """All that is scored, under the labels of the experiment."""
+    for label, variant in plan.variants.items():
+        variant.model = _plan_model(plan, variant)
+        recipe = variant.recipe
+        used = {"enhancement": recipe.enhancement.model_dump(mode="json")}
+        plan.methods[label] = Method(
+            "variant",
+            _output_key(variant.model, used),
+            plan.seeds,
+            variant.model,
+            recipe.audio.sample_rate,
+            canonical_json(used | _computing(recipe.training)),
+        )
+    for label in plan.experiment.baselines:
+        plan.methods[label] = Method("baseline", label)
+    for label, folder in plan.experiment.models.items():
+        card = check_ready_model(plan, label, folder)
+        used = {"enhancement": EnhancementSettings().model_dump(mode="json")}
+        # Digits of the path: the folder may be any.
+        key = _output_key(f"{slug(Path(folder).name)}-{digest(folder)}", used)
+        settings = canonical_json(used | _computing(TrainingSettings()))
+        plan.methods[label] = Method("model", key, (0,), folder, card.rate, settings)
+
+
+def _output_key(model: str, used: dict[str, Any]) -> str:
+    """The folder of a model's output: one model may be applied in several ways."""
+    return f"{model}.{digest(used)}"
+
+
+def _computing(training: TrainingSettings) -> dict[str, Any]:
+    """What a network is computed with, also when it is only applied."""
+    return training.model_dump(include={"backend", "threads", "deterministic"})
+
+
+def _plan_model(plan: Plan, variant: Variant) -> str:
+    """The stage of a variant's model, after those whose weights it starts from."""
+    recipe = variant.recipe
+    training = recipe.training.model_dump(mode="json")
+    upstream: tuple[str, ...] = (variant.spectrograms,)
+    start = plan.variants.get(recipe.training.start_from or "")
+    if start is not None:
+        training["start_from"] = _plan_model(plan, start)
+        upstream += (training["start_from"],)
+    settings = {
+        "rate": recipe.audio.sample_rate,
+        "window": recipe.mixing.window,
+        "features": recipe.features.model_dump(mode="json"),
+        "network": recipe.network.model_dump(mode="json"),
+        "augmentation": recipe.augmentation.model_dump(mode="json"),
+        "training": training,
+    }
+    label = "-".join([recipe.network.name, *losses.weights(recipe.training.loss)])
+    return _add(plan.models, label, settings, upstream)
 
 
 def _plan_variant(plan: Plan, variant: Variant) -> None:
@@ -92,7 +152,7 @@ def _plan_variant(plan: Plan, variant: Variant) -> None:
         stage = _add(plan.test_sets, test_name, settings, test_sides)
         if plan.test_set_names.setdefault(test_name, stage) != stage:
             raise UserError(
-                f"variant {variant.name}: its test set '{test_name}' differs from that of the "
+                f"variant {variant.label}: its test set '{test_name}' differs from that of the "
                 "variants before; what shapes the test (test_sets, data, audio) must be the same "
                 "for all variants of an experiment, so that they can be compared. Variants that "
                 "train on different data need a test set with data of its own "

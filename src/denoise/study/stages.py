@@ -1,9 +1,9 @@
-"""What a plan is made of: stages of shared work, variants and models."""
+"""What a plan is made of: stages, variants and the methods that are scored."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from denoise.core.settings import canonical_json
 from denoise.study.schema import Experiment, Recipe
@@ -25,52 +25,56 @@ class Stage:
 
 @dataclass
 class Variant:
-    """One recipe to train, with the names of its stages."""
+    """One recipe of an experiment, with the names of its stages."""
 
-    name: str
+    label: str
     recipe: Recipe
     differs: dict[str, Any]
+    """Config path → value of what makes it differ from the preset."""
     spectrograms: str = ""
+    model: str = ""
     test_sets: dict[str, str] = field(default_factory=dict)
-
-    def training_params(self, seed: int) -> dict[str, Any]:
-        """What identifies its training with one seed."""
-        recipe = self.recipe
-        return {
-            "variant": self.name,
-            "seed": seed,
-            "spectrograms": self.spectrograms,
-            "rate": recipe.audio.sample_rate,
-            "window": recipe.mixing.window,
-            "features": recipe.features.model_dump(mode="json"),
-            "network": recipe.network.model_dump(mode="json"),
-            "augmentation": recipe.augmentation.model_dump(mode="json"),
-            "training": recipe.training.model_dump(mode="json"),
-        }
+    """Label → stage."""
 
 
 @dataclass(frozen=True)
-class ReadyModel:
-    """A model that is there, to compare with."""
+class Method:
+    """What is scored under a label."""
 
-    folder: str
-    rate: int
+    kind: Literal["variant", "model", "baseline"]
+    key: str
+    """Its folder below ``results/enhanced`` and ``results/scores``."""
+    seeds: tuple[int, ...] = (0,)
+    model: str = ""
+    """The stage of a variant's model, the folder of a ready one."""
+    rate: int | None = None
+    """Samples a second that it works at; None for those of the test set."""
+    settings: str = ""
+    """How its model is applied, as canonical JSON."""
 
 
 @dataclass
 class Plan:
-    """All stages and variants of an experiment."""
+    """All stages, variants and methods of an experiment."""
 
     experiment: Experiment
     name: str
     variants: dict[str, Variant]
+    methods: dict[str, Method] = field(default_factory=dict)
+    """Label → variants, then baselines, then ready models."""
     indexes: dict[str, Stage] = field(default_factory=dict)
     audio: dict[str, Stage] = field(default_factory=dict)
     splits: dict[str, Stage] = field(default_factory=dict)
     mixtures: dict[str, Stage] = field(default_factory=dict)
     spectrograms: dict[str, Stage] = field(default_factory=dict)
+    models: dict[str, Stage] = field(default_factory=dict)
     test_sets: dict[str, Stage] = field(default_factory=dict)
     test_set_names: dict[str, str] = field(default_factory=dict)
-    models: dict[str, ReadyModel] = field(default_factory=dict)
+    """Label → stage."""
     measured: set[str] = field(default_factory=set)
     """The spectrograms whose scaling depends on the training windows."""
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Those that each variant is trained with."""
+        return self.experiment.seeds

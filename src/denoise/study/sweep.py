@@ -107,7 +107,10 @@ def expand(
     variants: dict[str, Variant] = {}
     for variant in named:
         for path in experiment.sweep:
-            for given, where in ((experiment.set, "set"), (variant.set, f"variant {variant.name}")):
+            for given, where in (
+                (experiment.set, "set"),
+                (variant.set, f"variant {variant.label}"),
+            ):
                 if path in given:
                     raise UserError(
                         f"{path} is given in {where} and swept as well: leave it out of one (a "

@@ -11,26 +11,25 @@ from typing import Any
 import pandas as pd
 
 from denoise.core.text import duration
+from denoise.networks.card import ModelCard
 from denoise.tracking.params import log_params
-from denoise.tracking.store import find_child_run, never_failing, open_client
+from denoise.tracking.store import RunName, Store, never_failing
 
 
 @contextlib.contextmanager
 def live(
-    experiment: str, card: dict[str, Any], name: str
+    store: Store, run: RunName, card: ModelCard
 ) -> Iterator[Callable[[dict[str, float]], None]]:
     """Give a function that logs each epoch as it comes; after a failure it does nothing more.
 
-    The run is called `name`, which should say what it differs in.  Its tag ``status`` says how far
-    the training is and about how long the rest will take.
-
-    If the block ends with an exception, the run is marked as failed.
+    The tag ``status`` of the run says how far the training is and about how long the rest will
+    take.  If the block ends with an exception, the run is marked as failed.
     """
     state: dict[str, Any] = {}
     took: list[float] = []
     with never_failing("starting the run"):
-        state["client"] = client = open_client()
-        run_id = find_child_run(client, experiment, card, name)
+        state["client"] = client = store.client
+        run_id = store.child_run(run, card)
         client.update_run(run_id, status="RUNNING")
         client.set_tag(run_id, "status", "training")
         state["known"] = logged_steps(client, run_id)
@@ -40,12 +39,12 @@ def live(
     def on_epoch(row: dict[str, float]) -> None:
         if "run" not in state:
             return
-        run = state.pop("run")
+        run_id = state.pop("run")
         with never_failing(f"logging epoch {row['epoch']}"):
-            log_history(state["client"], run, pd.DataFrame([row]), state["known"])
+            log_history(state["client"], run_id, pd.DataFrame([row]), state["known"])
             took.append(row.get("seconds", 0.0))
-            state["client"].set_tag(run, "status", _progress(row, took, card))
-            state["run"] = run
+            state["client"].set_tag(run_id, "status", _progress(row, took, card))
+            state["run"] = run_id
 
     try:
         yield on_epoch
@@ -61,9 +60,9 @@ def live(
         raise
 
 
-def _progress(row: dict[str, float], took: list[float], card: dict[str, Any]) -> str:
+def _progress(row: dict[str, float], took: list[float], card: ModelCard) -> str:
     """How far a training is after the epoch of `row`; `took` are the seconds of its epochs."""
-    epochs = int(card["training"]["epochs"])
+    epochs = int(card.training["epochs"])
     left = max(0, epochs - int(row["epoch"])) * sum(took) / len(took)
     rest = f", at most {duration(left)} left" if left else ""
     return f"training, epoch {int(row['epoch'])} of {epochs}{rest}"

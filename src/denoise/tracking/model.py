@@ -7,6 +7,7 @@ from typing import Any
 
 from denoise.core import files
 from denoise.core.provenance import PACKAGE, installed
+from denoise.networks.card import ModelFolder
 
 USES = ("mlflow_model.py",)
 _MODEL_NEEDS = (
@@ -15,13 +16,13 @@ _MODEL_NEEDS = (
 )  # fmt: skip
 
 
-def log_model(client: Any, run_id: str, folder: Path, rate: int) -> None:
+def log_model(client: Any, run_id: str, folder: ModelFolder, rate: int) -> None:
     import mlflow
     import numpy as np
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    content = files.file_digest(folder / "model.keras")[:16]
+    content = files.file_digest(folder.model)[:16]
     if client.get_run(run_id).data.tags.get("denoise.model") == content:
         return
     # Without a name, so that an array can be given as it is.
@@ -30,7 +31,7 @@ def log_model(client: Any, run_id: str, folder: Path, rate: int) -> None:
         mlflow.pyfunc.log_model(
             name="model",
             python_model=str(Path(__file__).with_name("mlflow_model.py")),
-            artifacts={"model": str(folder)},
+            artifacts={"model": str(folder.path)},
             signature=ModelSignature(inputs=audio, outputs=audio),
             code_paths=[str(PACKAGE)],
             pip_requirements=[installed(name) for name in _MODEL_NEEDS],

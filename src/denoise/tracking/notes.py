@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import urllib.parse
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from denoise.core.settings import Settings
 from denoise.tracking.params import in_words
-from denoise.tracking.store import find_experiment, find_parent_run
+from denoise.tracking.store import Store
 
 NOTE = "mlflow.note.content"
 
@@ -17,18 +17,28 @@ NOTE = "mlflow.note.content"
 WITH_INTERVAL = ("si_sdr", "pesq_nb", "pesq_wb", "stoi")
 
 
-def note_of_run(
-    client: Any,
-    experiment: str,
-    about: dict[str, Any],
-    final: dict[str, float],
-    model_folder: Path,
-) -> str:
+class RunAbout(Settings):
+    """What is said of a run besides its training."""
+
+    experiment: str
+    variant: str
+    """Its label in the experiment."""
+    name: str
+    preset: str
+    data: str
+    """In words."""
+    differs: dict[str, Any] = {}
+    """Config path → value of what makes this variant."""
+    settings: dict[str, Any] = {}
+    """Config path → value of all that differ among the variants."""
+
+
+def note_of_run(about: RunAbout, final: dict[str, float], last_line: str) -> str:
     """What a reader of the run sees first, in Markdown."""
-    differs = [f"`{path}`: {in_words(value)}" for path, value in about["differs"].items()]
+    differs = [f"`{path}`: {in_words(value)}" for path, value in about.differs.items()]
     lines = [
-        f"Preset **{about['preset']}**" + (f" with {', '.join(differs)}." if differs else "."),
-        f"Data: {about['data']}.",
+        f"Preset **{about.preset}**" + (f" with {', '.join(differs)}." if differs else "."),
+        f"Data: {about.data}.",
         "",
         "| measure | mean | 95 % interval |",
         "|---|---|---|",
@@ -39,19 +49,13 @@ def note_of_run(
         if low is not None:
             high = final[f"{test_set}/interval/{metric}_high"]
             lines.append(f"| {name} | {value:.3f} | {low:.3f} … {high:.3f} |")
-    lines += [
-        "",
-        f"[Report of {experiment}]({report_link(client, experiment)}) · model and curves in "
-        f"`{model_folder}`",
-    ]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", last_line])
 
 
-def report_link(client: Any, experiment: str) -> str:
+def report_link(store: Store, experiment: str) -> str:
     """Where the UI shows the report, which is an artifact of the parent run."""
-    experiment_id = find_experiment(client, experiment)
-    parent = find_parent_run(client, experiment_id, experiment)
-    return f"#/experiments/{experiment_id}/runs/{parent}/artifacts/report.html"
+    parent = store.parent_run(experiment)
+    return f"#/experiments/{store.experiment(experiment)}/runs/{parent}/artifacts/report.html"
 
 
 def page_of(experiment_id: str, leaderboard: pd.DataFrame) -> str:
@@ -70,8 +74,9 @@ def page_of(experiment_id: str, leaderboard: pd.DataFrame) -> str:
     return f"#/experiments/{experiment_id}/runs?{urllib.parse.urlencode(query)}"
 
 
-def note_of_experiment(table: pd.DataFrame, about: dict[str, Any], link: str, report: Path) -> str:
-    lines = [f"**[Report]({link})** (`{report}`) · preset {about['preset']} · {about['data']}"]
+def note_of_experiment(table: pd.DataFrame, first_line: str) -> str:
+    """What a reader of an experiment sees first, in Markdown: the first rows of its leaderboard."""
+    lines = [first_line]
     for test_set, rows in table.groupby("test_set", sort=False):
         shown = [name for name in WITH_INTERVAL if rows[name].notna().any()]
         lines += ["", f"| {test_set} | {' | '.join(shown)} |", "|---" * (len(shown) + 1) + "|"]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from denoise.networks.card import ModelCard
+from denoise.networks.registry import network_settings
+
 
 def log_params(
-    client: Any, run_id: str, card: dict[str, Any], settings: dict[str, Any] | None = None
+    client: Any, run_id: str, card: ModelCard, settings: dict[str, Any] | None = None
 ) -> None:
     """Log what people choose runs by: what makes this training, without what is as it always is.
 
@@ -14,7 +17,7 @@ def log_params(
     """
     from mlflow.entities import Param
 
-    flat = {**{name: card[name] for name in ("seed", "rate", "window")}, **_chosen(card)}
+    flat = {"seed": card.seed, "rate": card.rate, "window": card.window, **_chosen(card)}
     flat |= {path: value for path, value in (settings or {}).items() if path not in flat}
     existing = client.get_run(run_id).data.params
     params = [Param(key, in_words(value)) for key, value in flat.items() if key not in existing]
@@ -27,25 +30,23 @@ _ALWAYS = (
 )  # fmt: skip
 
 
-def _chosen(card: dict[str, Any]) -> dict[str, Any]:
+def _chosen(card: ModelCard) -> dict[str, Any]:
     """Path → value of the settings that differ from their defaults, and of a few that always say
     something."""
     from denoise.features.settings import FeatureSettings
     from denoise.mixing.augmentation import AugmentationSettings
-    from denoise.networks.registry import network_settings
     from denoise.training.settings import TrainingSettings
 
-    name = card["network"].get("name")
     defaults = {
-        "network": network_settings({"name": name}) if name else None,
+        "network": network_settings({"name": card.network.name}),
         "features": FeatureSettings(),
         "augmentation": AugmentationSettings(),
         "training": TrainingSettings(),
     }
-    found = {}
+    found, made_of = {}, card.model_dump(mode="json")
     for group, usual in defaults.items():
-        known = _flat(usual.model_dump(mode="json") if usual else {}, group)
-        for path, value in _flat(card[group], group).items():
+        known = _flat(usual.model_dump(mode="json"), group)
+        for path, value in _flat(made_of[group], group).items():
             if path in _ALWAYS or path not in known or known[path] != value:
                 found[path] = value
     return found

@@ -7,45 +7,126 @@ run is found by its fingerprint, so that repeating it updates the run instead of
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from denoise.core import files
 from denoise.core.settings import digest
+from denoise.networks.card import ModelCard
 
 log = logging.getLogger(__name__)
 
-STORE = Path("results/mlflow")
 _FINGERPRINT = "denoise.fingerprint"
 _PARENT_TAG = "mlflow.parentRunId"
 # Without it, the UI opens an experiment in its view for language models.
 KIND = {"mlflow.experimentKind": "custom_model_development"}
+_NOT_IDENTITY = ("name", "scales", "spectrograms", *ModelCard.RESULTS)
+"""What of a card does not tell one training from another."""
 
 
-def _local() -> str:
-    # Absolute: MLflow keeps what it opened by this name, wherever the process has gone since.
-    return f"sqlite:///{(STORE / 'mlflow.db').absolute()}"
+@dataclass
+class Store:
+    """The MLflow store of a study, and the runs in it.
+
+    Parameters
+    ----------
+    folder
+        Of the SQLite database and the artifacts, unless ``MLFLOW_TRACKING_URI`` names a server.
+    """
+
+    folder: Path
+
+    @property
+    def _local(self) -> str:
+        # Absolute: MLflow keeps what it opened by this name, wherever the process has gone since.
+        return f"sqlite:///{(self.folder / 'mlflow.db').absolute()}"
+
+    @property
+    def uri(self) -> str:
+        """``MLFLOW_TRACKING_URI``, or the SQLite store of the folder."""
+        return os.environ.get("MLFLOW_TRACKING_URI") or self._local
+
+    @functools.cached_property
+    def client(self) -> Any:
+        """The client of MLflow, which is opened when it is first needed."""
+        import mlflow
+
+        # A tracking server that does not answer must not hold a training up for minutes.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        mlflow.set_tracking_uri(self.uri)
+        # Processes that open a fresh SQLite store at once break it.
+        with files.locked(self.folder / "store.lock"):
+            return mlflow.MlflowClient(self.uri)
+
+    def experiment(self, name: str) -> str:
+        """The id of an experiment, which is made if it is not there."""
+        import mlflow
+
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            artifacts = (self.folder / "artifacts").absolute()
+            place = artifacts.as_uri() if self.uri == self._local else None
+            try:
+                return str(self.client.create_experiment(name, artifact_location=place, tags=KIND))
+            except mlflow.exceptions.MlflowException:
+                found = self.client.get_experiment_by_name(name)  # another process was faster
+        return str(found.experiment_id)
+
+    def parent_run(self, experiment: str) -> str:
+        """The id of the run of a whole experiment, which is made if it is not there."""
+        experiment_id = self.experiment(experiment)
+        fingerprint = f"parent-{experiment}"
+        found = self._find(experiment_id, fingerprint)
+        if found is None:
+            tags = {_FINGERPRINT: fingerprint}
+            run = self.client.create_run(experiment_id, run_name=experiment, tags=tags)
+            found = str(run.info.run_id)
+            self.client.set_terminated(found, "FINISHED")
+        return found
+
+    def child_run(self, run: RunName, card: ModelCard) -> str:
+        """The id of the run of a training, which is made if it is not there."""
+        with files.locked(self.folder / "runs.lock"):
+            made_of = card.model_dump(mode="json", exclude=set(_NOT_IDENTITY))
+            fingerprint = digest({"variant": run.variant, **made_of}, 16)
+            experiment_id = self.experiment(run.experiment)
+            found = self._find(experiment_id, fingerprint)
+            if found is not None:
+                self.client.update_run(found, name=run.name)
+                return found
+            tags = {
+                "status": "training",
+                _FINGERPRINT: fingerprint,
+                _PARENT_TAG: self.parent_run(run.experiment),
+                "variant": run.variant,
+                "seed": str(card.seed),
+            }
+            made = self.client.create_run(experiment_id, run_name=run.name, tags=tags)
+            return str(made.info.run_id)
+
+    def _find(self, experiment_id: str, fingerprint: str) -> str | None:
+        runs = self.client.search_runs(
+            [experiment_id], f"tags.`{_FINGERPRINT}` = '{fingerprint}'", max_results=1
+        )
+        return str(runs[0].info.run_id) if runs else None
 
 
-def tracking_uri() -> str:
-    """``MLFLOW_TRACKING_URI``, or the SQLite store of this folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or _local()
+@dataclass(frozen=True)
+class RunName:
+    """How a training is found in MLflow."""
 
-
-def open_client() -> Any:
-    import mlflow
-
-    # A tracking server that does not answer must not hold a training up for minutes.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    mlflow.set_tracking_uri(tracking_uri())
-    # Processes that open a fresh SQLite store at once break it.
-    with files.locked(STORE / "store.lock"):
-        return mlflow.MlflowClient(tracking_uri())
+    experiment: str
+    variant: str
+    """Its label in the experiment."""
+    name: str
+    """Of the run; it should say what the training differs in."""
 
 
 class _Outcome:
@@ -75,77 +156,19 @@ def forget_incomplete(folder: Path) -> None:
             path.unlink()
 
 
-def keep_marker(marker: Path, models: Path) -> None:
+def keep_marker(store: Store, marker: Path, models: Path) -> None:
     """Put back what `initialise` left if the store was deleted while models are there.
 
     Snakemake would train them all again for a new store, as they need its marker.
     """
     if not marker.exists() and any(models.glob("*/seed*/card.json")):
-        files.write_json(marker, {"tracking_uri": tracking_uri(), "parent_run": None})
+        files.write_json(marker, {"tracking_uri": store.uri, "parent_run": None})
 
 
-def initialise(experiment: str, marker: Path) -> None:
+def initialise(store: Store, experiment: str, marker: Path) -> None:
     """Create the store, the experiment and its parent run, before any training opens them."""
-    STORE.mkdir(parents=True, exist_ok=True)
+    store.folder.mkdir(parents=True, exist_ok=True)
     parent = None
     with never_failing("opening the store"):
-        client = open_client()
-        parent = find_parent_run(client, find_experiment(client, experiment), experiment)
-    files.write_json(marker, {"tracking_uri": tracking_uri(), "parent_run": parent})
-
-
-def find_experiment(client: Any, name: str) -> str:
-    import mlflow
-
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        artifacts = (STORE / "artifacts").absolute()
-        place = artifacts.as_uri() if tracking_uri() == _local() else None
-        try:
-            return str(client.create_experiment(name, artifact_location=place, tags=KIND))
-        except mlflow.exceptions.MlflowException:
-            found = client.get_experiment_by_name(name)  # another process was faster
-    return str(found.experiment_id)
-
-
-def _find_run(client: Any, experiment_id: str, fingerprint: str) -> str | None:
-    runs = client.search_runs(
-        [experiment_id], f"tags.`{_FINGERPRINT}` = '{fingerprint}'", max_results=1
-    )
-    return str(runs[0].info.run_id) if runs else None
-
-
-def find_parent_run(client: Any, experiment_id: str, experiment: str) -> str:
-    fingerprint = f"parent-{experiment}"
-    found = _find_run(client, experiment_id, fingerprint)
-    if found is None:
-        tags = {_FINGERPRINT: fingerprint}
-        run = client.create_run(experiment_id, run_name=experiment, tags=tags)
-        found = str(run.info.run_id)
-        client.set_terminated(found, "FINISHED")
-    return found
-
-
-def find_child_run(client: Any, experiment: str, card: dict[str, Any], name: str) -> str:
-    with files.locked(STORE / "runs.lock"):
-        experiment_id = find_experiment(client, experiment)
-        fingerprint = digest({key: card[key] for key in sorted(_IDENTITY) if key in card}, 16)
-        found = _find_run(client, experiment_id, fingerprint)
-        if found is not None:
-            client.update_run(found, name=name)
-            return found
-        tags = {
-            "status": "training",
-            _FINGERPRINT: fingerprint,
-            _PARENT_TAG: find_parent_run(client, experiment_id, experiment),
-            "variant": card["variant"],
-            "seed": str(card["seed"]),
-        }
-        run = client.create_run(experiment_id, run_name=name, tags=tags)
-        return str(run.info.run_id)
-
-
-_IDENTITY = (
-    "variant", "seed", "code", "data", "features", "network", "augmentation", "training", "window",
-    "rate",
-)  # fmt: skip
+        parent = store.parent_run(experiment)
+    files.write_json(marker, {"tracking_uri": store.uri, "parent_run": parent})

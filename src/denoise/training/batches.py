@@ -30,17 +30,22 @@ _SIDES = ("input", "target")
 
 
 def open_windows(
-    folder: Path, settings: TrainingSettings, augmentation: AugmentationSettings | None = None
+    manifest_path: Path,
+    settings: TrainingSettings,
+    augmentation: AugmentationSettings | None = None,
 ) -> Windows:
-    """The windows of a cache folder, as audio if the loss hears it.
+    """The windows of a cache, given by its manifest, as audio if the loss hears it.
 
     Those that were not cached are rendered, and varied by `augmentation` when they are shuffled.
     """
-    manifest = files.read_json(folder / "manifest.json")
+    manifest = files.read_json(manifest_path)
     batch_size = settings.batch_size // settings.accumulate
     heard = losses.heard(settings.loss)
     if manifest["shards"] and not heard:
-        shards = [tuple(folder / shard[side] for side in _SIDES) for shard in manifest["shards"]]
+        shards = [
+            tuple(manifest_path.parent / shard[side] for side in _SIDES)
+            for shard in manifest["shards"]
+        ]
         return CachedWindows(shards, batch_size)
     features = Features(FeatureSettings.model_validate(manifest["features"]), manifest["scales"])
     make = functools.partial(_mixer, manifest["mixtures"], manifest["rate"], augmentation)
@@ -165,6 +170,7 @@ class HeardWindows(Windows):
     ) -> None:
         self.mixer = make()
         super().__init__(len(self.mixer.rows), batch_size)
+        self.features, self.samples = features, int(self.mixer.rows[0]["samples"])
         self.item_shape, self.outputs = _shapes(features, self.mixer)
         self.processes, self._make = processes, make
         self._pool: ProcessPoolExecutor | None = None

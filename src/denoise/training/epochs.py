@@ -112,16 +112,21 @@ class EpochSaver:
 
 
 def train_epoch(
-    model: keras.Model,
     windows: Windows,
     seed: int,
-    epoch: int,
     settings: TrainingSettings,
     rate: Callable[[float], float],
     saver: EpochSaver,
 ) -> dict[str, float]:
-    """One pass over the training windows; the means of the loss and the metrics over it."""
-    adversary = saver.adversary
+    """One pass of the saver's model over the training windows; the means of the loss and the
+    metrics over it.
+
+    Parameters
+    ----------
+    rate
+        The learning rate after a share of the epoch, from 0 to 1.
+    """
+    model, epoch, adversary = saver.model, saver.epoch, saver.adversary
     _reseed(model, item_seed(seed, "dropout", epoch))
     if adversary is not None:
         adversary.start_epoch(item_seed(seed, "replay", epoch))
@@ -182,11 +187,10 @@ def _heard(model: keras.Model, batch: tuple[Any, Any]) -> tuple[np.ndarray, np.n
     return ops.convert_to_numpy(waves), ops.convert_to_numpy(model.decode(output, noisy))
 
 
-def validate(
-    model: keras.Model, windows: Windows, epoch: int, saver: EpochSaver
-) -> dict[str, float]:
+def validate(windows: Windows, saver: EpochSaver) -> dict[str, float]:
     """The means of the loss and the metrics over the validation windows, named ``val_…``; with a
     discriminator also those of PESQ and SI-SDR."""
+    model, epoch = saver.model, saver.epoch
     mean = EpochMean()
     scores: dict[str, list[float]] = {}
     for batch in windows:

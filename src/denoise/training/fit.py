@@ -14,8 +14,9 @@ import math
 import resource
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,7 @@ from denoise.core.tables import write_table
 from denoise.mixing.augmentation import AugmentationSettings
 from denoise.networks import backend
 from denoise.networks.base import NetworkSettings
+from denoise.networks.card import ModelCard, ModelFolder, write_card
 from denoise.networks.registry import build_network
 from denoise.training import data_parallel
 from denoise.training.adversarial import best_epoch
@@ -43,36 +45,36 @@ if TYPE_CHECKING:
     import keras
 
 
+@dataclass(frozen=True)
+class TrainingData:
+    """What a training reads: the manifests of its windows as `cache.write` wrote them, and the
+    weights to start from, a ``model.keras``; default random ones."""
+
+    train: Path
+    validation: Path
+    start: Path | None = None
+
+
 def train(
-    cache_folders: dict[str, Path],
-    network: NetworkSettings,
+    card: ModelCard,
     settings: TrainingSettings,
-    seed: int,
-    out_folder: Path,
-    card: dict[str, Any],
+    data: TrainingData,
+    out: ModelFolder,
     *,
     augmentation: AugmentationSettings | None = None,
-    start: Path | None = None,
     on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
 ) -> None:
-    """Train, and write ``model.keras``, ``history.csv`` and ``card.json``.
+    """Train the network of a card, and write ``model.keras``, ``history.csv`` and ``card.json``.
 
-    Checkpoints live in ``<out_folder>/checkpoints`` until the model is written.
+    Checkpoints live in ``checkpoints/`` beside the model until it is written.
 
     Parameters
     ----------
-    cache_folders
-        Folders ``train`` and ``validation`` as `cache.write` wrote them.
-    network
-        Settings of one of `models.NETWORKS`.
-    seed
-        Decides the initial weights, the shuffling and the dropout.
     card
-        What the model is made of, to be kept with it; a checkpoint of another card is deleted.
+        What the model is made of, to be kept with it; a checkpoint of another card is deleted.  Its
+        seed decides the initial weights, the shuffling and the dropout.
     augmentation
         How the training windows are varied if they are not cached.
-    start
-        A ``model.keras`` whose weights to start from.
     on_epoch
         Called with each row of the history as it comes (and for those a resumed run has already).
 
@@ -81,7 +83,7 @@ def train(
     TrainingFailed
         If a loss is not finite.
     UserError
-        If `start` holds another network.
+        If the weights to start from are those of another network.
     """
     backend.start(
         settings.backend,
@@ -94,39 +96,40 @@ def train(
     _allow_many_open_files()
     if settings.devices == "all" and settings.backend == "jax":
         data_parallel.divide_arrays(backend.devices())
-    training = open_windows(cache_folders["train"], settings, augmentation)
-    validation = open_windows(cache_folders["validation"], settings)
+    training = open_windows(data.train, settings, augmentation)
+    validation = open_windows(data.validation, settings)
     adversary = None
     if settings.adversarial.active:
-        keras.utils.set_random_seed(item_seed(seed, "judge") % 2**32)
-        adversary = Adversary(settings.adversarial, card["rate"])
-    keras.utils.set_random_seed(seed)
-    model = compiled(network, settings, training, cache_folders["train"], adversary)
-    if start is not None:
-        interpolate_weights(start, model)
-    _warn_of_slow_averages(model, network, settings.epochs * len(training))
-    extra = adversary.variables if adversary else []
+        keras.utils.set_random_seed(item_seed(card.seed, "judge") % 2**32)
+        adversary = Adversary(settings.adversarial, card.rate)
+    keras.utils.set_random_seed(card.seed)
+    model = compiled(card.network, settings, training, adversary)
+    if data.start is not None:
+        interpolate_weights(data.start, model)
+    _warn_of_slow_averages(model, card.network, settings.epochs * len(training))
     checkpoints = Checkpoints(
-        out_folder / "checkpoints", digest(card, 16), extra, list(random_states(model).values())
+        out.checkpoints,
+        digest(card.model_dump(mode="json"), 16),
+        adversary.variables if adversary else [],
+        list(random_states(model).values()),
     )
     history = checkpoints.restore(model)
     for row in history:
         on_epoch(row)
     while not should_stop(settings, [row["val_loss"] for row in history]):
-        losses_so_far = [row["val_loss"] for row in history]
         rate = functools.partial(
             learning_rate,
             settings.schedule,
             settings.initial_learning_rate,
             settings.epochs,
-            losses_so_far,
+            [row["val_loss"] for row in history],
         )
         row = {"epoch": len(history) + 1, "learning_rate": rate(1.0)}
         saver = EpochSaver(checkpoints, model, len(history), adversary)
         with saver:
-            row |= train_epoch(model, training, seed, len(history), settings, rate, saver)
+            row |= train_epoch(training, card.seed, settings, rate, saver)
             with averaged_weights(model, settings.optimiser):
-                row |= validate(model, validation, len(history), saver)
+                row |= validate(validation, saver)
                 better = _kept([*history, row], settings) == len(history)
                 if better:
                     checkpoints.keep_best(model)
@@ -137,17 +140,15 @@ def train(
         on_epoch(row)
     model.set_weights(checkpoints.best_weights())
     kept = history[_kept(history, settings)]
-    if start is not None and settings.start_share:
-        interpolate_weights(start, model, settings.start_share)
+    if data.start is not None and settings.start_share:
+        interpolate_weights(data.start, model, settings.start_share)
         epoch = int(kept["epoch"]) - 1
-        kept = kept | validate(
-            model, validation, epoch, EpochSaver(checkpoints, model, epoch, adversary)
-        )
+        kept = kept | validate(validation, EpochSaver(checkpoints, model, epoch, adversary))
     for helper in (training, validation, adversary):
         if helper is not None:
             helper.close()
-    card = {**card, "precision": precision(settings)}
-    _write_model(model, network, out_folder, history, kept, card, training)
+    card = card.model_copy(update={"precision": precision(settings)})
+    _write_model(model, training, history, kept, card, out)
     shutil.rmtree(checkpoints.folder)
 
 
@@ -189,34 +190,30 @@ def _allow_many_open_files() -> None:
 
 def _write_model(
     model: keras.Model,
-    network: NetworkSettings,
-    out_folder: Path,
+    training: Windows,
     history: list[dict[str, float]],
     kept: dict[str, float],
-    card: dict[str, Any],
-    training: Windows,
+    card: ModelCard,
+    out: ModelFolder,
 ) -> None:
     import keras
 
     # A fresh network without optimiser state, in float32: smaller, and it runs anywhere.
     keras.config.set_dtype_policy("float32")
-    plain = build_network(network, training.item_shape, training.outputs)
+    plain = build_network(card.network, training.item_shape, training.outputs)
     plain.set_weights(network_of(model).get_weights())
-    with files.replacing(out_folder / "model.keras") as temporary:
+    with files.replacing(out.model) as temporary:
         plain.save(temporary)
-    write_table(out_folder / "history.csv", pd.DataFrame(history))
-    files.write_json(
-        out_folder / "card.json",
-        {
-            **card,
-            "parameters": plain.count_params(),
-            "input_shape": list(training.item_shape),
-            "training_windows": training.count,
-            "best_epoch": kept["epoch"],
-            "best_val_loss": kept["val_loss"],
-            "wall_time_s": round(sum(row["seconds"] for row in history), 1),
-            "code_version": code_version(),
-            "software": backend.software(),
-            "hardware": backend.hardware(),
-        },
-    )
+    write_table(out.history, pd.DataFrame(history))
+    found = {
+        "parameters": plain.count_params(),
+        "input_shape": training.item_shape,
+        "training_windows": training.count,
+        "best_epoch": int(kept["epoch"]),
+        "best_val_loss": kept["val_loss"],
+        "wall_time_s": round(sum(row["seconds"] for row in history), 1),
+        "code_version": code_version(),
+        "software": backend.software(),
+        "hardware": backend.hardware(),
+    }
+    write_card(out.card, card.model_copy(update=found))

@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from denoise.core import files
 from denoise.core.errors import UserError
-from denoise.features.codec import Features
-from denoise.features.settings import FeatureSettings
 from denoise.networks import backend
 from denoise.networks.base import NetworkSettings
 from denoise.networks.registry import build_network
 from denoise.training import data_parallel, losses
-from denoise.training.batches import Windows
+from denoise.training.batches import HeardWindows, Windows
 from denoise.training.discriminator import Adversary
 from denoise.training.optimiser import optimiser
 from denoise.training.settings import TrainingSettings
@@ -29,10 +26,9 @@ def compiled(
     network: NetworkSettings,
     settings: TrainingSettings,
     windows: Windows,
-    cache_folder: Path,
     adversary: Adversary | None = None,
 ) -> keras.Model:
-    """The network that `settings` train on the windows of a cache, ready for its first step."""
+    """The network that `settings` train on `windows`, ready for its first step."""
     import keras
 
     keras.config.set_dtype_policy(precision(settings))
@@ -40,10 +36,8 @@ def compiled(
     devices = backend.devices() if settings.devices == "all" else []
     divided = data_parallel.over(devices, keras.Model)
     heard = losses.heard(settings.loss)
-    if heard:
-        measure = losses.on_signals(settings.loss)
-        metrics = bool(settings.metrics)
-        model = _with_signal_loss(model, measure, cache_folder, adversary, divided, metrics=metrics)
+    if isinstance(windows, HeardWindows):
+        model = _with_signal_loss(model, settings, windows, adversary, divided)
     elif divided is not keras.Model:
         model = divided(model.inputs, model.outputs[0], name=model.name)
     jit = settings.xla
@@ -67,20 +61,17 @@ def precision(settings: TrainingSettings) -> str:
 
 def _with_signal_loss(
     network: keras.Model,
-    measure: losses.Measure,
-    cache_folder: Path,
+    settings: TrainingSettings,
+    windows: HeardWindows,
     adversary: Adversary | None,
     model_class: type[keras.Model],
-    *,
-    metrics: bool,
 ) -> keras.Model:
     """A model from noisy audio to the network's output, trained by what that sounds like."""
     import keras
     from keras import ops
 
-    manifest = files.read_json(cache_folder / "manifest.json")
-    features = Features(FeatureSettings.model_validate(manifest["features"]), manifest["scales"])
-    encoder, decode = Encoder(features), Decoder(features, manifest["samples"])
+    measure, metrics = losses.on_signals(settings.loss), bool(settings.metrics)
+    encoder, decode = Encoder(windows.features), Decoder(windows.features, windows.samples)
     decode.prepare()
 
     class Encode(keras.layers.Layer):
@@ -103,7 +94,7 @@ def _with_signal_loss(
             target = encoder.target(y[..., 0], y[..., 1]) if metrics else y_pred
             return super().compute_metrics(x, target, y_pred, sample_weight)
 
-    noisy = keras.Input((manifest["samples"],), dtype="float32")
+    noisy = keras.Input((windows.samples,), dtype="float32")
     seen = Encode(dtype="float32")(noisy)
     trained = SignalModel(noisy, network(seen), name=network.name)
     trained.network, trained.decode = network, decode

@@ -1,0 +1,107 @@
+"""The record of an experiment, ``study.json`` beside its report.
+
+Models, enhanced audio and scores lie in folders that are named by their settings, and experiments
+share them.  What they are called in an experiment, and where they lie, stands here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from denoise.core import files
+from denoise.core.errors import UserError
+from denoise.mixing.files import TestSetFiles
+
+
+class Record(BaseModel):
+    """A part of the record; all paths are relative to the folder of the study."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RunFiles(Record):
+    """What a method made of a test set with one seed."""
+
+    enhanced: Path
+    """Audio, packed like the test set's noisy audio."""
+    scores: Path
+    """A row for each utterance."""
+    speed: Path | None = None
+    """How long it took; None for what is no denoiser."""
+
+
+class MethodRecord(Record):
+    """A variant, a ready model or a baseline."""
+
+    kind: Literal["variant", "model", "baseline"]
+    models: dict[int, Path] = {}
+    """Seed → model folder; none for a baseline."""
+    runs: dict[str, dict[int, RunFiles]]
+    """Test set → seed → files."""
+
+
+class VariantRecord(Record):
+    """What a variant is made of."""
+
+    differs: dict[str, Any]
+    """Config path → value of what makes it differ from the preset."""
+    recipe: dict[str, Any]
+    mixtures: Path
+    """The table of its training windows."""
+
+
+class ExperimentRecord(Record):
+    """What an experiment consists of, and where it lies."""
+
+    experiment: str
+    preset: str
+    seeds: tuple[int, ...]
+    sweep: tuple[str, ...] = ()
+    """Config paths of the settings that take more than one value."""
+    examples: int = 3
+    """Utterances to hear in the report for each variant."""
+    test_sets: dict[str, TestSetFiles]
+    """Label → files."""
+    methods: dict[str, MethodRecord]
+    """Label → method: variants, then baselines, then ready models."""
+    variants: dict[str, VariantRecord]
+    """Label → what each method of the kind ``variant`` is made of."""
+
+    def runs(self, test_set: str) -> list[tuple[str, int, RunFiles]]:
+        """Label, seed and files of all that was scored on a test set."""
+        return [
+            (label, seed, found)
+            for label, method in self.methods.items()
+            for seed, found in method.runs[test_set].items()
+        ]
+
+    def heard(self, label: str, test_set: str) -> Path:
+        """The output of a method that is played and drawn: that of its first seed."""
+        return next(iter(self.methods[label].runs[test_set].values())).enhanced
+
+    @classmethod
+    def read(cls, path: Path) -> ExperimentRecord:
+        """The record in a file.
+
+        Raises
+        ------
+        UserError
+            If it cannot be read or is none.
+        """
+        try:
+            return cls.model_validate(files.read_json(path))
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"{path} is no record of an experiment ({reason}): run `snakemake` with its "
+                "configuration again"
+            ) from None
+
+    def write(self, path: Path) -> None:
+        """Write the record as JSON, atomically."""
+        files.write_json(path, self.model_dump(mode="json"))

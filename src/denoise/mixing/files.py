@@ -1,0 +1,38 @@
+"""The files that mixtures are made from, and those of a test set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+
+from denoise.core.tables import read_table
+
+
+@dataclass(frozen=True)
+class SplitTables:
+    """Tables that `splits.split` wrote; no noise for paired corpora."""
+
+    speech: Path
+    noise: Path | None = None
+
+    def read(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Speech, and noise, which may be empty."""
+        speech = read_table(self.speech)
+        return speech, read_table(self.noise) if self.noise else speech.iloc[:0]
+
+
+class TestSetFiles(BaseModel):
+    """The files of a test set."""
+
+    __test__ = False  # not a test class, whatever pytest thinks of its name
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    manifest: Path
+    """Rates, counts and a digest."""
+    mixtures: Path
+    """A row for each utterance; ``offset`` and ``samples`` say where it lies in both packs."""
+    noisy: Path
+    clean: Path

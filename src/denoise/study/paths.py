@@ -1,0 +1,114 @@
+"""Where everything lies below ``resources/``, ``results/`` and ``reports/``.
+
+No other module knows these names, and library functions take paths.  The rules spell their outputs
+out, so that a path seen in a log can be searched for, and ask here for their inputs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from denoise.mixing.files import TestSetFiles
+
+MODELS = Path("results/models")
+ENHANCED = Path("results/enhanced")
+SCORES = Path("results/scores")
+REPORTS = Path("reports")
+TRACKING_STORE = Path("results/mlflow")
+"""The MLflow database and its artifacts."""
+STORE_MARKER = TRACKING_STORE / "store.json"
+GPU_LOCKS = Path("results/locks")
+WHOLE_FILES = ("resources/archives/", str(STORE_MARKER))
+"""Outputs of one file, renamed when complete, that rules need as `ancient`."""
+
+
+def archive(corpus: str, name: str) -> str:
+    """A file that a corpus publishes."""
+    return f"resources/archives/{corpus}/{name}"
+
+
+def index(subset: str) -> str:
+    """The recordings of a subset, given as ``<corpus>/<subset>``."""
+    return f"resources/corpora/{subset}.csv"
+
+
+def recordings(subset: str) -> str:
+    """The folder that a subset is extracted to."""
+    return f"resources/corpora/{subset}"
+
+
+def prepared(audio: str, name: str) -> str:
+    """``audio.npy``, ``index.csv`` or ``manifest.json`` of prepared audio."""
+    return f"results/audio/{audio}/{name}"
+
+
+def split(name: str) -> str:
+    """The table of a split."""
+    return f"results/splits/{name}.csv"
+
+
+def mixtures(mixture: str, part: str) -> str:
+    """The table of the windows of ``train`` or ``validation``."""
+    return f"results/mixtures/{mixture}/{part}.csv"
+
+
+def scaling(spectrogram: str) -> str:
+    """The scalings that were measured on the training windows."""
+    return f"results/spectrograms/{spectrogram}/scaling.json"
+
+
+def spectrograms(spectrogram: str, part: str, name: str = "manifest.json") -> str:
+    """The manifest, or the folder ``shards``, of ``train`` or ``validation``."""
+    return f"results/spectrograms/{spectrogram}/{part}/{name}"
+
+
+def test_set(stage: str) -> TestSetFiles:
+    """The files of a test set."""
+    folder = Path("results/test_sets") / stage
+    return TestSetFiles(
+        manifest=folder / "manifest.json",
+        mixtures=folder / "mixtures.csv",
+        noisy=folder / "noisy.npy",
+        clean=folder / "clean.npy",
+    )
+
+
+test_set.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test
+
+
+def model(stage: str, seed: int) -> Path:
+    """The folder of a model."""
+    return MODELS / stage / f"seed{seed}"
+
+
+def enhanced(method: str, seed: int, test_set: str, suffix: str = ".npy") -> Path:
+    """A method's audio for a test set; ``.csv`` for errors of its spectrograms, ``.json`` for how
+    long it took."""
+    return ENHANCED / method / f"seed{seed}" / f"{test_set}{suffix}"
+
+
+def scores(method: str, seed: int, test_set: str) -> Path:
+    """A method's scores on a test set."""
+    return SCORES / method / f"seed{seed}" / f"{test_set}.csv"
+
+
+def benchmark(job: str) -> Path:
+    """What Snakemake measured of a job, given as ``<rule>/<name>``."""
+    return Path(f"results/benchmarks/{job}.tsv")
+
+
+def tracking(experiment: str, name: str = "") -> Path:
+    """The note that a run, or ``experiment``, is recorded in MLflow; without a name their
+    folder."""
+    folder = Path("results/tracking") / experiment
+    return folder / f"{name}.json" if name else folder
+
+
+def report(experiment: str, name: str = "") -> Path:
+    """A file beside the report of an experiment; without a name their folder."""
+    return REPORTS / experiment / name
+
+
+def record(experiment: str) -> Path:
+    """The `ExperimentRecord`."""
+    return report(experiment, "study.json")

@@ -1,0 +1,65 @@
+"""From a plan to the record of its experiment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from denoise.evaluation.baselines import UNTIMED
+from denoise.evaluation.experiment import (
+    ExperimentRecord,
+    MethodRecord,
+    RunFiles,
+    VariantRecord,
+)
+from denoise.study import paths
+from denoise.study.stages import Method, Plan
+
+
+def record_of(plan: Plan) -> ExperimentRecord:
+    """What the experiment of a plan consists of, and where it lies."""
+    experiment = plan.experiment
+    return ExperimentRecord(
+        experiment=plan.name,
+        preset=experiment.preset,
+        seeds=plan.seeds,
+        sweep=tuple(path for path, values in experiment.sweep.items() if len(values) > 1),
+        examples=experiment.examples,
+        test_sets={label: paths.test_set(stage) for label, stage in plan.test_set_names.items()},
+        methods={
+            label: MethodRecord(
+                kind=method.kind,
+                models=_models(method),
+                runs={
+                    test_set: {seed: _run(label, method, seed, stage) for seed in method.seeds}
+                    for test_set, stage in plan.test_set_names.items()
+                },
+            )
+            for label, method in plan.methods.items()
+        },
+        variants={
+            label: VariantRecord(
+                differs=variant.differs,
+                recipe=variant.recipe.model_dump(mode="json"),
+                mixtures=Path(
+                    paths.mixtures(plan.spectrograms[variant.spectrograms].upstream[0], "train")
+                ),
+            )
+            for label, variant in plan.variants.items()
+        },
+    )
+
+
+def _models(method: Method) -> dict[int, Path]:
+    if method.kind == "baseline":
+        return {}
+    if method.kind == "model":
+        return {0: Path(method.model)}
+    return {seed: paths.model(method.model, seed) for seed in method.seeds}
+
+
+def _run(label: str, method: Method, seed: int, test_set: str) -> RunFiles:
+    return RunFiles(
+        enhanced=paths.enhanced(method.key, seed, test_set),
+        scores=paths.scores(method.key, seed, test_set),
+        speed=None if label in UNTIMED else paths.enhanced(method.key, seed, test_set, ".json"),
+    )

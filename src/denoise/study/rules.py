@@ -1,0 +1,441 @@
+"""What the workflow's rules ask of a plan: their inputs, parameters and labels.
+
+Methods that take `wildcards` answer for one job, the others for the whole experiment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from denoise.core.errors import UserError, unknown
+from denoise.core.labels import labels
+from denoise.core.settings import canonical_json
+from denoise.corpora.registry import find_corpus
+from denoise.evaluation.baselines import UNTIMED
+from denoise.evaluation.experiment import RunFiles
+from denoise.networks.card import ModelFolder
+from denoise.study import paths
+from denoise.study.record import record_of
+from denoise.study.stages import Method, Plan, Stage, Variant
+from denoise.training import losses
+from denoise.training.settings import TrainingSettings
+
+PARTS = ("train", "validation")
+
+
+class Rules:
+    """The answers of one plan.
+
+    Parameters
+    ----------
+    plan
+        As of `make_plan`.
+    storage
+        Whether jobs exchange files through a storage; else they share a folder, in which extracted
+        recordings stay as they are, since another study may read them.
+    """
+
+    def __init__(self, plan: Plan, *, storage: bool = False) -> None:
+        self.plan, self.storage = plan, storage
+        self.record = record_of(plan)
+        self._methods = {method.key: method for method in plan.methods.values()}
+        self._variants: dict[str, Variant] = {}
+        for variant in plan.variants.values():
+            self._variants.setdefault(variant.model, variant)
+        short = labels(list(plan.variants))
+        self._labels = {model: short[one.label] for model, one in self._variants.items()}
+
+    # Corpora, mixtures and spectrograms
+
+    def archives(self, wildcards: Any) -> list[str]:
+        """The archives of a subset, optional ones last."""
+        found = find_corpus(wildcards.corpus).subsets.get(wildcards.subset, ())
+        in_order = sorted(found, key=lambda archive: archive.optional)
+        return [paths.archive(wildcards.corpus, archive.name) for archive in in_order]
+
+    def params_of_index(self, wildcards: Any) -> str:
+        """The settings of the index of a subset, as JSON."""
+        return self.plan.indexes[f"{wildcards.corpus}/{wildcards.subset}"].params
+
+    def params_of(self, wildcard: str) -> Callable[[Any], str]:
+        """The function that gives the settings of the stage that a wildcard names, as JSON."""
+        stages: dict[str, Stage] = {
+            "audio": self.plan.audio,
+            "split": self.plan.splits,
+            "mixture": self.plan.mixtures,
+            "spectrogram": self.plan.spectrograms,
+            "test_id": self.plan.test_sets,
+        }[wildcard]
+        return lambda wildcards: stages[getattr(wildcards, wildcard)].params
+
+    def indexes_of_audio(self, wildcards: Any) -> list[str]:
+        """The recordings that audio is prepared from."""
+        return [paths.index(name) for name in self.plan.audio[wildcards.audio].upstream]
+
+    def recordings_of_audio(self, wildcards: Any) -> list[str]:
+        """Their files, which a shared folder keeps for itself."""
+        names = self.plan.audio[wildcards.audio].upstream if self.storage else ()
+        return [paths.recordings(name) for name in names]
+
+    def audio_of_split(self, wildcards: Any) -> list[str]:
+        """The tables of prepared audio that a split divides."""
+        names = self.plan.splits[wildcards.split].upstream
+        return [paths.prepared(name, "index.csv") for name in names]
+
+    def packs_of_split(self, wildcards: Any) -> list[str]:
+        """The packed audio that the rows of a split will point into."""
+        return self._packs([wildcards.split])
+
+    def splits_of_mixture(self, wildcards: Any) -> list[str]:
+        """The splits that mixtures are drawn from: speech, and noise unless it is paired."""
+        return [paths.split(name) for name in self.plan.mixtures[wildcards.mixture].upstream]
+
+    def packs_of_mixture(self, wildcards: Any) -> list[str]:
+        """The packed audio that their rows point into."""
+        return self._packs(self.plan.mixtures[wildcards.mixture].upstream)
+
+    def splits_of_test_set(self, wildcards: Any) -> list[str]:
+        """The splits that a test set is drawn from."""
+        return [paths.split(name) for name in self.plan.test_sets[wildcards.test_id].upstream]
+
+    def packs_of_test_set(self, wildcards: Any) -> list[str]:
+        """The packed audio that their rows point into."""
+        return self._packs(self.plan.test_sets[wildcards.test_id].upstream)
+
+    def _packs(self, splits: Any) -> list[str]:
+        names = dict.fromkeys(name for split in splits for name in self.plan.splits[split].upstream)
+        return [paths.prepared(name, "audio.npy") for name in names]
+
+    def mixtures_of_spectrogram(self, wildcards: Any) -> str:
+        """The windows of a split that are cached."""
+        return paths.mixtures(self._mixture(wildcards.spectrogram), wildcards.part)
+
+    def training_mixtures_of_spectrogram(self, wildcards: Any) -> str:
+        """The windows that a scaling is measured on."""
+        return paths.mixtures(self._mixture(wildcards.spectrogram), "train")
+
+    def packs_of_spectrogram(self, wildcards: Any) -> list[str]:
+        """The packed audio that windows are rendered from."""
+        return self._packs(self.plan.mixtures[self._mixture(wildcards.spectrogram)].upstream)
+
+    def scaling_of_spectrogram(self, wildcards: Any) -> list[str]:
+        """The scaling measured on the training windows, if the recipe has one."""
+        name = wildcards.spectrogram
+        return [paths.scaling(name)] if name in self.plan.measured else []
+
+    def _mixture(self, spectrogram: str) -> str:
+        (name,) = self.plan.spectrograms[spectrogram].upstream
+        return name
+
+    # Training
+
+    def variant(self, wildcards: Any) -> Variant:
+        """A variant that is trained to the model.
+
+        Raises
+        ------
+        SystemExit
+            If the experiment has none.
+        """
+        if wildcards.model not in self._variants:
+            raise _exit(unknown("model", wildcards.model, self._variants))
+        return self._variants[wildcards.model]
+
+    def training_params(self, wildcards: Any) -> str:
+        """What a model is made of, as `ModelCard` has it."""
+        variant = self.variant(wildcards)
+        stage = self.plan.models[variant.model]
+        made_of = {"name": stage.name, "spectrograms": variant.spectrograms, **stage.settings}
+        return canonical_json({**made_of, "seed": int(wildcards.seed)})
+
+    def training_settings(self, wildcards: Any) -> TrainingSettings:
+        """How a model is trained."""
+        return self.variant(wildcards).recipe.training
+
+    def threads_of_training(self, wildcards: Any) -> int:
+        """CPU threads of a training."""
+        return self.training_settings(wildcards).threads
+
+    def manifest_of_training(self, part: str) -> Callable[[Any], str]:
+        """The function that names the manifest of a training's windows."""
+        return lambda wildcards: paths.spectrograms(self.variant(wildcards).spectrograms, part)
+
+    def windows_of_training(self, wildcards: Any) -> list[str]:
+        """What a training reads of its windows: their spectrograms, or what they are mixed from."""
+        variant = self.variant(wildcards)
+        if variant.recipe.features.cache and not losses.heard(variant.recipe.training.loss):
+            return [paths.spectrograms(variant.spectrograms, part, "shards") for part in PARTS]
+        return self._packs(self.plan.mixtures[self._mixture(variant.spectrograms)].upstream)
+
+    def tables_of_training(self, wildcards: Any) -> list[str]:
+        """The mixture tables that windows are mixed from while training, if they are."""
+        variant = self.variant(wildcards)
+        if variant.recipe.features.cache and not losses.heard(variant.recipe.training.loss):
+            return []
+        return [paths.mixtures(self._mixture(variant.spectrograms), part) for part in PARTS]
+
+    def start_of_training(self, wildcards: Any) -> list[str]:
+        """The model that a training starts from, if it does not start from random weights."""
+        variant = self.variant(wildcards)
+        name = variant.recipe.training.start_from
+        if name is None:
+            return []
+        # A variant that it starts from is trained first, to another model.
+        stage = self.plan.models[variant.model].settings["training"]["start_from"]
+        known = stage in self.plan.models
+        folder = paths.model(stage, int(wildcards.seed)) if known else name
+        return [str(ModelFolder(Path(folder)).model)]
+
+    def label_of_training(self, wildcards: Any) -> str:
+        """What a training is called in messages and in MLflow."""
+        label = self._labels[self.variant(wildcards).model]
+        return f"{label}, seed {wildcards.seed}" if len(self.plan.seeds) > 1 else label
+
+    def variant_of_training(self, wildcards: Any) -> str:
+        """The label of the variant that a model is trained for, the first of several."""
+        return self.variant(wildcards).label
+
+    # Enhancement and scores
+
+    def method(self, wildcards: Any) -> Method:
+        """What a folder of outputs or scores belongs to.
+
+        Raises
+        ------
+        SystemExit
+            If the experiment has no such method.
+        """
+        if wildcards.method not in self._methods:
+            raise _exit(unknown("method", wildcards.method, self._methods))
+        return self._methods[wildcards.method]
+
+    def model_of_method(self, wildcards: Any) -> dict[str, str]:
+        """The model that enhances, and its card."""
+        method = self.method(wildcards)
+        given = paths.model(method.model, int(wildcards.seed))
+        folder = ModelFolder(Path(method.model) if method.kind == "model" else given)
+        return {"model": str(folder.model), "card": str(folder.card)}
+
+    def spectral_of_method(self, wildcards: Any) -> list[str]:
+        """The errors of a model's own spectrograms; a baseline has none."""
+        if self.method(wildcards).kind == "baseline":
+            return []
+        place = (wildcards.method, int(wildcards.seed), wildcards.test_id)
+        return [str(paths.enhanced(*place, ".csv"))]
+
+    def enhancement_params(self, wildcards: Any) -> str:
+        """How a model is applied, and what it is computed with, as JSON."""
+        return self.method(wildcards).settings
+
+    def rate_of_method(self, wildcards: Any) -> int | None:
+        """Samples a second that a method works at; None for those of the test set."""
+        return self.method(wildcards).rate
+
+    def label_of_method(self, wildcards: Any) -> str:
+        """What a method is called in messages."""
+        method = self.method(wildcards)
+        label = next(one for one, known in self.plan.methods.items() if known.key == method.key)
+        return f"{label}, seed {wildcards.seed}" if len(method.seeds) > 1 else label
+
+    def label_of_test_set(self, wildcards: Any) -> str:
+        """What a test set is called in messages."""
+        names = self.plan.test_set_names
+        return next((one for one, stage in names.items() if stage == wildcards.test_id), "")
+
+    # The experiment
+
+    def all_runs(self) -> list[tuple[dict[str, Any], RunFiles]]:
+        """What stands in the score tables' columns, and the files, of everything that is scored."""
+        return [
+            ({"method": label, "seed": seed, "test_set": test_set}, found)
+            for test_set in self.plan.test_set_names
+            for label, seed, found in self.record.runs(test_set)
+        ]
+
+    def scores(self) -> list[str]:
+        """All score tables."""
+        return [str(found.scores) for _, found in self.all_runs()]
+
+    def scored(self) -> str:
+        """Method, seed and test set of each of `scores`, as JSON."""
+        return canonical_json([about for about, _ in self.all_runs()])
+
+    def speeds(self) -> list[str]:
+        """How fast every network and baseline enhanced the test sets."""
+        return [str(found.speed) for _, found in self.all_runs() if found.speed]
+
+    def model_files(self, name: str) -> list[str]:
+        """The ``card`` or ``history`` of every model that was trained."""
+        return [
+            str(getattr(ModelFolder(folder), name))
+            for method in self.record.methods.values()
+            if method.kind == "variant"
+            for folder in method.models.values()
+        ]
+
+    def test_set_files(self, *names: str) -> list[str]:
+        """These files of all test sets, such as ``mixtures``."""
+        return [str(getattr(one, name)) for one in self.record.test_sets.values() for name in names]
+
+    def heard(self) -> list[str]:
+        """The audio of every denoiser, which can be heard in the report."""
+        return [
+            str(self.record.heard(label, test_set))
+            for test_set in self.record.test_sets
+            for label in self.record.methods
+            if label not in UNTIMED
+        ]
+
+    def training_tables(self) -> list[str]:
+        """The tables of all training windows, of which the report plays some."""
+        tables = [str(variant.mixtures) for variant in self.record.variants.values()]
+        return list(dict.fromkeys(tables))
+
+    def training_packs(self) -> list[str]:
+        """The packed audio that they point into."""
+        mixtures = dict.fromkeys(map(self._mixture, self.plan.spectrograms))
+        splits = [name for mixture in mixtures for name in self.plan.mixtures[mixture].upstream]
+        return self._packs(splits)
+
+    def manifests(self, stage: str) -> list[str]:
+        """The manifests of ``audio`` or ``spectrograms``, or the tables of ``splits``."""
+        if stage == "audio":
+            return [paths.prepared(name, "manifest.json") for name in self.plan.audio]
+        if stage == "splits":
+            return [paths.split(name) for name in self.plan.splits]
+        return [paths.spectrograms(name, part) for name in self.plan.spectrograms for part in PARTS]
+
+    def blind_results(self) -> list[str]:
+        """What `denoise listen --score` left, if people have listened."""
+        path = paths.report(self.plan.name, "listening_scores.json")
+        return [str(path)] if path.exists() else []
+
+    def benchmarks(self) -> str:
+        """Rule, what it was for, and Snakemake's benchmark file of each job, as JSON."""
+        plan = self.plan
+        named = [(rule, name, name) for rule, stages in (
+            ("index", plan.indexes), ("prepare", plan.audio), ("mix", plan.mixtures),
+            ("test_set", plan.test_sets), ("scaling", sorted(plan.measured)),
+        ) for name in stages]  # fmt: skip
+        named += [("spectrograms", f"{name} {part}", f"{name}-{part}")
+                  for name in plan.spectrograms for part in PARTS]  # fmt: skip
+        for label, method in plan.methods.items():
+            for seed in method.seeds:
+                about = f"{label}, seed {seed}" if method.kind == "variant" else label
+                if method.kind == "variant":
+                    named.append(("train", about, f"{method.model}-seed{seed}"))
+                rule = "baseline" if method.kind == "baseline" else "enhance"
+                for test_set, stage in plan.test_set_names.items():
+                    key = f"{method.key}-seed{seed}-{stage}"
+                    named += [(rule, f"{about}, {test_set}", key),
+                              ("score", f"{about}, {test_set}", key)]  # fmt: skip
+        return canonical_json(
+            [[rule, about, str(paths.benchmark(f"{rule}/{key}"))] for rule, about, key in named]
+        )
+
+    # Tracking
+
+    def run(self, wildcards: Any) -> Variant:
+        """The variant of a tracked run.
+
+        Raises
+        ------
+        SystemExit
+            If the experiment has none of this label.
+        """
+        if wildcards.variant not in self.plan.variants:
+            raise _exit(unknown("variant", wildcards.variant, self.plan.variants))
+        return self.plan.variants[wildcards.variant]
+
+    def model_of_run(self, wildcards: Any) -> dict[str, str]:
+        """The files of the model of a run, and the manifests of its windows."""
+        variant = self.run(wildcards)
+        folder = ModelFolder(paths.model(variant.model, int(wildcards.seed)))
+        return {
+            **{name: str(getattr(folder, name)) for name in ("model", "history", "card")},
+            **{part: paths.spectrograms(variant.spectrograms, part) for part in PARTS},
+        }
+
+    def outputs_of_run(self, name: str) -> Callable[[Any], list[str]]:
+        """The function that names the ``scores`` or the ``enhanced`` audio of a run."""
+
+        def named(wildcards: Any) -> list[str]:
+            runs = self.record.methods[self.run(wildcards).label].runs.values()
+            return [str(getattr(one[int(wildcards.seed)], name)) for one in runs]
+
+        return named
+
+    def runs(self) -> list[str]:
+        """The notes that all runs are recorded."""
+        return [
+            str(paths.tracking(self.plan.name, f"{label}-seed{seed}"))
+            for label in self.plan.variants
+            for seed in self.plan.seeds
+        ]
+
+    def about_run(self, wildcards: Any) -> str:
+        """What MLflow says of a run besides its training, as JSON."""
+        variant = self.run(wildcards)
+        recipe = variant.recipe.model_dump(mode="json")
+        return canonical_json(
+            {
+                "experiment": self.plan.name,
+                "variant": variant.label,
+                "name": self.name_of_run(wildcards),
+                "preset": self.plan.experiment.preset,
+                "data": data_in_words([variant]),
+                "differs": variant.differs,
+                "settings": {path: _value_at(recipe, path) for path in self._varied()},
+            }
+        )
+
+    def name_of_run(self, wildcards: Any) -> str:
+        """What a run is called in MLflow, by what it differs in."""
+        label = labels(list(self.plan.variants))[self.run(wildcards).label]
+        return f"{label}, seed {wildcards.seed}" if len(self.plan.seeds) > 1 else label
+
+    def about_experiment(self) -> str:
+        """What MLflow says of the whole experiment, as JSON."""
+        return canonical_json(
+            {
+                "experiment": self.plan.name,
+                "preset": self.plan.experiment.preset,
+                "data": data_in_words(list(self.plan.variants.values())),
+                "seeds": self.plan.seeds,
+                "varied": self._varied(),
+            }
+        )
+
+    def _varied(self) -> list[str]:
+        """The paths of all settings that differ among the variants."""
+        paths_ = (path for variant in self.plan.variants.values() for path in variant.differs)
+        return list(dict.fromkeys(paths_))
+
+
+def _exit(error: UserError) -> SystemExit:
+    """Ends Snakemake with one line; it would show where in the rules another exception came up."""
+    return SystemExit(f"error: {error}")
+
+
+def data_in_words(variants: list[Variant]) -> str:
+    """The corpora that variants are trained on, speech before noise."""
+    speech, noise = (
+        " + ".join(
+            dict.fromkeys(
+                source.corpus
+                for variant in variants
+                for source in getattr(variant.recipe.data, side)
+            )
+        )
+        for side in ("speech", "noise")
+    )
+    return f"{speech} speech, {noise} noise" if noise else f"{speech} pairs"
+
+
+def _value_at(settings: Any, path: str) -> Any:
+    """A value of nested settings by its path; None where it is not set."""
+    for key in path.split("."):
+        settings = settings.get(key) if isinstance(settings, dict) else None
+    return settings
