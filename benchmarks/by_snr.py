@@ -1,10 +1,10 @@
-"""Draw the measures of some methods by input SNR, from the score tables of the working folder.
+"""Draw the measures of some methods by input SNR, from the scores of an experiment.
 
-    python benchmarks/by_snr.py common best=ready-best stream=ready-stream rnnoise noisy \
-        --write docs/images/ready-by-snr.svg
+    python benchmarks/by_snr.py common best=ready-best stream=ready-stream rnnoise noisy \\
+        --configfile benchmarks/pretrained.yaml own.yaml --write docs/images/ready-by-snr.svg
 
-Each method is given by the name of its folder in ``results/scores``, after the name that it has in
-the figure if that is another. Means with 95 % intervals (bootstrap over speakers).
+Each method is given by its name in the experiment, after the name that it has in the figure if that
+is another. Means with 95 % intervals (bootstrap over speakers).
 """
 
 from __future__ import annotations
@@ -12,26 +12,32 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
+from snakemake.utils import update_config
 
 from denoise.core import files
 from denoise.evaluation.conditions import by_condition, snr_condition
-from denoise.evaluation.scores import by_utterance, read_scores
+from denoise.evaluation.experiment import ExperimentRecord
+from denoise.evaluation.scores import by_utterance, join_scores
 from denoise.report import figures
+from denoise.study.config import read_yaml
+from denoise.study.plan import make_plan
+from denoise.study.record import record_of
 
 _METRICS = ("pesq_wb", "stoi", "si_sdr")
 
 
-def drawing(test_set: str, methods: dict[str, str]) -> Figure:
-    """The figure; `methods` is name in it → folder in ``results/scores``."""
-    paths = [Path("results/scores") / folder / f"seed0/{test_set}.csv"
-             for folder in methods.values()]  # fmt: skip
-    missing = [str(path) for path in paths if not path.exists()]
+def drawing(record: ExperimentRecord, test_set: str, methods: dict[str, str]) -> Figure:
+    """The figure; `methods` is name in it → name in the experiment."""
+    tables = [({"method": label, "seed": seed, "test_set": test_set}, run.scores)
+              for label, seed, run in record.runs(test_set) if label in methods.values()]  # fmt: skip
+    missing = [str(path) for _, path in tables if not path.exists()]
     if missing:
         sys.exit(f"error: {', '.join(missing)} not there yet: let snakemake make it")
-    names = {folder: name for name, folder in methods.items()}
-    utterances = by_utterance(read_scores(paths))
+    names = {label: name for name, label in methods.items()}
+    utterances = by_utterance(join_scores(tables))
     utterances["method"] = utterances["method"].map(names)
     snrs = snr_condition(utterances)
     drawn = figures.styles(methods)
@@ -47,14 +53,19 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("test_set")
-    parser.add_argument("methods", nargs="+", metavar="[NAME=]FOLDER")
+    parser.add_argument("methods", nargs="+", metavar="[NAME=]METHOD")
+    parser.add_argument("--configfile", nargs="+", type=Path, default=[Path("config.yaml")])
     parser.add_argument("--write", type=Path, required=True, metavar="SVG")
     options = parser.parse_args()
     methods = {}
     for given in options.methods:
-        name, _, folder = given.rpartition("=")
-        methods[name or folder] = folder
-    figure = drawing(options.test_set, methods)
+        name, _, label = given.rpartition("=")
+        methods[name or label] = label
+    config: dict[str, Any] = {}
+    for path in options.configfile:
+        update_config(config, read_yaml(path))
+    record = record_of(make_plan(config, Path(__file__).parents[1] / "presets"))
+    figure = drawing(record, options.test_set, methods)
     with files.replacing(options.write) as temporary:
         figure.savefig(temporary, format=options.write.suffix[1:], metadata={"Date": None})
 

@@ -56,7 +56,7 @@ def macs_a_second(enhancer: Enhancer) -> float:
     frames = enhancer.model.inputs[0].shape[2] or 1000
     share = enhancer.window / enhancer.hop if enhancer.stream is None else 1.0
     of_a_frame = macs(enhancer.model, frames) / frames
-    return float(of_a_frame * enhancer.card["rate"] / enhancer.stft.hop * share)
+    return float(of_a_frame * enhancer.card.rate / enhancer.stft.hop * share)
 
 
 def noise(seconds: float, rate: int) -> np.ndarray:
@@ -116,10 +116,10 @@ def cost(name: str) -> dict[str, Any]:
     elapsed = time.perf_counter() - started
     row = {
         "model": name,
-        "parameters": enhancer.card["parameters"],
+        "parameters": enhancer.card.parameters,
         "GMAC/s": macs_a_second(enhancer) / 1e9,
         "RTF": elapsed / 60,
-        "training min": enhancer.card.get("wall_time_s", math.nan) / 60,
+        "training min": enhancer.card.wall_time_s / 60,
     }
     if enhancer.stream is not None:
         times = time_of_blocks(enhancer.stream, 60)

@@ -20,19 +20,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from speed import RATE, ROOT, WINDOW, card_of, recordings, speech_like
+import study_stages
+from speed import RATE, ROOT, WINDOW, recordings, speech_like
 
 from denoise import audio
 from denoise.core.tables import write_table
 from denoise.corpora.indexing import index_folder
-from denoise.corpora.preparation import prepare
-from denoise.corpora.selection import AudioSettings, SelectionSettings
-from denoise.corpora.splits import SplitSettings, split
 from denoise.enhancement.enhancer import Enhancer
 from denoise.evaluation.folders import score_folders
-from denoise.features import cache
-from denoise.features.settings import FeatureSettings
-from denoise.mixing.mixtures import mix_windows
 from denoise.mixing.settings import MixingSettings
 from denoise.networks import backend
 from denoise.networks.registry import build_network
@@ -67,18 +62,10 @@ def preparing(work: Path, hours: float) -> Callable[[], list[Path]]:
     index_folder(work / "many", None, work / "many.csv")
 
     def run() -> list[Path]:
-        prepare(
-            [work / "many.csv"], "folder", "speech", SelectionSettings(),
-            AudioSettings(sample_rate=RATE), 0, work / "speech", processes=CORES,
-        )  # fmt: skip
+        study_stages.prepared(work / "speech", work / "many.csv", "speech", RATE, CORES)
         return [work / "speech"]
 
     return run
-
-
-def tables(work: Path) -> dict[str, Path]:
-    """The mixture tables of a size."""
-    return {part: work / f"{part}.csv" for part in ("train", "validation")}
 
 
 def mixing(work: Path, hours: float) -> Callable[[], list[Path]]:
@@ -88,20 +75,13 @@ def mixing(work: Path, hours: float) -> Callable[[], list[Path]]:
         wave = speech_like(30, RATE, 1000 + number)
         audio.write(work / "noises" / f"noise_{number}.wav", wave, RATE)
     index_folder(work / "noises", None, work / "noises.csv")
-    prepare(
-        [work / "noises.csv"], "folder", "noise", SelectionSettings(),
-        AudioSettings(sample_rate=RATE), 0, work / "noise",
-    )  # fmt: skip
+    study_stages.prepared(work / "noise", work / "noises.csv", "noise", RATE)
     for side in ("speech", "noise"):
-        split([(work / side, "auto")], SplitSettings(), 0, work / f"{side}-split.csv")
+        study_stages.divided(work / side, work / f"{side}-split.csv")
     settings = MixingSettings(window=WINDOW, hours=hours, validation_windows=8)
 
     def run() -> list[Path]:
-        mix_windows(
-            work / "speech-split.csv", work / "noise-split.csv", settings, RATE, 0,
-            tables(work), processes=CORES,  # type: ignore[arg-type]
-        )  # fmt: skip
-        return list(tables(work).values())
+        return list(study_stages.mixed(work, settings, RATE, CORES).values())
 
     return run
 
@@ -110,9 +90,7 @@ def caching(work: Path, hours: float) -> Callable[[], list[Path]]:
     """Spectrograms of 255/63, in float16."""
 
     def run() -> list[Path]:
-        cache.write(
-            tables(work)["train"], RATE, FeatureSettings(), {}, work / "cache", processes=CORES
-        )
+        study_stages.cached(work / "cache", work / "train.csv", RATE, processes=CORES)
         return [work / "cache"]
 
     return run
@@ -122,9 +100,9 @@ def training(work: Path, hours: float) -> Callable[[], list[Path]]:
     """An epoch of the published U-Net in batches of 20."""
     settings = TrainingSettings(batch_size=20, threads=CORES)
     backend.start("tensorflow", threads=CORES)
-    windows = open_windows(work / "cache", settings)
+    windows = open_windows(work / "cache/manifest.json", settings)
     windows.count = round(hours * WINDOWS)
-    model = compiled(UNetSettings(), settings, windows, work / "cache")
+    model = compiled(UNetSettings(), settings, windows)
 
     def run() -> list[Path]:
         windows.shuffle(0)
@@ -140,7 +118,7 @@ def enhancing(work: Path, hours: float) -> Callable[[], list[Path]]:
     backend.start("tensorflow", threads=CORES)
     plan = make_plan({"preset": "unet-huber-esc50", "sweep": {}}, ROOT / "presets")
     network = build_network(UNetSettings(), (128, 128, 1))
-    enhancer = Enhancer(network, card_of(next(iter(plan.variants.values()))))
+    enhancer = Enhancer(network, study_stages.card_of(plan))
     noisy = speech_like(60, RATE, 0)
 
     def run() -> list[Path]:

@@ -21,11 +21,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from unittest import mock
 
 import numpy as np
 import soundfile
+import study_stages
 import yaml
 from cost import macs
 from reference import enhancement, training
@@ -36,22 +37,15 @@ from reference import spectrograms as reference_spectrograms
 from denoise.core import files
 from denoise.core.arrays import load_array
 from denoise.corpora.indexing import index_folder
-from denoise.corpora.preparation import prepare
-from denoise.corpora.selection import AudioSettings, SelectionSettings
-from denoise.corpora.splits import SplitSettings, split
 from denoise.enhancement.enhancer import Enhancer
 from denoise.evaluation.folders import score_folders
-from denoise.features import cache
-from denoise.features.settings import FeatureSettings
 from denoise.metrics import registry
 from denoise.metrics.registry import METRICS
-from denoise.mixing.mixtures import mix_windows
 from denoise.mixing.settings import MixingSettings
 from denoise.networks import backend
 from denoise.networks.registry import build_network
 from denoise.networks.unet import UNetSettings
 from denoise.study.plan import make_plan
-from denoise.study.stages import Variant
 from denoise.training.batches import Windows, open_windows
 from denoise.training.model import compiled
 from denoise.training.settings import TrainingSettings
@@ -115,10 +109,7 @@ def preparation(work: Path, hours: float, source: Path | None) -> Stage:
     seconds = sum(soundfile.info(str(path)).duration for path in paths)
 
     def ours(processes: int) -> None:
-        prepare(
-            [work / "many.csv"], "folder", "speech", SelectionSettings(),
-            AudioSettings(sample_rate=RATE), 0, work / "prepared", processes=processes,
-        )  # fmt: skip
+        study_stages.prepared(work / "prepared", work / "many.csv", "speech", RATE, processes)
 
     return Stage("prepare", "s of audio/s", seconds, {
         REFERENCE: lambda: reference_prepare.prepare(paths, RATE, 1, work / "prepared.npy"),
@@ -140,22 +131,14 @@ def caching(work: Path, count: int) -> Stage:
             soundfile.write(folder / f"{side}{number}.wav", wave, RATE)
         sides[side] = np.concatenate(waves)
         index_folder(folder, None, work / f"{side}.csv")
-        prepare(
-            [work / f"{side}.csv"], side, "noise" if side == "noise" else "speech",
-            SelectionSettings(), AudioSettings(sample_rate=RATE), 0, work / f"{side}-pack",
-        )  # fmt: skip
-        split([(work / f"{side}-pack", "auto")], SplitSettings(), 0, work / f"{side}-split.csv")
+        role: Literal["speech", "noise"] = "noise" if side == "noise" else "speech"
+        study_stages.prepared(work / f"{side}-pack", work / f"{side}.csv", role, RATE)
+        study_stages.divided(work / f"{side}-pack", work / f"{side}-split.csv")
     mixing = MixingSettings(window=WINDOW, windows=count, validation_windows=8)
-    tables = {part: work / f"{part}.csv" for part in ("train", "validation")}
 
     def ours(processes: int) -> None:
-        mix_windows(
-            work / "speech-split.csv", work / "noise-split.csv", mixing, RATE, 0,
-            tables, processes=processes,  # type: ignore[arg-type]
-        )  # fmt: skip
-        cache.write(
-            tables["train"], RATE, FeatureSettings(), {}, work / "cache", processes=processes
-        )
+        tables = study_stages.mixed(work, mixing, RATE, processes)
+        study_stages.cached(work / "cache", tables["train"], RATE, processes=processes)
 
     def reference() -> None:
         reference_spectrograms.write(
@@ -185,7 +168,7 @@ def uncached_copy(work: Path) -> Path:
 
 def some_windows(folder: Path, settings: TrainingSettings, count: int) -> Windows:
     """The first `count` windows of a cache."""
-    windows = open_windows(folder, settings)
+    windows = open_windows(folder / "manifest.json", settings)
     windows.count, windows.order = count, np.arange(count)
     return windows
 
@@ -210,7 +193,7 @@ def epochs(work: Path, count: int) -> Stage:
     training.compile_model(plain)
     bare.compile("adam", "huber", metrics=["mae"], jit_compile=False)
     windows = some_windows(folder, settings, count)
-    own = compiled(UNetSettings(), settings, windows, folder)
+    own = compiled(UNetSettings(), settings, windows)
     keras.utils.set_random_seed(0)
 
     def loop() -> None:
@@ -219,7 +202,7 @@ def epochs(work: Path, count: int) -> Stage:
             own.train_on_batch(*batch, return_dict=True)
 
     made = some_windows(uncached_copy(work), settings, count)
-    other = compiled(UNetSettings(), settings, made, work / "uncached")
+    other = compiled(UNetSettings(), settings, made)
 
     def uncached() -> None:
         made.shuffle(0)
@@ -268,7 +251,7 @@ def trials(work: Path, count: int) -> Stage:
     def epoch(**changes: Any) -> Callable[[], None]:
         settings = TrainingSettings(**{"batch_size": 20, "threads": CORES, **changes})
         windows = some_windows(folder, settings, count)
-        model = compiled(UNetSettings(), settings, windows, folder)
+        model = compiled(UNetSettings(), settings, windows)
 
         def run() -> None:
             windows.shuffle(0)
@@ -301,11 +284,6 @@ def products() -> Stage:
     return Stage("matrix products", "GFLOP/s", 2e-9 * size**3 * times, {"`tf.matmul`": run})
 
 
-def card_of(variant: Variant) -> dict[str, Any]:
-    """The model card that an enhancer needs."""
-    return {**variant.training_params(0), "scales": {}}
-
-
 def enhancing(seconds: int) -> Stage:
     """A whole recording, with the published U-Net."""
     plan = make_plan({"preset": "unet-huber-esc50", "sweep": {}}, ROOT / "presets")
@@ -316,7 +294,7 @@ def enhancing(seconds: int) -> Stage:
         REFERENCE: lambda: enhancement.enhance(network, noisy, WINDOW, N_FFT, HOP),
         **{
             f"overlap {overlap:g}": functools.partial(
-                Enhancer(network, card_of(variant), overlap).enhance, noisy
+                Enhancer(network, study_stages.card_of(plan), overlap).enhance, noisy
             )
             for overlap in (0, 0.5)
         },

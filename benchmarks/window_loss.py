@@ -14,12 +14,15 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from denoise.core import files
+import study_stages
+
 from denoise.core.tables import read_table, write_table
-from denoise.features import cache
+from denoise.features.codec import Features
 from denoise.mixing.draw import draw_windows
 from denoise.mixing.levels import set_levels
 from denoise.networks import backend
+from denoise.networks.card import ModelFolder, read_card
+from denoise.study import paths
 from denoise.study.config import read_yaml
 from denoise.study.plan import make_plan
 from denoise.training import losses
@@ -39,37 +42,34 @@ def main() -> None:
     variant = plan.variants[options.variant]
     recipe = variant.recipe
     if losses.heard(recipe.training.loss):
-        parser.error(f"{variant.name} is trained by what it sounds like: denoise score its output")
+        parser.error(f"{variant.label} is trained by what it sounds like: denoise score its output")
     rate, seed = recipe.audio.sample_rate, recipe.data.seed
     (mixtures,) = plan.spectrograms[variant.spectrograms].upstream
-    speech, *noise = (
-        read_table(Path("results/splits") / f"{name}.csv")
-        for name in plan.mixtures[mixtures].upstream
-    )
-    model_folder = Path("results/models") / variant.name / f"seed{options.seed}"
+    speech, *noise = (read_table(paths.split(name)) for name in plan.mixtures[mixtures].upstream)
+    trained = ModelFolder(paths.model(variant.model, options.seed))
     with tempfile.TemporaryDirectory(dir="results") as name:
         folder = Path(name)
         table = draw_windows(
             speech, noise[0] if noise else speech[:0], recipe.mixing, "test", rate, seed
         )
         write_table(folder / "test.csv", set_levels(table, rate, seed))
-        scales = files.read_json(model_folder / "card.json")["scales"]
-        cache.write(folder / "test.csv", rate, recipe.features, scales, folder / "test")
+        features = Features(recipe.features, read_card(trained.card).scales)
+        study_stages.cached(folder / "test", folder / "test.csv", rate, features)
         backend.start(recipe.training.backend, threads=recipe.training.threads)
         import keras
 
-        model = keras.saving.load_model(model_folder / "model.keras", compile=False, safe_mode=True)
+        model = keras.saving.load_model(trained.model, compile=False, safe_mode=True)
         measures = {**losses.LOSSES, **losses.METRICS}
         shown = [*losses.weights(recipe.training.loss), *recipe.training.metrics]
         sums = dict.fromkeys((name for name in shown if name in measures), 0.0)
-        windows = open_windows(folder / "test", recipe.training)
+        windows = open_windows(folder / "test/manifest.json", recipe.training)
         for step in range(len(windows)):
             noisy, target = windows.batch(step)
             output = model(noisy, training=False)
             for measure in sums:
                 value = keras.ops.mean(measures[measure](target, output))
                 sums[measure] += float(value) * len(noisy)
-    print(f"{variant.name}: {len(table)} test windows of {table['speaker'].nunique()} speakers")
+    print(f"{variant.label}: {len(table)} test windows of {table['speaker'].nunique()} speakers")
     for measure, total in sums.items():
         print(f"{measure:>10} {total / len(table):.6f}")
 

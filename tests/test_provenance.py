@@ -10,7 +10,14 @@ import pytest
 
 import denoise
 from denoise.core.provenance import code_version, installed
-from denoise.study.code import code_digest
+from denoise.study.code import (
+    Chosen,
+    _tree,
+    changed_files,
+    chosen_of,
+    code_digest,
+    digests_of_files,
+)
 
 SCRIPT = "from denoise import one\nfrom denoise.group import two\none.run(two.run())\n"
 PACKAGE = {
@@ -23,7 +30,24 @@ PACKAGE = {
 }
 
 
-def digest(root: Path, without: tuple[str, ...] = (), **changes: str) -> str:
+REGISTRY = """
+from denoise import deep, other
+CHOSEN_BY_NAME = ("PARTS",)
+def _double(x):
+    return 2 * x
+def first(x):
+    return _double(x)
+def second(x):
+    return x
+def shared(x):
+    return PARTS[x]
+PARTS = {"first": first, "second": second, "third": other.run, "fourth": deep.helper}
+"""
+
+
+def digest(
+    root: Path, without: tuple[str, ...] = (), chosen: Chosen = frozenset(), **changes: str
+) -> str:
     """The digest of the script in a copy of the package with some files changed."""
     folder = root / f"copy{len(list(root.iterdir()))}"
     for name, text in {**PACKAGE, **changes}.items():
@@ -34,7 +58,7 @@ def digest(root: Path, without: tuple[str, ...] = (), **changes: str) -> str:
     script.write_text(changes.get("script", SCRIPT))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("denoise.study.code.PACKAGE", folder / "denoise")
-        return code_digest(script, without)
+        return code_digest(script, without, chosen)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +93,58 @@ def test_a_module_left_out_takes_along_what_only_it_uses(tmp_path):
     assert digest(tmp_path, ("one",), **changed) == digest(tmp_path, ("one",))
     page = {"group/page.html": "<p>another page</p>"}
     assert digest(tmp_path, ("one",), **page) != digest(tmp_path, ("one",))
+
+
+def of_registry(root: Path, text: str, *names: str, **changes: str) -> str:
+    """The digest of a script that runs through a registry, from which it chose `names`."""
+    script = "from denoise import parts\nparts.shared(1)\n"
+    chosen = chosen_of({"parts": names})
+    return digest(root, chosen=chosen, **{"script": script, "parts.py": text, **changes})
+
+
+def test_a_part_added_to_a_registry_changes_the_digest_of_nothing(tmp_path):
+    more = REGISTRY.replace("def shared", "def fifth(x):\n    return -x\ndef shared")
+    more = more.replace('"second": second', '"second": second, "fifth": fifth')
+    more = more.replace("import deep, other", "import deep, one, other")
+    assert of_registry(tmp_path, more, "first") == of_registry(tmp_path, REGISTRY, "first")
+    assert of_registry(tmp_path, more, "fifth") != of_registry(tmp_path, REGISTRY, "first")
+
+
+@pytest.mark.parametrize(
+    ("edit", "first", "second"),
+    [
+        (("return _double(x)", "return -_double(x)"), True, False),
+        (("return 2 * x", "return 3 * x"), True, False),
+        (("return x\n", "return x + 1\n"), False, True),
+        (("return PARTS[x]", "return PARTS[-x]"), True, True),
+    ],
+)
+def test_of_a_registry_what_is_shared_and_what_is_chosen_counts(tmp_path, edit, first, second):
+    edited = REGISTRY.replace(*edit)
+    assert edited != REGISTRY
+    for name, changes in (("first", first), ("second", second)):
+        same = of_registry(tmp_path, edited, name) == of_registry(tmp_path, REGISTRY, name)
+        assert same is not changes
+
+
+def test_of_the_modules_of_a_registry_only_the_chosen_one_counts(tmp_path):
+    edited = {"other.py": "def run():\n    return 4\n"}
+    for name, changes in (("third", True), ("fourth", False), ("first", False)):
+        before, after = (of_registry(tmp_path, REGISTRY, name, **one) for one in ({}, edited))
+        assert (before != after) is changes
+
+
+def test_two_digests_are_told_apart_by_their_files(tmp_path):
+    script = tmp_path / "script.py"
+    found = []
+    for text in ("from denoise.core import text\n", "from denoise.core import labels\n"):
+        script.write_text(text)
+        digests_of_files.cache_clear()
+        _tree.cache_clear()
+        found.append(code_digest(script, notes=tmp_path / "notes"))
+    expected = ["core/labels.py", "core/text.py", "script.py"]
+    assert changed_files(*found, tmp_path / "notes") == expected
+    assert changed_files(found[0], "unknown", tmp_path / "notes") == []
 
 
 def test_the_commit_is_that_of_this_code_and_of_no_other_repository(tmp_path, monkeypatch):

@@ -111,10 +111,10 @@ def test_a_loss_added_to_the_sweep_only_trains_it(done, config):
 
 
 def test_an_axis_added_to_the_sweep_trains_only_its_new_values(done, config):
-    config["sweep"]["training.batch_size"] = [20]  # as the preset has it
+    config["sweep"]["training.batch_size"] = [8]  # as the preset has it
     configure(done, **config)
     assert not {"train", "enhance", "score"} & set(planned(done))
-    config["sweep"]["training.batch_size"].append(10)
+    config["sweep"]["training.batch_size"].append(16)
     configure(done, **config)
     jobs = planned(done)
     assert jobs["train"] == jobs["enhance"] == jobs["score"] == 3
@@ -164,20 +164,45 @@ def test_another_mirror_downloads_nothing_that_is_there(done, config):
 
 @pytest.fixture
 def edited(done):
-    """A function that appends code to a module of the study's copy; undone after the test."""
-    originals: dict[Path, str] = {}
+    """A function that appends code to a module of the study's copy, or gives it another text; undone
+    after the test."""
+    originals: dict[Path, str | None] = {}
 
-    def edit(name: str, text: str) -> None:
+    def edit(name: str, more: str = "", *, text: str | None = None) -> None:
         path = done / "src" / "denoise" / name
-        originals.setdefault(path, path.read_text())
-        path.write_text(originals[path] + text)
+        originals.setdefault(path, path.read_text() if path.exists() else None)
+        path.write_text((originals[path] or "") + more if text is None else text)
 
     yield edit
-    for path, text in originals.items():
-        path.write_text(text)
+    for path, original in originals.items():
+        if original is None:
+            path.unlink()
+        else:
+            path.write_text(original)
 
 
 CHANGE = "\n_CHANGED = 1\n"
+
+
+def test_a_part_that_nobody_chose_re_runs_nothing_and_an_edited_one_what_chose_it(done, edited):
+    losses = (done / "src/denoise/training/losses.py").read_text()
+    new = """
+def charbonnier(target: Any, output: Any) -> Any:
+    from keras import ops
+    return ops.sqrt(ops.square(target - output) + 1e-6)
+"""
+    more = losses.replace('"mae": mae,', '"mae": mae,\n    "charbonnier": charbonnier,', 1)
+    edited("training/losses.py", text=more.replace("\nCHOSEN_BY_NAME", f"{new}\nCHOSEN_BY_NAME"))
+    edited("networks/plain.py", text="def build(): ...\n")
+    edited("networks/unet.py", "")
+    edited("networks/autoencoder.py", CHANGE)
+    edited("mixing/effects.py", CHANGE.replace("_CHANGED = 1", "def _unused(): ..."))
+    assert planned(done) == {}
+    huber = losses.replace(
+        "keras.losses.huber(target, output)", "keras.losses.huber(target, output, 2)"
+    )
+    edited("training/losses.py", text=huber)
+    assert planned(done)["train"] == 1
 
 
 @pytest.mark.parametrize(

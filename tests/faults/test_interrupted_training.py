@@ -10,13 +10,13 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from made import train_into
 from test_training import ROOT, SMALL, caches, make_cache, run, weights
 
 from denoise.core.arrays import save_array
 from denoise.core.errors import UserError
 from denoise.training.batches import CachedWindows
 from denoise.training.epochs import TrainingFailed
-from denoise.training.fit import train
 from denoise.training.settings import TrainingSettings
 
 __all__ = ["caches"]
@@ -176,8 +176,8 @@ def test_another_configuration_does_not_continue_a_checkpoint(caches, tmp_path, 
             run(caches, tmp_path / "out", on_epoch=kill)
         seen: list[float] = []
         settings = TrainingSettings(epochs=1, batch_size=8)
-        train(
-            caches, SMALL, settings, 7, tmp_path / "out", {"variant": "other", "seed": 7},
+        train_into(
+            tmp_path / "out", caches, SMALL, settings, 7,
             on_epoch=lambda row: seen.append(row["epoch"]),
         )  # fmt: skip
         assert seen == [1]

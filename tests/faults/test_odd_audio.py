@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -213,6 +214,7 @@ def test_changed_files_are_read_or_refused(workspace, tmp_path, survives, often,
         ended = subprocess.run(
             [sys.executable, Path(__file__).with_name("fuzz_audio.py"), seed, str(count), tmp_path],
             capture_output=True, text=True, timeout=3000,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )  # fmt: skip
         assert ended.returncode == 0 and ended.stdout.strip().endswith("whole"), (
             ended.stdout[-3000:] + ended.stderr[-3000:]

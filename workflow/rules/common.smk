@@ -11,7 +11,7 @@ from denoise.corpora.registry import CORPORA
 from denoise.evaluation.baselines import BASELINES
 from denoise.study import paths
 from denoise.study.checks import check_backends, check_storage
-from denoise.study.code import code_digest, lock_digest
+from denoise.study.code import chosen_of, code_digest, lock_digest
 from denoise.study.config import typed
 from denoise.study.jobs import begin_workflow, make_importable
 from denoise.study.plan import make_plan
@@ -82,20 +82,34 @@ wildcard_constraints:
     seed=r"\d+",
 
 
-def code_of(name, *without):
-    """What identifies the behaviour of a script and of the library modules it uses.
+def code_of(name, *without, chosen=frozenset()):
+    """What identifies the behaviour of a script and of the library modules it runs through.
 
-    Modules named in `without` do not shape the result.
+    Modules named in `without` do not shape the result; `chosen` is what it uses of registries.
     """
     # A copy of the script where it is fetched from elsewhere.
-    return code_digest(Path(workflow.source_path(f"../scripts/{name}.py")), without)
+    script = Path(workflow.source_path(f"../scripts/{name}.py"))
+    notes = paths.CODE_NOTES if workflow.is_main_process else None
+    return code_digest(script, without, chosen, notes)
 
 
 def index_code(wildcards):
-    """As `code_of`: neither another corpus's module nor a download shapes an index."""
-    others = sorted(set(CORPORA) - {wildcards.corpus})
-    unused = [f"corpora.{name}" for name in others]
-    return code_of("index", "corpora.download", *unused)
+    chosen = chosen_of({"corpora.registry": [wildcards.corpus]})
+    return code_of("index", "corpora.download", chosen=chosen)
+
+
+def training_code(wildcards):
+    chosen = ask.training_choices(wildcards)
+    return code_of("train", "tracking.live", "tracking.store", chosen=chosen)
+
+
+def enhancement_code(wildcards):
+    return code_of("enhance", chosen=ask.enhancement_choices(wildcards))
+
+
+def baseline_code(wildcards):
+    chosen = chosen_of({"evaluation.baselines": [wildcards.baseline]})
+    return code_of("baseline", chosen=chosen)
 
 
 def training_gpus(wildcards):

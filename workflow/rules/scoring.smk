@@ -28,7 +28,7 @@ rule enhance:
         test_set=ask.label_of_test_set,
     params:
         settings=ask.enhancement_params,
-        code=code_of("enhance"),
+        code=enhancement_code,
     message:
         "Enhancing {resources.test_set} with {resources.label}"
     script:
@@ -54,7 +54,7 @@ rule baseline:
     resources:
         test_set=ask.label_of_test_set,
     params:
-        code=code_of("baseline"),
+        code=baseline_code,
     message:
         "Processing {resources.test_set} with baseline {wildcards.baseline}"
     script:
@@ -88,3 +88,10 @@ rule score:
         "Scoring {resources.label} on {resources.test_set}"
     script:
         "../scripts/score.py"
+
+
+rule untrained_scores:
+    # A target of its own: what can be compared without any training.
+    input:
+        ask.untrained_scores(),
+    localrule: True

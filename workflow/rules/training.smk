@@ -41,7 +41,7 @@ rule train:
         variant=ask.variant_of_training,
     params:
         settings=ask.training_params,
-        code=code_of("train", "tracking.live", "tracking.store"),
+        code=training_code,
     message:
         "Training {resources.label} (progress: {log})"
     script:

@@ -17,10 +17,12 @@ from denoise.core.differences import differences
 from denoise.core.errors import UserError, unknown
 from denoise.evaluation.experiment import ExperimentRecord
 from denoise.study import paths
+from denoise.study.code import changed_files
 
 if TYPE_CHECKING:
     from denoise.study.stages import Plan
 
+_MISSING = "Missing output files: "
 _FOLLOWS = ("Input files updated by another job", "Updated input files")
 
 
@@ -142,7 +144,9 @@ def jobs_of(text: str) -> list[dict[str, Any]]:
     """
     found: dict[str, dict[str, Any]] = {}
     for job, reason in re.findall(r"^Job \d+: (.*)\nReason: (.*)$", text, re.MULTILINE):
-        told = (_told(part) for part in re.split(r"; (?=[A-Z])", reason.strip()))
+        parts = re.split(r"; (?=[A-Z])", reason.strip())
+        follows = any(part.startswith(_FOLLOWS[0]) for part in parts)
+        told = (_told(part) for part in parts if not (follows and part.startswith(_MISSING)))
         found[job] = {"job": job, "causes": [cause for cause in told if cause]}
     return list(found.values())
 
@@ -151,8 +155,8 @@ def _told(reason: str) -> str | None:
     """A reason of Snakemake in plain words; None for what only follows from another job."""
     if reason.startswith(_FOLLOWS[0]):
         return None
-    if reason.startswith("Missing output files: "):
-        names = reason.removeprefix("Missing output files: ").split(", ")
+    if reason.startswith(_MISSING):
+        names = reason.removeprefix(_MISSING).split(", ")
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         return f"{names[0]}{more} not there yet"
     if reason.startswith("Params have changed"):
@@ -162,7 +166,8 @@ def _told(reason: str) -> str | None:
             parts = [f"{path} {one} -> {other}"
                      for path, (one, other) in differences(before, now).items()]  # fmt: skip
             return "settings changed: " + ", ".join(parts)
-        return "the code of this step changed, or its settings"
+        names = changed_files(str(before), str(now), paths.CODE_NOTES)
+        return f"code changed: {', '.join(names)}" if names else "the code of this step changed"
     if reason.startswith("Code has changed"):
         return "the code of this step changed"
     if reason.startswith(_FOLLOWS[1]):

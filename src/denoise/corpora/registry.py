@@ -9,9 +9,14 @@ from denoise.core.errors import unknown
 from denoise.corpora import esc50, folder, librispeech, synthetic, voicebank_demand
 from denoise.corpora.base import Corpus
 
+CHOSEN_BY_NAME = ("CORPORA",)
+
 CORPORA: dict[str, Corpus] = {
-    module.CORPUS.name: module.CORPUS
-    for module in (synthetic, librispeech, esc50, voicebank_demand, folder)
+    "synthetic": synthetic.CORPUS,
+    "librispeech": librispeech.CORPUS,
+    "esc50": esc50.CORPUS,
+    "voicebank_demand": voicebank_demand.CORPUS,
+    "folder": folder.CORPUS,
 }
 
 

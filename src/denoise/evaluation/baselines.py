@@ -7,7 +7,7 @@ import functools
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,32 +21,14 @@ from denoise.core.timing import Stopwatch
 from denoise.features.stft import StftSettings, istft, stft
 from denoise.mixing.files import TestSetFiles
 
-BASELINES = {
-    "noisy": "the unprocessed input",
-    "noisereduce": "spectral gating of the noisereduce library, stationary, prop_decrease 0.8",
-    "logmmse": "the log-spectral amplitude estimator of Ephraim & Malah, IEEE TASSP 33(2), 1985",
-    "webrtc": "the noise suppression of WebRTC at level 3 (of 4), time-aligned",
-    "rnnoise": "RNNoise (Valin, MMSP 2018) as its authors trained it, time-aligned",
-    "oracle": "the ideal ratio mask, computed from the clean and noise signals: a ceiling",
-}
-UNTIMED = ("noisy", "oracle")
-"""Those that are no denoisers: how long they take says nothing."""
 
-
-def apply_baseline(name: str, noisy: np.ndarray, clean: np.ndarray, rate: int) -> np.ndarray:
-    """Process `noisy` [shape=(samples,)] by the baseline called `name`; `clean` is for the oracle.
-
-    The oracle is the ideal ratio mask ``sqrt(S^2 / (S^2 + N^2))`` with the noisy phase (Wang,
-    Narayanan & Wang, IEEE/ACM TASLP 22(12), 2014) in frames of 32 ms.
-    """
-    if name == "noisy":
-        return np.asarray(noisy)
-    if name == "oracle":
-        return _oracle(noisy, clean, rate)
-    return np.asarray(_DENOISERS[name](noisy, rate), np.float32)
+def _noisy(noisy: np.ndarray, clean: np.ndarray, rate: int) -> np.ndarray:
+    return noisy
 
 
 def _oracle(noisy: np.ndarray, clean: np.ndarray, rate: int) -> np.ndarray:
+    """The ideal ratio mask ``sqrt(S^2 / (S^2 + N^2))`` with the noisy phase (Wang, Narayanan &
+    Wang, IEEE/ACM TASLP 22(12), 2014) in frames of 32 ms."""
     settings = StftSettings(n_fft=int(0.032 * rate), hop=int(0.008 * rate))
     mixed, speech, noise = (
         stft(signal[None], settings) for signal in (noisy, clean, noisy - clean)
@@ -56,13 +38,13 @@ def _oracle(noisy: np.ndarray, clean: np.ndarray, rate: int) -> np.ndarray:
     return istft(mask * mixed, settings, len(noisy))[0]
 
 
-def _noisereduce(noisy: np.ndarray, rate: int) -> np.ndarray:
+def _noisereduce(noisy: np.ndarray, clean: np.ndarray, rate: int) -> np.ndarray:
     import noisereduce
 
     return noisereduce.reduce_noise(y=noisy, sr=rate, stationary=True, prop_decrease=0.8)
 
 
-def _logmmse(noisy: np.ndarray, rate: int) -> np.ndarray:
+def _logmmse(noisy: np.ndarray, clean: np.ndarray, rate: int) -> np.ndarray:
     # The library makes NumPy raise for all that follows in this process.
     with np.errstate():
         import logmmse
@@ -73,7 +55,7 @@ def _logmmse(noisy: np.ndarray, rate: int) -> np.ndarray:
     return np.pad(found[: len(noisy)], (0, max(0, len(noisy) - len(found))))
 
 
-def _webrtc(noisy: np.ndarray, rate: int) -> np.ndarray:
+def _webrtc(noisy: np.ndarray, clean: np.ndarray, rate: int) -> np.ndarray:
     from webrtc_noise_gain import AudioProcessor
 
     processor = AudioProcessor(0, 3)
@@ -104,7 +86,7 @@ def _rnnoise_library() -> ctypes.CDLL:
     return library
 
 
-def _rnnoise(noisy: np.ndarray, rate: int) -> np.ndarray:
+def _rnnoise(noisy: np.ndarray, clean: np.ndarray, rate: int) -> np.ndarray:
     library = _rnnoise_library()
     state = library.rnnoise_create(None)
 
@@ -139,12 +121,43 @@ def _in_blocks(
     return np.pad(back, (0, len(noisy) - len(back)))
 
 
-_DENOISERS: dict[str, Callable[[np.ndarray, int], Any]] = {
-    "noisereduce": _noisereduce,
-    "logmmse": _logmmse,
-    "webrtc": _webrtc,
-    "rnnoise": _rnnoise,
+CHOSEN_BY_NAME = ("BASELINES",)
+
+
+class Baseline(NamedTuple):
+    """What every network is compared with."""
+
+    about: str
+    process: Callable[[np.ndarray, np.ndarray, int], Any]
+    """From noisy and clean audio [shape=(samples,)] and their rate; clean is for the oracle."""
+    denoiser: bool = True
+    """Of others, how long they take says nothing."""
+
+
+BASELINES: dict[str, Baseline] = {
+    "noisy": Baseline("the unprocessed input", _noisy, denoiser=False),
+    "noisereduce": Baseline(
+        "spectral gating of the noisereduce library, stationary, prop_decrease 0.8", _noisereduce
+    ),
+    "logmmse": Baseline(
+        "the log-spectral amplitude estimator of Ephraim & Malah, IEEE TASSP 33(2), 1985", _logmmse
+    ),
+    "webrtc": Baseline("the noise suppression of WebRTC at level 3 (of 4), time-aligned", _webrtc),
+    "rnnoise": Baseline(
+        "RNNoise (Valin, MMSP 2018) as its authors trained it, time-aligned", _rnnoise
+    ),
+    "oracle": Baseline(
+        "the ideal ratio mask, computed from the clean and noise signals: a ceiling",
+        _oracle,
+        denoiser=False,
+    ),
 }
+
+
+def apply_baseline(name: str, noisy: np.ndarray, clean: np.ndarray, rate: int) -> np.ndarray:
+    """Process `noisy` [shape=(samples,)] by the baseline called `name`; `clean` is for the
+    oracle."""
+    return np.asarray(BASELINES[name].process(noisy, clean, rate), np.float32)
 
 
 def apply_to_test_set(name: str, test_set: TestSetFiles, out_path: Path, speed_path: Path) -> None:

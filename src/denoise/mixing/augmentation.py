@@ -13,19 +13,7 @@ from pydantic import Field, model_validator
 from denoise import audio
 from denoise.core.settings import Settings, item_seed
 from denoise.core.tables import Rows
-from denoise.mixing.effects import (
-    Generator,
-    band_masked,
-    equalised,
-    excited,
-    hum,
-    impacts,
-    loudness,
-    recoloured,
-    reverberated,
-    shaped_noise,
-    sped,
-)
+from denoise.mixing.effects import EFFECTS, Generator, loudness
 from denoise.mixing.render import PEAK, load_packs, render, sources
 
 _TALKERS = (3, 8)
@@ -33,7 +21,6 @@ _SECOND_DB = (-10.0, 0.0)
 _FAINT_DB = -30.0
 _DRAWS = 8
 _EVENTS_DB = (-10.0, 10.0)
-_SPEECH, _NOISE = 0, 1
 _LIMITS = {
     "snr_range_db": (-60, 100),
     "gain_range_db": (-60, 60),
@@ -105,6 +92,12 @@ class AugmentationSettings(Settings):
         return self
 
     @property
+    def effects(self) -> list[str]:
+        """What is used of `effects.EFFECTS`."""
+        usual = AugmentationSettings()
+        return [name for name in EFFECTS if getattr(self, name) != getattr(usual, name)]
+
+    @property
     def active(self) -> bool:
         """Whether anything is varied."""
         return self != AugmentationSettings()
@@ -152,7 +145,7 @@ class Mixer:
         row = _shifted(row, settings.shift, rng)
         longest = (row["recording_samples"] - row["speech_offset"]) / row["samples"]
         speed = min(_drawn_speed(settings.speech_speed_range, rng), max(longest, 1))
-        clean = self._played(row, speed, _SPEECH)
+        clean = self._played(row, speed, "speech")
         noise = self._noise(row, speed, rng)
         if rng.random() < settings.second_noise:
             below = 10 ** (rng.uniform(*_SECOND_DB) / 20)
@@ -160,16 +153,16 @@ class Mixer:
             noise = noise + below * loudness(noise) / loudness(second) * second
         if settings.events and rng.random() < settings.events:
             beside = 10 ** (rng.uniform(*_EVENTS_DB) / 20)
-            sounds = (impacts if rng.random() < 0.6 else hum)(len(noise), self.rate, rng)
+            sounds = EFFECTS["events"](len(noise), self.rate, rng)
             noise = noise + beside * loudness(noise) * sounds
         if settings.reverberation and rng.random() < settings.reverberation:
-            noise = reverberated(noise, self.rate, rng)
+            noise = EFFECTS["reverberation"](noise, self.rate, rng)
         if settings.treble and rng.random() < settings.treble:
-            clean = excited(clean, rng)
+            clean = EFFECTS["treble"](clean, rng)
         if rng.random() < settings.equalise:
-            clean = equalised(clean, rng)
+            clean = EFFECTS["equalise"](clean, rng)
         if rng.random() < settings.equalise:
-            noise = equalised(noise, rng)
+            noise = EFFECTS["equalise"](noise, rng)
         snr = row["snr"] if settings.snr_range_db is None else rng.uniform(*settings.snr_range_db)
         # The level of the whole recording: that of a pause would make its noise inaudible.
         gain = row["speech_level"] / loudness(noise) * 10 ** (-min(snr, 100.0) / 20)
@@ -177,16 +170,16 @@ class Mixer:
             gain = 0.0
         pair = np.stack([clean + gain * noise, clean])
         if settings.band_mask:
-            pair = band_masked(pair, self.rate, settings.band_mask, rng)
+            pair = EFFECTS["band_mask"](pair, self.rate, settings.band_mask, rng)
         pair *= 10 ** (rng.uniform(*settings.gain_range_db) / 20)
         pair *= min(1.0, PEAK / max(np.abs(pair[0]).max(), 1e-9))
         return pair[0], pair[1]
 
-    def _played(self, row: dict, speed: float, part: int) -> np.ndarray:
+    def _played(self, row: dict, speed: float, side: str) -> np.ndarray:
         """Speech or noise of a row, `speed` times as fast."""
-        samples = row["samples"]
+        samples, part = row["samples"], ("speech", "noise").index(side)
         wave = sources({**row, "samples": round(samples * speed)}, self.packs, self.rate)[part]
-        return wave if speed == 1 else sped(wave, samples)
+        return wave if speed == 1 else EFFECTS[f"{side}_speed_range"](wave, samples)
 
     def _noise(self, row: dict, speed: float, rng: Generator) -> np.ndarray:
         """The noise for a row, `speed` times as fast if it was recorded with its speech."""
@@ -194,19 +187,19 @@ class Mixer:
         if kind < self.settings.babble:
             return self._babble(row, rng)
         if kind < self.settings.babble + self.settings.shaped_noise:
-            return shaped_noise(row["samples"], self.rate, rng)
+            return EFFECTS["shaped_noise"](row["samples"], self.rate, rng)
         if self.settings.snr_range_db is not None:
             return self._other_noise(rng)
-        return self._played(row, speed, _NOISE) if row["paired"] else self._recorded(row, rng)
+        return self._played(row, speed, "noise") if row["paired"] else self._recorded(row, rng)
 
     def _recorded(self, row: dict, rng: Generator) -> np.ndarray:
         settings = self.settings
-        noise = self._played(row, _drawn_speed(settings.noise_speed_range, rng), _NOISE)
+        noise = self._played(row, _drawn_speed(settings.noise_speed_range, rng), "noise")
         if settings.reversed_noise and rng.random() < settings.reversed_noise:
             noise = noise[::-1]
         if settings.borrowed_spectrum and rng.random() < settings.borrowed_spectrum:
             lender = self.rows[rng.integers(len(self.rows))]
-            noise = recoloured(noise, self._played(lender, 1, _NOISE), self.rate)
+            noise = EFFECTS["borrowed_spectrum"](noise, self._played(lender, 1, "noise"), self.rate)
         return noise
 
     def _other_noise(self, rng: Generator) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from denoise import audio
@@ -147,3 +149,24 @@ def band_masked(waves: np.ndarray, rate: int, most: float, rng: Generator) -> np
     frequency = np.fft.rfftfreq(waves.shape[-1], 1 / rate)
     kept = (frequency < edges[0]) | (frequency >= edges[1])
     return np.fft.irfft(np.fft.rfft(waves) * kept, waves.shape[-1])
+
+
+def generated_sounds(samples: int, rate: int, rng: Generator) -> np.ndarray:
+    """Impacts or the hum of a machine [shape=(samples,)] at an RMS of 1."""
+    return (impacts if rng.random() < 0.6 else hum)(samples, rate, rng)
+
+
+CHOSEN_BY_NAME = ("EFFECTS",)
+
+EFFECTS: dict[str, Callable[..., np.ndarray]] = {
+    "speech_speed_range": sped,
+    "noise_speed_range": sped,
+    "borrowed_spectrum": recoloured,
+    "treble": excited,
+    "equalise": equalised,
+    "shaped_noise": shaped_noise,
+    "events": generated_sounds,
+    "reverberation": reverberated,
+    "band_mask": band_masked,
+}
+"""Setting of the augmentation → what it does."""

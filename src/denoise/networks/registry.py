@@ -7,7 +7,7 @@ To add one, write a module with its settings and a function that builds it, and 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Union
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Union
 
 from pydantic import BeforeValidator, Field
 
@@ -18,15 +18,26 @@ from denoise.networks.base import NetworkSettings
 if TYPE_CHECKING:
     import keras
 
-NETWORKS: dict[str, tuple[type[NetworkSettings], Callable[..., keras.Model]]] = {
-    "unet": (unet.UNetSettings, unet.build),
-    "autoencoder": (autoencoder.AutoencoderSettings, autoencoder.build),
-    "temporal_unet": (temporal_unet.TemporalUNetSettings, temporal_unet.build),
+CHOSEN_BY_NAME = ("NETWORKS",)
+
+
+class Network(NamedTuple):
+    """A network that can be chosen."""
+
+    settings: type[NetworkSettings]
+    build: Callable[..., keras.Model]
+    """From its settings, the shape of an input and the channels of the output."""
+    stream: Callable[..., keras.Model] | None = None
+    """Of one that can follow a stream: what gives its next frames from the states."""
+
+
+NETWORKS: dict[str, Network] = {
+    "unet": Network(unet.UNetSettings, unet.build),
+    "autoencoder": Network(autoencoder.AutoencoderSettings, autoencoder.build),
+    "temporal_unet": Network(
+        temporal_unet.TemporalUNetSettings, temporal_unet.build, temporal_unet.streaming
+    ),
 }
-
-
-STREAMING: dict[str, Callable[..., keras.Model]] = {"temporal_unet": temporal_unet.streaming}
-"""Of networks that can follow a stream: what gives their next frames from the states."""
 
 
 def _check_name(value: Any) -> Any:
@@ -43,7 +54,7 @@ if TYPE_CHECKING:
     AnyNetwork = NetworkSettings
 else:
     AnyNetwork = Annotated[
-        Union[tuple(settings for settings, _ in NETWORKS.values())],  # noqa: UP007
+        Union[tuple(network.settings for network in NETWORKS.values())],  # noqa: UP007
         Field(discriminator="name"),
         BeforeValidator(_check_name),
     ]
@@ -52,7 +63,7 @@ else:
 def network_settings(value: dict[str, Any]) -> NetworkSettings:
     """The settings of a network from their JSON form, such as a model card has."""
     _check_name(value)
-    return NETWORKS[value["name"]][0].model_validate(value)
+    return NETWORKS[value["name"]].settings.model_validate(value)
 
 
 def check_shape(settings: NetworkSettings, shape: tuple[int, int]) -> None:
@@ -85,7 +96,7 @@ def build_network(
         If the network cannot take this shape.
     """
     check_shape(settings, input_shape[:2])
-    return NETWORKS[settings.name][1](settings, input_shape, outputs)
+    return NETWORKS[settings.name].build(settings, input_shape, outputs)
 
 
 def streaming_network(settings: NetworkSettings, model: keras.Model) -> keras.Model:
@@ -95,4 +106,6 @@ def streaming_network(settings: NetworkSettings, model: keras.Model) -> keras.Mo
     the start of a stream; its outputs those of `model` for these frames, and the states to go on
     with.  It shares the weights of `model`.
     """
-    return STREAMING[settings.name](settings, model)
+    stream = NETWORKS[settings.name].stream
+    assert stream is not None, f"{settings.name} cannot follow a stream"
+    return stream(settings, model)

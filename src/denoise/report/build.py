@@ -90,7 +90,7 @@ def write_report(
         "title": record.experiment,
         "made": time.strftime("%Y-%m-%d %H:%M"),
         "params": record,
-        "baselines": BASELINES
+        "baselines": {name: baseline.about for name, baseline in BASELINES.items()}
         | {
             label: f"the ready model in {method.models[0]}"
             for label, method in record.methods.items()

@@ -1,8 +1,13 @@
-"""A digest of the modules a script uses, by which Snakemake sees that code has changed.
+"""A digest of the code that a script runs through, by which Snakemake sees that it has changed.
 
-The digest is over the syntax tree without docstrings and comments, of the script and of every
-``denoise`` module it imports, directly or not.  So touching a file, or improving a comment,
-re-runs nothing; a change of behaviour re-runs exactly what uses the module.
+The digest is over the syntax trees, without docstrings and comments, of the script and of every
+``denoise`` module it imports, directly or not.  So touching a file, or improving a comment, re-runs
+nothing; a change of behaviour re-runs exactly what uses the module.
+
+A *registry* is a module that offers parts by name: networks, losses, augmentations, corpora,
+baselines.  It names its dictionaries in a tuple ``CHOSEN_BY_NAME``.  Of such a module a digest
+covers what all parts share, and of the parts only those that are chosen: adding one, or editing
+another, re-runs nothing.
 
 A module that uses a file in another way than by import (a template, a word list, a program it
 starts) names it in a tuple ``USES``, relative to itself.
@@ -13,9 +18,21 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from denoise.core import files
 from denoise.core.provenance import PACKAGE
+
+_SHAPE_NOTHING = ("study.jobs", "study.paths", "training.devices")
+"""What every script uses around its one call: logs, places and locks."""
+Chosen = frozenset[tuple[str, str]]
+"""Pairs of a registry, as in ``training.losses``, and a name in it."""
+
+
+def chosen_of(choices: Mapping[str, Iterable[str]]) -> Chosen:
+    """Registry → names, as `code_digest` takes it."""
+    return frozenset((module, name) for module, names in choices.items() for name in names)
 
 
 @functools.cache
@@ -33,19 +50,94 @@ def _tree(path: Path) -> ast.Module:
     return tree
 
 
-def _content(path: Path) -> str:
-    if path.suffix == ".py":
-        return ast.unparse(_tree(path))
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _statements(path: Path, chosen: frozenset[str]) -> list[ast.stmt]:
+    """The statements of a module that a script runs through, with the parts that it chose."""
+    body = _tree(path).body
+    registries = _registries(body)
+    if not registries:
+        return body
+    parts = {key: value for statement in body for key, value in _parts(statement, registries)}
+    defined = {
+        statement.name: statement
+        for statement in body
+        if isinstance(statement, ast.FunctionDef | ast.ClassDef)
+    }
+    own = {name for value in parts.values() for name in _names(value) if name in defined}
+    shared = [statement for statement in body if not _is_registry(statement, registries)]
+    # What only parts use belongs to them: their definitions, and private helpers of these.
+    while True:
+        used = {name for statement in shared for name in _names(statement)
+                if getattr(statement, "name", None) not in own}  # fmt: skip
+        helpers = {name for name in defined if name.startswith("_") and name not in used}
+        if helpers <= own:
+            break
+        own |= helpers
+    kept = [item for item in shared if getattr(item, "name", None) not in own - used]
+    taken = [ast.Expr(parts[name]) for name in sorted(chosen & parts.keys())]
+    wanted = {name for item in taken for name in _names(item)}
+    found: dict[str, ast.stmt] = {}
+    while missing := sorted(wanted & own - found.keys()):
+        found |= {name: defined[name] for name in missing}
+        wanted |= {name for item in missing for name in _names(defined[item])}
+    result = [*kept, *taken, *(found[name] for name in sorted(found))]
+    # Imports that only other parts use are not followed.
+    named = {name for item in result if not _is_import(item) for name in _names(item)}
+    return [part for item in result for part in _of_import(item, named)]
 
 
-@functools.cache
-def _imports(path: Path) -> frozenset[Path]:
-    """Files of the ``denoise`` modules that a file imports, and those it names in ``USES``."""
+def _of_import(statement: ast.stmt, named: set[str]) -> list[ast.stmt]:
+    """What of an import binds one of the names; any other statement as it is."""
+    if not isinstance(statement, ast.Import | ast.ImportFrom):
+        return [statement]
+    used = [one for one in statement.names if (one.asname or one.name).split(".")[0] in named]
+    if not used:
+        return []
+    if isinstance(statement, ast.Import):
+        return [ast.Import(used)]
+    return [ast.ImportFrom(statement.module, used, statement.level)]
+
+
+def _registries(body: list[ast.stmt]) -> tuple[str, ...]:
+    for statement in body:
+        if (
+            isinstance(statement, ast.Assign)
+            and ast.unparse(statement.targets[0]) == "CHOSEN_BY_NAME"
+        ):
+            return tuple(ast.literal_eval(statement.value))
+    return ()
+
+
+def _is_registry(statement: ast.stmt, registries: tuple[str, ...]) -> bool:
+    return bool(_target(statement) in registries)
+
+
+def _target(statement: ast.stmt) -> str:
+    if isinstance(statement, ast.AnnAssign):
+        return ast.unparse(statement.target)
+    return ast.unparse(statement.targets[0]) if isinstance(statement, ast.Assign) else ""
+
+
+def _parts(statement: ast.stmt, registries: tuple[str, ...]) -> Iterator[tuple[str, ast.expr]]:
+    """Name and value of what a registry offers."""
+    value = getattr(statement, "value", None)
+    if _is_registry(statement, registries) and isinstance(value, ast.Dict):
+        for key, item in zip(value.keys, value.values, strict=True):
+            if isinstance(key, ast.Constant):
+                yield str(key.value), item
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {item.id for item in ast.walk(node) if isinstance(item, ast.Name)}
+
+
+def _is_import(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Import | ast.ImportFrom)
+
+
+def _imports(path: Path, statements: list[ast.stmt]) -> set[Path]:
+    """Files of the ``denoise`` modules that statements import, and those named in ``USES``."""
     found: set[Path] = set()
-    if path.suffix != ".py":
-        return frozenset()
-    for node in ast.walk(_tree(path)):
+    for node in (node for statement in statements for node in ast.walk(statement)):
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "USES":
             found.update(path.parent / name for name in ast.literal_eval(node.value))
         names = []
@@ -57,7 +149,7 @@ def _imports(path: Path) -> frozenset[Path]:
             module = _module_file(name)
             if module is not None:
                 found.add(module)
-    return frozenset(found)
+    return found
 
 
 def _module_file(name: str) -> Path | None:
@@ -71,34 +163,72 @@ def _module_file(name: str) -> Path | None:
     return None
 
 
-_SHAPE_NOTHING = ("study.jobs", "study.paths", "training.devices")
-"""What every script uses around its one call: logs, places and locks."""
+def _chosen_in(path: Path, chosen: Chosen) -> frozenset[str]:
+    return frozenset(name for module, name in chosen if _module_file(f"denoise.{module}") == path)
 
 
 @functools.cache
-def modules_used(script: Path, without: tuple[str, ...] = ()) -> frozenset[Path]:
-    """The script and every module of this package that it imports, directly or not.
+def digests_of_files(
+    script: Path, without: tuple[str, ...] = (), chosen: Chosen = frozenset()
+) -> dict[str, str]:
+    """The script and every module of this package that it runs through → 12 hex digits.
 
-    Modules named in `without`, as in ``corpora.esc50``, are left out, and so is what only they use.
+    Parameters
+    ----------
+    without
+        Modules that shape no result, as in ``tracking.live``; so do those that only they use.
+    chosen
+        What the script uses of registries.
     """
     excluded = {_module_file(f"denoise.{name}") for name in (*without, *_SHAPE_NOTHING)}
+    found: dict[str, str] = {}
     seen: set[Path] = set()
-    waiting = [script]
+    waiting = {script}
     while waiting:
         path = waiting.pop()
-        if path not in seen and path not in excluded:
-            seen.add(path)
-            waiting.extend(_imports(path))
-    return frozenset(seen)
+        if path in seen or path in excluded:
+            continue
+        seen.add(path)
+        name = path.name if path == script else path.relative_to(PACKAGE).as_posix()
+        if path.suffix == ".py":
+            statements = _statements(path, _chosen_in(path, chosen))
+            content = "\n".join(map(ast.unparse, statements)).encode()
+            waiting |= _imports(path, statements)
+        else:
+            content = path.read_bytes()
+        found[name] = hashlib.sha256(content).hexdigest()[:12]
+    return found
 
 
-@functools.cache
-def code_digest(script: Path, without: tuple[str, ...] = ()) -> str:
-    """Identifies the behaviour of a script, wherever it lies: 12 hex digits."""
-    used = modules_used(script, without) - {script}
-    names = sorted((path.relative_to(PACKAGE).as_posix(), path) for path in used)
-    parts = [(name, _content(path)) for name, path in [(script.name, script), *names]]
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+def code_digest(
+    script: Path,
+    without: tuple[str, ...] = (),
+    chosen: Chosen = frozenset(),
+    notes: Path | None = None,
+) -> str:
+    """Identifies the behaviour of a script, wherever it lies: 12 hex digits.
+
+    Parameters
+    ----------
+    without, chosen
+        As of `digests_of_files`.
+    notes
+        A folder to note what the digest is made of, for `changed_files`.
+    """
+    parts = digests_of_files(script, without, chosen)
+    digest = hashlib.sha256(repr(sorted(parts.items())).encode()).hexdigest()[:12]
+    if notes is not None and not (notes / f"{digest}.json").exists():
+        files.write_json(notes / f"{digest}.json", parts)
+    return digest
+
+
+def changed_files(before: str, now: str, notes: Path) -> list[str]:
+    """The files by which two digests differ; none if what they are made of was not noted."""
+    try:
+        one, other = (files.read_json(notes / f"{digest}.json") for digest in (before, now))
+    except (OSError, ValueError):
+        return []
+    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
 
 
 def lock_digest(folder: Path) -> str:

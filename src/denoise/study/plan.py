@@ -77,6 +77,7 @@ def _plan_methods(plan: Plan) -> None:
             plan.seeds,
             variant.model,
             recipe.audio.sample_rate,
+            recipe.network.name,
             canonical_json(used | _computing(recipe.training)),
         )
     for label in plan.experiment.baselines:
@@ -87,7 +88,9 @@ def _plan_methods(plan: Plan) -> None:
         # Digits of the path: the folder may be any.
         key = _output_key(f"{slug(Path(folder).name)}-{digest(folder)}", used)
         settings = canonical_json(used | _computing(TrainingSettings()))
-        plan.methods[label] = Method("model", key, (0,), folder, card.rate, settings)
+        plan.methods[label] = Method(
+            "model", key, (0,), folder, card.rate, card.network.name, settings
+        )
 
 
 def _output_key(model: str, used: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from denoise.evaluation.baselines import UNTIMED
+from denoise.evaluation.baselines import BASELINES
 from denoise.evaluation.experiment import (
     ExperimentRecord,
     MethodRecord,
@@ -61,5 +61,12 @@ def _run(label: str, method: Method, seed: int, test_set: str) -> RunFiles:
     return RunFiles(
         enhanced=paths.enhanced(method.key, seed, test_set),
         scores=paths.scores(method.key, seed, test_set),
-        speed=None if label in UNTIMED else paths.enhanced(method.key, seed, test_set, ".json"),
+        speed=None
+        if not is_denoiser(label, method)
+        else paths.enhanced(method.key, seed, test_set, ".json"),
     )
+
+
+def is_denoiser(label: str, method: Method) -> bool:
+    """Whether a method removes noise, as the noisy input and the oracle do not."""
+    return method.kind != "baseline" or BASELINES[label].denoiser

@@ -13,11 +13,11 @@ from denoise.core.errors import UserError, unknown
 from denoise.core.labels import labels
 from denoise.core.settings import canonical_json
 from denoise.corpora.registry import find_corpus
-from denoise.evaluation.baselines import UNTIMED
 from denoise.evaluation.experiment import RunFiles
 from denoise.networks.card import ModelFolder
 from denoise.study import paths
-from denoise.study.record import record_of
+from denoise.study.code import Chosen, chosen_of
+from denoise.study.record import is_denoiser, record_of
 from denoise.study.stages import Method, Plan, Stage, Variant
 from denoise.training import losses
 from denoise.training.settings import TrainingSettings
@@ -197,6 +197,18 @@ class Rules:
         """The label of the variant that a model is trained for, the first of several."""
         return self.variant(wildcards).label
 
+    def training_choices(self, wildcards: Any) -> Chosen:
+        """The parts that a training chooses by name."""
+        recipe = self.variant(wildcards).recipe
+        measured = [*losses.weights(recipe.training.loss), *recipe.training.metrics]
+        return chosen_of(
+            {
+                "networks.registry": [recipe.network.name],
+                "training.losses": measured,
+                "mixing.effects": recipe.augmentation.effects,
+            }
+        )
+
     # Enhancement and scores
 
     def method(self, wildcards: Any) -> Method:
@@ -229,6 +241,10 @@ class Rules:
         """How a model is applied, and what it is computed with, as JSON."""
         return self.method(wildcards).settings
 
+    def enhancement_choices(self, wildcards: Any) -> Chosen:
+        """The network that is applied."""
+        return chosen_of({"networks.registry": [self.method(wildcards).network]})
+
     def rate_of_method(self, wildcards: Any) -> int | None:
         """Samples a second that a method works at; None for those of the test set."""
         return self.method(wildcards).rate
@@ -258,6 +274,12 @@ class Rules:
         """All score tables."""
         return [str(found.scores) for _, found in self.all_runs()]
 
+    def untrained_scores(self) -> list[str]:
+        """The score tables of baselines and ready models."""
+        kinds = {label: method.kind for label, method in self.plan.methods.items()}
+        return [str(found.scores) for about, found in self.all_runs()
+                if kinds[about["method"]] != "variant"]  # fmt: skip
+
     def scored(self) -> str:
         """Method, seed and test set of each of `scores`, as JSON."""
         return canonical_json([about for about, _ in self.all_runs()])
@@ -284,8 +306,8 @@ class Rules:
         return [
             str(self.record.heard(label, test_set))
             for test_set in self.record.test_sets
-            for label in self.record.methods
-            if label not in UNTIMED
+            for label, method in self.plan.methods.items()
+            if is_denoiser(label, method)
         ]
 
     def training_tables(self) -> list[str]:

@@ -49,6 +49,8 @@ class Method:
     """The stage of a variant's model, the folder of a ready one."""
     rate: int | None = None
     """Samples a second that it works at; None for those of the test set."""
+    network: str = ""
+    """The name of its network."""
     settings: str = ""
     """How its model is applied, as canonical JSON."""
 

@@ -132,6 +132,8 @@ def multi_resolution_stft(clean: Any, enhanced: Any) -> Any:
     return total
 
 
+CHOSEN_BY_NAME = ("LOSSES", "SIGNAL_LOSSES", "METRICS")
+
 Measure = Callable[[Any, Any], Any]
 LOSSES: dict[str, Measure] = {
     "huber": huber,
