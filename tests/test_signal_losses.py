@@ -17,7 +17,7 @@ from denoise.mixing.augmentation import Mixer
 from denoise.networks.unet import UNetSettings
 from denoise.training import losses
 from denoise.training.settings import TrainingSettings
-from denoise.training.waveform import Decoder, Encoder
+from denoise.training.waveform import WaveformCodec
 
 RATE, WINDOW = 8000, 8064
 CLEAN = np.stack([tone_speech(WINDOW / RATE, RATE, seed) for seed in (3, 4)])
@@ -52,7 +52,7 @@ def test_the_decoder_gives_the_audio_that_enhancement_gives(settings, samples):
     output = (target + 0.05 * rng.standard_normal(target.shape)).astype(np.float32)
     estimate = features.decode(output, spectra, zero)
     expected = istft(estimate, features.settings.stft, samples)
-    found = np.asarray(Decoder(features, samples)(output, noisy))
+    found = np.asarray(WaveformCodec(features, samples).decode(output, noisy))
     np.testing.assert_allclose(found, expected, atol=2e-4)
 
 
@@ -77,7 +77,7 @@ def test_the_encoder_gives_what_the_cache_holds(settings, samples):
     noisy, clean = NOISY[:, :samples].astype(np.float32), CLEAN[:, :samples].astype(np.float32)
     spectra = [stft(waves, features.settings.stft) for waves in (noisy, clean)]
     zero = features.references(spectra[0])
-    encoder = Encoder(features)
+    encoder = WaveformCodec(features, noisy.shape[1])
     np.testing.assert_allclose(
         encoder.input(noisy), features.encode_input(spectra[0], zero), atol=2e-3
     )

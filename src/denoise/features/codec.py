@@ -2,12 +2,16 @@
 
 Levels are in dB relative to a reference that noisy and clean share: a reference of its own for each
 would lose the level between them.
+
+The arithmetic is written once, in `Codec`, for NumPy (`Features`) and for the tensors of Keras
+(`training.waveform`), through which gradients flow.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,25 +20,26 @@ from denoise.features.scaling import Scale, between
 from denoise.features.settings import CIRM_C, CIRM_K, PHASED, FeatureSettings, ScalingSettings
 from denoise.features.stft import stft
 
-_TINY = 1e-10
 _CHUNK = 1 << 20  # samples
 _FAINTEST = 1e-6  # magnitude that may be 0 dB
-TURN = 1e-3
-"""The shortest sum of 1 and a predicted turn that is brought to the length of 1."""
+_SHORTEST = 1e-3
+"""The shortest sum of 1 and a predicted phase correction that is brought to the length of 1."""
 
 
-def _db(magnitude: np.ndarray, reference: np.ndarray, floor_db: float) -> np.ndarray:
-    """Levels in dB, which take the place of `magnitude`: new arrays for every step would take
-    longer than the logarithms."""
-    level = np.maximum(magnitude, _TINY, out=magnitude)
-    level /= reference
-    # NumPy's natural logarithm is three times as fast as its decimal one.
-    np.log(level, out=level)
-    level *= np.float32(20 / np.log(10))
-    return np.maximum(level, np.float32(floor_db), out=level)
+class Spectrum(NamedTuple):
+    """Spectra [shape=(batch, f, t)]; all three parts are real."""
+
+    real: Any
+    imag: Any
+    size: Any
+    """Magnitude."""
+
+    def lowest(self, bins: int | None) -> Spectrum:
+        """The lowest frequencies, which a network sees."""
+        return Spectrum(*(part[:, :bins] for part in self))
 
 
-class Features:
+class Codec:
     """Encodes spectra for a network and decodes its output.
 
     Parameters
@@ -43,8 +48,13 @@ class Features:
         What to encode and how.
     scales
         ``input`` and ``target`` → (add, divide) of the scalings that were measured on the training
-        windows; see `measured_scales`.
+        windows; see `scaling.measured_scales`.
     """
+
+    xp: Any
+    """The namespace of array functions: ``numpy``, or ``keras.ops``."""
+    tiny = 1e-10
+    """Magnitude below which nothing is divided by."""
 
     def __init__(
         self, settings: FeatureSettings, scales: Mapping[str, Sequence[float]] | None = None
@@ -61,15 +71,167 @@ class Features:
             else:
                 self._scales[side] = None
 
+    # What the backends compute in ways of their own
+
+    def decibels(self, size: Any, reference: Any) -> Any:
+        """Levels of magnitudes in dB, not below the floor; `size` may be overwritten."""
+        ratio = self.xp.maximum(size, self.tiny) / reference
+        return self.xp.maximum(20 * self.xp.log10(ratio), self.settings.floor_db)
+
+    def amplitude(self, level: Any) -> Any:
+        """The magnitude ratio of levels in dB."""
+        return self.xp.power(np.float32(10), level / 20)
+
+    def length(self, real: Any, imag: Any) -> Any:
+        """The magnitude of complex numbers."""
+        return self.xp.sqrt(self.xp.square(real) + self.xp.square(imag))
+
+    # Encoding
+
+    def reference(self, noisy: Spectrum) -> Any:
+        """Magnitude of 0 dB of each window [shape=(batch, 1, 1)], or a number."""
+        if self.settings.reference == "absolute":
+            return np.float32(self.settings.reference_magnitude)
+        return self.xp.maximum(self.xp.max(noisy.size, axis=(1, 2), keepdims=True), _FAINTEST)
+
+    def encoded_input(self, noisy: Spectrum, reference: Any, levels: Any = None) -> Any:
+        """Network input [shape=(batch, f, t, channels)].
+
+        Parameters
+        ----------
+        levels
+            Those of `noisy` in dB, if they are known.
+        """
+        seen = noisy.lowest(self.settings.bins)
+        compressed = "compressed" in self.settings.input
+        if compressed:
+            size = self.xp.power(seen.size / reference, self.settings.compression)
+        else:
+            levels = self.decibels(seen.size + 0, reference) if levels is None else levels
+            size = self.scale_for("input", levels).apply(levels, self.xp)
+        if self.settings.input not in PHASED:
+            return size[..., None]
+        phase = [part / self.xp.maximum(seen.size, self.tiny) for part in (seen.real, seen.imag)]
+        parts = [size * part for part in phase] if compressed else phase
+        return self.xp.stack([size, *parts], axis=-1)
+
+    def encoded_target(
+        self, noisy: Spectrum, clean: Spectrum, reference: Any, levels: Any = None
+    ) -> Any:
+        """Network target [shape=(batch, f, t, channels)]; arguments as for `encoded_input`."""
+        seen, wanted = (one.lowest(self.settings.bins) for one in (noisy, clean))
+        if "mask" in self.settings.target:
+            return self.xp.stack(self._mask(seen, wanted), axis=-1)
+        levels = self.decibels(seen.size + 0, reference) if levels is None else levels
+        target = self.decibels(wanted.size + 0, reference)
+        if self.settings.target == "noise":
+            target = levels - target
+        return self.scale_for("target", levels).apply(target, self.xp)[..., None]
+
+    def _mask(self, seen: Spectrum, wanted: Spectrum) -> list[Any]:
+        xp = self.xp
+        if self.settings.target == "mask":
+            return [xp.minimum(wanted.size / xp.maximum(seen.size, self.tiny), 1)]
+        # The complex ratio of clean and noisy.
+        power = xp.maximum(xp.square(seen.size), self.tiny**2)
+        real = (wanted.real * seen.real + wanted.imag * seen.imag) / power
+        imag = (wanted.imag * seen.real - wanted.real * seen.imag) / power
+        if self.settings.target == "complex_mask":
+            # K (1 - exp(-C x)) / (1 + exp(-C x))
+            return [CIRM_K * xp.tanh(CIRM_C / 2 * part) for part in (real, imag)]
+        size = self.length(real, imag)
+        divisor = xp.maximum(size, self.tiny)
+        cosine = xp.where(size > 0, real / divisor, 1.0)
+        return [2 * xp.minimum(size, 1) - 1, xp.maximum(cosine, 0) - 1, imag / divisor]
+
+    def scale(self, side: str) -> Scale | None:
+        """The scale of ``input`` or ``target``; None if every example has its own."""
+        return self._scales[side]
+
+    def scale_for(self, side: str, noisy_levels: Any) -> Scale:
+        """The scale of a side for examples with these levels [shape=(batch, f, t)] in dB."""
+        known = self.scale(side)
+        if known is not None:
+            return known
+        scaling: ScalingSettings = getattr(self.settings, f"{side}_scaling")
+        if scaling.kind != "example_min_max":
+            raise ValueError(f"the {side} scaling {scaling.kind} was not measured")
+        lowest = self.xp.min(noisy_levels, axis=(1, 2), keepdims=True)
+        highest = self.xp.max(noisy_levels, axis=(1, 2), keepdims=True)
+        if side == "target" and self.settings.target == "noise":
+            lowest, highest = 0 * lowest, highest - lowest
+        return between(lowest, highest, scaling.range, self.xp)
+
+    # Decoding
+
+    def gain(self, output: Any, noisy: Spectrum, reference: Any) -> tuple[Any, ...]:
+        """The factor on every bin [shape=(batch, f, t)], real or as real and imaginary part.
+
+        Frequencies that the network does not see get that of the highest that it sees.
+
+        Parameters
+        ----------
+        output : [shape=(batch, f, t, channels)]
+        """
+        found = self._seen_gain(output, noisy, reference)
+        unseen = noisy.size.shape[1] - found[0].shape[1]
+        if not unseen:
+            return found
+        rest = [self.xp.repeat(part[:, -1:], unseen, axis=1) for part in found]
+        both = zip(found, rest, strict=True)
+        return tuple(self.xp.concatenate(parts, axis=1) for parts in both)
+
+    def _seen_gain(self, output: Any, noisy: Spectrum, reference: Any) -> tuple[Any, ...]:
+        xp, target = self.xp, self.settings.target
+        if target == "mask":
+            return (xp.clip(output[..., 0], 0, 1),)
+        if target == "complex_mask":
+            inside = [xp.clip(output[..., k] / CIRM_K, -0.9999, 0.9999) for k in range(2)]
+            return tuple(2 / CIRM_C * xp.arctanh(part) for part in inside)
+        if target == "mask_and_phase":
+            size, real, imag = (xp.clip(output[..., k], -1, 1) for k in range(3))
+            factor = (size + 1) / 2 / xp.maximum(self.length(1 + real, imag), _SHORTEST)
+            return factor * (1 + real), factor * imag
+        seen = noisy.lowest(self.settings.bins).size
+        levels = self.decibels(seen + 0, reference)
+        level = self.scale_for("target", levels).undo(output[..., 0], xp)
+        if target == "noise":
+            # Subtracting in dB scales the magnitude itself, so its level needs no reference.
+            return (self.amplitude(-level),)
+        return (reference * self.amplitude(level) / xp.maximum(seen, self.tiny),)
+
+
+class Features(Codec):
+    """The codec on NumPy arrays, with complex spectra [shape=(batch, f, t)].
+
+    Example
+    -------
+    >>> features = Features(FeatureSettings(target="mask"))
+    >>> noisy = stft(waves, features.settings.stft)
+    >>> references = features.references(noisy)
+    >>> output = network(features.encode_input(noisy, references))
+    >>> enhanced = features.decode(output, noisy, references)
+    """
+
+    xp = np
+
+    def decibels(self, size: np.ndarray, reference: Any) -> np.ndarray:
+        """In place: new arrays for every step would take longer than the logarithms."""
+        level = np.maximum(size, np.float32(self.tiny), out=size)
+        level /= reference
+        # NumPy's natural logarithm is three times as fast as its decimal one.
+        np.log(level, out=level)
+        level *= np.float32(20 / np.log(10))
+        return np.maximum(level, np.float32(self.settings.floor_db), out=level)
+
     def references(self, noisy: np.ndarray) -> np.ndarray:
         """Magnitude of 0 dB of each window [shape=(batch, 1, 1)] from its noisy spectrum.
 
         With ``reference: utterance`` the windows must be whole recordings; see
         `utterance_reference` for parts of one.
         """
-        if self.settings.reference == "absolute":
-            return np.full((len(noisy), 1, 1), self.settings.reference_magnitude, np.float32)
-        return np.maximum(np.abs(noisy).max(axis=(1, 2), keepdims=True), _FAINTEST)
+        found = np.asarray(self.reference(_parts(noisy)), np.float32)
+        return np.broadcast_to(found, (len(noisy), 1, 1))
 
     def utterance_reference(self, parts: Iterable[np.ndarray]) -> np.ndarray:
         """Magnitude of 0 dB [shape=(1, 1, 1)] of all windows of a recording.
@@ -80,7 +242,7 @@ class Features:
             The recording, whole or in parts of any size; not looked at if the magnitude is fixed.
         """
         if self.settings.reference == "absolute":
-            return self.references(np.zeros((1, 1, 1)))
+            return self.references(np.zeros((1, 1, 1), np.complex64))
         found = (
             self.references(stft(part[None], self.settings.stft))
             for part in audio.rechunked(parts, _CHUNK)
@@ -90,97 +252,42 @@ class Features:
     def levels(
         self, noisy: np.ndarray, clean: np.ndarray | None, references: np.ndarray
     ) -> dict[str, np.ndarray]:
-        """Levels in dB of ``input`` and, with `clean` and a target in dB, of ``target``.
-
-        Parameters
-        ----------
-        noisy, clean : np.ndarray [shape=(batch, f, t)], complex
-        references : np.ndarray [shape=(batch, 1, 1)]
-        """
-        settings = self.settings
-        found = {"input": _db(np.abs(noisy[:, : settings.bins]), references, settings.floor_db)}
-        if clean is not None and "mask" not in settings.target:
-            level = _db(np.abs(clean[:, : settings.bins]), references, settings.floor_db)
-            found["target"] = found["input"] - level if settings.target == "noise" else level
+        """Levels in dB of ``input`` and, with `clean` and a target in dB, of ``target``."""
+        bins = self.settings.bins
+        found = {"input": self.decibels(np.abs(noisy[:, :bins]), references)}
+        if clean is not None and "mask" not in self.settings.target:
+            level = self.decibels(np.abs(clean[:, :bins]), references)
+            noise = self.settings.target == "noise"
+            found["target"] = found["input"] - level if noise else level
         return found
-
-    def scale(self, side: str) -> Scale | None:
-        """The scale of ``input`` or ``target``; None if every example has its own."""
-        return self._scales[side]
-
-    def _scale(self, side: str, noisy_levels: np.ndarray) -> Scale:
-        known = self.scale(side)
-        if known is not None:
-            return known
-        scaling: ScalingSettings = getattr(self.settings, f"{side}_scaling")
-        if scaling.kind != "example_min_max":
-            raise ValueError(f"the {side} scaling {scaling.kind} was not measured")
-        lowest = noisy_levels.min(axis=(1, 2), keepdims=True)
-        highest = noisy_levels.max(axis=(1, 2), keepdims=True)
-        if side == "target" and self.settings.target == "noise":
-            lowest, highest = np.zeros_like(lowest), highest - lowest
-        return between(lowest, highest, scaling.range)
 
     def encode_input(self, noisy: np.ndarray, references: np.ndarray) -> np.ndarray:
         """Network input [shape=(batch, f, t, channels)], float32, from noisy spectra.
 
         Parameters
         ----------
-        noisy : np.ndarray [shape=(batch, f, t)], complex
         references : np.ndarray [shape=(batch, 1, 1)]
         """
-        in_db = "compressed" not in self.settings.input
-        levels = self.levels(noisy, None, references)["input"] if in_db else None
-        return self._input(noisy, references, levels)
-
-    def _input(
-        self, noisy: np.ndarray, references: np.ndarray, levels: np.ndarray | None
-    ) -> np.ndarray:
-        seen = noisy[:, : self.settings.bins]
-        if levels is None:
-            size = np.power(np.abs(seen) / references, self.settings.compression)
-        else:
-            size = self._scale("input", levels).apply(levels)
-        if self.settings.input not in PHASED:
-            return size[..., None].astype(np.float32, copy=False)
-        phase = seen / np.maximum(np.abs(seen), _TINY)
-        parts = phase if levels is not None else size * phase
-        return np.stack([size, parts.real, parts.imag], axis=-1).astype(np.float32)
+        return _float32(self.encoded_input(_parts(noisy), references))
 
     def encode_target(
         self, noisy: np.ndarray, clean: np.ndarray, references: np.ndarray
     ) -> np.ndarray:
-        """Network target [shape=(batch, f, t, channels)], float32; arguments as for `levels`."""
-        if "mask" in self.settings.target:
-            return self._mask(noisy, clean)
-        levels = self.levels(noisy, clean, references)
-        return self._scale("target", levels["input"]).apply(levels["target"])[..., None]
+        """Network target [shape=(batch, f, t, channels)], float32; arguments as before."""
+        return _float32(self.encoded_target(_parts(noisy), _parts(clean), references))
 
     def encode(
         self, noisy: np.ndarray, clean: np.ndarray, references: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """What `encode_input` and `encode_target` give, with levels measured once for both."""
-        if "mask" in self.settings.target:
-            return self.encode_input(noisy, references), self._mask(noisy, clean)
-        levels = self.levels(noisy, clean, references)
-        target = self._scale("target", levels["input"]).apply(levels["target"])[..., None]
-        in_db = "compressed" not in self.settings.input
-        return self._input(noisy, references, levels["input"] if in_db else None), target
-
-    def _mask(self, noisy: np.ndarray, clean: np.ndarray) -> np.ndarray:
-        seen, wanted = (spectra[:, : self.settings.bins] for spectra in (noisy, clean))
-        if self.settings.target == "mask":
-            ratio = np.abs(wanted) / np.maximum(np.abs(seen), _TINY)
-            return np.minimum(ratio, 1)[..., None].astype(np.float32)
-        ratio = wanted * np.conj(seen) / np.maximum(np.abs(seen) ** 2, _TINY**2)
-        if self.settings.target == "complex_mask":
-            parts = np.stack([ratio.real, ratio.imag], axis=-1)
-            # K (1 - exp(-C x)) / (1 + exp(-C x))
-            return (CIRM_K * np.tanh(CIRM_C / 2 * parts)).astype(np.float32)
-        size = np.abs(ratio)
-        turn = np.where(size > 0, ratio / np.maximum(size, _TINY), 1)
-        channels = [2 * np.minimum(size, 1) - 1, np.maximum(turn.real, 0) - 1, turn.imag]
-        return np.stack(channels, axis=-1).astype(np.float32)
+        mixed, wanted = _parts(noisy), _parts(clean)
+        levels = None
+        if "compressed" not in self.settings.input or "mask" not in self.settings.target:
+            levels = self.decibels(mixed.size[:, : self.settings.bins] + 0, references)
+        return (
+            _float32(self.encoded_input(mixed, references, levels)),
+            _float32(self.encoded_target(mixed, wanted, references, levels)),
+        )
 
     def decode(self, output: np.ndarray, noisy: np.ndarray, references: np.ndarray) -> np.ndarray:
         """Estimated clean spectra [shape=(batch, f, t)], complex, from the network's output.
@@ -188,33 +295,17 @@ class Features:
         Parameters
         ----------
         output : np.ndarray [shape=(batch, f, t, channels)]
-        noisy : np.ndarray [shape=(batch, f, t)], complex
-            Its phase is kept, but by a complex mask.
+        noisy
+            Its phase is kept, but by complex masks.
         references : np.ndarray [shape=(batch, 1, 1)]
         """
-        gain = self._gain(output.astype(np.float32), noisy, references)
-        unseen = noisy.shape[1] - gain.shape[1]
-        if unseen:
-            gain = np.concatenate([gain, np.repeat(gain[:, -1:], unseen, axis=1)], axis=1)
-        return noisy * gain
+        gain = self.gain(output.astype(np.float32), _parts(noisy), references)
+        return noisy * (gain[0] if len(gain) == 1 else gain[0] + 1j * gain[1])
 
-    def _gain(self, output: np.ndarray, noisy: np.ndarray, references: np.ndarray) -> np.ndarray:
-        """The factor on each bin that the network sees."""
-        settings = self.settings
-        if settings.target == "mask":
-            return np.clip(output[..., 0], 0, 1)
-        if settings.target == "complex_mask":
-            inside = np.clip(output / CIRM_K, -0.9999, 0.9999)
-            parts = 2 / CIRM_C * np.arctanh(inside)
-            return parts[..., 0] + 1j * parts[..., 1]
-        if settings.target == "mask_and_phase":
-            inside = np.clip(output, -1, 1)
-            turn = (1 + inside[..., 1]) + 1j * inside[..., 2]
-            return (inside[..., 0] + 1) / 2 * turn / np.maximum(np.abs(turn), TURN)
-        noisy_levels = self.levels(noisy, None, references)["input"]
-        level = self._scale("target", noisy_levels).undo(output[..., 0])
-        if settings.target == "noise":
-            # Subtracting in dB scales the magnitude itself, so its level needs no reference.
-            return np.power(np.float32(10), -level / 20)
-        seen = np.maximum(np.abs(noisy[:, : settings.bins]), _TINY)
-        return references * np.power(np.float32(10), level / 20) / seen
+
+def _parts(spectra: np.ndarray) -> Spectrum:
+    return Spectrum(spectra.real, spectra.imag, np.abs(spectra))
+
+
+def _float32(values: np.ndarray) -> np.ndarray:
+    return values.astype(np.float32, copy=False)

@@ -21,22 +21,22 @@ class Scale(NamedTuple):
     low: float = -np.inf
     high: float = np.inf
 
-    def apply(self, level: np.ndarray) -> np.ndarray:
-        """Scaled values of levels in dB, float32."""
-        scaled = np.add(level, self.add, dtype=np.float32)
-        scaled /= np.asarray(self.divide, np.float32)
-        if np.isfinite(self.low) or np.isfinite(self.high):
-            np.clip(scaled, self.low, self.high, out=scaled)
-        return scaled
+    def apply(self, level: Any, xp: Any = np) -> Any:
+        """Scaled values of levels in dB; `xp` is the namespace of array functions."""
+        return self._limited((level + self.add) / self.divide, xp)
 
-    def undo(self, scaled: np.ndarray) -> np.ndarray:
+    def undo(self, scaled: Any, xp: Any = np) -> Any:
         """Levels in dB of scaled values."""
-        return np.clip(scaled, self.low, self.high) * self.divide - self.add
+        return self._limited(scaled, xp) * self.divide - self.add
+
+    def _limited(self, scaled: Any, xp: Any) -> Any:
+        ends = self.low, self.high
+        return xp.clip(scaled, *ends) if np.isfinite(ends).any() else scaled
 
 
-def between(lowest: Any, highest: Any, ends: tuple[float, float]) -> Scale:
+def between(lowest: Any, highest: Any, ends: tuple[float, float], xp: Any = np) -> Scale:
     """The scale that turns the levels `lowest` and `highest` into `ends`."""
-    divide = np.maximum(highest - lowest, 1e-3) / (ends[1] - ends[0])
+    divide = xp.maximum(highest - lowest, 1e-3) / (ends[1] - ends[0])
     return Scale(ends[0] * divide - lowest, divide, *ends)
 
 

@@ -16,7 +16,7 @@ from denoise.training.batches import HeardWindows, Windows
 from denoise.training.discriminator import Adversary
 from denoise.training.optimiser import optimiser
 from denoise.training.settings import TrainingSettings
-from denoise.training.waveform import Decoder, Encoder
+from denoise.training.waveform import WaveformCodec
 
 if TYPE_CHECKING:
     import keras
@@ -71,12 +71,12 @@ def _with_signal_loss(
     from keras import ops
 
     measure, metrics = losses.on_signals(settings.loss), bool(settings.metrics)
-    encoder, decode = Encoder(windows.features), Decoder(windows.features, windows.samples)
-    decode.prepare()
+    codec = WaveformCodec(windows.features, windows.samples)
+    codec.prepare()
 
     class Encode(keras.layers.Layer):
         def call(self, noisy: Any) -> Any:
-            return encoder.input(noisy)
+            return codec.input(noisy)
 
         def compute_output_shape(self, shape: Any) -> Any:
             return (None, *network.inputs[0].shape[1:])
@@ -86,18 +86,18 @@ def _with_signal_loss(
             self, x: Any = None, y: Any = None, y_pred: Any = None, *rest: Any, **options: Any
         ) -> Any:
             noisy, clean = y[..., 0], y[..., 1]
-            enhanced = decode(y_pred, noisy)
+            enhanced = codec.decode(y_pred, noisy)
             loss = ops.mean(measure(clean, enhanced)) + sum(self.losses)
             return loss if adversary is None else loss + adversary.loss(clean, noisy, enhanced)
 
         def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-            target = encoder.target(y[..., 0], y[..., 1]) if metrics else y_pred
+            target = codec.target(y[..., 0], y[..., 1]) if metrics else y_pred
             return super().compute_metrics(x, target, y_pred, sample_weight)
 
     noisy = keras.Input((windows.samples,), dtype="float32")
     seen = Encode(dtype="float32")(noisy)
     trained = SignalModel(noisy, network(seen), name=network.name)
-    trained.network, trained.decode = network, decode
+    trained.network, trained.decode = network, codec.decode
     if adversary is not None:
         trained.judge = adversary.judge
     return trained
