@@ -31,8 +31,11 @@ _METRICS = ("pesq_wb", "stoi", "si_sdr")
 
 def drawing(record: ExperimentRecord, test_set: str, methods: dict[str, str]) -> Figure:
     """The figure; `methods` is name in it → name in the experiment."""
-    tables = [({"method": label, "seed": seed, "test_set": test_set}, run.scores)
-              for label, seed, run in record.runs(test_set) if label in methods.values()]  # fmt: skip
+    tables = [
+        ({"method": label, "seed": seed, "test_set": test_set}, run.scores)
+        for label, seed, run in record.runs(test_set)
+        if label in methods.values()
+    ]
     missing = [str(path) for _, path in tables if not path.exists()]
     if missing:
         sys.exit(f"error: {', '.join(missing)} not there yet: let snakemake make it")

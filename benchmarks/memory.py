@@ -23,7 +23,7 @@ from denoise.core import files
 from denoise.core.arrays import save_array
 from denoise.networks import backend
 from denoise.study.plan import make_plan
-from denoise.training.batches import open_windows
+from denoise.training.batches import open_batches
 from denoise.training.checkpoints import Checkpoints
 from denoise.training.model import compiled
 
@@ -52,10 +52,10 @@ def measure(preset: str, examples: int, steps: int, changes: dict[str, object]) 
     backend.start(settings.backend, threads=os.cpu_count() or 1, low_memory=settings.low_memory)
     with tempfile.TemporaryDirectory(dir=ROOT / "results") as name:
         folder = Path(name)
-        shape = (*recipe.features.shape(recipe.mixing.window), 1)
+        shape = (*recipe.features.shape(recipe.mixing.segment), 1)
         write_cache(folder, examples, shape)
         size = sum(path.stat().st_size for path in folder.iterdir())
-        windows = open_windows(folder / "manifest.json", settings)
+        windows = open_batches(folder / "manifest.json", settings)
         model = compiled(recipe.network, settings, windows)
         checkpoints = Checkpoints(folder / "checkpoints", "")
         checkpoints.restore(model)

@@ -33,7 +33,7 @@ from denoise.networks import backend
 from denoise.networks.registry import build_network
 from denoise.networks.unet import UNetSettings
 from denoise.study.plan import make_plan
-from denoise.training.batches import open_windows
+from denoise.training.batches import open_batches
 from denoise.training.model import compiled
 from denoise.training.settings import TrainingSettings
 
@@ -78,7 +78,7 @@ def mixing(work: Path, hours: float) -> Callable[[], list[Path]]:
     study_stages.prepared(work / "noise", work / "noises.csv", "noise", RATE)
     for side in ("speech", "noise"):
         study_stages.divided(work / side, work / f"{side}-split.csv")
-    settings = MixingSettings(window=WINDOW, hours=hours, validation_windows=8)
+    settings = MixingSettings(segment=WINDOW, hours=hours, validation_windows=8)
 
     def run() -> list[Path]:
         return list(study_stages.mixed(work, settings, RATE, CORES).values())
@@ -100,7 +100,7 @@ def training(work: Path, hours: float) -> Callable[[], list[Path]]:
     """An epoch of the published U-Net in batches of 20."""
     settings = TrainingSettings(batch_size=20, threads=CORES)
     backend.start("tensorflow", threads=CORES)
-    windows = open_windows(work / "cache/manifest.json", settings)
+    windows = open_batches(work / "cache/manifest.json", settings)
     windows.count = round(hours * WINDOWS)
     model = compiled(UNetSettings(), settings, windows)
 

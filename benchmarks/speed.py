@@ -46,7 +46,7 @@ from denoise.networks import backend
 from denoise.networks.registry import build_network
 from denoise.networks.unet import UNetSettings
 from denoise.study.plan import make_plan
-from denoise.training.batches import Windows, open_windows
+from denoise.training.batches import Batches, open_batches
 from denoise.training.model import compiled
 from denoise.training.settings import TrainingSettings
 
@@ -134,7 +134,7 @@ def caching(work: Path, count: int) -> Stage:
         role: Literal["speech", "noise"] = "noise" if side == "noise" else "speech"
         study_stages.prepared(work / f"{side}-pack", work / f"{side}.csv", role, RATE)
         study_stages.divided(work / f"{side}-pack", work / f"{side}-split.csv")
-    mixing = MixingSettings(window=WINDOW, windows=count, validation_windows=8)
+    mixing = MixingSettings(segment=WINDOW, windows=count, validation_windows=8)
 
     def ours(processes: int) -> None:
         tables = study_stages.mixed(work, mixing, RATE, processes)
@@ -166,9 +166,9 @@ def uncached_copy(work: Path) -> Path:
     return work / "uncached"
 
 
-def some_windows(folder: Path, settings: TrainingSettings, count: int) -> Windows:
+def some_windows(folder: Path, settings: TrainingSettings, count: int) -> Batches:
     """The first `count` windows of a cache."""
-    windows = open_windows(folder / "manifest.json", settings)
+    windows = open_batches(folder / "manifest.json", settings)
     windows.count, windows.order = count, np.arange(count)
     return windows
 

@@ -26,7 +26,7 @@ from denoise.study import paths
 from denoise.study.config import read_yaml
 from denoise.study.plan import make_plan
 from denoise.training import losses
-from denoise.training.batches import open_windows
+from denoise.training.batches import open_batches
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,7 +41,7 @@ def main() -> None:
     plan = make_plan(read_yaml(options.configfile), ROOT / "presets")
     variant = plan.variants[options.variant]
     recipe = variant.recipe
-    if losses.heard(recipe.training.loss):
+    if losses.is_waveform_loss(recipe.training.loss):
         parser.error(f"{variant.label} is trained by what it sounds like: denoise score its output")
     rate, seed = recipe.audio.sample_rate, recipe.data.seed
     (mixtures,) = plan.spectrograms[variant.spectrograms].upstream
@@ -62,7 +62,7 @@ def main() -> None:
         measures = {**losses.LOSSES, **losses.METRICS}
         shown = [*losses.weights(recipe.training.loss), *recipe.training.metrics]
         sums = dict.fromkeys((name for name in shown if name in measures), 0.0)
-        windows = open_windows(folder / "test/manifest.json", recipe.training)
+        windows = open_batches(folder / "test/manifest.json", recipe.training)
         for step in range(len(windows)):
             noisy, target = windows.batch(step)
             output = model(noisy, training=False)

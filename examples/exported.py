@@ -106,7 +106,10 @@ def decode(output, spectrum):
 def main(model, source, target):
     about, run = load(Path(model))
     features = about["features"]
-    if (features["input"], features["target"]) != ("compressed_complex", "mask_and_phase"):
+    if (features["input"], features["target"]) != (
+        "compressed_complex",
+        "mask_and_phase_correction",
+    ):
         sys.exit("this example knows the features of the presets best and stream only")
     wave, rate = soundfile.read(source, dtype="float32", always_2d=True)
     if rate != about["rate"]:

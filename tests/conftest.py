@@ -202,11 +202,11 @@ def zip_of(members: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def esc50_zip(categories: tuple[str, ...] = ("rain", "dog")) -> bytes:
+def esc50_zip(noise_types: tuple[str, ...] = ("rain", "dog")) -> bytes:
     """``ESC-50-master.zip`` with one clip of 2 s for each category and fold."""
     lines = ["filename,fold,target,category,esc10,src_file,take"]
     members = {}
-    for target, category in enumerate(categories):
+    for target, category in enumerate(noise_types):
         for fold in range(1, 6):
             name = f"{fold}-{1000 + target * 10 + fold}-A-{target}.wav"
             lines.append(f"{name},{fold},{target},{category},True,{fold}{target},A")

@@ -66,7 +66,7 @@ def write_cache(
 def model_card(**changes: Any) -> ModelCard:
     """The card of a small U-Net, with some fields as given."""
     usual: dict[str, Any] = {
-        "name": "v", "rate": 8000, "window": 992, "features": FeatureSettings(),
+        "name": "v", "rate": 8000, "segment": 992, "features": FeatureSettings(),
         "network": UNetSettings(filters=(2, 4)),
     }  # fmt: skip
     return ModelCard.model_validate({**usual, **changes})

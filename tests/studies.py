@@ -54,16 +54,16 @@ def study(folder: Path, mirror: Path) -> subprocess.CompletedProcess[str]:
     settings = {
         **TINY,
         "data.speech": [
-            {"corpus": "librispeech", "subsets": ["train-clean-5"], "use": "train"},
-            {"corpus": "librispeech", "subsets": ["dev-clean-2"], "use": "test"},
-            {"corpus": "synthetic", "subsets": ["speech"], "use": "train", "hours": 0.005},
+            {"corpus": "librispeech", "subsets": ["train-clean-5"], "split": "train"},
+            {"corpus": "librispeech", "subsets": ["dev-clean-2"], "split": "test"},
+            {"corpus": "synthetic", "subsets": ["speech"], "split": "train", "hours": 0.005},
         ],
         "data.noise": [
             ESC50,
             {"corpus": "folder", "path": str(noise)},
             {"corpus": "synthetic", "subsets": ["noise"], "hours": 0.01},
         ],
-        "test_sets": {"test": {"level": {"snr_db": [0, 10]}, "copies": 10}},
+        "test_sets": {"test": {"snr_db": [0, 10], "copies": 10}},
     }
     configure(
         folder, experiment="tried", set=settings, sweep={"training.loss": list(LOSSES)},

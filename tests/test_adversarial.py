@@ -19,7 +19,7 @@ from denoise.metrics.sdr import si_sdr
 from denoise.networks.unet import UNetSettings
 from denoise.training import losses
 from denoise.training.adversarial import AdversarialSettings, best_epoch
-from denoise.training.discriminator import Adversary
+from denoise.training.discriminator import Discriminator
 from denoise.training.settings import TrainingSettings
 
 RATE, WINDOW = 8000, 4096
@@ -37,7 +37,7 @@ def pairs(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return waves, (clean + left * noise).astype(np.float32)
 
 
-def judged(adversary: Adversary, waves: np.ndarray, enhanced: np.ndarray) -> np.ndarray:
+def judged(adversary: Discriminator, waves: np.ndarray, enhanced: np.ndarray) -> np.ndarray:
     """The judgement of each window, from the loss of each by itself."""
     noisy, clean = waves[..., 0], waves[..., 1]
     found = [
@@ -49,7 +49,7 @@ def judged(adversary: Adversary, waves: np.ndarray, enhanced: np.ndarray) -> np.
 
 def test_the_metric_discriminator_learns_pesq():
     settings = AdversarialSettings(kind="metric", filters=(8, 16), learning_rate=3e-3, processes=1)
-    adversary = Adversary(settings, RATE)
+    adversary = Discriminator(settings, RATE)
     adversary.start_epoch(0)
     for step in range(60):
         adversary.learn(*pairs(8, step % 6))
@@ -64,7 +64,7 @@ def test_the_metric_discriminator_learns_pesq():
 
 def test_the_least_squares_discriminator_tells_clean_from_enhanced():
     settings = AdversarialSettings(kind="least_squares", filters=(8, 16), learning_rate=3e-3)
-    adversary = Adversary(settings, RATE)
+    adversary = Discriminator(settings, RATE)
     adversary.start_epoch(0)
     for step in range(60):
         waves, enhanced = pairs(8, step % 6)
@@ -76,7 +76,7 @@ def test_the_least_squares_discriminator_tells_clean_from_enhanced():
 
 
 def test_scores_leave_out_windows_that_have_none():
-    adversary = Adversary(AdversarialSettings(kind="metric", processes=1), RATE)
+    adversary = Discriminator(AdversarialSettings(kind="metric", processes=1), RATE)
     waves, enhanced = pairs(3, 0)
     waves[1] = 0
     found = adversary.scores(waves, enhanced)
@@ -153,7 +153,7 @@ def test_a_training_against_a_discriminator_resumes_to_the_same_result(caches, t
         run(caches, tmp_path / "resumed", kill)
     resumed = run(caches, tmp_path / "resumed")
     pd.testing.assert_frame_equal(whole.drop(columns="seconds"), resumed.drop(columns="seconds"))
-    assert {"val_pesq", "val_si_sdr", "judge"} <= set(whole.columns)
+    assert {"val_pesq", "val_si_sdr", "discriminator"} <= set(whole.columns)
     weights = [
         keras.saving.load_model(tmp_path / name / "model.keras", compile=False).get_weights()
         for name in ("whole", "resumed")
@@ -203,7 +203,7 @@ def test_a_share_of_the_weights_it_started_from_is_kept(caches, tmp_path):
     for name, share in (("trained", 0), ("mixed", 0.25)):
         settings = TrainingSettings(
             loss="wave", epochs=2, batch_size=2, threads=1, learning_rate=1e-2, metrics=(),
-            start_from="start", start_share=share,
+            start_from="start", initial_weight_share=share,
         )  # fmt: skip
         network = UNetSettings(filters=(2, 4), dropout=0.5)
         train_into(tmp_path / name, caches, network, settings, 8, start=start)
@@ -224,4 +224,6 @@ def test_a_share_of_the_weights_it_started_from_is_kept(caches, tmp_path):
 def test_a_discriminator_needs_a_loss_on_audio():
     with pytest.raises(ValueError, match="listens to audio, which loss huber does not make"):
         TrainingSettings(adversarial={"kind": "metric"})
-    assert losses.heard(TrainingSettings(loss="wave", adversarial={"kind": "metric"}).loss)
+    assert losses.is_waveform_loss(
+        TrainingSettings(loss="wave", adversarial={"kind": "metric"}).loss
+    )

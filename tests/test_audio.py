@@ -125,7 +125,7 @@ def index_of(folder, waves: dict[str, np.ndarray]) -> object:
         path = folder / f"{name}.wav"
         soundfile.write(path, wave, RATE, subtype="FLOAT")
         names = {"id": name, "path": str(path), "speaker": name, "group": name, "sex": "F"}
-        rest = {"kind": "", "noisy_path": "", "snr": np.nan, "duration": len(wave) / RATE}
+        rest = {"noise_type": "", "noisy_path": "", "snr": np.nan, "duration": len(wave) / RATE}
         rows.append({**names, **rest})
     write_table(folder / "index.csv", pd.DataFrame(rows))
     return folder / "index.csv"
@@ -172,7 +172,11 @@ def test_a_folder_of_noise_is_divided_by_kind_and_never_too_short(tmp_path):
     table = read_table(tmp_path / "splits.csv")
     assert set(table["speaker"]) == {""}
     for kind in kinds:
-        assert sorted(table.loc[table["kind"] == kind, "split"]) == ["test", "train", "validation"]
+        assert sorted(table.loc[table["noise_type"] == kind, "split"]) == [
+            "test",
+            "train",
+            "validation",
+        ]
 
 
 def test_files_of_one_name_in_two_folders_are_different_recordings(tmp_path):
@@ -187,13 +191,13 @@ def test_files_of_one_name_in_two_folders_are_different_recordings(tmp_path):
     splits.split(sources, SplitSettings(), 0, tmp_path / "splits.csv")
     table = read_table(tmp_path / "splits.csv")
     assert table["id"].is_unique and (table["split"] == "test").sum() == 4
-    assert set(table["kind"]) == {""}
+    assert set(table["noise_type"]) == {""}
 
 
 def test_named_validation_speakers_leave_a_test_split_and_must_exist(tmp_path):
     rows = [(f"s{k}", sex) for k, sex in enumerate("FMFMFMFMFM")]
     table = pd.DataFrame(rows, columns=["speaker", "sex"])
-    table["group"], table["kind"], table["corpus"], table["id"] = (
+    table["group"], table["noise_type"], table["corpus"], table["id"] = (
         table["speaker"], "", "x", table["speaker"],
     )  # fmt: skip
     chosen = SplitSettings(validation_speakers=("s3", "s4"))
@@ -209,7 +213,7 @@ def test_named_validation_speakers_leave_a_test_split_and_must_exist(tmp_path):
 def test_validation_by_window_leaves_no_recording_to_validation_alone(tmp_path):
     rows = [(f"s{k}", "FM"[k % 2]) for k in range(10)]
     table = pd.DataFrame(rows, columns=["speaker", "sex"])
-    table["group"], table["kind"], table["corpus"], table["id"] = (
+    table["group"], table["noise_type"], table["corpus"], table["id"] = (
         table["speaker"], "", "x", table["speaker"],
     )  # fmt: skip
     write_table(tmp_path / "index.csv", table)
@@ -221,7 +225,7 @@ def test_validation_by_window_leaves_no_recording_to_validation_alone(tmp_path):
 
 
 def test_sources_for_test_alone_need_no_training(tmp_path):
-    table = pd.DataFrame({"id": ["a"], "speaker": "s", "sex": "F", "kind": "", "group": "s",
+    table = pd.DataFrame({"id": ["a"], "speaker": "s", "sex": "F", "noise_type": "", "group": "s",
                           "corpus": "x"})  # fmt: skip
     write_table(tmp_path / "index.csv", table)
     splits.split([prepared_source(tmp_path, "test")], SplitSettings(), 0, tmp_path / "splits.csv")
@@ -233,7 +237,7 @@ def test_hours_are_taken_from_all_speakers():
         {
             "id": [f"u{k}" for k in range(100)],
             "speaker": [f"s{k % 10}" for k in range(100)],
-            "kind": "",
+            "noise_type": "",
             "sex": "F",
             "group": [f"s{k % 10}" for k in range(100)],
             "duration": 36.0,
@@ -246,15 +250,15 @@ def test_hours_are_taken_from_all_speakers():
 
 
 def test_a_category_that_does_not_exist_lists_those_that_do():
-    table = pd.DataFrame({"id": ["a"], "speaker": "", "kind": "rain", "sex": "", "group": "f",
+    table = pd.DataFrame({"id": ["a"], "speaker": "", "noise_type": "rain", "sex": "", "group": "f",
                           "duration": 5.0})  # fmt: skip
-    with pytest.raises(UserError, match="category of esc50 'rein' .did you mean 'rain'"):
-        select(table, "esc50", SelectionSettings(categories=("rein",)), AudioSettings(), 0)
+    with pytest.raises(UserError, match="noise type of esc50 'rein' .did you mean 'rain'"):
+        select(table, "esc50", SelectionSettings(noise_types=("rein",)), AudioSettings(), 0)
 
 
 def test_recordings_are_selected_by_the_names_of_their_files():
     names = ["home/a_1.wav", "home/b/a_2.flac", "home/a_3.wav"]
-    table = pd.DataFrame({"id": names, "speaker": "", "kind": "a", "sex": "", "group": names,
+    table = pd.DataFrame({"id": names, "speaker": "", "noise_type": "a", "sex": "", "group": names,
                           "duration": 5.0})  # fmt: skip
     chosen = SelectionSettings(recordings=("a_2", "a_3"))
     kept, _ = select(table, "folder", chosen, AudioSettings(), 0)
@@ -273,7 +277,13 @@ def test_recordings_are_selected_by_the_names_of_their_files():
 )
 def test_no_group_ever_stands_in_two_splits(groups, kinds, seed, test, validation):
     rows = [
-        {"id": f"{g}-{k}", "group": f"g{g}", "kind": f"k{g % kinds}", "sex": "", "speaker": ""}
+        {
+            "id": f"{g}-{k}",
+            "group": f"g{g}",
+            "noise_type": f"k{g % kinds}",
+            "sex": "",
+            "speaker": "",
+        }
         for g, size in enumerate(groups)
         for k in range(size)
     ]
@@ -282,14 +292,14 @@ def test_no_group_ever_stands_in_two_splits(groups, kinds, seed, test, validatio
     table["split"] = assign(table, "all", chosen, seed)
     assert table.groupby("group")["split"].nunique().max() == 1
     assert set(table["split"]) <= set(SPLITS)
-    for _, part in table.groupby("kind"):
+    for _, part in table.groupby("noise_type"):
         if part["group"].nunique() >= 3:
             assert {"train", "test"} <= set(part["split"])
 
 
 def test_esc50_folds_stay_whole_across_kinds():
     table = pd.DataFrame(
-        [{"id": f"{f}{k}", "group": f"fold{f}", "kind": k, "sex": "", "speaker": ""}
+        [{"id": f"{f}{k}", "group": f"fold{f}", "noise_type": k, "sex": "", "speaker": ""}
          for f in range(1, 6) for k in ("rain", "dog", "saw")]
     )  # fmt: skip
     table["split"] = assign(table, "all", SplitSettings(), 0)
@@ -302,21 +312,22 @@ def test_esc50_folds_stay_whole_across_kinds():
 def test_a_leak_is_refused():
     table = pd.DataFrame(
         {"corpus": "x", "group": ["a", "a", "b"], "split": ["train", "test", "validation"],
-         "speaker": "", "kind": ["rain", "rain", "dog"]}
+         "speaker": "", "noise_type": ["rain", "rain", "dog"]}
     )  # fmt: skip
     with pytest.raises(UserError, match="first 'a'.* two splits"):
         check_disjoint(table)
     # Of another kind, the same fold of ESC-50 holds other recordings.
-    check_disjoint(table.assign(kind=["rain", "dog", "dog"]))
+    check_disjoint(table.assign(noise_type=["rain", "dog", "dog"]))
     # What a speaker says is hers whatever it is called.
     with pytest.raises(UserError, match="first 'a'.* two splits"):
-        check_disjoint(table.assign(kind=["rain", "dog", "dog"], speaker="a"))
+        check_disjoint(table.assign(noise_type=["rain", "dog", "dog"], speaker="a"))
 
 
 def test_a_source_for_validation_leaves_the_others_to_training_and_test(tmp_path):
     for name, kinds in (("common", ["rain", "dog"]), ("held", ["saw"])):
-        rows = [{"id": f"{name}{kind}{k}", "group": f"{name}{kind}{k}", "kind": kind, "sex": "",
-                 "speaker": "", "corpus": "x"} for kind in kinds for k in range(10)]  # fmt: skip
+        rows = [{"id": f"{name}{kind}{k}", "group": f"{name}{kind}{k}", "noise_type": kind,
+                 "sex": "", "speaker": "", "corpus": "x"}
+                for kind in kinds for k in range(10)]  # fmt: skip
         write_table(tmp_path / name / "index.csv", pd.DataFrame(rows))
     out = tmp_path / "splits.csv"
     chosen = SplitSettings()
@@ -326,7 +337,7 @@ def test_a_source_for_validation_leaves_the_others_to_training_and_test(tmp_path
     ]
     splits.split(sources, chosen, 0, out)
     table = read_table(out)
-    assert set(table.loc[table["split"] == "validation", "kind"]) == {"saw"}
+    assert set(table.loc[table["split"] == "validation", "noise_type"]) == {"saw"}
     assert table.groupby("split").size().to_dict() == {"test": 4, "train": 16, "validation": 10}
     splits.split(sources[:1], chosen, 0, out)
     assert set(read_table(out)["split"]) == {"train", "validation", "test"}

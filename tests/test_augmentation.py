@@ -20,19 +20,19 @@ from denoise.mixing import effects
 from denoise.mixing.augmentation import AugmentationSettings, Mixer, _shifted
 from denoise.mixing.draw import draw_windows
 from denoise.mixing.effects import (
-    band_masked,
-    equalised,
-    excited,
+    excite_harmonics,
+    filter_randomly,
     impacts,
-    reverberated,
+    mask_band,
+    perturb_speed,
+    reverberate,
     shaped_noise,
-    sped,
 )
 from denoise.mixing.levels import set_levels
 from denoise.mixing.render import load_packs, render
-from denoise.mixing.settings import LevelSettings, MixingSettings
+from denoise.mixing.settings import MixingSettings
 from denoise.networks.unet import UNetSettings
-from denoise.training.batches import open_windows
+from denoise.training.batches import open_batches
 from denoise.training.settings import TrainingSettings
 
 RATE, WINDOW = 8000, 2048
@@ -56,7 +56,8 @@ def table(tmp_path_factory) -> pd.DataFrame:
         tables.append(
             pd.DataFrame(
                 {
-                    "source": str(root / role / "audio.npy"), "id": who, "sex": "", "kind": "hiss",
+                    "source": str(root / role / "audio.npy"), "id": who, "sex": "",
+                    "noise_type": "hiss",
                     "speaker": who if role == "speech" else "", "group": who, "snr": np.nan,
                     "split": "train", "validation_windows": 0.0, "noisy_offset": -1,
                     "offset": writer.append(wave.astype(np.float32)), "samples": len(wave),
@@ -66,9 +67,7 @@ def table(tmp_path_factory) -> pd.DataFrame:
             )
         )  # fmt: skip
         writer.close()
-    chosen = MixingSettings(
-        window=WINDOW, speech_hop=WINDOW, noise_hop=100, level=LevelSettings(snr_db=(0, 10))
-    )
+    chosen = MixingSettings(segment=WINDOW, speech_stride=WINDOW, noise_stride=100, snr_db=(0, 10))
     drawn = draw_windows(tables[0], tables[1], chosen, "train", RATE, 0)
     return set_levels(drawn, RATE, 0)
 
@@ -90,17 +89,17 @@ def test_without_settings_or_epoch_the_table_is_rendered(table):
     rows = table.to_dict("records")
     expected = [np.stack(render(rows[number], packs, RATE), -1) for number in chosen]
     plain = Mixer(table, RATE).batch(chosen, 4)
-    varied = Mixer(table, RATE, AugmentationSettings(equalise=1)).batch(chosen)
+    varied = Mixer(table, RATE, AugmentationSettings(random_filter=1)).batch(chosen)
     np.testing.assert_array_equal(plain, np.stack(expected))
     np.testing.assert_array_equal(varied, np.stack(expected))
 
 
 def test_a_window_of_an_epoch_is_always_the_same_and_of_the_next_another(table):
     settings = AugmentationSettings(
-        snr_range_db=(-5, 20), shift=500, gain_range_db=(-10, 5), equalise=0.5, second_noise=0.5,
-        babble=0.3, shaped_noise=0.3, band_mask=0.2, treble=0.5, speech_speed_range=(0.8, 1.25),
-        noise_speed_range=(0.5, 2), reversed_noise=0.5, borrowed_spectrum=0.5, events=0.5,
-        reverberation=0.5,
+        snr_range_db=(-5, 20), shift=500, gain_range_db=(-10, 5), random_filter=0.5,
+        second_noise=0.5, babble=0.3, shaped_noise=0.3, band_mask=0.2, harmonic_excitation=0.5,
+        speech_speed_perturbation=(0.8, 1.25), noise_speed_perturbation=(0.5, 2),
+        reversed_noise=0.5, spectrum_transfer=0.5, transients=0.5, reverberation=0.5,
     )  # fmt: skip
     mixer = Mixer(table, RATE, settings)
     together = mixer.batch(np.array([4, 2, 1]), 7)
@@ -112,9 +111,9 @@ def test_a_window_of_an_epoch_is_always_the_same_and_of_the_next_another(table):
 
 
 @pytest.mark.parametrize("kind", [{}, {"babble": 1}, {"shaped_noise": 1}, {"second_noise": 1},
-                                  {"equalise": 1}, {"noise_speed_range": (0.7, 0.9)},
-                                  {"reversed_noise": 1}, {"borrowed_spectrum": 1}, {"events": 1},
-                                  {"reverberation": 1}])  # fmt: skip
+                                  {"random_filter": 1}, {"noise_speed_perturbation": (0.7, 0.9)},
+                                  {"reversed_noise": 1}, {"spectrum_transfer": 1},
+                                  {"transients": 1}, {"reverberation": 1}])  # fmt: skip
 def test_noise_has_the_snr_that_is_asked_for(table, kind):
     _, clean, noise = mixed(table, snr_range_db=(4, 4), **kind)
     np.testing.assert_allclose(level(clean) - level(noise), 4, atol=0.05)
@@ -172,7 +171,7 @@ def test_shifted_windows_stay_in_their_recording_and_within_reach(table):
 
 def test_speech_at_another_speed_has_another_pitch(table):
     many = pd.concat([table] * 4).assign(id=[f"w{k}" for k in range(4 * len(table))])
-    _, clean, _ = mixed(many, speech_speed_range=(0.8, 1.25))
+    _, clean, _ = mixed(many, speech_speed_perturbation=(0.8, 1.25))
     middle = clean[:, 200:-200] * np.hanning(WINDOW - 400)
     found = np.abs(np.fft.rfft(middle, 16 * WINDOW)).argmax(axis=1) * RATE / (16 * WINDOW)
     speed = found / many["speaker"].map(TONES).to_numpy()
@@ -183,8 +182,8 @@ def test_speech_at_another_speed_has_another_pitch(table):
 
 def test_what_was_recorded_together_is_played_together(table):
     row = table.iloc[0].to_dict()
-    mixer = Mixer(table, RATE, AugmentationSettings(speech_speed_range=(0.8, 0.8),
-                                                    noise_speed_range=(2, 2)))  # fmt: skip
+    mixer = Mixer(table, RATE, AugmentationSettings(speech_speed_perturbation=(0.8, 0.8),
+                                                    noise_speed_perturbation=(2, 2)))  # fmt: skip
     paired = {**row, "paired": True, "noise_source": row["speech_source"],
               "noise_start": row["speech_start"]}  # fmt: skip
     noisy, clean = mixer._varied(paired, 0)
@@ -195,37 +194,37 @@ def test_what_was_recorded_together_is_played_together(table):
 @pytest.mark.parametrize("speed", [0.5, 0.8, 1, 1.25, 2])
 def test_a_wave_is_played_faster_as_resampling_has_it(speed):
     time = np.arange(round(4000 * speed))
-    played = sped(np.sin(2 * np.pi * 0.02 * time).astype(np.float32), 4000)
+    played = perturb_speed(np.sin(2 * np.pi * 0.02 * time).astype(np.float32), 4000)
     expected = np.sin(2 * np.pi * 0.02 * speed * np.arange(4000))
     assert played.shape == (4000,)
     np.testing.assert_allclose(played[100:-100], expected[100:-100], atol=2e-3)
 
 
-def test_treble_adds_overtones_of_the_speech_alone():
+def test_harmonic_excitation_adds_overtones_of_the_speech_alone():
     rng = np.random.default_rng(0)
     time = np.arange(32_000) / 16_000
     tone = np.sin(2 * np.pi * 2000 * time)
-    added = excited(tone, rng) - tone
+    added = excite_harmonics(tone, rng) - tone
     power = np.abs(np.fft.rfft(added[2000:-2000] * np.hanning(28_000))) ** 2
     frequency = np.fft.rfftfreq(28_000, 1 / 16_000)
     overtone = np.min(np.abs(frequency[:, None] - [4000, 8000]), axis=1) < 20
     assert power[overtone].sum() > 0.99 * power.sum()
-    share = [level(excited(tone, np.random.default_rng(k)) - tone) - level(tone)
+    share = [level(excite_harmonics(tone, np.random.default_rng(k)) - tone) - level(tone)
              for k in range(40)]  # fmt: skip
     assert -36.1 < min(share) < -30 and -20 < max(share) < -13.9
 
 
 def test_some_windows_have_no_noise(table):
-    _, clean, noise = mixed(table, clean=0.5, snr_range_db=(0, 10))
+    _, clean, noise = mixed(table, clean_share=0.5, snr_range_db=(0, 10))
     bare = np.abs(noise).max(axis=1) == 0
     assert 0 < bare.mean() < 1
     assert (level(clean) > -60).all()
 
 
-def test_the_equaliser_is_a_filter_of_second_order():
+def test_the_random_filterr_is_a_filter_of_second_order():
     rng = np.random.default_rng(3)
     wave = rng.standard_normal(4096)
-    filtered = equalised(wave, np.random.default_rng(5))
+    filtered = filter_randomly(wave, np.random.default_rng(5))
     assert audio.rms(filtered) == pytest.approx(audio.rms(wave))
     above, below = np.random.default_rng(5).uniform(-3 / 8, 3 / 8, (2, 2))
     # Undone by its own recursion: y[n] + b1 y[n-1] + b2 y[n-2] is x[n] + a1 x[n-1] + a2 x[n-2].
@@ -261,13 +260,13 @@ def test_a_borrowed_spectrum_is_that_of_the_lender_and_the_rhythm_is_kept():
     time = np.arange(32_000) / 16_000
     wave = rng.standard_normal(32_000) * (1.1 + np.sin(2 * np.pi * 3 * time))
     model = 0.1 * signal.lfilter([1], [1, -0.97], rng.standard_normal(32_000))
-    recoloured = effects.recoloured(wave, model, 16_000)
+    transfer_spectrum = effects.transfer_spectrum(wave, model, 16_000)
     for low in (125, 250, 500, 1000, 2000, 4000):
         band = signal.butter(4, (low, 1.9 * low), "bandpass", fs=16_000, output="sos")
-        levels = [level(signal.sosfilt(band, of)) for of in (recoloured, model)]
+        levels = [level(signal.sosfilt(band, of)) for of in (transfer_spectrum, model)]
         assert levels[0] == pytest.approx(levels[1], abs=1.5)
     envelopes = [np.sqrt(np.mean(signal.sosfilt(band, of).reshape(40, -1) ** 2, axis=1))
-                 for of in (recoloured, wave)]  # fmt: skip
+                 for of in (transfer_spectrum, wave)]  # fmt: skip
     assert np.corrcoef(envelopes)[0, 1] > 0.99
 
 
@@ -291,7 +290,7 @@ def test_a_room_decays_by_60_db_in_0_2_to_1_s():
     impulse[0] = 1
     times, ratios = [], []
     for seed in range(40):
-        response = reverberated(impulse, 16_000, np.random.default_rng(seed))
+        response = reverberate(impulse, 16_000, np.random.default_rng(seed))
         assert response[0] == pytest.approx(1)
         tail = np.square(response[1:])
         ratios.append(10 * np.log10(tail.sum()))
@@ -304,7 +303,7 @@ def test_a_room_decays_by_60_db_in_0_2_to_1_s():
 
 def test_a_band_is_missing_and_nothing_else():
     waves = np.random.default_rng(0).standard_normal((2, 4096))
-    masked = band_masked(waves, RATE, 0.2, np.random.default_rng(1))
+    masked = mask_band(waves, RATE, 0.2, np.random.default_rng(1))
     before, after = np.fft.rfft(waves), np.fft.rfft(masked)
     gone = np.abs(after).max(axis=0) < 1e-9
     assert gone.any() and np.all(np.diff(np.flatnonzero(gone)) == 1)
@@ -327,7 +326,7 @@ def folders(table, tmp_path_factory):
 
 def test_windows_that_are_not_cached_are_those_of_the_cache(folders):
     chosen = TrainingSettings(batch_size=4)
-    cached, rendered = (open_windows(folders / name / "manifest.json", chosen)
+    cached, rendered = (open_batches(folders / name / "manifest.json", chosen)
                         for name in ("cached", "rendered"))  # fmt: skip
     assert not list((folders / "rendered").glob("*.npy"))
     assert (cached.item_shape, cached.outputs) == (rendered.item_shape, rendered.outputs)
@@ -342,7 +341,7 @@ def test_processes_that_mix_windows_change_nothing(folders):
     served = []
     for loaders in (0, 2):
         chosen = TrainingSettings(batch_size=4, loss="wave", loaders=loaders)
-        windows = open_windows(
+        windows = open_batches(
             folders / "rendered/manifest.json", chosen, AugmentationSettings(shift=9)
         )
         windows.shuffle(3)
@@ -355,18 +354,18 @@ def test_processes_that_mix_windows_change_nothing(folders):
 
 
 def test_training_varies_the_training_windows_alone(folders, tmp_path, monkeypatch):
-    turns: list[int | None] = []
+    seeds: list[int | None] = []
     batch = Mixer.batch
     monkeypatch.setattr(
-        Mixer, "batch", lambda self, chosen, turn=None: turns.append(
-            turn if self.settings.active else None) or batch(self, chosen, turn)
+        Mixer, "batch", lambda self, chosen, epoch_seed=None: seeds.append(
+            epoch_seed if self.settings.active else None) or batch(self, chosen, epoch_seed)
     )  # fmt: skip
     settings = TrainingSettings(epochs=2, batch_size=8, threads=1, loss="si_sdr")
     paths = {"train": folders / "rendered", "validation": folders / "rendered"}
-    network, augmentation = UNetSettings(filters=(2, 4)), AugmentationSettings(equalise=1)
+    network, augmentation = UNetSettings(filters=(2, 4)), AugmentationSettings(random_filter=1)
     train_into(tmp_path, paths, network, settings, augmentation=augmentation)
     history = read_table(tmp_path / "history.csv")
     assert np.isfinite(history["val_loss"]).all()
-    varied = {turn for turn in turns if turn is not None}
+    varied = {seed for seed in seeds if seed is not None}
     assert len(varied) == 2  # one seed an epoch
-    assert turns.count(None) > 2
+    assert seeds.count(None) > 2

@@ -34,15 +34,15 @@ def experiment(tmp_path, monkeypatch):
     save_array(stage / "clean.npy", clean)
     save_array(stage / "noisy.npy", clean + noise)
     files.write_json(stage / "manifest.json", {"rate": RATE})
-    about = {"speaker": "s", "sex": "F", "kind": "rain", "snr": 0.0, "snr_asked": 0.0}
+    about = {"speaker": "s", "sex": "F", "noise_type": "rain", "snr": 0.0, "snr_target": 0.0}
     rows = [{"id": f"u{k}", "offset": k * RATE, "samples": RATE, **about} for k in range(4)]
     write_table(stage / "mixtures.csv", pd.DataFrame(rows))
     gains = {"noisy": 0.0, "good": 9.0, "fair": 5.0, "logmmse": 2.0}
     for name, gain in gains.items():
         out = tmp_path / f"results/enhanced/{name}/seed0/test.npy"
         save_array(out, clean + noise * 10 ** (-gain / 20))
-        scores = pd.DataFrame(rows)[["id", "speaker", "sex", "kind", "snr_asked"]].assign(
-            split="test", recording="r", snr_in=0.0, status="ok",
+        scores = pd.DataFrame(rows)[["id", "speaker", "sex", "noise_type", "snr_target"]].assign(
+            split="test", recording="r", snr_input=0.0, status="ok",
             **dict.fromkeys(blind_metrics(), np.nan),
         )  # fmt: skip
         scores["si_sdr"] = gain + 0.1 * np.arange(4)

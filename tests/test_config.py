@@ -11,7 +11,7 @@ import yaml
 
 from denoise.core.errors import UserError
 from denoise.study.checks import check_backends
-from denoise.study.config import typed
+from denoise.study.config import coerce_cli_values
 from denoise.study.plan import make_plan
 from denoise.study.reference import conda_environment, configuration_page, json_schema
 from denoise.study.schema import Experiment, Recipe
@@ -52,7 +52,10 @@ def test_the_default_configuration_is_valid():
         ({"set": {"training.loss": "hubr"}}, r"unknown loss 'hubr' \(did you mean 'huber'"),
         ({"set": {"training.metrics": ["iou"]}}, r"unknown metric 'iou'.*there are mae, mse"),
         ({"set": {"network.name": "unte"}}, r"unknown network 'unte' \(did you mean 'unet'"),
-        ({"set": {"network.leek": 0.1}}, r"set: network\.leek is not .*did you mean 'leak'"),
+        (
+            {"set": {"network.negative_slop": 0.1}},
+            r"network\.negative_slop is not .*did you mean 'negative_slope'",
+        ),
         ({"set": {"network": {"name": "autoencoder", "leak": 0}}}, r"network\.leak is .*known are"),
         (
             {"set": {"network": {"name": "autoencoder", "filters": [4] * 8}}},
@@ -74,9 +77,12 @@ def test_the_default_configuration_is_valid():
             "learns PESQ, which audio.sample_rate 22050 Hz",
         ),
         ({"set": {"training.start_from": "huber"}}, "'huber' is neither a variant.* nor a folder"),
-        ({"set": {"training.start_share": 0.2}}, "start_share 0.2 needs start_from"),
         (
-            {"set": {"network": {"name": "temporal_unet", "causal": True, "fold": 1}}},
+            {"set": {"training.initial_weight_share": 0.2}},
+            "initial_weight_share 0.2 needs start_from",
+        ),
+        (
+            {"set": {"network": {"name": "temporal_unet", "causal": True, "frequency_folding": 1}}},
             "network.causal needs features.reference: absolute: the level of the window",
         ),
         (
@@ -87,7 +93,7 @@ def test_the_default_configuration_is_valid():
             {
                 "set": {
                     "data.splits.by_window": True,
-                    "mixing.speech_hop": 8064,
+                    "mixing.speech_stride": 8064,
                     "test_sets.v": {"split": "validation"},
                 }
             },
@@ -104,12 +110,12 @@ def test_the_default_configuration_is_valid():
         ({"set": {"data.speech.5.corpus": "x"}}, r"'5' must be a number below 1"),
         ({"set": {"data.noise": []}}, "noise must name at least one source"),
         ({"set": {"audio.max_duration_s": 0.5}}, r"max_duration_s 0\.5 must be greater"),
-        ({"set": {"mixing.level": {"gain": [0.8, 0.2]}}}, "must go from low to high"),
+        ({"set": {"mixing.gain": [0.8, 0.2]}}, "must go from low to high"),
         ({"seeds": [0, 0]}, "seeds .* must be different"),
         ({"seeds": []}, "at least one"),
         ({"seeds": [1 << 40]}, r"from 0 to 2\^32 - 1"),
         ({"sweep": {"training.loss": []}}, r"training\.loss must have at least one value"),
-        ({"set": {"mixing.window": 8000}}, "multiples of 16 and 16, not 128x127"),
+        ({"set": {"mixing.segment": 8000}}, "multiples of 16 and 16, not 128x127"),
         ({"set": {"training": {"epochs": 3}}}, r"one by one, such as training\.loss"),
         (
             {"set": {"network": {"filters": [8, 16]}}},
@@ -118,12 +124,12 @@ def test_the_default_configuration_is_valid():
         (
             {
                 "set": {
-                    "features.target": "mask_and_phase",
+                    "features.target": "mask_and_phase_correction",
                     "features.input": "compressed_complex",
                     "network.output_activation": "sigmoid",
                 }
             },
-            "mask_and_phase has negative values, which network.output_activation sigmoid",
+            "mask_and_phase_correction has negative values, which network.output_activation",
         ),
         ({"set": {"data.splits.by_window": True}}, "on samples that are trained on: use at least"),
         (
@@ -161,11 +167,11 @@ def test_the_default_configuration_is_valid():
             "librispeech cannot be selected by folds: it knows speakers and sex",
         ),
         (
-            {"set": {"data.speech.0.use": "test"}},
-            "all sources of speech have use: test, so there is nothing to train on",
+            {"set": {"data.speech.0.split": "test"}},
+            "all sources of speech have split: test, so there is nothing to train on",
         ),
-        ({"set": {"data.speech.0.use": "train"}}, r"test_sets\.test has no speech: all sources"),
-        ({"set": {"audio.max_duration_s": 1.005}}, "leaves no recording as long as mixing.window"),
+        ({"set": {"data.speech.0.split": "train"}}, r"test_sets\.test has no speech: all sources"),
+        ({"set": {"audio.max_duration_s": 1.005}}, "leaves no recording as long as mixing.segment"),
         ({"set": {"test_sets.test.score_rate": 16000}}, "score_rate 16000 is above the 8000 Hz"),
         ({"set": {"augmentation.shift": 8}}, r"set features\.cache: false"),
         (
@@ -177,12 +183,15 @@ def test_the_default_configuration_is_valid():
             r"augmentation.* together at most 1",
         ),
         (
-            {"set": {"augmentation": {"noise_speed_range": [0.1, 2]}}},
-            r"noise_speed_range \[0.1, 2.0\] must lie within 0.25 and 4",
+            {"set": {"augmentation": {"noise_speed_perturbation": [0.1, 2]}}},
+            r"noise_speed_perturbation \[0.1, 2.0\] must lie within 0.25 and 4",
         ),
         ({"set": {"network": {"name": "autoencoder"}}}, "noise from 0 to 50 dB to -0.0732 … 0.537"),
         ({"set": ["training.epochs", 5]}, r"set is \['training.epochs', 5\]: give paths with"),
-        ({"set": {"mixing.level.snr_db": [0, 5]}}, r"replace the whole group, such as level"),
+        (
+            {"set": {"mixing.snr_db": [0, 5], "mixing.gain": [0, 1]}},
+            "give one of gain, snr_db, snr_range_db, not",
+        ),
         ({"seeds": 0}, "seeds is 0: give a list"),
         ({"variants": [{"name": "a", "set": 1}]}, r"variants\.0\.set is 1: give a group"),
         (
@@ -194,8 +203,8 @@ def test_the_default_configuration_is_valid():
             r"given in variant a and swept as well.*sweep: \{\}",
         ),
         (
-            {"set": {"data.noise": [{"corpus": "esc50", "categories": ["rian"]}]}},
-            r"unknown category of esc50 'rian' \(did you mean 'rain'\?\)",
+            {"set": {"data.noise": [{"corpus": "esc50", "noise_types": ["rian"]}]}},
+            r"unknown noise type of esc50 'rian' \(did you mean 'rain'\?\)",
         ),
         ({"set": {"data.noise": [{"corpus": "esc50", "folds": [6]}]}}, "unknown fold 6 of esc50"),
         ({"set": {"data.speech": [{"corpus": "esc50"}]}}, "speech names esc50 all, which holds"),
@@ -265,7 +274,7 @@ def test_recipes_of_different_rates_meet_on_a_test_set_of_its_own_data():
     assert set(made.variants) == recipes
     (stage,) = made.test_sets.values()
     assert stage.settings["rate"] == 16000 and stage.settings["test_set"]["score_rate"] == 8000
-    assert {made.splits[name].settings["uses"][0] for name in stage.upstream} == {"test"}
+    assert {made.splits[name].settings["allowed"][0] for name in stage.upstream} == {"test"}
     assert {v.recipe.audio.sample_rate for v in made.variants.values()} == {8000, 16000, 22050}
     # The network and the windows are those of the recipe, whatever the comparison changes.
     alone = make_plan({"preset": "autoencoder-rain"}, PRESETS).variants["autoencoder-rain"]
@@ -279,8 +288,8 @@ def test_what_the_command_line_gives_as_text_has_its_type():
     config = {"set": {"a": "8000", "b": "null", "c": "text", "d": ["1", {"e": "true"}], "f": "1"}}
     given = {"set": {"a": "8000", "b": "null", "c": "text", "d": ["1", {"e": "true"}]}}
     expected = {"set": {"a": 8000, "b": None, "c": "text", "d": [1, {"e": True}], "f": "1"}}
-    assert typed(config, given) == expected
-    assert typed({"seeds": [1], "x": "2"}, {}) == {"seeds": [1], "x": "2"}
+    assert coerce_cli_values(config, given) == expected
+    assert coerce_cli_values({"seeds": [1], "x": "2"}, {}) == {"seeds": [1], "x": "2"}
 
 
 @pytest.mark.parametrize(
@@ -288,8 +297,8 @@ def test_what_the_command_line_gives_as_text_has_its_type():
     [
         (
             {"preset": "unet-huber-voicebank",
-             "sweep": {"mixing.level": [{"gain": [0, 1]}, {"snr_db": [0]}]}},
-            "mixing.level changes nothing.*pairs of data.speech are mixed already",
+             "sweep": {"mixing.snr_db": [[0], [5]]}},
+            "mixing.snr_db changes nothing.*pairs of data.speech are mixed already",
         ),
         ({"sweep": {"training.optimiser.name": ["adam", "adamw"]}}, "weight_decay alone"),
         (
@@ -413,11 +422,11 @@ def test_a_sweep_is_a_grid_times_variants_and_shares_what_it_can():
         variants=[{"name": "a"}, {"name": "b", "set": {"network.filters": [4, 8, 16]}}],
         sweep={
             "training.loss": ["huber", "mse"],
-            "mixing.level": [{"gain": [0.2, 0.8]}, {"snr_range_db": [-5, 15]}],
+            "mixing.snr_range_db": [[-5, 5], [-5, 15]],
         },
     )
     assert len(made.variants) == 8
-    assert "b_loss-mse_level-gain-0.2-0.8" in made.variants
+    assert "b_loss-mse_snr_range_db-m5-15" in made.variants
     assert len(made.audio) == 2 and len(made.splits) == 2
     assert len(made.mixtures) == len(made.spectrograms) == 2
     assert len(made.test_sets) == 1
@@ -425,7 +434,7 @@ def test_a_sweep_is_a_grid_times_variants_and_shares_what_it_can():
 
 def test_a_stage_changes_with_its_own_settings_and_those_upstream_only():
     base = plan()
-    louder = plan(set={"mixing.level": {"gain": [0.1, 0.2]}})
+    louder = plan(set={"mixing.gain": [0.1, 0.2]})
     assert louder.audio.keys() == base.audio.keys()
     assert louder.splits.keys() == base.splits.keys()
     assert louder.mixtures.keys() != base.mixtures.keys()

@@ -42,8 +42,8 @@ def test_librispeech_has_speakers_and_their_sex(archives, tmp_path):
 
 def test_esc50_has_kinds_and_folds(archives, tmp_path):
     table = index("esc50", "all", ["ESC-50-master.zip"], archives, tmp_path)
-    assert sorted(table["kind"].unique()) == ["dog", "rain"]
-    assert table.groupby("kind")["group"].nunique().to_dict() == {"dog": 5, "rain": 5}
+    assert sorted(table["noise_type"].unique()) == ["dog", "rain"]
+    assert table.groupby("noise_type")["group"].nunique().to_dict() == {"dog": 5, "rain": 5}
 
 
 def test_esc50_with_a_missing_clip_is_refused(tmp_path):
@@ -63,7 +63,7 @@ def test_voicebank_pairs_carry_kind_and_snr_of_the_log(archives, tmp_path):
     names = ["clean_testset_wav.zip", "noisy_testset_wav.zip", "logfiles.zip"]
     table = index("voicebank_demand", "test", names, archives, tmp_path)
     assert list(table["snr"]) == [2.5, 5.0, 7.5]
-    assert set(table["kind"]) == {"cafe"} and set(table["speaker"]) == {"p232"}
+    assert set(table["noise_type"]) == {"cafe"} and set(table["speaker"]) == {"p232"}
     assert all("noisy_testset_wav" in path for path in table["noisy_path"])
 
 
@@ -78,12 +78,12 @@ def test_voicebank_without_its_log_goes_on_without_kinds(archives, tmp_path):
     paths.append(lonely / "logfiles.zip")
     index_subset("voicebank_demand", "test", paths, tmp_path / "test.csv")
     table = read_table(tmp_path / "test.csv")
-    assert set(table["kind"]) == {""} and all(math.isnan(value) for value in table["snr"])
+    assert set(table["noise_type"]) == {""} and all(math.isnan(value) for value in table["snr"])
 
 
 def test_a_folder_gives_kinds_by_name_and_lies_where_it_is(noise_folder):
     table = folder.build_folder(noise_folder, None)
-    assert set(table["kind"]) == {"fan"} and table["group"].nunique() == 5
+    assert set(table["noise_type"]) == {"fan"} and table["group"].nunique() == 5
     assert all(path.startswith(str(noise_folder)) for path in table["path"])
 
 
@@ -122,7 +122,7 @@ def test_synthetic_noise_covers_the_kinds_of_the_recipes(tmp_path, monkeypatch):
     table = synthetic.build(tmp_path, "noise")
     wanted = {"rain", "thunder", "wind", "clock", "alarm", "bells", "footsteps", "saw", "vacuum",
               "insects", "engine", "babble", "hum", "white", "pink"}  # fmt: skip
-    assert set(table["kind"]) == wanted
+    assert set(table["noise_type"]) == wanted
 
 
 def test_unknown_names_list_what_there_is():

@@ -16,7 +16,7 @@ from denoise.evaluation.baselines import apply_baseline
 from denoise.features.settings import FeatureSettings
 from denoise.metrics.sdr import si_sdr
 
-CARD = model_card(window=8064, network={"name": "unet"})
+CARD = model_card(segment=8064, network={"name": "unet"})
 
 
 class Constant:
@@ -50,7 +50,7 @@ def test_a_constant_noise_estimate_lowers_the_level_by_it():
 def test_a_test_set_of_another_rate_keeps_its_rate_length_and_level(rate):
     clean = tone_speech(2.1, rate, 0)
     noisy = clean + 0.1 * hiss(2.1, rate, 1)
-    enhanced, error = Enhancer(Constant(6.0), CARD).enhance_known(noisy, clean, rate)
+    enhanced, error = Enhancer(Constant(6.0), CARD).enhance_with_reference(noisy, clean, rate)
     assert enhanced.shape == noisy.shape
     # What the model of 8 kHz can hear of it is 6 dB softer.
     heard = resample(resample(noisy, rate, 8000), 8000, rate)[: len(noisy)]
@@ -100,7 +100,7 @@ class Scaled(Constant):
 @pytest.mark.parametrize("reference", ["absolute", "window", "utterance"])
 @pytest.mark.parametrize("size", [1, 700, 50_000, 300_000])
 def test_the_size_of_the_blocks_changes_nothing(reference, size):
-    card = model_card(window=8064, features=FeatureSettings(reference=reference))
+    card = model_card(segment=8064, features=FeatureSettings(reference=reference))
     enhancer = Enhancer(Scaled(0.0), card)
     samples = 4000 if size == 1 else 200_000
     wave = np.stack([tone_speech(samples / 11025, 11025, c) for c in range(2)], axis=1)
@@ -125,7 +125,7 @@ class Long:
 @pytest.mark.parametrize("reference", ["absolute", "utterance"])
 def test_no_more_than_a_few_windows_of_a_long_recording_are_kept(reference):
     """So that memory does not grow with its length."""
-    card = model_card(window=8064, features=FeatureSettings(reference=reference))
+    card = model_card(segment=8064, features=FeatureSettings(reference=reference))
     blocks, given, most = Long(), 0, 0
     for part in Enhancer(Constant(0.0), card).enhance_blocks(blocks, 16_000, 1):
         given += len(part)

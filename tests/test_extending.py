@@ -144,7 +144,7 @@ source = SourceSettings(corpus="musan")
 target = Path(given["target"])
 index_subset("musan", source.resolved_subsets()[0], [Path(given["archive"])], target)
 table = read_table(target)
-found = {"kinds": sorted(table["kind"]), "seconds": table["duration"].max()}
+found = {"kinds": sorted(table["noise_type"]), "seconds": table["duration"].max()}
 """
     found = use(
         "A corpus", tmp_path, code, target=str(tmp_path / "noise.csv"), archive=str(archive)

@@ -99,7 +99,7 @@ def test_the_complex_mask_is_that_of_the_paper():
 
 
 def test_a_mask_and_a_turn_give_the_clean_spectrum_as_far_as_they_reach():
-    features = fitted(target="mask_and_phase", input="compressed_complex")
+    features = fitted(target="mask_and_phase_correction", input="compressed_complex")
     noisy, clean = spectra(features)
     zero = features.references(noisy)
     target = features.encode_target(noisy, clean, zero)
@@ -296,7 +296,10 @@ def test_the_cache_has_the_scaling_of_the_training_windows(mixtures):
     ("settings", "said"),
     [
         ({"target": "complex_mask"}, "needs input: level_and_phase or compressed_complex"),
-        ({"target": "mask_and_phase", "input": "compressed"}, "needs input: level_and_phase or"),
+        (
+            {"target": "mask_and_phase_correction", "input": "compressed"},
+            "needs input: level_and_phase or",
+        ),
         ({"bins": 500}, r"bins 500 must be at most n_fft // 2 \+ 1 = 128"),
         ({"input_scaling": {"range": [1, 0]}}, "range .* must go from low to high"),
     ],

@@ -135,9 +135,9 @@ def test_rows_are_the_dictionaries_of_a_table_in_a_fraction_of_the_memory():
     table = pd.DataFrame(
         {
             "id": [f"train-{number:07d}" for number in range(count)],
-            "kind": ["rain", "dog"] * (count // 2),
+            "noise_type": ["rain", "dog"] * (count // 2),
             "gain": np.random.default_rng(0).random(count),
-            "snr_asked": np.nan,
+            "snr_target": np.nan,
             "offset": np.arange(count),
             "paired": [False, True] * (count // 2),
         }

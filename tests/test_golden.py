@@ -35,24 +35,24 @@ def speech() -> pd.DataFrame:
     names = [f"s{speaker}-{number}" for speaker in range(10) for number in range(2)]
     who = [name.split("-")[0] for name in names]
     sex = ["FM"[int(name[1:]) % 2] for name in who]
-    return recordings(names, 4000, speaker=who, sex=sex, kind="")
+    return recordings(names, 4000, speaker=who, sex=sex, noise_type="")
 
 
 def noise() -> pd.DataFrame:
     names = [f"{kind}_{number}" for kind in ("fan", "rain") for number in range(5)]
     kinds = [name.split("_")[0] for name in names]
-    return recordings(names, 9000, speaker="", sex="", kind=kinds)
+    return recordings(names, 9000, speaker="", sex="", noise_type=kinds)
 
 
 def tables() -> dict[str, pd.DataFrame]:
     """Everything that is kept, by name."""
     by_snr = MixingSettings(
-        window=1000, speech_hop=500, noise_hop=250, level={"snr_range_db": (-5, 15)}, hours=0.005
+        segment=1000, speech_stride=500, noise_stride=250, snr_range_db=(-5, 15), hours=0.005
     )
     by_gain = MixingSettings(
-        window=1000, speech_hop=1000, noise_hop=250, level={"gain": (0.2, 0.8)}, hours=0.005
+        segment=1000, speech_stride=1000, noise_stride=250, gain=(0.2, 0.8), hours=0.005
     )
-    test_set = TestSetSettings(level={"snr_db": (0, 10)}, copies=2)
+    test_set = TestSetSettings(snr_db=(0, 10), copies=2)
     pair = speech(), noise()
     return {
         "splits": pd.concat(pair)[["id", "group", "split"]],

@@ -234,8 +234,8 @@ def grid_scores(seeds=(0, 1)) -> pd.DataFrame:
         for level, level_effect in (("low", -3.0), ("mid", 0.5), ("high", 2.5)):
             for seed, number in itertools.product(seeds, range(12)):
                 row = dict.fromkeys(SCORED, 1.0)
-                about = {"split": "test", "recording": "r", "sex": "F", "kind": "rain",
-                         "snr_asked": 0.0, "snr_in": 0.0, "status": "ok"}  # fmt: skip
+                about = {"split": "test", "recording": "r", "sex": "F", "noise_type": "rain",
+                         "snr_target": 0.0, "snr_input": 0.0, "status": "ok"}  # fmt: skip
                 row["si_sdr"] = base[f"u{number}"] + loss_effect + level_effect + (seed - 0.5)
                 rows.append({**about, **row, "method": f"{loss}-{level}", "seed": seed,
                              "test_set": "test", "id": f"u{number}",
@@ -271,9 +271,9 @@ def test_failed_utterances_are_counted_and_not_averaged():
         "split": "validation",
         "recording": "r",
         "sex": "F",
-        "kind": "rain",
-        "snr_asked": 0.0,
-        "snr_in": 0.0,
+        "noise_type": "rain",
+        "snr_target": 0.0,
+        "snr_input": 0.0,
     }
     rows = []
     for method, shift in (("v", 2.0), ("noisy", 0.0)):
@@ -294,8 +294,8 @@ def conditions() -> pd.DataFrame:
     """Four utterances of two speakers: the method gains 1 to 4 dB."""
     rows = [(f"u{k}", method, f"s{k % 2}", 5.0 * (k // 2), k + gain)
             for k in range(4) for method, gain in (("noisy", 0.0), ("m", k + 1.0))]  # fmt: skip
-    names = ["id", "method", "speaker", "snr_asked", "si_sdr"]
-    return pd.DataFrame(rows, columns=names).assign(snr_in=1.0)
+    names = ["id", "method", "speaker", "snr_target", "si_sdr"]
+    return pd.DataFrame(rows, columns=names).assign(snr_input=1.0)
 
 
 def test_means_by_condition_are_over_its_utterances():
@@ -313,7 +313,7 @@ def test_means_by_condition_are_over_its_utterances():
 
 
 def test_a_range_of_snrs_is_told_in_bins_of_5_db():
-    table = conditions().assign(snr_asked=np.nan)
-    table["snr_in"] = table["id"].map({"u0": -0.1, "u1": 0.0, "u2": 4.9, "u3": np.inf})
+    table = conditions().assign(snr_target=np.nan)
+    table["snr_input"] = table["id"].map({"u0": -0.1, "u1": 0.0, "u2": 4.9, "u3": np.inf})
     found = snr_condition(table)
     assert found.to_dict() == {"u0": -2.5, "u1": 2.5, "u2": 2.5}

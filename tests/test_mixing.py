@@ -33,7 +33,7 @@ def pack(folder, waves: dict[str, np.ndarray], *, speech: bool, noisy=None) -> p
                 "id": name,
                 "speaker": name if speech else "",
                 "sex": "F" if speech else "",
-                "kind": "" if speech else f"k{number % 2}",
+                "noise_type": "" if speech else f"k{number % 2}",
                 "group": name,
                 "snr": 7.0 if noisy else np.nan,
                 "split": ("train", "validation", "test")[number // 2 % 3],
@@ -68,20 +68,20 @@ def measured_snr(row: dict, packs) -> float:
 @settings(max_examples=25, deadline=None)
 @given(snrs=st.lists(st.floats(-20, 40), min_size=1, max_size=4), seed=st.integers(0, 10**6))
 def test_rendered_utterances_have_the_asked_snr(sources, snrs, seed):
-    chosen = TestSetSettings(level=LevelSettings(snr_db=tuple(snrs)), copies=2)
+    chosen = TestSetSettings(snr_db=tuple(snrs), copies=2)
     table = draw_utterances(*sources, chosen, seed)
     table = set_levels(table, RATE, seed)
     packs = load_packs([*table["speech_source"], *table["noise_source"]])
     for row in table.to_dict("records"):
-        assert row["snr_asked"] in snrs
-        assert row["snr"] == pytest.approx(row["snr_asked"], abs=0.01)
-        assert measured_snr(row, packs) == pytest.approx(row["snr_asked"], abs=0.1)
+        assert row["snr_target"] in snrs
+        assert row["snr"] == pytest.approx(row["snr_target"], abs=0.01)
+        assert measured_snr(row, packs) == pytest.approx(row["snr_target"], abs=0.1)
         noisy, _ = render(row, packs, RATE)
         assert np.abs(noisy).max() <= 0.9901
 
 
 def test_the_gain_of_the_originals_is_uniform_and_applied(sources):
-    chosen = MixingSettings(window=4000, speech_hop=1000, level=LevelSettings(gain=(0.2, 0.8)))
+    chosen = MixingSettings(segment=4000, speech_stride=1000, gain=(0.2, 0.8))
     table = set_levels(draw_windows(*sources, chosen, "train", RATE, 0), RATE, 0)
     assert table["gain"].between(0.2, 0.8).all() and table["gain"].std() > 0.1
     row = table.iloc[0].to_dict()
@@ -96,9 +96,7 @@ def test_processes_do_not_change_the_mixtures(sources, monkeypatch):
     # So little work is otherwise done without a pool.
     monkeypatch.setattr(pools, "_TRIAL_S", -1)
     monkeypatch.setattr(pools, "_POOL_START_S", -1)
-    chosen = MixingSettings(
-        window=4000, speech_hop=100, level=LevelSettings(snr_range_db=(-5, 15)), hours=0.2
-    )
+    chosen = MixingSettings(segment=4000, speech_stride=100, snr_range_db=(-5, 15), hours=0.2)
     table = draw_windows(*sources, chosen, "train", RATE, 3)
     assert len(table) == round(0.2 * 3600 * RATE / 4000)
     one = set_levels(table, RATE, 3, processes=1)
@@ -109,7 +107,7 @@ def test_processes_do_not_change_the_mixtures(sources, monkeypatch):
 def test_windows_stay_in_their_split(sources):
     speech, noise = sources
     for split in ("train", "validation"):
-        table = draw_windows(speech, noise, MixingSettings(window=4000), split, RATE, 0)
+        table = draw_windows(speech, noise, MixingSettings(segment=4000), split, RATE, 0)
         assert set(table["recording"]) <= set(speech[speech["split"] == split]["id"])
         assert set(table["noise_id"]) <= set(noise[noise["split"] == split]["id"])
 
@@ -125,7 +123,7 @@ def test_a_test_set_takes_speech_and_noise_of_its_split_only(sources, split):
 
 def test_short_recordings_are_filled_with_silence_where_that_is_asked(sources):
     window = 5 * RATE  # longer than the first two recordings
-    chosen = MixingSettings(window=window, speech_hop=window, pad=True, level={"gain": [0.5, 0.5]})
+    chosen = MixingSettings(segment=window, speech_stride=window, pad=True, gain=[0.5, 0.5])
     speech, _ = sources
     table = set_levels(draw_windows(*sources, chosen, "train", RATE, 0), RATE, 0)
     lengths = speech[speech["split"] == "train"].set_index("id")["samples"]
@@ -140,7 +138,7 @@ def test_short_recordings_are_filled_with_silence_where_that_is_asked(sources):
 
 
 def test_a_rendered_recording_holds_its_window(sources):
-    chosen = MixingSettings(window=4000, speech_hop=1000, level={"gain": [0.5, 0.5]})
+    chosen = MixingSettings(segment=4000, speech_stride=1000, gain=[0.5, 0.5])
     table = set_levels(draw_windows(*sources, chosen, "train", RATE, 0), RATE, 0)
     packs = load_packs([*table["speech_source"], *table["noise_source"]])
     for row in table.to_dict("records")[:20]:
@@ -155,7 +153,7 @@ def test_a_rendered_recording_holds_its_window(sources):
 
 def test_windows_of_the_training_recordings_validate_only_where_that_is_asked(sources):
     speech, noise = (table.assign(validation_windows=0.25) for table in sources)
-    chosen = MixingSettings(window=4000, speech_hop=2000)
+    chosen = MixingSettings(segment=4000, speech_stride=2000)
     windows = {
         split: draw_windows(speech, noise, chosen, split, RATE, 0)
         for split in ("train", "validation")
@@ -175,7 +173,7 @@ def test_windows_of_the_training_recordings_validate_only_where_that_is_asked(so
 
 def test_test_windows_are_those_of_the_test_split_one_of_each(sources):
     speech, noise = (table.assign(validation_windows=0.25) for table in sources)
-    chosen = MixingSettings(window=4000, speech_hop=4000, windows=3, validation_windows=2)
+    chosen = MixingSettings(segment=4000, speech_stride=4000, windows=3, validation_windows=2)
     table = draw_windows(speech, noise, chosen, "test", RATE, 0)
     tested = speech[speech["split"] == "test"]
     assert len(table) == (tested["samples"] // 4000).sum() > 3
@@ -188,7 +186,7 @@ def test_the_number_of_windows_can_be_given(sources):
         ({"windows": 500, "validation_windows": 50}, {"train": 500, "validation": 50}),
         ({"hours": 0.1}, {"train": round(0.1 * 3600 * RATE / 4000)}),
     ):
-        chosen = MixingSettings(window=4000, speech_hop=4000, **asked)
+        chosen = MixingSettings(segment=4000, speech_stride=4000, **asked)
         for split, wanted in count.items():
             assert len(draw_windows(*sources, chosen, split, RATE, 0)) == wanted
     with pytest.raises(ValueError, match="either hours or windows"):
@@ -200,30 +198,30 @@ def test_an_empty_split_is_named(sources, side):
     tables = list(sources)
     tables[side] = tables[side][tables[side]["split"] != "test"]
     what = ("speech", "noise")[side]
-    with pytest.raises(UserError, match=f"test split of the {what} is empty.* use: test"):
+    with pytest.raises(UserError, match=f"test split of the {what} is empty.* split: test"):
         draw_utterances(*tables, TestSetSettings(), 0)
-    draw_windows(*tables, MixingSettings(window=4000), "train", RATE, 0)
+    draw_windows(*tables, MixingSettings(segment=4000), "train", RATE, 0)
 
 
 def test_kinds_and_snrs_are_dealt_evenly(sources):
-    chosen = TestSetSettings(level=LevelSettings(snr_db=(0, 10)), copies=8)
+    chosen = TestSetSettings(snr_db=(0, 10), copies=8)
     table = draw_utterances(*sources, chosen, 0)
-    counts = table.groupby(["kind", "snr_asked"]).size()
+    counts = table.groupby(["noise_type", "snr_target"]).size()
     assert len(counts) == 4 and counts.max() - counts.min() <= 1
 
 
 @pytest.mark.parametrize(("kinds", "snrs"), [(2, 4), (4, 4), (5, 4), (6, 4), (3, 7)])
 def test_few_mixtures_have_all_snrs_and_many_have_all_pairs(sources, kinds, snrs):
     speech, noise = sources
-    noise = noise.iloc[[0] * kinds].assign(kind=[f"k{k}" for k in range(kinds)], split="test")
-    level = LevelSettings(snr_db=tuple(range(snrs)))
-    few = TestSetSettings(level=level, utterances=snrs, copies=2)
+    noise = noise.iloc[[0] * kinds].assign(noise_type=[f"k{k}" for k in range(kinds)], split="test")
+    levels = tuple(range(snrs))
+    few = TestSetSettings(snr_db=levels, utterances=snrs, copies=2)
     table = draw_utterances(speech, noise, few, 0)
-    counts = table["snr_asked"].value_counts().reindex(range(snrs), fill_value=0)
+    counts = table["snr_target"].value_counts().reindex(range(snrs), fill_value=0)
     assert counts.max() - counts.min() <= 1
     utterances = int((speech["split"] == "test").sum())
-    many = TestSetSettings(level=level, copies=-(-3 * kinds * snrs // utterances))
-    pairs = draw_utterances(speech, noise, many, 0).groupby(["kind", "snr_asked"]).size()
+    many = TestSetSettings(snr_db=levels, copies=-(-3 * kinds * snrs // utterances))
+    pairs = draw_utterances(speech, noise, many, 0).groupby(["noise_type", "snr_target"]).size()
     assert len(pairs) == kinds * snrs and pairs.max() - pairs.min() <= 1
 
 
@@ -240,7 +238,7 @@ def test_pairs_are_rendered_as_published(tmp_path):
         np.testing.assert_allclose(
             reference / row["clip_scale"], clean[row["recording"]], atol=1e-6
         )
-        assert row["snr_asked"] == 7.0
+        assert row["snr_target"] == 7.0
 
 
 @settings(max_examples=40, deadline=None)
@@ -265,8 +263,8 @@ def test_a_cross_fade_keeps_the_power_of_noise():
 
 
 def test_speech_shorter_than_a_window_is_an_error_that_says_so(sources):
-    with pytest.raises(UserError, match=r"mixing\.window \(99999 samples, 12\.50 s\)"):
-        draw_windows(*sources, MixingSettings(window=99999), "train", RATE, 0)
+    with pytest.raises(UserError, match=r"mixing\.segment \(99999 samples, 12\.50 s\)"):
+        draw_windows(*sources, MixingSettings(segment=99999), "train", RATE, 0)
 
 
 @pytest.mark.parametrize(

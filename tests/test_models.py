@@ -19,7 +19,7 @@ from denoise.training import losses
 
 ROOT = Path(__file__).parents[1]
 WIDE = UNetSettings(
-    filters=(64, 128, 256, 512, 1024), leak=0, normalisation="batch", dropout=0.1,
+    filters=(64, 128, 256, 512, 1024), negative_slope=0, normalisation="batch", dropout=0.1,
     dropout_at="every", up="transposed", head=0, output_activation="sigmoid",
 )  # fmt: skip
 
@@ -137,7 +137,11 @@ def test_the_parameters_of_the_temporal_network_are_those_of_its_layers():
 @pytest.mark.parametrize("causal", [False, True])
 def test_the_temporal_network_sees_as_far_as_its_dilations_reach(causal):
     network = TemporalUNetSettings(
-        filters=(4, 6), dilations=(1, 3), fold=2, causal=causal, output_activation="linear"
+        filters=(4, 6),
+        dilations=(1, 3),
+        frequency_folding=2,
+        causal=causal,
+        output_activation="linear",
     )
     model = build_network(network, (8, 60, 1))
     rng = np.random.default_rng(0)

@@ -41,7 +41,7 @@ def prepared(folder: Path, waves: dict[str, np.ndarray], *, speech: bool) -> Pat
         {
             "id": name, "source": str(folder / "audio.npy"), "corpus": "own", "split": "test",
             "speaker": name if speech else "", "sex": "", "group": name,
-            "kind": "" if speech else name, "offset": pack.append(wave), "samples": len(wave),
+            "noise_type": "" if speech else name, "offset": pack.append(wave), "samples": len(wave),
             "noisy_offset": -1, "snr": np.nan, "level": audio.active_level(wave, RATE)[0],
             "validation_windows": 0.0,
         }
@@ -61,7 +61,7 @@ def made(folder: Path) -> dict[str, str]:
         prepared(folder / "speech", speech, speech=True),
         prepared(folder / "noise", noise, speech=False),
     )
-    settings = TestSetSettings(level={"snr_db": (0, 5)}, copies=4)
+    settings = TestSetSettings(snr_db=(0, 5), copies=4)
     mix_test_set(pair, settings, RATE, 1, files_of_test_set(folder / "set"))
     clean, noisy = (load_array(folder / f"set/{name}.npy") for name in ("clean", "noisy"))
     part = slice(0, len(speech["a"]))

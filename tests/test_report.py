@@ -18,14 +18,14 @@ from denoise.core import files
 from denoise.core.tables import write_table
 from denoise.networks.card import ModelFolder
 from denoise.report import background, figures, listening, pages, sections
-from denoise.report.answer import first_screen
+from denoise.report.answer import summary
 from denoise.report.build import _shared_start
 
 
 def answer(board: pd.DataFrame, pairs: pd.DataFrame, speakers: int = 4) -> dict[str, object]:
     costs = {"minutes": 3.0, "parameters": 1000.0, "rtf": 0.02}
     drawn = figures.styles(board["variant"])
-    return first_screen(board.assign(n=96, **costs), pairs, drawn, {"test": speakers})
+    return summary(board.assign(n=96, **costs), pairs, drawn, {"test": speakers})
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_audio_that_is_too_much_without_loss_is_compressed_and_then_left_out(tmp
     for name in ("noisy", "clean"):
         np.save(folder / f"{name}.npy", rng.normal(0, 0.1, 32_000).astype(np.float32))
     files.write_json(folder / "manifest.json", {"rate": 8000})
-    about = {"samples": 16_000, "speaker": "s", "kind": "rain", "snr": 0.0}
+    about = {"samples": 16_000, "speaker": "s", "noise_type": "rain", "snr": 0.0}
     table = pd.DataFrame([{"id": f"u{k}", "offset": 16_000 * k, **about} for k in range(2)])
     write_table(folder / "mixtures.csv", table)
     sound = listening.TestAudio(files_of_test_set(folder), {})

@@ -35,7 +35,7 @@ def test_set(tmp_path_factory):
         packs["noisy"].append(noisy)
         packs["low"].append(low)
         rows.append({"id": f"u{number}", "split": "test", "recording": f"r{number}", "speaker": "s",
-                     "sex": "F", "kind": "k", "noise_id": "n", "snr_asked": 0.0, "snr": 0.0,
+                     "sex": "F", "noise_type": "k", "noise_id": "n", "snr_target": 0.0, "snr": 0.0,
                      "offset": offset, "samples": len(clean)})  # fmt: skip
     for pack in packs.values():
         pack.close()

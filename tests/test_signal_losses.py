@@ -39,7 +39,7 @@ SCALES = {"input": [80.0, 80.0], "target": [70.0, 60.0]}
         ({"target": "mask", "stft": {"n_fft": 512, "hop": 256}, "bins": 250}, 5120),
         ({"target": "mask", "stft": {"n_fft": 1199, "hop": 304}}, 8000),
         ({"target": "complex_mask", "input": "level_and_phase"}, WINDOW),
-        ({"target": "mask_and_phase", "input": "compressed_complex"}, WINDOW),
+        ({"target": "mask_and_phase_correction", "input": "compressed_complex"}, WINDOW),
     ],
 )
 def test_the_decoder_gives_the_audio_that_enhancement_gives(settings, samples):
@@ -69,7 +69,8 @@ def test_the_decoder_gives_the_audio_that_enhancement_gives(settings, samples):
         ({"target": "mask", "stft": {"n_fft": 512, "hop": 256}, "bins": 250}, 5120),
         ({"target": "mask", "input": "compressed", "stft": {"n_fft": 1199, "hop": 304}}, 8000),
         ({"target": "complex_mask", "input": "level_and_phase"}, WINDOW),
-        ({"target": "mask_and_phase", "input": "compressed_complex", "bins": 120}, WINDOW),
+        ({"target": "mask_and_phase_correction", "input": "compressed_complex", "bins": 120},
+         WINDOW),
     ],
 )  # fmt: skip
 def test_the_encoder_gives_what_the_cache_holds(settings, samples):

@@ -32,9 +32,9 @@ ROOT = Path(__file__).parents[1]
 RATE = 16000
 FEATURES = FeatureSettings(
     stft={"n_fft": 128, "hop": 48}, bins=64, reference="absolute", reference_magnitude=4,
-    input="compressed_complex", target="mask_and_phase", cache=False,
+    input="compressed_complex", target="mask_and_phase_correction", cache=False,
 )  # fmt: skip
-NETWORK = {"name": "temporal_unet", "filters": [6, 8], "dilations": [1, 4], "fold": 2}
+NETWORK = {"name": "temporal_unet", "filters": [6, 8], "dilations": [1, 4], "frequency_folding": 2}
 NOISY = (tone_speech(1.0, RATE, 1) + 0.3 * hiss(1.0, RATE, 2))[:15_973]
 
 
@@ -54,7 +54,7 @@ def make_model(folder: Path, *, causal: bool, seed: int = 0) -> Path:
     folder.mkdir(parents=True)
     model.save(folder / "model.keras")
     card = model_card(
-        name=folder.name, rate=RATE, window=39 * 48, parameters=model.count_params(),
+        name=folder.name, rate=RATE, segment=39 * 48, parameters=model.count_params(),
         input_shape=(64, 40, 3), features=FEATURES, network=settings,
     )  # fmt: skip
     write_card(folder / "card.json", card)
@@ -111,7 +111,7 @@ def test_enhancing_a_recording_with_a_causal_model_is_its_stream(causal):
     enhancer = Enhancer.load(causal)
     np.testing.assert_allclose(enhancer.enhance(NOISY), at_once(causal, NOISY), atol=1e-6)
     clean = tone_speech(1.0, RATE, 1)[: len(NOISY)]
-    enhanced, error = enhancer.enhance_known(NOISY, clean, RATE)
+    enhanced, error = enhancer.enhance_with_reference(NOISY, clean, RATE)
     features = Features(FEATURES)
     spectra = stft(np.stack([NOISY, clean]), FEATURES.stft)
     references = features.references(spectra[:1])
@@ -234,7 +234,9 @@ def test_frames_that_a_network_does_not_take_are_refused(tmp_path):
     model = keras.Model(inputs, keras.layers.Conv2D(1, 1)(inputs))
     model.save(tmp_path / "model.keras")
     features = FeatureSettings(stft={"n_fft": 16, "hop": 4})
-    card = model_card(name="fixed", rate=RATE, window=60, features=features, input_shape=(8, 16, 1))
+    card = model_card(
+        name="fixed", rate=RATE, segment=60, features=features, input_shape=(8, 16, 1)
+    )
     write_card(tmp_path / "card.json", card)
     with pytest.raises(UserError, match="model fixed takes 16 frames at once, not 3"):
         export(tmp_path, "onnx", tmp_path / "x.onnx", 3)

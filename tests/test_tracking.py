@@ -27,7 +27,7 @@ RUN = RunName("e", "v", "v")
 ABOUT = RunAbout(
     experiment="e", variant="v", name="v", preset="p", data="s speech, n noise",
     differs={"training.loss": "mse"},
-    settings={"training.loss": "mse", "mixing.level": {"snr_db": [0, 5]}},
+    settings={"training.loss": "mse", "mixing.snr_db": [0, 5]},
 )  # fmt: skip
 
 
@@ -117,7 +117,7 @@ def test_parameters_are_what_a_training_was_chosen_by(store):
         pass
     (run,) = Store(STORE).client.search_runs(["1"], "params.`training.epochs` = '3'")
     assert run.data.params == {
-        "seed": "0", "rate": "8000", "window": "992", "network.name": "unet",
+        "seed": "0", "rate": "8000", "segment": "992", "network.name": "unet",
         "features.target": "noise",
         "network.filters": "2, 4", "training.loss": "huber", "training.epochs": "3",
         "training.batch_size": "20", "training.learning_rate": "0.001",
@@ -143,7 +143,7 @@ def test_a_run_tells_its_results_with_intervals_and_what_it_is(store, monkeypatc
     assert run.data.metrics["test/interval/si_sdr_low"] == 2
     assert run.data.metrics["test/interval/si_sdr_high"] == 8
     assert not any("pesq" in name for name in run.data.metrics)
-    assert run.data.params["mixing.level"] == "snr_db 0, 5"
+    assert run.data.params["mixing.snr_db"] == "0, 5"
     assert run.data.tags["dataset"] == "s speech, n noise"
     assert run.data.tags["status"] == "scored, 1 measures missing"
     note = run.data.tags["mlflow.note.content"]

@@ -22,7 +22,7 @@ from denoise.core.tables import read_table
 from denoise.networks import backend
 from denoise.networks.registry import build_network
 from denoise.networks.unet import UNetSettings
-from denoise.training.batches import open_windows
+from denoise.training.batches import open_batches
 from denoise.training.fit import should_stop
 from denoise.training.model import compiled as compiled_model
 from denoise.training.model import precision
@@ -249,7 +249,7 @@ def test_running_averages_that_cannot_settle_are_warned_of(caches, tmp_path, cap
 
 
 def test_gradual_reading_gives_every_window_once(caches):
-    windows = open_windows(caches["train"] / "manifest.json", TrainingSettings(batch_size=8))
+    windows = open_batches(caches["train"] / "manifest.json", TrainingSettings(batch_size=8))
     windows.shuffle(5)
     batches = [windows.batch(number) for number in range(len(windows))]
     inputs = np.concatenate([batch[0] for batch in batches])

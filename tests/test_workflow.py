@@ -48,7 +48,7 @@ def test_scores_have_a_row_for_each_utterance_with_what_it_is(study):
     table = pd.read_csv(scores_of(study, "quickstart_loss-huber"))
     assert len(table) == 40
     assert set(table["speaker"]) == {21, 22} and set(table["status"]) == {"ok"}
-    assert table["snr_in"].sub(table["snr_asked"]).abs().max() < 0.01
+    assert table["snr_input"].sub(table["snr_target"]).abs().max() < 0.01
 
 
 def test_mlflow_has_a_parent_and_a_child_for_each_run(study):
@@ -141,7 +141,7 @@ def test_a_seed_added_only_trains_it(done, config):
 
 
 def test_a_noise_level_added_prepares_no_audio_again(done, config):
-    config["sweep"]["mixing.level"] = [{"snr_range_db": [-5, 15]}, {"gain": [0.2, 0.8]}]
+    config["sweep"]["mixing.snr_range_db"] = [[-5, 15], [0, 20]]
     configure(done, **config)
     jobs = planned(done)
     assert jobs["mix"] == 1 and jobs["spectrograms"] == 2
@@ -164,8 +164,8 @@ def test_another_mirror_downloads_nothing_that_is_there(done, config):
 
 @pytest.fixture
 def edited(done):
-    """A function that appends code to a module of the study's copy, or gives it another text; undone
-    after the test."""
+    """A function that appends code to a module of the study's copy, or gives it another text, until
+    the test ends."""
     originals: dict[Path, str | None] = {}
 
     def edit(name: str, more: str = "", *, text: str | None = None) -> None:

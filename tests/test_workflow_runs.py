@@ -60,8 +60,8 @@ def test_voicebank_runs_without_mixing_and_is_recorded_by_a_server(
             "mixing.hours": None,
             "mixing.validation_hours": None,
             "data.speech": [
-                {**pairs, "subsets": ["train-28spk"], "use": "train"},
-                {**pairs, "subsets": ["test"], "use": "test"},
+                {**pairs, "subsets": ["train-28spk"], "split": "train"},
+                {**pairs, "subsets": ["test"], "split": "test"},
             ],
             "data.noise": [],
             "data.splits": {"validation": 0.1, "test": 0.2, "validation_speakers": ["p287"]},
@@ -74,7 +74,7 @@ def test_voicebank_runs_without_mixing_and_is_recorded_by_a_server(
     run = snakemake(folder, "all", MLFLOW_TRACKING_URI=uri)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
     table = pd.read_csv(scores_of(folder, "quickstart", "pairs"))
-    assert sorted(table["snr_asked"]) == [2.5, 5, 7.5]
+    assert sorted(table["snr_target"]) == [2.5, 5, 7.5]
     splits = pd.concat(pd.read_csv(path) for path in folder.glob("results/splits/*.csv"))
     assert splits.groupby("split")["speaker"].unique().map(list).to_dict() == {
         "test": ["p232"], "train": ["p226"], "validation": ["p287"],
@@ -99,11 +99,11 @@ def test_recipes_of_different_rates_are_compared_on_one_test_set(tmp_path):
     speech, noise = ({"corpus": "synthetic", "subsets": [name]} for name in ("speech", "noise"))
     recipe |= {
         "data": {
-            "speech": [{**speech, "speakers": list(SPEAKERS[:4]), "use": "train"}],
-            "noise": [{**noise, "categories": ["rain", "wind"], "use": "train"}],
+            "speech": [{**speech, "speakers": list(SPEAKERS[:4]), "split": "train"}],
+            "noise": [{**noise, "noise_types": ["rain", "wind"], "split": "train"}],
         },
         "audio": {"sample_rate": 16000, "max_duration_s": 3.0},
-        "mixing": {"window": 48706, "speech_hop": 48706, "pad": True, "windows": 24,
+        "mixing": {"segment": 48706, "speech_stride": 48706, "pad": True, "windows": 24,
                    "validation_windows": 4},
         "features": {
             "stft": {"n_fft": 511, "hop": 255}, "bins": 256, "reference": "utterance",
@@ -120,7 +120,7 @@ def test_recipes_of_different_rates_are_compared_on_one_test_set(tmp_path):
     common = {
         "data": {
             "speech": [{**speech, "speakers": list(SPEAKERS[4:6])}],
-            "noise": [{**noise, "categories": ["hum"]}],
+            "noise": [{**noise, "noise_types": ["hum"]}],
             "audio": {"sample_rate": 16000},
         },
         "score_rate": 8000,
@@ -128,8 +128,8 @@ def test_recipes_of_different_rates_are_compared_on_one_test_set(tmp_path):
     }
     tiny = {
         **TINY,
-        "data.speech.0": {**speech, "speakers": list(SPEAKERS[:4]), "use": "train"},
-        "data.noise.0": {**noise, "categories": ["rain", "wind"], "use": "train"},
+        "data.speech.0": {**speech, "speakers": list(SPEAKERS[:4]), "split": "train"},
+        "data.noise.0": {**noise, "noise_types": ["rain", "wind"], "split": "train"},
         "data.splits.by_window": True,
     }
     configure(
@@ -210,7 +210,7 @@ def test_an_archive_that_is_a_web_page_stops_the_study_with_its_name(tmp_path):
 def test_a_training_starts_processes_of_its_own(tmp_path):
     folder = copy_project(tmp_path / "project")
     processes = {
-        "mixing.window": 2976,
+        "mixing.segment": 2976,
         "features.cache": False,
         "training.loss": "si_sdr",
         "training.loaders": 1,

@@ -16,11 +16,11 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
-ESC50 = {"corpus": "esc50", "categories": ["rain", "dog"]}
+ESC50 = {"corpus": "esc50", "noise_types": ["rain", "dog"]}
 TINY = {
     "data.splits": {"validation": 0.2, "test": 0.2},
-    "mixing.window": 992,
-    "mixing.speech_hop": 2016,
+    "mixing.segment": 992,
+    "mixing.speech_stride": 2016,
     "mixing.hours": 0.02,
     "mixing.validation_hours": 0.01,
     "features.stft": {"n_fft": 63, "hop": 31},

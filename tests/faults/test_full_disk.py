@@ -65,7 +65,7 @@ def prepared(folder: Path) -> None:
     recording = folder.parent / "long.wav"
     recording.write_bytes(encoded(tone_speech(60, 16_000, 1), 16_000, "WAV"))
     row = {"id": "long", "path": str(recording), "noisy_path": "", "speaker": "s", "sex": "",
-           "kind": "", "group": "s", "duration": 60.0}  # fmt: skip
+           "noise_type": "", "group": "s", "duration": 60.0}  # fmt: skip
     write_table(folder.parent / "index.csv", pd.DataFrame([row]))
     settings = AudioSettings(sample_rate=16_000, min_duration_s=0)
     prepare_into(folder / "audio", folder.parent / "index.csv", audio=settings)

@@ -15,7 +15,7 @@ from test_training import ROOT, SMALL, caches, make_cache, run, weights
 
 from denoise.core.arrays import save_array
 from denoise.core.errors import UserError
-from denoise.training.batches import CachedWindows
+from denoise.training.batches import SpectrogramBatches
 from denoise.training.epochs import TrainingFailed
 from denoise.training.settings import TrainingSettings
 
@@ -52,7 +52,7 @@ def in_a_process(caches, folder, change: str) -> subprocess.CompletedProcess[byt
     """The same training in a process of its own, where `change` is done before it starts."""
     code = (
         "import os, sys; from pathlib import Path; from test_training import run;"
-        "from denoise.training.batches import CachedWindows;"
+        "from denoise.training.batches import SpectrogramBatches;"
         "from denoise.core.errors import one_line_errors;"
         f"{change};\nwith one_line_errors():"
         "    run({k: Path(v) for k, v in eval(sys.argv[1]).items()}, Path(sys.argv[2]),"
@@ -69,8 +69,8 @@ def in_a_process(caches, folder, change: str) -> subprocess.CompletedProcess[byt
 def when_served(count: int, deed: str) -> str:
     """Does `deed` when the batch `count` is asked for; an epoch has 7 for training, 3 to check."""
     return (
-        "batch, served = CachedWindows.batch, [];"
-        "CachedWindows.batch = lambda self, n: (served.append(n),"
+        "batch, served = SpectrogramBatches.batch, [];"
+        "SpectrogramBatches.batch = lambda self, n: (served.append(n),"
         f"{deed} if len(served) == {count} else None, batch(self, n))[2]"
     )
 
@@ -118,9 +118,9 @@ def test_a_training_that_is_told_to_end_saves_itself(
         assert f"error: the training was ended by {name} after" in ended.stderr.decode()
         assert "Traceback" not in ended.stderr.decode()
         again: list[int] = []
-        batch = CachedWindows.batch
+        batch = SpectrogramBatches.batch
         monkeypatch.setattr(
-            CachedWindows, "batch", lambda self, n: again.append(n) or batch(self, n)
+            SpectrogramBatches, "batch", lambda self, n: again.append(n) or batch(self, n)
         )
         same(whole, run(caches, tmp_path, **CHANGES), tmp_path)
         # A batch that was made beforehand is made again; a validation is done again as a whole.
@@ -198,7 +198,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_batch(tmp_path, survives):
 
 
 def test_a_loss_that_becomes_nan_keeps_the_epochs_before(caches, tmp_path, survives, monkeypatch):
-    batch, served = CachedWindows.batch, []
+    batch, served = SpectrogramBatches.batch, []
 
     def spoilt(self, number):
         served.append(number)
@@ -206,7 +206,7 @@ def test_a_loss_that_becomes_nan_keeps_the_epochs_before(caches, tmp_path, survi
         return (given * float("nan"), wanted) if len(served) == 24 else (given, wanted)
 
     with survives("training: NaN loss"):
-        monkeypatch.setattr(CachedWindows, "batch", spoilt)
+        monkeypatch.setattr(SpectrogramBatches, "batch", spoilt)
         with pytest.raises(TrainingFailed, match=r"batch 4 of epoch 3"):
             run(caches, tmp_path, **CHANGES)
         kept = sorted(path.name for path in (tmp_path / "checkpoints").glob("epoch-*"))

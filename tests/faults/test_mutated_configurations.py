@@ -105,10 +105,10 @@ def test_every_mutation_of_a_preset_is_refused_by_its_key(tmp_path, survives):
     [
         ({"training.accumulate": 3}, "accumulate"),
         ({"augmentation.babble": 0.7, "augmentation.shaped_noise": 0.7}, "babble"),
-        ({"mixing.level.snr_range_db": [20, -5]}, "snr_range_db"),
+        ({"mixing.snr_range_db": [20, -5]}, "snr_range_db"),
         ({"augmentation.gain_range_db": [3, -3]}, "gain_range_db"),
         ({"features.stft.hop": 1024}, "hop"),
-        ({"mixing.window": 10}, "window"),
+        ({"mixing.segment": 10}, "segment"),
         ({"training.loss": "no such loss"}, "no such loss"),
         ({"network.name": "unett"}, "unett"),
         ({"data.splits.validation": 0.9, "data.splits.test": 0.9}, "splits"),

@@ -12,7 +12,7 @@ from denoise.evaluation.baselines import BASELINES
 from denoise.study import paths
 from denoise.study.checks import check_backends, check_storage
 from denoise.study.code import chosen_of, code_digest, lock_digest
-from denoise.study.config import typed
+from denoise.study.config import coerce_cli_values
 from denoise.study.jobs import begin_workflow, make_importable
 from denoise.study.plan import make_plan
 from denoise.study.rules import Rules
@@ -28,7 +28,7 @@ make_importable()
 if not workflow.subprocess_exec:
     begin_workflow(main=workflow.is_main_process)
 
-config.update(typed(config, workflow.config_settings.config))
+config.update(coerce_cli_values(config, workflow.config_settings.config))
 
 try:
     PLAN = make_plan(config, presets_of(ROOT))

@@ -8,9 +8,9 @@ from denoise.study.jobs import job
 
 with job(snakemake):
     settings = json.loads(snakemake.params.settings)
-    given = zip(snakemake.input.indexes, snakemake.params.packs, settings["uses"], strict=True)
+    given = zip(snakemake.input.indexes, snakemake.params.packs, settings["allowed"], strict=True)
     split(
-        [PreparedSource(Path(index), Path(pack), use) for index, pack, use in given],
+        [PreparedSource(Path(index), Path(pack), allowed) for index, pack, allowed in given],
         SplitSettings.model_validate(settings["splits"]),
         settings["seed"],
         Path(snakemake.output[0]),

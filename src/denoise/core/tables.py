@@ -24,7 +24,7 @@ _TEXT_COLUMNS = frozenset(
         "noisy_path",
         "speaker",
         "sex",
-        "kind",
+        "noise_type",
         "group",
         "recording",
         "noise_id",

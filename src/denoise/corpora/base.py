@@ -15,7 +15,7 @@ INDEX_COLUMNS = {
     "path": "audio file, relative to the corpus folder",
     "speaker": "speaker, empty for noise",
     "sex": "F, M or empty where unknown",
-    "kind": "noise category, empty for speech",
+    "noise_type": "what the noise is, empty for speech",
     "group": "recordings of one group are never divided among the splits",
     "noisy_path": "the published noisy version of a paired recording, else empty",
     "snr": "published SNR in dB of a paired recording, else NaN",
@@ -38,13 +38,13 @@ class Corpus:
     """Taken when a source names no subset."""
     wanted: Callable[[str], bool] = field(default=lambda name: True)
     """Which members of its archives are extracted."""
-    kinds: tuple[str, ...] = ()
-    """Its noise categories, if they are known before it is downloaded."""
+    noise_types: tuple[str, ...] = ()
+    """Its noise noise_types, if they are known before it is downloaded."""
     folds: tuple[int, ...] = ()
     """Its folds, if it has any."""
     noise_subsets: tuple[str, ...] = ()
     """The subsets that hold no speech."""
-    selected_by: tuple[str, ...] = ("categories", "folds", "speakers", "sex")
+    selected_by: tuple[str, ...] = ("noise_types", "folds", "speakers", "sex")
     """What its recordings can be selected by."""
     part_of: Mapping[str, str] = field(default_factory=dict)
     """Subset → the larger subset that it was taken from."""

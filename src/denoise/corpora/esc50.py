@@ -1,4 +1,4 @@
-"""ESC-50: 2000 environmental recordings of 5 s in 50 categories and 5 folds.
+"""ESC-50: 2000 environmental recordings of 5 s in 50 noise_types and 5 folds.
 
 K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", ACM Multimedia 2015.
 Clips cut from one recording share a fold, so the fold is the group that splits respect.
@@ -53,7 +53,7 @@ def build(folder: Path, subset: str) -> pd.DataFrame:
             {
                 "id": Path(row.filename).stem,
                 "path": (audio / row.filename).relative_to(folder).as_posix(),
-                "kind": row.category,
+                "noise_type": row.category,
                 "group": f"fold{row.fold}",
             }
             for row in meta.itertuples()
@@ -63,13 +63,13 @@ def build(folder: Path, subset: str) -> pd.DataFrame:
 
 CORPUS = Corpus(
     name="esc50",
-    licence="CC BY-NC 3.0 (the ESC-10 categories CC BY 3.0)",
+    licence="CC BY-NC 3.0 (the ESC-10 noise_types CC BY 3.0)",
     homepage="https://github.com/karolpiczak/ESC-50",
     subsets={"all": (_ARCHIVE,)},
     default_subset="all",
-    kinds=tuple(_CATEGORIES.split()),
+    noise_types=tuple(_CATEGORIES.split()),
     folds=(1, 2, 3, 4, 5),
-    selected_by=("categories", "folds"),
+    selected_by=("noise_types", "folds"),
     noise_subsets=("all",),
     build=build,
     wanted=lambda name: name.endswith((".wav", "/meta/esc50.csv", "LICENSE")),

@@ -1,6 +1,6 @@
 """The user's own recordings: any folder of wav, flac, ogg or mp3 files, used where it lies.
 
-A file name without its trailing number gives the noise kind (``vacuum_2.wav`` → ``vacuum``), or
+A file name without its trailing number gives the noise type (``vacuum_2.wav`` → ``vacuum``), or
 the folder it lies in does where there are sub-folders.  Each file is a group of its own, unless
 the speaker is a folder level; speakers of one name in two folders are the same speaker.
 """
@@ -44,14 +44,14 @@ def build_folder(folder: Path, speaker_level: int | None) -> pd.DataFrame:
                 f"folder '{folder}': {relative} lies above speaker_level {speaker_level}; "
                 "put it into its speaker's folder or leave speaker_level out"
             )
-        kind = parents[0] if parents else re.sub(r"[-_ ]*\d+$", "", path.stem) or path.stem
+        noise_type = parents[0] if parents else re.sub(r"[-_ ]*\d+$", "", path.stem) or path.stem
         rows.append(
             {
                 "id": f"{prefix}/{relative.as_posix()}",
                 "path": str(path),
                 "speaker": speaker,
                 "group": group,
-                "kind": kind,
+                "noise_type": noise_type,
             }
         )
     return index_table(rows)
@@ -68,5 +68,5 @@ CORPUS = Corpus(
     homepage="",
     subsets={},
     build=build,
-    selected_by=("categories", "speakers"),
+    selected_by=("noise_types", "speakers"),
 )

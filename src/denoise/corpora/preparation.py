@@ -83,7 +83,7 @@ def prepare(
     if source.role == "noise":
         table[["speaker", "sex"]] = ""
     else:
-        table.loc[table["noisy_path"] == "", "kind"] = ""
+        table.loc[table["noisy_path"] == "", "noise_type"] = ""
     table, skipped = select(table, what, source.selection, settings, source.seed)
     # Noise is not cut: the gaps between two barks belong to it.
     trim_top_db = settings.trim_top_db if source.role == "speech" else None

@@ -16,8 +16,8 @@ from denoise.core.settings import Settings, item_seed
 class SelectionSettings(Settings):
     """Which recordings of a corpus are taken. Changing these prepares audio again."""
 
-    categories: tuple[str, ...] = ()
-    """Noise kinds to take; empty takes all."""
+    noise_types: tuple[str, ...] = ()
+    """Noise types to take; empty takes all."""
     folds: tuple[int, ...] = ()
     """Folds to take (ESC-50); empty takes all."""
     speakers: tuple[str, ...] = ()
@@ -27,7 +27,7 @@ class SelectionSettings(Settings):
     sex: Literal["F", "M"] | None = None
     """Take speakers of this sex only."""
     hours: float | None = Field(None, gt=0)
-    """At most this many hours, spread over the speakers or kinds; default all."""
+    """At most this many hours, spread over the speakers or noise types; default all."""
 
 
 class AudioSettings(Settings):
@@ -71,7 +71,7 @@ def select(
     """
     skipped: Counter[str] = Counter()
     for called, column, names in (
-        ("category", "kind", selection.categories),
+        ("noise type", "noise_type", selection.noise_types),
         ("fold", "group", tuple(f"fold{fold}" for fold in selection.folds)),
         ("speaker", "speaker", selection.speakers),
         ("recording", "id", selection.recordings),
@@ -114,12 +114,13 @@ def _keep(table: pd.DataFrame, mask: pd.Series, reason: str, skipped: Counter[st
 
 
 def _within_hours(table: pd.DataFrame, hours: float, seed: int) -> pd.Series:
-    """Take recordings in turn from each speaker or kind, in random order, up to `hours`."""
-    owner = table["speaker"].where(table["speaker"] != "", table["kind"])
+    """Take recordings round-robin from the speakers or noise types, in random order, up to
+    `hours`."""
+    owner = table["speaker"].where(table["speaker"] != "", table["noise_type"])
     order = [item_seed(seed, "hours", name) for name in table["id"]]
     ranked = pd.DataFrame({"owner": owner, "order": order, "duration": table["duration"]})
-    ranked["turn"] = ranked.groupby("owner")["order"].rank()
-    ranked = ranked.sort_values(["turn", "order"])
+    ranked["round"] = ranked.groupby("owner")["order"].rank()
+    ranked = ranked.sort_values(["round", "order"])
     kept = ranked["duration"].cumsum() <= hours * 3600
     kept.iloc[0] = True
     return kept.reindex(table.index)

@@ -24,7 +24,7 @@ class SourceSettings(SelectionSettings):
     """The folder of recordings; for `folder` only."""
     speaker_level: int | None = Field(None, ge=1, le=9)
     """Which folder level below `path` names the speaker; for `folder` only."""
-    use: Literal["all", "train", "validation", "test"] = "all"
+    split: Literal["all", "train", "validation", "test"] = "all"
     """`validation` and `test` are for these only; `train` is divided into training and validation,
     `all` into all three, but where speech or noise has a source for `validation` of its own, they
     give it none."""
@@ -32,7 +32,7 @@ class SourceSettings(SelectionSettings):
     @model_validator(mode="after")
     def _check(self) -> SourceSettings:
         corpus = find_corpus(self.corpus)
-        for name in ("categories", "folds", "speakers", "sex"):
+        for name in ("noise_types", "folds", "speakers", "sex"):
             if getattr(self, name) and name not in corpus.selected_by:
                 raise ValueError(
                     f"recordings of {self.corpus} cannot be selected by {name}: it knows "
@@ -53,9 +53,9 @@ class SourceSettings(SelectionSettings):
             if subset not in corpus.subsets:
                 raise unknown(f"subset of {self.corpus}", subset, corpus.subsets)
         # Said before anything is downloaded, where it can be known.
-        for name in self.categories:
-            if corpus.kinds and name not in corpus.kinds:
-                raise unknown(f"category of {self.corpus}", name, corpus.kinds)
+        for name in self.noise_types:
+            if corpus.noise_types and name not in corpus.noise_types:
+                raise unknown(f"noise type of {self.corpus}", name, corpus.noise_types)
         for fold in self.folds:
             if corpus.folds and fold not in corpus.folds:
                 raise ValueError(

@@ -23,9 +23,9 @@ class SplitSettings(Settings):
     """Shares of the groups that go to each split. Changing these mixes and trains again."""
 
     validation: float = Field(0.1, gt=0, lt=1)
-    """Share of the groups of each sex or noise kind for validation."""
+    """Share of the groups of each sex or noise type for validation."""
     test: float = Field(0.2, gt=0, lt=1)
-    """Share for test, taken from sources with `use: all`."""
+    """Share for test, taken from sources with `split: all`."""
     validation_speakers: tuple[str, ...] = ()
     """These speakers form the validation split of the speech, instead of a random share."""
     by_window: bool = False
@@ -44,37 +44,38 @@ class SplitSettings(Settings):
 
 
 def assign(
-    table: pd.DataFrame, use: str, settings: SplitSettings, seed: int, *, held: bool = False
+    table: pd.DataFrame, allowed: str, settings: SplitSettings, seed: int, *, held: bool = False
 ) -> pd.Series:
     """The split of each row of a prepared index.
 
-    Groups are ranked by a seeded digest and dealt out within each stratum (sex for speech, kind
-    for noise), so that every stratum with enough groups stands in every split.  A stratum of one
-    group goes to training, of two to training and test (or validation if `use` is ``train``).
+    Groups are ranked by a seeded digest and assigned within each stratum (sex for speech, noise
+    type for noise), so that every stratum with enough groups stands in every split.  A stratum of
+    one group goes to training, of two to training and test (or validation if `allowed` is
+    ``train``).
 
     Parameters
     ----------
     table
-        With the columns ``group``, ``sex`` and ``kind``.
-    use
+        With the columns ``group``, ``sex`` and ``noise_type``.
+    allowed
         ``all``, ``train`` (training and validation), ``validation`` or ``test``.
     seed
         The data seed.
     held
         Whether the validation split has a source of its own and takes nothing from others.
     """
-    if use in {"validation", "test"}:
-        return pd.Series(use, index=table.index)
+    if allowed in {"validation", "test"}:
+        return pd.Series(allowed, index=table.index)
     if settings.by_window:
         settings = settings.model_copy(update={"validation_speakers": ()})
     has_speakers = (table["speaker"] != "").any()
     named = has_speakers and bool(settings.validation_speakers)
     chosen = table["speaker"].isin(settings.validation_speakers)
     split_of: dict[str, str] = dict.fromkeys(table.loc[chosen, "group"], "validation")
-    strata = table["sex"] if has_speakers else table["kind"]
+    strata = table["sex"] if has_speakers else table["noise_type"]
     for _, groups in table[~chosen].groupby(strata[~chosen], sort=True)["group"]:
         names = sorted(groups.unique(), key=lambda name: item_seed(seed, "split", name))
-        counts = _counts(len(names), use, settings)
+        counts = _counts(len(names), allowed, settings)
         if named or held:
             counts["validation"] = 0
         taken = {split: sum(split_of.get(n) == split for n in names) for split in SPLITS}
@@ -86,9 +87,9 @@ def assign(
     return table["group"].map(split_of)
 
 
-def _counts(groups: int, use: str, settings: SplitSettings) -> dict[str, int]:
+def _counts(groups: int, allowed: str, settings: SplitSettings) -> dict[str, int]:
     test = 0
-    if use == "all" and groups >= 2:
+    if allowed == "all" and groups >= 2:
         test = max(1, round(settings.test * groups))
     validation = 0
     if groups - test >= 2 and not settings.by_window:
@@ -104,8 +105,8 @@ class PreparedSource:
     """As `preparation.prepare` wrote it."""
     audio: Path
     """The pack that it points into."""
-    use: str
-    """As of the source's settings."""
+    split: str
+    """Which splits its recordings may go to."""
 
 
 def split(
@@ -125,10 +126,10 @@ def split(
         If a group stands in two splits, or a validation speaker is not there.
     """
     tables: list[pd.DataFrame] = []
-    held = any(source.use == "validation" for source in prepared)
+    held = any(source.split == "validation" for source in prepared)
     for source in prepared:
         table = read_table(source.index)
-        table["split"] = assign(table, source.use, settings, seed, held=held)
+        table["split"] = assign(table, source.split, settings, seed, held=held)
         table.insert(0, "source", str(source.audio))
         tables.append(table)
     merged = pd.concat(tables, ignore_index=True)
@@ -144,10 +145,10 @@ def split(
 def check_disjoint(table: pd.DataFrame) -> None:
     """Raise `UserError` if a group of a corpus stands in two splits.
 
-    Noise is looked at by kind: a fold of ESC-50 keeps clips of one recording together, and these
-    are of one kind.
+    Noise is looked at by type: a fold of ESC-50 keeps clips of one recording together, and these
+    are of one type.
     """
-    noise = table["kind"].where(table["speaker"] == "", "")
+    noise = table["noise_type"].where(table["speaker"] == "", "")
     counts = table.groupby(["corpus", noise, "group"])["split"].nunique()
     shared = counts[counts > 1]
     if len(shared):
@@ -179,6 +180,6 @@ def members(table: pd.DataFrame, split: str, what: str) -> pd.DataFrame:
     if found.empty:
         raise UserError(
             f"the {split} split of the {what} is empty: add recordings, or a source with "
-            f"use: {'test' if split == 'test' else 'all'}"
+            f"split: {'test' if split == 'test' else 'all'}"
         )
     return found

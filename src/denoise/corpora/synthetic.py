@@ -27,7 +27,7 @@ USES = ("sentences.txt", "espeak_tool.py")
 UTTERANCES = 24
 """Utterances of each speaker."""
 RECORDINGS = 8
-"""Recordings of each noise kind."""
+"""Recordings of each noise type."""
 
 # Variants with breath noise (f2, f3, f5, Alicia, …) differ from run to run, so none is used.
 # Speaker: (sex, eSpeak NG voice and variant, pitch, pitch range, words a minute).
@@ -122,7 +122,7 @@ def _build_noise(folder: Path) -> pd.DataFrame:
                 {
                     "id": name,
                     "path": path.relative_to(folder).as_posix(),
-                    "kind": kind,
+                    "noise_type": kind,
                     "group": f"{kind}_{number}",
                 }
             )
@@ -136,5 +136,5 @@ CORPUS = Corpus(
     subsets={"speech": (), "noise": ()},
     build=build,
     noise_subsets=("noise",),
-    selected_by=("categories", "speakers", "sex"),
+    selected_by=("noise_types", "speakers", "sex"),
 )

@@ -50,7 +50,7 @@ def _archive(name: str, *, optional: bool = False) -> Archive:
 def build(folder: Path, subset: str) -> pd.DataFrame:
     """Pair ``clean_<set>_wav/*.wav`` with ``noisy_<set>_wav/*.wav``.
 
-    Noise kind and SNR come from ``log_<set>.txt`` of logfiles.zip where it is there.  Recordings
+    Noise type and SNR come from ``log_<set>.txt`` of logfiles.zip where it is there.  Recordings
     of one speaker form a group.
     """
     stem = _STEMS[subset]
@@ -64,7 +64,7 @@ def build(folder: Path, subset: str) -> pd.DataFrame:
             raise UserError(
                 f"voicebank_demand: {clean.name} has no noisy version in {noisy_folder}"
             )
-        kind, snr = mixtures.get(clean.stem, ("", float("nan")))
+        noise_type, snr = mixtures.get(clean.stem, ("", float("nan")))
         speaker = clean.stem.split("_")[0]
         rows.append(
             {
@@ -73,7 +73,7 @@ def build(folder: Path, subset: str) -> pd.DataFrame:
                 "noisy_path": noisy.relative_to(folder).as_posix(),
                 "speaker": speaker,
                 "group": speaker,
-                "kind": kind,
+                "noise_type": noise_type,
                 "snr": snr,
             }
         )
@@ -109,6 +109,6 @@ CORPUS = Corpus(
         for subset, stem in _STEMS.items()
     },
     build=build,
-    selected_by=("categories", "speakers"),
+    selected_by=("noise_types", "speakers"),
     wanted=lambda name: name.endswith((".wav", ".txt")) and "__MACOSX" not in name,
 )

@@ -27,7 +27,7 @@ class Enhancer:
 
     def __init__(self, model: Any, card: ModelCard, overlap: float = 0.5) -> None:
         self.model, self.card = model, card
-        self.rate, self.window = card.rate, card.window
+        self.rate, self.window = card.rate, card.segment
         overlap_samples = round(self.window * overlap)
         # Networks for any number of frames see more context, and less of it twice.
         if takes_any_length(model):
@@ -113,7 +113,7 @@ class Enhancer:
     ) -> Iterator[np.ndarray]:
         taken = given = 0
 
-        def heard() -> Iterator[np.ndarray]:
+        def own_channel() -> Iterator[np.ndarray]:
             nonlocal taken
             taken = 0
             for block in blocks:
@@ -123,7 +123,7 @@ class Enhancer:
                 yield block[:, number]
 
         def own() -> Iterator[np.ndarray]:
-            return audio.resampled(heard(), rate, self.rate)
+            return audio.resampled(own_channel(), rate, self.rate)
 
         def enhanced() -> Iterator[np.ndarray]:
             run = self._start(own())
@@ -138,7 +138,7 @@ class Enhancer:
             yield kept
         yield np.zeros(taken - given, np.float32)
 
-    def enhance_known(
+    def enhance_with_reference(
         self, noisy: np.ndarray, clean: np.ndarray, rate: int
     ) -> tuple[np.ndarray, float]:
         """Enhance mono audio [shape=(samples,)] of any rate whose clean speech is known.
@@ -164,7 +164,7 @@ class Enhancer:
             error = np.square(output - self.features.encode_target(spectra, part, references))
             errors.extend(error.mean(axis=(0, 1, 3) if follows else (1, 2, 3)))
 
-        run.watch = compare
+        run.on_frames = compare
         enhanced = np.concatenate([run.process(own), run.flush()])
         restored = audio.resample(enhanced, self.rate, rate)[: len(noisy)]
         return np.pad(restored, (0, len(noisy) - len(restored))), float(np.mean(errors))
@@ -172,7 +172,7 @@ class Enhancer:
     def _start(self, own: Iterable[np.ndarray]) -> Stream | WindowedRun:
         """A run through the network of one channel, given here at `rate`."""
         if self.stream is not None:
-            return self.stream.another()
+            return self.stream.new_stream()
         whole = self.features.settings.reference == "utterance"
         reference = self.features.utterance_reference(own) if whole else None
         return WindowedRun(self.model, self.features, self.window, self.hop, reference)

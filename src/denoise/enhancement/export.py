@@ -88,7 +88,7 @@ def describe(card: ModelCard, model: Any, frames: int | None) -> dict[str, Any]:
         "denoise": __version__,
         "name": card.name,
         "rate": card.rate,
-        "window": card.window,
+        "segment": card.segment,
         "stft": {
             **features["stft"],
             "window": "periodic Hann",

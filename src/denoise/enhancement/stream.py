@@ -34,7 +34,7 @@ class Stream:
     card
         Its model card.
 
-    watch
+    on_frames
         Called with the noisy spectra, the network's output and the references of all frames that
         are enhanced, as `Features` has them.
 
@@ -44,7 +44,7 @@ class Stream:
         If the network is not causal.
     """
 
-    def __init__(self, model: Any, card: ModelCard, watch: OnFrames | None = None) -> None:
+    def __init__(self, model: Any, card: ModelCard, on_frames: OnFrames | None = None) -> None:
         if not card.causal:
             raise UserError(
                 f"model {card.name} looks at later audio and cannot follow a stream: use one "
@@ -59,7 +59,7 @@ class Stream:
         self._step_one, self._step = compiled_call(stepped, xla=True), compiled_call(stepped)
         self._shapes = [(1, *state.shape[1:]) for state in stepped.inputs[1:]]
         self._window = hann(self.n_fft)
-        self.watch = watch
+        self.on_frames = on_frames
         self.reset()
 
     @property
@@ -78,10 +78,10 @@ class Stream:
         self._weight = np.zeros(self.n_fft, np.float64)
         self._taken = self._given = 0
 
-    def another(self) -> Stream:
+    def new_stream(self) -> Stream:
         """A new stream through the same network, which is not compiled again."""
         other = copy.copy(self)
-        other.watch = None
+        other.on_frames = None
         other.reset()
         return other
 
@@ -127,8 +127,8 @@ class Stream:
         step = self._step_one if count == 1 else self._step
         result, *self._states = step([encoded, *self._states])
         output = np.asarray(result)
-        if self.watch is not None:
-            self.watch(spectra, output, references)
+        if self.on_frames is not None:
+            self.on_frames(spectra, output, references)
         enhanced = self.features.decode(output, spectra, references)[0].T
         waves = scipy.fft.irfft(enhanced, n=self.n_fft, axis=1).astype(np.float32) * self._window
         return np.concatenate([self._overlap_add(frame) for frame in waves])

@@ -48,7 +48,7 @@ def enhance_test_set(
         ):
             part = slice(start, start + length)
             with watch.utterance(length / rate):
-                enhanced, error = enhancer.enhance_known(noisy[part], clean[part], rate)
+                enhanced, error = enhancer.enhance_with_reference(noisy[part], clean[part], rate)
             pack.append(enhanced)
             errors.append(error)
         pack.close()

@@ -41,7 +41,7 @@ class WindowedRun:
     def __init__(
         self, model: Any, features: Features, window: int, hop: int, reference: np.ndarray | None
     ) -> None:
-        self.watch: OnFrames | None = None
+        self.on_frames: OnFrames | None = None
         self._model, self._features = model, features
         self._stft, self._window, self._hop = features.settings.stft, window, hop
         self._reference = reference
@@ -109,8 +109,8 @@ class WindowedRun:
         if references is None:
             references = self._features.references(spectra)
         output = self._predict(self._features.encode_input(spectra, references))
-        if self.watch is not None:
-            self.watch(spectra, output, references)
+        if self.on_frames is not None:
+            self.on_frames(spectra, output, references)
         found = istft(self._features.decode(output, spectra, references), self._stft, self._window)
         wave, weight = sums = np.zeros((2, span), np.float32)
         sums[:, : self._overlap] = self._tail

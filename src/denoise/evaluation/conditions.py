@@ -54,11 +54,11 @@ def by_condition(
 
 def snr_condition(utterances: pd.DataFrame) -> pd.Series:
     """The input SNR in dB of each utterance: as asked, or of a range the middle of a bin of 5."""
-    first = utterances.groupby("id", sort=False)[["snr_asked", "snr_in"]].first()
-    asked = first["snr_asked"]
+    first = utterances.groupby("id", sort=False)[["snr_target", "snr_input"]].first()
+    asked = first["snr_target"]
     if asked.nunique() <= 12 and asked.notna().all():
         return asked
-    realised = first["snr_in"][np.isfinite(first["snr_in"])]
+    realised = first["snr_input"][np.isfinite(first["snr_input"])]
     edges = np.arange(-10, 31, 5)
     bins = np.clip(np.digitize(realised, edges) - 1, 0, len(edges) - 2)
     return pd.Series(edges[bins] + 2.5, realised.index)

@@ -29,6 +29,6 @@ def join_scores(tables: Iterable[tuple[Mapping[str, Any], Path]]) -> pd.DataFram
 def by_utterance(scores: pd.DataFrame) -> pd.DataFrame:
     """One row for each method, test set and utterance: the mean over the seeds."""
     keys = ["test_set", "method", "id"]
-    about = ["split", "recording", "speaker", "sex", "kind", "snr_asked", "snr_in"]
+    about = ["split", "recording", "speaker", "sex", "noise_type", "snr_target", "snr_input"]
     values = scores.groupby(keys, sort=False)[list(SCORED)].mean()
     return values.join(scores.groupby(keys, sort=False)[about].first()).reset_index()

@@ -56,8 +56,10 @@ def score_test_set(
     scores = pd.DataFrame(
         ordered_map(work, places, processes=processes, label="score", chunk=CHUNK)
     )
-    about = table[["id", "split", "recording", "speaker", "sex", "kind", "noise_id", "snr_asked"]]
-    result = pd.concat([about, table["snr"].rename("snr_in"), scores], axis=1)
+    about = table[
+        ["id", "split", "recording", "speaker", "sex", "noise_type", "noise_id", "snr_target"]
+    ]
+    result = pd.concat([about, table["snr"].rename("snr_input"), scores], axis=1)
     if output.spectral is not None:
         result = result.merge(read_table(output.spectral), on="id", how="left")
     else:

@@ -188,7 +188,7 @@ class Codec:
         if target == "complex_mask":
             inside = [xp.clip(output[..., k] / CIRM_K, -0.9999, 0.9999) for k in range(2)]
             return tuple(2 / CIRM_C * xp.arctanh(part) for part in inside)
-        if target == "mask_and_phase":
+        if target == "mask_and_phase_correction":
             size, real, imag = (xp.clip(output[..., k], -1, 1) for k in range(3))
             factor = (size + 1) / 2 / xp.maximum(self.length(1 + real, imag), _SHORTEST)
             return factor * (1 + real), factor * imag

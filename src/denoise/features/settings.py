@@ -12,7 +12,7 @@ from denoise.features.stft import StftSettings, spectrogram_shape
 
 # Williamson, Wang & Wang, IEEE/ACM TASLP 24(3), 2016.
 CIRM_K, CIRM_C = 10.0, 0.1
-_COMPLEX = ("complex_mask", "mask_and_phase")
+_COMPLEX = ("complex_mask", "mask_and_phase_correction")
 PHASED = ("level_and_phase", "compressed_complex")
 
 
@@ -65,11 +65,11 @@ class FeatureSettings(Settings):
     whose magnitude this is (Abdulatif, Cao & Yang, IEEE/ACM TASLP 32, 2024)."""
     compression: float = Field(0.3, gt=0, le=1)
     """Exponent of the magnitudes of a compressed input."""
-    target: Literal["noise", "clean", "mask", "complex_mask", "mask_and_phase"] = "noise"
+    target: Literal["noise", "clean", "mask", "complex_mask", "mask_and_phase_correction"] = "noise"
     """`noise`: predict noisy dB - clean dB and subtract it; `clean`: predict the clean dB; `mask`:
     predict the clean over the noisy magnitude, from 0 to 1; `complex_mask`: predict the compressed
-    real and imaginary parts of their complex ratio; `mask_and_phase`: predict that mask and, in
-    two more channels, by what the phase turns, up to a quarter."""
+    real and imaginary parts of their complex ratio; `mask_and_phase_correction`: predict the
+    magnitude mask and, in two more channels, a phase correction of up to 90 degrees."""
     input_scaling: ScalingSettings = ScalingSettings(add=46, divide=50)
     """Scaling of the noisy dB."""
     target_scaling: ScalingSettings = ScalingSettings(add=-6, divide=82)
@@ -109,7 +109,7 @@ class FeatureSettings(Settings):
             return (0.0, 1.0)
         if self.target == "complex_mask":
             return (-CIRM_K, CIRM_K)
-        if self.target == "mask_and_phase":
+        if self.target == "mask_and_phase_correction":
             return (-1.0, 1.0)
         return self.target_scaling.bounds
 

@@ -20,12 +20,12 @@ _TALKERS = (3, 8)
 _SECOND_DB = (-10.0, 0.0)
 _FAINT_DB = -30.0
 _DRAWS = 8
-_EVENTS_DB = (-10.0, 10.0)
+_TRANSIENTS_DB = (-10.0, 10.0)
 _LIMITS = {
     "snr_range_db": (-60, 100),
     "gain_range_db": (-60, 60),
-    "speech_speed_range": (0.25, 4),
-    "noise_speed_range": (0.25, 4),
+    "speech_speed_perturbation": (0.25, 4),
+    "noise_speed_perturbation": (0.25, 4),
 }
 
 
@@ -40,20 +40,20 @@ class AugmentationSettings(Settings):
     """Windows of speech start up to so many samples earlier or later."""
     gain_range_db: tuple[float, float] = (0, 0)
     """The level of noisy and clean changes by as many dB, drawn evenly."""
-    speech_speed_range: tuple[float, float] = (1, 1)
+    speech_speed_perturbation: tuple[float, float] = (1, 1)
     """Speech is played so many times as fast, drawn evenly in octaves: pitch and formants move
     along (Ko, Peddinti, Povey & Khudanpur, Interspeech 2015)."""
-    noise_speed_range: tuple[float, float] = (1, 1)
+    noise_speed_perturbation: tuple[float, float] = (1, 1)
     """Recorded noise is played so many times as fast, drawn evenly in octaves."""
     reversed_noise: float = Field(0, ge=0, le=1)
     """Share of the recorded noises that are played backwards."""
-    borrowed_spectrum: float = Field(0, ge=0, le=1)
+    spectrum_transfer: float = Field(0, ge=0, le=1)
     """Share of the recorded noises that take on the long-term spectrum of another recording: the
     rhythm of one with the colour of the other."""
-    treble: float = Field(0, ge=0, le=1)
+    harmonic_excitation: float = Field(0, ge=0, le=1)
     """Share of the windows whose speech is given overtones, at 16 kHz above 3 to 5 kHz, as
     speech recorded closer or compressed less has them (Makhoul & Berouti, ICASSP 1979)."""
-    equalise: float = Field(0, ge=0, le=1)
+    random_filter: float = Field(0, ge=0, le=1)
     """Share of the windows whose speech, and share of those whose noise, pass through a random
     filter of second order (Valin, MMSP 2018)."""
     second_noise: float = Field(0, ge=0, le=1)
@@ -63,13 +63,13 @@ class AugmentationSettings(Settings):
     shaped_noise: float = Field(0, ge=0, le=1)
     """Share of the windows whose noise is Gaussian, with a smooth random spectrum and, half of the
     time, a random envelope."""
-    events: float = Field(0, ge=0, le=1)
+    transients: float = Field(0, ge=0, le=1)
     """Share of the windows to whose noise generated sounds are added, 10 dB below to 10 dB above
     it: impacts that ring (van den Doel & Pai, Presence 7(4), 1998) or the hum of a machine."""
     reverberation: float = Field(0, ge=0, le=1)
     """Share of the windows whose noise (not their speech) is heard in a room, which decays by 60 dB
     in 0.2 to 1 s (Polack, Applied Acoustics 38, 1993)."""
-    clean: float = Field(0, ge=0, le=0.5)
+    clean_share: float = Field(0, ge=0, le=0.5)
     """Share of the windows without noise, which the network learns to leave alone."""
     band_mask: float = Field(0, ge=0, le=0.5)
     """A band of up to this share of the mel scale is taken out of noisy and clean (Defossez,
@@ -124,15 +124,15 @@ class Mixer:
         self.settings = settings or AugmentationSettings()
         self._levels: dict[tuple[str, int], float] = {}
 
-    def batch(self, chosen: np.ndarray, turn: int | None = None) -> np.ndarray:
+    def batch(self, chosen: np.ndarray, epoch_seed: int | None = None) -> np.ndarray:
         """Noisy and clean audio [shape=(chosen, samples, 2)], float32, of the rows `chosen`.
 
-        With `turn`, the seed of an epoch, they are varied.
+        With `epoch_seed` they are varied.
         """
-        varied = turn is not None and self.settings.active
+        varied = epoch_seed is not None and self.settings.active
         rows = [self.rows[number] for number in chosen]
         pairs = [
-            self._varied(row, item_seed(turn, row["id"]))
+            self._varied(row, item_seed(epoch_seed, row["id"]))
             if varied
             else render(row, self.packs, self.rate)
             for row in rows
@@ -144,29 +144,29 @@ class Mixer:
         settings = self.settings
         row = _shifted(row, settings.shift, rng)
         longest = (row["recording_samples"] - row["speech_offset"]) / row["samples"]
-        speed = min(_drawn_speed(settings.speech_speed_range, rng), max(longest, 1))
+        speed = min(_drawn_speed(settings.speech_speed_perturbation, rng), max(longest, 1))
         clean = self._played(row, speed, "speech")
         noise = self._noise(row, speed, rng)
         if rng.random() < settings.second_noise:
             below = 10 ** (rng.uniform(*_SECOND_DB) / 20)
             second = self._other_noise(rng)
             noise = noise + below * loudness(noise) / loudness(second) * second
-        if settings.events and rng.random() < settings.events:
-            beside = 10 ** (rng.uniform(*_EVENTS_DB) / 20)
-            sounds = EFFECTS["events"](len(noise), self.rate, rng)
+        if settings.transients and rng.random() < settings.transients:
+            beside = 10 ** (rng.uniform(*_TRANSIENTS_DB) / 20)
+            sounds = EFFECTS["transients"](len(noise), self.rate, rng)
             noise = noise + beside * loudness(noise) * sounds
         if settings.reverberation and rng.random() < settings.reverberation:
             noise = EFFECTS["reverberation"](noise, self.rate, rng)
-        if settings.treble and rng.random() < settings.treble:
-            clean = EFFECTS["treble"](clean, rng)
-        if rng.random() < settings.equalise:
-            clean = EFFECTS["equalise"](clean, rng)
-        if rng.random() < settings.equalise:
-            noise = EFFECTS["equalise"](noise, rng)
+        if settings.harmonic_excitation and rng.random() < settings.harmonic_excitation:
+            clean = EFFECTS["harmonic_excitation"](clean, rng)
+        if rng.random() < settings.random_filter:
+            clean = EFFECTS["random_filter"](clean, rng)
+        if rng.random() < settings.random_filter:
+            noise = EFFECTS["random_filter"](noise, rng)
         snr = row["snr"] if settings.snr_range_db is None else rng.uniform(*settings.snr_range_db)
         # The level of the whole recording: that of a pause would make its noise inaudible.
         gain = row["speech_level"] / loudness(noise) * 10 ** (-min(snr, 100.0) / 20)
-        if settings.clean and rng.random() < settings.clean:
+        if settings.clean_share and rng.random() < settings.clean_share:
             gain = 0.0
         pair = np.stack([clean + gain * noise, clean])
         if settings.band_mask:
@@ -179,7 +179,7 @@ class Mixer:
         """Speech or noise of a row, `speed` times as fast."""
         samples, part = row["samples"], ("speech", "noise").index(side)
         wave = sources({**row, "samples": round(samples * speed)}, self.packs, self.rate)[part]
-        return wave if speed == 1 else EFFECTS[f"{side}_speed_range"](wave, samples)
+        return wave if speed == 1 else EFFECTS[f"{side}_speed_perturbation"](wave, samples)
 
     def _noise(self, row: dict, speed: float, rng: Generator) -> np.ndarray:
         """The noise for a row, `speed` times as fast if it was recorded with its speech."""
@@ -194,12 +194,12 @@ class Mixer:
 
     def _recorded(self, row: dict, rng: Generator) -> np.ndarray:
         settings = self.settings
-        noise = self._played(row, _drawn_speed(settings.noise_speed_range, rng), "noise")
+        noise = self._played(row, _drawn_speed(settings.noise_speed_perturbation, rng), "noise")
         if settings.reversed_noise and rng.random() < settings.reversed_noise:
             noise = noise[::-1]
-        if settings.borrowed_spectrum and rng.random() < settings.borrowed_spectrum:
+        if settings.spectrum_transfer and rng.random() < settings.spectrum_transfer:
             lender = self.rows[rng.integers(len(self.rows))]
-            noise = EFFECTS["borrowed_spectrum"](noise, self._played(lender, 1, "noise"), self.rate)
+            noise = EFFECTS["spectrum_transfer"](noise, self._played(lender, 1, "noise"), self.rate)
         return noise
 
     def _other_noise(self, rng: Generator) -> np.ndarray:

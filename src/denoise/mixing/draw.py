@@ -26,7 +26,7 @@ def draw_windows(
     rate: int,
     seed: int,
 ) -> pd.DataFrame:
-    """Choose the sources of every window of a split; gains are still to be set.
+    """Choose the sources of every window of a split; gains are set later by `set_levels`.
 
     Speech windows are taken in random rounds, each window once a round, until the asked hours are
     filled; each meets another noise window.
@@ -40,24 +40,24 @@ def draw_windows(
     starts = _window_starts(speech, settings, split, seed)
     if not starts:
         raise UserError(
-            f"no {split} recording is as long as mixing.window ({settings.window} samples, "
-            f"{settings.window / rate:.2f} s): give longer speech or a shorter window, or set "
+            f"no {split} recording is as long as mixing.segment ({settings.segment} samples, "
+            f"{settings.segment / rate:.2f} s): give longer speech or a shorter window, or set "
             "mixing.pad"
         )
     count = settings.count(split, rate) or len(starts)
     rounds = -(-count // len(starts))
     order = np.concatenate(
         [
-            np.random.default_rng(item_seed(seed, split, "round", turn)).permutation(len(starts))
-            for turn in range(rounds)
+            np.random.default_rng(item_seed(seed, split, "round", number)).permutation(len(starts))
+            for number in range(rounds)
         ]
     )[:count]
     recordings, firsts = np.array(starts)[order].T
-    table = _speech_rows(speech.iloc[recordings], firsts, settings.window)
+    table = _speech_rows(speech.iloc[recordings], firsts, settings.segment)
     table["split"] = split
     table["id"] = [f"{split}-{number:07d}" for number in range(count)]
     noise = members(noise, split, "noise") if len(noise) else noise
-    return _draw_noise(table, noise, settings.level, seed, settings.noise_hop)
+    return _draw_noise(table, noise, settings, seed, settings.noise_stride)
 
 
 def _window_starts(
@@ -65,11 +65,11 @@ def _window_starts(
 ) -> list[tuple[int, int]]:
     """Number of the recording and first sample in it of every speech window of a split."""
     share = speech["validation_windows"].max() if split != "test" else 0
-    shortest = settings.window if settings.pad else 0
+    shortest = settings.segment if settings.pad else 0
     starts = [
         (row, start)
         for row, samples in enumerate(speech["samples"])
-        for start in range(0, max(samples, shortest) - settings.window + 1, settings.speech_hop)
+        for start in range(0, max(samples, shortest) - settings.segment + 1, settings.speech_stride)
     ]
     if share:
         order = np.random.default_rng(item_seed(seed, "by window")).permutation(len(starts))
@@ -82,9 +82,9 @@ def _window_starts(
 def draw_utterances(
     speech: pd.DataFrame, noise: pd.DataFrame, settings: TestSetSettings, seed: int
 ) -> pd.DataFrame:
-    """Choose the sources of a test set of whole utterances; gains are still to be set.
+    """Choose the sources of a test set of whole utterances; gains are set later by `set_levels`.
 
-    Utterances are taken in turn from the speakers of the set's split, in an order that the seed
+    Utterances are taken round-robin from the speakers of the set's split, in an order that the seed
     gives, until `settings.utterances` are chosen; each copy of one draws its noise anew.
 
     Parameters
@@ -104,14 +104,14 @@ def draw_utterances(
     """
     speech = members(speech, settings.split, "speech").copy()
     speech["order"] = [item_seed(seed, settings.split, name) for name in speech["id"]]
-    speech["turn"] = speech.groupby("speaker")["order"].rank()
-    speech = speech.sort_values(["turn", "order"])[: settings.utterances]
+    speech["round"] = speech.groupby("speaker")["order"].rank()
+    speech = speech.sort_values(["round", "order"])[: settings.utterances]
     names = speech["id"].tolist()
     speech = pd.concat([speech] * settings.copies)
     table = _speech_rows(speech, np.zeros(len(speech), int), speech["samples"].to_numpy())
     table["id"] = [f"{name}-{copy}" for copy in range(settings.copies) for name in names]
     noise = members(noise, settings.split, "noise") if len(noise) else noise
-    return _draw_noise(table, noise, settings.level, seed, hop=1)
+    return _draw_noise(table, noise, settings, seed, stride=1)
 
 
 def _speech_rows(
@@ -135,21 +135,21 @@ def _speech_rows(
             "paired": paired,
             "noise_source": speech["source"].where(paired, ""),
             "noise_start": (speech["noisy_offset"] + starts).where(paired, -1),
-            "kind": speech["kind"].where(paired, ""),
-            "snr_asked": speech["snr"].where(paired, np.nan),
+            "noise_type": speech["noise_type"].where(paired, ""),
+            "snr_target": speech["snr"].where(paired, np.nan),
         }
     )
 
 
 def _draw_noise(
-    table: pd.DataFrame, noise: pd.DataFrame, level: LevelSettings, seed: int, hop: int
+    table: pd.DataFrame, noise: pd.DataFrame, level: LevelSettings, seed: int, stride: int
 ) -> pd.DataFrame:
-    """Add to each row that is not paired a noise recording, an offset and the asked level."""
+    """Add to each row that is not paired a noise recording, an offset and the target level."""
     if table["paired"].all():
-        return table.assign(noise_id="", noise_offset=0, noise_samples=0, gain_asked=1.0)
-    by_kind = {kind: records(group) for kind, group in noise.groupby("kind")}
-    kinds = sorted(by_kind)
-    deal = np.random.default_rng(item_seed(seed, "deal", len(table))).permutation(len(table))
+        return table.assign(noise_id="", noise_offset=0, noise_samples=0, gain_target=1.0)
+    by_type = {name: records(group) for name, group in noise.groupby("noise_type")}
+    types = sorted(by_type)
+    order = np.random.default_rng(item_seed(seed, "deal", len(table))).permutation(len(table))
     rows = []
     for number, (name, paired, length) in enumerate(
         zip(table["id"].tolist(), table["paired"].tolist(), table["samples"].tolist(), strict=True)
@@ -158,35 +158,35 @@ def _draw_noise(
             rows.append({"noise_id": "", "noise_offset": 0, "noise_samples": 0})
             continue
         rng = np.random.default_rng(item_seed(seed, "mixture", name))
-        # Kinds and SNRs are dealt out evenly, but in an order that ties neither to the other.
-        kind = kinds[deal[number] % len(kinds)]
-        recording = by_kind[kind][rng.integers(len(by_kind[kind]))]
-        asked, gain = np.nan, np.nan
+        # Noise types and SNRs are assigned evenly, but in an order that ties neither to the other.
+        noise_type = types[order[number] % len(types)]
+        recording = by_type[noise_type][rng.integers(len(by_type[noise_type]))]
+        target, gain = np.nan, np.nan
         if level.gain is not None:
             gain = rng.uniform(*level.gain)
         elif level.snr_range_db is not None:
-            asked = rng.uniform(*level.snr_range_db)
+            target = rng.uniform(*level.snr_range_db)
         else:
             assert level.snr_db is not None
             # One round goes through both lists in step, the next shifts them against each other.
-            rounds = deal[number] // math.lcm(len(kinds), len(level.snr_db))
-            asked = level.snr_db[(deal[number] + rounds) % len(level.snr_db)]
-        offsets = max(1, -(-max(recording["samples"] - length, 0) // hop))
+            rounds = order[number] // math.lcm(len(types), len(level.snr_db))
+            target = level.snr_db[(order[number] + rounds) % len(level.snr_db)]
+        offsets = max(1, -(-max(recording["samples"] - length, 0) // stride))
         if recording["samples"] < length:
-            offsets = -(-recording["samples"] // hop)
+            offsets = -(-recording["samples"] // stride)
         rows.append(
             {
                 "noise_source": recording["source"],
                 "noise_id": recording["id"],
-                "kind": kind,
+                "noise_type": noise_type,
                 "noise_start": recording["offset"],
                 "noise_samples": recording["samples"],
                 "noise_level": recording["level"],
-                "noise_offset": int(rng.integers(offsets)) * hop,
-                "noise_hop": hop,
+                "noise_offset": int(rng.integers(offsets)) * stride,
+                "noise_stride": stride,
                 "noise_offsets": offsets,
-                "snr_asked": asked,
-                "gain_asked": gain,
+                "snr_target": target,
+                "gain_target": gain,
             }
         )
     drawn = pd.DataFrame(rows)

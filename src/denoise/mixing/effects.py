@@ -9,11 +9,11 @@ import numpy as np
 from denoise import audio
 
 _POLE = 3 / 8
-_TREBLE_DB = (-36.0, -14.0)
+_EXCITATION_DB = (-36.0, -14.0)
 Generator = np.random.Generator
 
 
-def sped(wave: np.ndarray, samples: int) -> np.ndarray:
+def perturb_speed(wave: np.ndarray, samples: int) -> np.ndarray:
     """All of `wave` [shape=(any,)] resampled to [shape=(samples,)]: pitch moves with speed."""
     import soxr
 
@@ -25,7 +25,7 @@ def loudness(wave: np.ndarray) -> float:
     return max(float(audio.rms(wave)), 1e-6)
 
 
-def equalised(wave: np.ndarray, rng: Generator) -> np.ndarray:
+def filter_randomly(wave: np.ndarray, rng: Generator) -> np.ndarray:
     """`wave` [shape=(samples,)] through a random filter, at its old RMS (Valin, MMSP 2018, eq. 7).
 
     The filter is ``(1 + r1/z + r2/z²) / (1 + r3/z + r4/z²)`` with all of r from -3/8 to 3/8.
@@ -37,7 +37,7 @@ def equalised(wave: np.ndarray, rng: Generator) -> np.ndarray:
     return filtered * (float(audio.rms(wave)) / loudness(filtered))
 
 
-def excited(wave: np.ndarray, rng: Generator) -> np.ndarray:
+def excite_harmonics(wave: np.ndarray, rng: Generator) -> np.ndarray:
     """`wave` [shape=(samples,)] with overtones: its middle, rectified, above 3/16 to 5/16 of the
     sampling rate and 14 to 36 dB below the whole (Makhoul & Berouti, ICASSP 1979)."""
     from scipy import signal
@@ -45,7 +45,7 @@ def excited(wave: np.ndarray, rng: Generator) -> np.ndarray:
     middle = signal.butter(2, (1 / 8, 1 / 2), "bandpass", output="sos")
     above = signal.butter(4, rng.uniform(3 / 8, 5 / 8), "highpass", output="sos")
     overtones = signal.sosfilt(above, np.abs(signal.sosfilt(middle, wave)))
-    level = 10 ** (rng.uniform(*_TREBLE_DB) / 20) * audio.rms(wave)
+    level = 10 ** (rng.uniform(*_EXCITATION_DB) / 20) * audio.rms(wave)
     return wave + level / loudness(overtones) * overtones
 
 
@@ -66,7 +66,7 @@ def shaped_noise(samples: int, rate: int, rng: Generator) -> np.ndarray:
     return noise / loudness(noise)
 
 
-def recoloured(wave: np.ndarray, model: np.ndarray, rate: int) -> np.ndarray:
+def transfer_spectrum(wave: np.ndarray, model: np.ndarray, rate: int) -> np.ndarray:
     """`wave` [shape=(samples,)] filtered so that its bands, six an octave between 40 Hz and half of
     `rate`, have the levels of those of `model` [shape=(samples,)], within 40 dB of change."""
     # Without the window, the step between their ends would colour the treble of both.
@@ -127,7 +127,7 @@ def hum(samples: int, rate: int, rng: Generator) -> np.ndarray:
     return sound / loudness(sound)
 
 
-def reverberated(wave: np.ndarray, rate: int, rng: Generator) -> np.ndarray:
+def reverberate(wave: np.ndarray, rate: int, rng: Generator) -> np.ndarray:
     """`wave` [shape=(samples,)] in a room, whose impulse response is 1 and Gaussian noise that
     decays exponentially, together 10 dB stronger to 5 dB weaker than the 1.
 
@@ -140,7 +140,7 @@ def reverberated(wave: np.ndarray, rate: int, rng: Generator) -> np.ndarray:
     return np.fft.irfft(np.fft.rfft(wave) * np.fft.rfft(response), len(wave))
 
 
-def band_masked(waves: np.ndarray, rate: int, most: float, rng: Generator) -> np.ndarray:
+def mask_band(waves: np.ndarray, rate: int, most: float, rng: Generator) -> np.ndarray:
     """`waves` [shape=(…, samples)] without a random band of up to `most` of the mel scale."""
     top = 2595 * np.log10(1 + rate / 2 / 700)
     width = rng.uniform(0, most) * top
@@ -159,14 +159,14 @@ def generated_sounds(samples: int, rate: int, rng: Generator) -> np.ndarray:
 CHOSEN_BY_NAME = ("EFFECTS",)
 
 EFFECTS: dict[str, Callable[..., np.ndarray]] = {
-    "speech_speed_range": sped,
-    "noise_speed_range": sped,
-    "borrowed_spectrum": recoloured,
-    "treble": excited,
-    "equalise": equalised,
+    "speech_speed_perturbation": perturb_speed,
+    "noise_speed_perturbation": perturb_speed,
+    "spectrum_transfer": transfer_spectrum,
+    "harmonic_excitation": excite_harmonics,
+    "random_filter": filter_randomly,
     "shaped_noise": shaped_noise,
-    "events": generated_sounds,
-    "reverberation": reverberated,
-    "band_mask": band_masked,
+    "transients": generated_sounds,
+    "reverberation": reverberate,
+    "band_mask": mask_band,
 }
 """Setting of the augmentation → what it does."""

@@ -37,8 +37,8 @@ def set_levels(table: pd.DataFrame, rate: int, seed: int, *, processes: int = 1)
         noise_offset=offsets.astype(int), gain=gains, clip_scale=scales, snr=ratios
     )
     order = [
-        "id", "split", "recording", "speaker", "sex", "speech_offset", "noise_id", "kind",
-        "noise_offset", "snr_asked", "snr", "gain", "clip_scale", "speech_level", "samples",
+        "id", "split", "recording", "speaker", "sex", "speech_offset", "noise_id", "noise_type",
+        "noise_offset", "snr_target", "snr", "gain", "clip_scale", "speech_level", "samples",
         "recording_samples", "paired", "speech_source", "speech_start", "noise_source",
         "noise_start", "noise_samples",
     ]  # fmt: skip
@@ -58,18 +58,18 @@ def _levels(
     level, loudness = row["speech_level"], audio.rms(noise)
     if row["paired"]:
         gain = 1.0
-    elif not math.isnan(row["snr_asked"]):
+    elif not math.isnan(row["snr_target"]):
         rng = None
         for _ in range(_NOISE_DRAWS):
             if loudness > _FAINT_NOISE * row["noise_level"]:
                 break
             rng = rng or np.random.default_rng(item_seed(seed, "redraw", row["id"]))
-            row["noise_offset"] = int(rng.integers(row["noise_offsets"])) * row["noise_hop"]
+            row["noise_offset"] = int(rng.integers(row["noise_offsets"])) * row["noise_stride"]
             clean, noise = sources(row, packs, rate)
             loudness = audio.rms(noise)
-        gain = level / max(loudness, 1e-9) * 10 ** (-row["snr_asked"] / 20)
+        gain = level / max(loudness, 1e-9) * 10 ** (-row["snr_target"] / 20)
     else:
-        gain = row["gain_asked"]
+        gain = row["gain_target"]
     noisy = np.float32(gain) * noise
     noisy += clean
     peak = float(max(noisy.max(), -noisy.min()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -10,23 +10,21 @@ from denoise.core.settings import Settings
 
 
 class LevelSettings(Settings):
-    """How loud the noise is: exactly one of the three."""
+    """How loud the noise is: one of three ways to say it."""
 
     gain: tuple[float, float] | None = None
     """Uniform range of the factor on the noise, as in the original recipes, e.g. `[0.2, 0.8]`."""
     snr_db: tuple[float, ...] | None = None
-    """SNRs in dB dealt out in turn, e.g. `[0, 5, 10]`."""
+    """SNRs in dB, assigned round-robin, e.g. `[0, 5, 10]`."""
     snr_range_db: tuple[float, float] | None = None
     """Uniform range of SNR in dB, e.g. `[-5, 15]`."""
 
     @model_validator(mode="after")
-    def _check(self) -> LevelSettings:
-        given = [name for name, value in self if value is not None]
+    def _check_level(self) -> LevelSettings:
+        given = [name for name in LEVELS if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(
-                "give exactly one of gain, snr_db and snr_range_db, not "
-                f"{' and '.join(given) or 0}: replace the whole group, such as "
-                "level: {snr_db: [0, 5]}"
+                f"give exactly one of gain, snr_db and snr_range_db, not {' and '.join(given) or 0}"
             )
         for name in ("gain", "snr_range_db"):
             pair = getattr(self, name)
@@ -43,17 +41,26 @@ class LevelSettings(Settings):
         return self
 
 
-class MixingSettings(Settings):
-    """The training and validation windows. Changing these mixes and trains again."""
+LEVELS = ("gain", "snr_db", "snr_range_db")
+"""The ways to say how loud the noise is, which exclude each other."""
 
-    window: int = Field(8064, ge=256, le=1 << 20)
+
+def _with_level(given: Any, **usual: Any) -> Any:
+    """The usual level where none is given."""
+    known = not isinstance(given, dict) or any(given.get(name) is not None for name in LEVELS)
+    return given if known else {**given, **usual}
+
+
+class MixingSettings(LevelSettings):
+    """The training and validation windows; the usual level is `gain: [0.2, 0.8]`. Changing these
+    mixes and trains again."""
+
+    segment: int = Field(8064, ge=256, le=1 << 20)
     """Samples of a training window."""
-    speech_hop: int = Field(8064, ge=1)
+    speech_stride: int = Field(8064, ge=1)
     """Samples between the starts of two speech windows of a recording."""
-    noise_hop: int = Field(5000, ge=1)
+    noise_stride: int = Field(5000, ge=1)
     """Samples between the starts of two noise windows of a recording."""
-    level: LevelSettings = LevelSettings(gain=(0.2, 0.8))
-    """How loud the noise is."""
     pad: bool = False
     """Fill recordings that are shorter than a window with silence, instead of leaving them out."""
     hours: float | None = Field(None, gt=0)
@@ -64,6 +71,11 @@ class MixingSettings(Settings):
     """The number of training windows, instead of `hours`."""
     validation_windows: int | None = Field(None, ge=1)
     """The number of validation windows, instead of `validation_hours`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_level(cls, given: Any) -> Any:
+        return _with_level(given, gain=(0.2, 0.8))
 
     @model_validator(mode="after")
     def _check(self) -> MixingSettings:
@@ -79,17 +91,16 @@ class MixingSettings(Settings):
         training = split == "train"
         hours = self.hours if training else self.validation_hours
         if hours is not None:
-            return max(1, round(hours * 3600 * rate / self.window))
+            return max(1, round(hours * 3600 * rate / self.segment))
         return self.windows if training else self.validation_windows
 
 
-class TestSetSettings(Settings):
-    """A test set of whole utterances. Changing it scores again and trains nothing."""
+class TestSetSettings(LevelSettings):
+    """A test set of whole utterances; the usual level, which has no effect on paired corpora, is
+    `snr_db: [0, 5, 10, 15]`. Changing it scores again and trains nothing."""
 
     __test__ = False  # not a test class, whatever pytest thinks of its name
 
-    level: LevelSettings = LevelSettings(snr_db=(0.0, 5.0, 10.0, 15.0))
-    """How loud the noise is; has no effect on paired corpora."""
     utterances: int | None = Field(None, ge=1)
     """At most this many utterances, dealt out over the speakers; default all."""
     copies: int = Field(1, ge=1, le=100)
@@ -101,3 +112,8 @@ class TestSetSettings(Settings):
     """Everything is scored at this rate in Hz, with wide-band PESQ beside it for what has the band;
     so models of different rates are compared by what all of them can give. Default the rate of the
     test set."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_level(cls, given: Any) -> Any:
+        return _with_level(given, snr_db=(0.0, 5.0, 10.0, 15.0))

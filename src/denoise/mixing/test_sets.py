@@ -51,7 +51,7 @@ def mix_test_set(
             "utterances": len(table),
             "hours": round(table["samples"].sum() / rate / 3600, 4),
             "speakers": table["speaker"].nunique(),
-            "kinds": sorted(table["kind"].unique()),
+            "noise_types": sorted(table["noise_type"].unique()),
             "sha256": digest([files.file_digest(path) for path in (out.noisy, out.clean)]),
         },
     )

@@ -26,7 +26,7 @@ class ModelCard(BaseModel):
     """Of the model, whichever experiments use it."""
     rate: int = Field(gt=0)
     """Samples a second that the network works at."""
-    window: int = Field(gt=0)
+    segment: int = Field(gt=0)
     """Samples of a training window."""
     features: FeatureSettings
     scales: dict[str, tuple[float, float]] = {}

@@ -73,7 +73,7 @@ def check_shape(settings: NetworkSettings, shape: tuple[int, int]) -> None:
         raise UserError(
             f"network {settings.name} with {len(settings.filters)} levels needs spectrograms whose "
             f"frequencies and frames are multiples of {steps[0]} and {steps[1]}, not "
-            f"{shape[0]}x{shape[1]}: change features.stft, features.bins, mixing.window or "
+            f"{shape[0]}x{shape[1]}: change features.stft, features.bins, mixing.segment or "
             "network.filters"
         )
 

@@ -29,13 +29,13 @@ class TemporalUNetSettings(NetworkSettings):
     """The network."""
     filters: tuple[int, ...] = Field((48, 64, 80), min_length=1)
     """Filters of each level; each after the first has half the frequencies."""
-    fold: int = Field(4, ge=1)
+    frequency_folding: int = Field(4, ge=1)
     """So many neighbouring frequencies enter the first level as channels of one."""
     dilations: tuple[int, ...] = (1, 2, 4, 8, 1, 2, 4, 8)
     """A residual block of the bottleneck for each: the frames between the three that it sees."""
     causal: bool = False
     """No frame depends on later ones, so that a stream can be enhanced as it comes."""
-    leak: float = Field(0.1, ge=0, lt=1)
+    negative_slope: float = Field(0.1, ge=0, lt=1)
     """Slope of LeakyReLU for negative values."""
 
     @field_validator("dilations")
@@ -48,7 +48,7 @@ class TemporalUNetSettings(NetworkSettings):
     @property
     def steps(self) -> tuple[int, int]:
         """Frequencies are folded, then halved at every level but the first; frames are kept."""
-        return int(self.fold * 2 ** (len(self.filters) - 1)), 1
+        return int(self.frequency_folding * 2 ** (len(self.filters) - 1)), 1
 
 
 class _Whole:
@@ -131,7 +131,7 @@ def _graph(
             layers.Conv2D, name, filters, size, strides=(1, stride), padding=padding,
             dilation_rate=(dilation, 1), kernel_initializer=start,
         )(x)  # fmt: skip
-        return layers.LeakyReLU(negative_slope=settings.leak)(x) if active else x
+        return layers.LeakyReLU(negative_slope=settings.negative_slope)(x) if active else x
 
     def residual(x: Any, name: str, dilation: int = 1) -> Any:
         filters = x.shape[-1]
@@ -141,7 +141,9 @@ def _graph(
     # What is causal starts without delay: only the residual blocks, which start at zero, look back.
     frames = 1 if settings.causal else 3
     x = ops.transpose(inputs, (0, 2, 1, 3))
-    x = layers.Reshape((-1, x.shape[2] // settings.fold, x.shape[3] * settings.fold))(x)
+    x = layers.Reshape(
+        (-1, x.shape[2] // settings.frequency_folding, x.shape[3] * settings.frequency_folding)
+    )(x)
     skips = []
     for level, filters in enumerate(settings.filters):
         if level:
@@ -157,7 +159,7 @@ def _graph(
         x = convolve(x, f"up{level}", filters, (frames, 3))
         x = residual(x, f"decode{level}")
     last = builder.layer(
-        layers.Conv2D, "last", outputs * settings.fold, 1,
+        layers.Conv2D, "last", outputs * settings.frequency_folding, 1,
         activation=settings.output_activation, dtype="float32",
     )  # fmt: skip
     x = layers.Reshape((-1, inputs.shape[1], outputs))(last(x))

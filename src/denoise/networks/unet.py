@@ -23,7 +23,7 @@ class UNetSettings(NormalisedSettings):
     """The network."""
     filters: tuple[int, ...] = Field((16, 32, 64, 128, 256), min_length=2)
     """Filters of each level; the last is the bottleneck."""
-    leak: float = Field(0.3, ge=0, lt=1)
+    negative_slope: float = Field(0.3, ge=0, lt=1)
     """Slope of LeakyReLU for negative values; 0 is ReLU."""
     normalisation: Literal["none", "batch"] = "none"
     """`batch`: batch normalisation (Ioffe & Szegedy, ICML 2015) before every activation but the
@@ -59,7 +59,7 @@ def build(
         x = layers.Conv2D(filters, size, padding="same", kernel_initializer="he_normal")(x)
         if settings.normalisation == "batch":
             x = layers.BatchNormalization(momentum=settings.norm_momentum)(x)
-        return layers.LeakyReLU(negative_slope=settings.leak)(x)
+        return layers.LeakyReLU(negative_slope=settings.negative_slope)(x)
 
     def double(x: Any, filters: int) -> Any:
         return convolve(convolve(x, filters, 3), filters, 3)

@@ -42,10 +42,10 @@ def _real_time_factor(method: str, test_set: str, record: ExperimentRecord) -> f
     return real_time_factor([run.speed for run in runs if run.speed is not None])
 
 
-def first_screen(
+def summary(
     board: pd.DataFrame,
     pairs: pd.DataFrame,
-    drawn: dict[str, Style],
+    styles: dict[str, Style],
     speakers_of: dict[str, int],
 ) -> dict[str, Any]:
     """Which variant is best by SI-SDR on the first test set, by how much, how certainly, its cost.
@@ -81,7 +81,7 @@ def first_screen(
                     f"{gain:+.{digits}f} over the noisy input",
                 )
             )
-    winner = drawn[first["variant"]].label
+    winner = styles[first["variant"]].label
     headline, certain = winner, True
     verdict = (
         f"{winner} has the highest SI-SDR, {first['si_sdr']:.1f} dB "
@@ -91,7 +91,7 @@ def first_screen(
     if len(rows) > 1:
         pair = (first["variant"], rows.iloc[1]["variant"])
         lead = _lead(*pair, "si_sdr", pairs, test_set, speakers)
-        second, tested = drawn[lead["second"]].label, p_value(lead["p"])
+        second, tested = styles[lead["second"]].label, p_value(lead["p"])
         certain = lead["said"] == "significant"
         verdict += (
             f" Its lead over {second} is {lead['difference']:.2f} dB, which is "

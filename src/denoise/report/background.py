@@ -99,7 +99,7 @@ def data_card(
                     "split": split,
                     "recordings": len(part),
                     "speakers": part.loc[part["speaker"] != "", "speaker"].nunique(),
-                    "kinds": ", ".join(sorted(set(part["kind"]) - {""})),
+                    "noise_types": ", ".join(sorted(set(part["noise_type"]) - {""})),
                 }
             )
     windows = [
@@ -127,7 +127,8 @@ def mixture_examples(record: ExperimentRecord) -> list[dict[str, Any]]:
             found.append(
                 {
                     "stage": path.parent.name,
-                    "about": f"{row['recording']} with {row['kind']} at {row['snr']:.1f} dB SNR",
+                    "about": f"{row['recording']} with {row['noise_type']} at {row['snr']:.1f} dB "
+                    "SNR",
                     "players": {
                         name: listening.data_uri("audio/mpeg", listening.mp3(wave, rate))
                         for name, wave in (("mixture", noisy), ("speech", clean))

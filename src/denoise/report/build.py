@@ -22,7 +22,7 @@ from denoise.evaluation.conditions import main_effects
 from denoise.evaluation.experiment import ExperimentRecord
 from denoise.evaluation.scores import by_utterance
 from denoise.report import background, blind, figures, sections
-from denoise.report.answer import first_screen, with_costs
+from denoise.report.answer import summary, with_costs
 from denoise.report.pages import Pictures, asset, plain, render
 from denoise.report.sections import MAIN, SHOWN
 
@@ -75,13 +75,13 @@ def write_report(
     trained = background.trained_models(record)
     histories = background.histories(trained)
     board = with_costs(board, trained, record)
-    drawn = figures.styles(dict.fromkeys(board["variant"]), record.variants)
+    styles = figures.styles(dict.fromkeys(board["variant"]), record.variants)
     shutil.rmtree(out.figures, ignore_errors=True)
     out.figures.mkdir(parents=True)
-    results = sections.Results(record, utterances, board, pairs, _effects(scores, record), drawn)
+    results = sections.Results(record, utterances, board, pairs, _effects(scores, record), styles)
     draw = Pictures(out.figures)
     test_sets = [sections.test_set(name, results, draw) for name in record.test_sets]
-    curves = figures.learning_curves(histories, drawn)
+    curves = figures.learning_curves(histories, styles)
     speakers = {
         name: int(utterances.loc[utterances["test_set"] == name, "speaker"].nunique())
         for name in record.test_sets
@@ -96,14 +96,14 @@ def write_report(
             for label, method in record.methods.items()
             if method.kind == "model"
         },
-        "answer": first_screen(board, pairs, drawn, speakers),
+        "answer": summary(board, pairs, styles, speakers),
         "speakers": speakers,
         "test_sets": test_sets,
         "metrics": [name for name in SHOWN if board[name].notna().any()],
         "main": [name for name in MAIN if board[name].notna().any()],
         "titles": {name: figures.title(name) for name in SHOWN},
-        "drawn": drawn,
-        "shared_start": _shared_start(drawn),
+        "styles": styles,
+        "shared_start": _shared_start(styles),
         "curves": [
             draw.svg(f"learning-{name}", figure, f"{name} by epoch for every variant")
             for name, figure in curves.items()
@@ -130,10 +130,10 @@ def write_report(
     files.write_text(out.report, render("template.html", **context))
 
 
-def _shared_start(drawn: dict[str, figures.Style]) -> str:
+def _shared_start(styles: dict[str, figures.Style]) -> str:
     """What the labels leave out of names, if anything."""
     return next(
-        (name.removesuffix(one.label) for name, one in drawn.items() if name != one.label), ""
+        (name.removesuffix(one.label) for name, one in styles.items() if name != one.label), ""
     )
 
 

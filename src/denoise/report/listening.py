@@ -222,8 +222,8 @@ def players(
 
 def about(row: pd.Series) -> str:
     """An utterance of a test set in words."""
-    speaker, kind = row["speaker"] or "unknown", row["kind"] or "unknown noise"
-    return f"speaker {speaker}, {kind}, SNR {row['snr']:.1f} dB"
+    speaker, noise = row["speaker"] or "unknown", row["noise_type"] or "unknown noise"
+    return f"speaker {speaker}, {noise}, SNR {row['snr']:.1f} dB"
 
 
 def faults(clean: np.ndarray, noisy: np.ndarray, enhanced: np.ndarray) -> str:

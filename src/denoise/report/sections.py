@@ -38,20 +38,20 @@ class Results(NamedTuple):
     """As of `evaluation.leaderboard.pairwise`."""
     effects: pd.DataFrame
     """As of `evaluation.conditions.main_effects`; empty without a sweep."""
-    drawn: dict[str, figures.Style]
+    styles: dict[str, figures.Style]
     """Every method and its style."""
 
 
 def test_set(name: str, results: Results, draw: Pictures) -> dict[str, Any]:
     """What the template shows of a test set; its figures are also written by `draw`."""
-    record, drawn, effects = results.record, results.drawn, results.effects
+    record, styles, effects = results.record, results.styles, results.effects
     part = results.utterances[results.utterances["test_set"] == name]
     rows = results.board[results.board["test_set"] == name]
     shown = [m for m in MAIN if rows[m].notna().any()]
     for metric in shown:  # for papers; the page has them in its leaderboard
-        draw.svg(f"{name}-intervals-{metric}", figures.intervals(rows, metric, drawn), metric)
+        draw.svg(f"{name}-intervals-{metric}", figures.intervals(rows, metric, styles), metric)
     snrs = snr_condition(part)
-    kinds = part.groupby("id")["kind"].first().replace("", "unknown")
+    noise_types = part.groupby("id")["noise_type"].first().replace("", "unknown")
     own = effects[effects["test_set"] == name] if len(effects) else effects
     outputs = {label: record.heard(label, name) for label in record.methods}
     sound = listening.TestAudio(record.test_sets[name], outputs)
@@ -72,13 +72,13 @@ def test_set(name: str, results: Results, draw: Pictures) -> dict[str, Any]:
         "by_snr": [
             draw.svg(
                 f"{name}-by-snr-{metric}",
-                figures.metric_by_snr(by_condition(part, metric, snrs), metric, drawn),
+                figures.metric_by_snr(by_condition(part, metric, snrs), metric, styles),
                 f"{figures.title(metric)} by input SNR for every method",
             )
             for metric in shown
         ],
-        "by_kind": [_kind_table(part, metric, kinds, drawn) for metric in shown],
-        "trade_offs": _trade_offs(name, rows, drawn, draw),
+        "by_noise_type": [_noise_type_table(part, metric, noise_types, styles) for metric in shown],
+        "trade_offs": _trade_offs(name, rows, styles, draw),
         "effects": own.to_dict("records"),
         "effect_pictures": [
             draw.svg(
@@ -125,20 +125,20 @@ def _ranges(rows: pd.DataFrame, metrics: list[str]) -> dict[str, tuple[float, fl
     return found
 
 
-def _kind_table(
-    part: pd.DataFrame, metric: str, kinds: pd.Series, drawn: dict[str, figures.Style]
+def _noise_type_table(
+    part: pd.DataFrame, metric: str, noise_types: pd.Series, styles: dict[str, figures.Style]
 ) -> dict[str, Any]:
-    """The mean gain in a metric over the unprocessed input for each noise kind and method.
+    """The mean gain in a metric over the unprocessed input for each noise type and method.
 
     ``shade`` is from -1 to 1, for the colour of a cell.
     """
-    table = by_condition(part, metric, kinds, gain=True)
+    table = by_condition(part, metric, noise_types, gain=True)
     largest = table["mean"].abs().max() or 1.0
     columns = sorted(set(table["condition"]))
     cells = {(row["method"], row["condition"]): row for row in table.to_dict("records")}
     return {
         "metric": metric,
-        "kinds": columns,
+        "noise_types": columns,
         "counts": table.groupby("condition")["n"].max().to_dict(),
         "rows": [
             {
@@ -150,14 +150,14 @@ def _kind_table(
                     for kind in columns
                 ],
             }
-            for method in drawn
+            for method in styles
             if any((method, kind) in cells for kind in columns)
         ],
     }
 
 
 def _trade_offs(
-    name: str, rows: pd.DataFrame, drawn: dict[str, figures.Style], draw: Pictures
+    name: str, rows: pd.DataFrame, styles: dict[str, figures.Style], draw: Pictures
 ) -> list[Markup]:
     """Figures of quality against the size of a model and the time that it takes, if they differ."""
     quality = [metric for metric in ("si_sdr", pesq(rows)) if rows[metric].notna().any()]
@@ -172,7 +172,7 @@ def _trade_offs(
                 found.append(
                     draw.svg(
                         f"{name}-{metric}-by-{cost}",
-                        figures.trade_off(known, metric, cost, label, drawn),
+                        figures.trade_off(known, metric, cost, label, styles),
                         f"{figures.title(metric)} against {label}",
                     )
                 )
@@ -188,7 +188,7 @@ def _one_scaling(record: ExperimentRecord) -> bool:
 
 def page_data(results: Results) -> dict[str, Any]:
     """What the page compares any two methods by: all pairs, and the values of utterances."""
-    drawn = results.drawn
+    styles = results.styles
     test_sets = {}
     for name in results.record.test_sets:
         part = results.utterances[results.utterances["test_set"] == name]
@@ -199,17 +199,18 @@ def page_data(results: Results) -> dict[str, Any]:
         values = {}
         for metric in shown:
             wide = part.pivot_table(index="id", columns="method", values=metric, dropna=False)
-            wide = wide.reindex(index=ids, columns=[m for m in drawn if m in wide])
+            wide = wide.reindex(index=ids, columns=[m for m in styles if m in wide])
             values[metric] = {
                 method: [float(f"{x:.4g}") if np.isfinite(x) else None for x in column]
                 for method, column in wide.items()
             }
-        about = part.groupby("id")[["speaker", "kind", "snr_in"]].first().reindex(ids)
+        about = part.groupby("id")[["speaker", "noise_type", "snr_input"]].first().reindex(ids)
         own = results.pairs[results.pairs["test_set"] == name]
         test_sets[name] = {
             "ids": ids,
             "about": [
-                f"{row.speaker or 'unknown'}, {row.kind or 'unknown noise'}, {row.snr_in:.1f} dB"
+                f"{row.speaker or 'unknown'}, {row.noise_type or 'unknown noise'}, "
+                f"{row.snr_input:.1f} dB"
                 for row in about.itertuples()
             ],
             "values": values,
@@ -221,8 +222,8 @@ def page_data(results: Results) -> dict[str, Any]:
             ],
         }  # fmt: skip
     return {
-        "methods": list(drawn),
-        "labels": {name: style.label for name, style in drawn.items()},
+        "methods": list(styles),
+        "labels": {name: style.label for name, style in styles.items()},
         "titles": {name: figures.title(name) for name in MAIN},
         "test_sets": test_sets,
     }

@@ -111,26 +111,26 @@ def check_tested(variant: Variant, test_name: str) -> None:
     """Refuse a test set of the recipe's recordings if they are all for training."""
     for side in ("speech", "noise"):
         sources = getattr(variant.recipe.data, side)
-        if sources and all(source.use in {"train", "validation"} for source in sources):
+        if sources and all(source.split in {"train", "validation"} for source in sources):
             raise UserError(
                 f"variant {variant.label}: test_sets.{test_name} has no {side}: all sources of "
-                f"data.{side} have use: train or validation. Give one use: test or all, or the "
+                f"data.{side} have split: train or validation. Give one split: test or all, or the "
                 f"test set (test_sets.{test_name}.data) recordings of its own"
             )
 
 
-def check_apart(variant: Variant, test_name: str, own: TestData) -> None:
+def check_no_train_test_overlap(variant: Variant, test_name: str, own: TestData) -> None:
     """Refuse a test set of recordings that the variant trains on."""
     data = variant.recipe.data
     for trained, tested in itertools.chain(
         itertools.product(data.speech, own.speech), itertools.product(data.noise, own.noise)
     ):
-        if trained.use == "test" or trained.corpus != tested.corpus:
+        if trained.split == "test" or trained.corpus != tested.corpus:
             continue
         shared = _shared(trained, tested)
         if shared is None:
             continue
-        for name in ("speakers", "folds", "categories", "recordings"):
+        for name in ("speakers", "folds", "noise_types", "recordings"):
             first, second = set(getattr(trained, name)), set(getattr(tested, name))
             if first and second and not first & second:
                 break

@@ -96,7 +96,7 @@ def recipe_of(preset: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in preset.items() if key not in {*_STUDY_KEYS, "set"}}
 
 
-def typed(config: Any, given: Any) -> Any:
+def coerce_cli_values(config: Any, given: Any) -> Any:
     """`config` with numbers, truth values and null where the command line gave them as text.
 
     Parameters
@@ -107,9 +107,9 @@ def typed(config: Any, given: Any) -> Any:
         What the command line says of it: Snakemake leaves whatever is nested there as text.
     """
     if isinstance(config, dict) and isinstance(given, dict):
-        return {key: typed(value, given.get(key)) for key, value in config.items()}
+        return {key: coerce_cli_values(value, given.get(key)) for key, value in config.items()}
     if isinstance(config, list) and isinstance(given, list):
-        return [typed(value, value) for value in config]
+        return [coerce_cli_values(value, value) for value in config]
     if isinstance(config, str) and config == given:
         try:
             value = yaml.safe_load(config)

@@ -21,7 +21,13 @@ from denoise.corpora.selection import AudioSettings, SelectionSettings
 from denoise.corpora.sources import SourceSettings
 from denoise.corpora.splits import SplitSettings
 from denoise.enhancement.settings import EnhancementSettings
-from denoise.study.checks import check_apart, check_ready_model, check_start, check_tested
+from denoise.mixing.settings import LEVELS
+from denoise.study.checks import (
+    check_no_train_test_overlap,
+    check_ready_model,
+    check_start,
+    check_tested,
+)
 from denoise.study.config import load
 from denoise.study.schema import NAME
 from denoise.study.stages import Method, Plan, Stage, Variant
@@ -114,7 +120,7 @@ def _plan_model(plan: Plan, variant: Variant) -> str:
         upstream += (training["start_from"],)
     settings = {
         "rate": recipe.audio.sample_rate,
-        "window": recipe.mixing.window,
+        "segment": recipe.mixing.segment,
         "features": recipe.features.model_dump(mode="json"),
         "network": recipe.network.model_dump(mode="json"),
         "augmentation": recipe.augmentation.model_dump(mode="json"),
@@ -130,7 +136,7 @@ def _plan_variant(plan: Plan, variant: Variant) -> None:
     sides = _plan_splits(plan, data.speech, data.noise, recipe.audio, data.splits, seed)
     common = {"rate": recipe.audio.sample_rate, "seed": seed}
     mixing = {"mixing": recipe.mixing.model_dump(mode="json"), **common}
-    level = slug(recipe.mixing.level.model_dump(exclude_none=True))
+    level = slug(recipe.mixing.model_dump(include=set(LEVELS), exclude_none=True))
     mixtures = _add(plan.mixtures, level, mixing, sides)
     features = {"features": recipe.features.model_dump(mode="json"), **common}
     stft = recipe.features.stft
@@ -145,7 +151,7 @@ def _plan_variant(plan: Plan, variant: Variant) -> None:
         if own is None and test_set.split == "test":
             check_tested(variant, test_name)
         if own is not None:
-            check_apart(variant, test_name, own)
+            check_no_train_test_overlap(variant, test_name, own)
             test_sides = _plan_splits(
                 plan, own.speech, own.noise, own.audio, SplitSettings(), own.seed
             )
@@ -187,7 +193,7 @@ def _plan_split(
     splits: SplitSettings,
     seed: int,
 ) -> str:
-    uses, names = [], []
+    allowed, names = [], []
     for source in sources:
         subsets = source.resolved_subsets()
         for subset in subsets:
@@ -214,8 +220,8 @@ def _plan_split(
             settings["listing"] = plan.indexes[upstream[0]].settings["listing"]
         label = source.corpus if len(subsets) > 1 else f"{source.corpus}-{subsets[0]}"
         names.append(_add(plan.audio, label, settings, upstream))
-        uses.append(source.use)
-    settings = {"uses": uses, "splits": splits.model_dump(mode="json"), "seed": seed}
+        allowed.append(source.split)
+    settings = {"allowed": allowed, "splits": splits.model_dump(mode="json"), "seed": seed}
     return _add(plan.splits, role, settings, tuple(names))
 
 

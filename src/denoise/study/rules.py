@@ -165,14 +165,18 @@ class Rules:
     def windows_of_training(self, wildcards: Any) -> list[str]:
         """What a training reads of its windows: their spectrograms, or what they are mixed from."""
         variant = self.variant(wildcards)
-        if variant.recipe.features.cache and not losses.heard(variant.recipe.training.loss):
+        if variant.recipe.features.cache and not losses.is_waveform_loss(
+            variant.recipe.training.loss
+        ):
             return [paths.spectrograms(variant.spectrograms, part, "shards") for part in PARTS]
         return self._packs(self.plan.mixtures[self._mixture(variant.spectrograms)].upstream)
 
     def tables_of_training(self, wildcards: Any) -> list[str]:
         """The mixture tables that windows are mixed from while training, if they are."""
         variant = self.variant(wildcards)
-        if variant.recipe.features.cache and not losses.heard(variant.recipe.training.loss):
+        if variant.recipe.features.cache and not losses.is_waveform_loss(
+            variant.recipe.training.loss
+        ):
             return []
         return [paths.mixtures(self._mixture(variant.spectrograms), part) for part in PARTS]
 

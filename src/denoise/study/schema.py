@@ -45,10 +45,11 @@ class DataSettings(Settings):
     def _check(self) -> DataSettings:
         _check_noise(self.speech, self.noise)
         for name, sources in (("speech", self.speech), ("noise", self.noise)):
-            if sources and all(source.use in {"validation", "test"} for source in sources):
+            if sources and all(source.split in {"validation", "test"} for source in sources):
                 raise ValueError(
-                    f"all sources of {name} have use: {' or '.join({s.use for s in sources})}, so "
-                    "there is nothing to train on: give one use: train or all"
+                    f"all sources of {name} have split: "
+                    f"{' or '.join({source.split for source in sources})}, so "
+                    "there is nothing to train on: give one split: train or all"
                 )
         return self
 
@@ -70,7 +71,7 @@ def _check_noise(speech: tuple[SourceSettings, ...], noise: tuple[SourceSettings
         if source.speakers or source.sex:
             raise ValueError(
                 f"noise from {source.corpus} is selected by speakers or sex, which noise does not "
-                "have: use categories, or folds"
+                "have: use noise_types, or folds"
             )
     paired = [source.corpus in PAIRED for source in speech]
     if not noise and not all(paired):
@@ -96,7 +97,7 @@ class TestData(Settings):
     @field_validator("speech", "noise", mode="after")
     @classmethod
     def _for_test(cls, sources: tuple[SourceSettings, ...]) -> tuple[SourceSettings, ...]:
-        return tuple(source.model_copy(update={"use": "test"}) for source in sources)
+        return tuple(source.model_copy(update={"split": "test"}) for source in sources)
 
     @model_validator(mode="after")
     def _check(self) -> TestData:
@@ -144,7 +145,7 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:
-        check_shape(self.network, self.features.shape(self.mixing.window))
+        check_shape(self.network, self.features.shape(self.mixing.segment))
         self._check_range()
         self._check_judged()
         if getattr(self.network, "causal", False):
@@ -154,17 +155,17 @@ class Recipe(Settings):
                 "augmentation varies windows in every epoch, but features.cache keeps them as they "
                 "are: set features.cache: false"
             )
-        longest, window_s = self.audio.max_duration_s, self.mixing.window / self.audio.sample_rate
+        longest, window_s = self.audio.max_duration_s, self.mixing.segment / self.audio.sample_rate
         if longest is not None and longest < window_s and not self.mixing.pad:
             raise ValueError(
-                f"audio.max_duration_s {longest:g} leaves no recording as long as mixing.window "
+                f"audio.max_duration_s {longest:g} leaves no recording as long as mixing.segment "
                 f"({window_s:.4g} s): raise it, or set mixing.pad: true"
             )
-        if self.data.splits.by_window and self.mixing.speech_hop < self.mixing.window:
+        if self.data.splits.by_window and self.mixing.speech_stride < self.mixing.segment:
             raise ValueError(
-                f"mixing.speech_hop {self.mixing.speech_hop} makes windows overlap, so "
+                f"mixing.speech_stride {self.mixing.speech_stride} makes windows overlap, so "
                 "data.splits.by_window would validate on samples that are trained on: use at least "
-                f"mixing.window {self.mixing.window}"
+                f"mixing.segment {self.mixing.segment}"
             )
         if not self.test_sets:
             raise ValueError("test_sets must name at least one test set")
@@ -182,9 +183,9 @@ class Recipe(Settings):
                 )
             if not NAME.fullmatch(name):
                 raise ValueError(f"test set name '{name}' must be letters, digits and . _ + -")
-        if self.mixing.window < self.features.stft.n_fft:
+        if self.mixing.segment < self.features.stft.n_fft:
             raise ValueError(
-                f"mixing.window {self.mixing.window} must be at least features.stft.n_fft "
+                f"mixing.segment {self.mixing.segment} must be at least features.stft.n_fft "
                 f"{self.features.stft.n_fft}"
             )
         return self
@@ -225,7 +226,7 @@ class Recipe(Settings):
                     "and features.target: mask or features.target_scaling with kind: min_max or "
                     "example_min_max and range: [0, 1]"
                 )
-        if losses.heard(self.training.loss) and features.reference == "utterance":
+        if losses.is_waveform_loss(self.training.loss) and features.reference == "utterance":
             name = " + ".join(losses.weights(self.training.loss))
             raise ValueError(
                 f"{name} compares windows of audio, in which the level of the whole utterance is "

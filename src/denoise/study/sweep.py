@@ -11,6 +11,7 @@ from typing import Any
 
 from denoise.core.errors import UserError
 from denoise.evaluation.baselines import BASELINES
+from denoise.mixing.settings import LEVELS
 from denoise.networks.registry import NETWORKS
 from denoise.study.config import read_preset, recipe_of
 from denoise.study.messages import validated
@@ -20,7 +21,7 @@ from denoise.study.stages import Variant
 _WHOLE_GROUPS = {
     "data": "noise",
     "audio": "sample_rate",
-    "mixing": "level",
+    "mixing": "segment",
     "features": "floor_db",
     "training": "loss",
 }
@@ -80,6 +81,9 @@ def override(recipe: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, An
                 raise UserError(f"{path}: '{parts[-1]}' must be a number below {len(place)}")
             place[int(parts[-1])] = value
         else:
+            if parts[-1] in LEVELS:  # one way to say how loud the noise is replaces another
+                for other in LEVELS:
+                    place.pop(other, None)
             place[parts[-1]] = value
     return result
 
@@ -180,7 +184,10 @@ def _without_effect(recipe: Recipe, path: str) -> str:
     reasons: dict[str, str] = {}
     if recipe.data.paired:
         mixed = "the pairs of data.speech are mixed already"
-        reasons |= {"mixing.level": mixed, "mixing.noise_hop": mixed, "audio.trim_top_db": mixed}
+        reasons |= dict.fromkeys(
+            [*(f"mixing.{name}" for name in LEVELS), "mixing.noise_stride", "audio.trim_top_db"],
+            mixed,
+        )
     for side, unused in (("input", "compressed" in features.input),
                          ("target", "mask" in features.target)):  # fmt: skip
         group = f"features.{side}_scaling"

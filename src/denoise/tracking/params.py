@@ -17,7 +17,7 @@ def log_params(
     """
     from mlflow.entities import Param
 
-    flat = {"seed": card.seed, "rate": card.rate, "window": card.window, **_chosen(card)}
+    flat = {"seed": card.seed, "rate": card.rate, "segment": card.segment, **_chosen(card)}
     flat |= {path: value for path, value in (settings or {}).items() if path not in flat}
     existing = client.get_run(run_id).data.params
     params = [Param(key, in_words(value)) for key, value in flat.items() if key not in existing]

@@ -29,36 +29,36 @@ if TYPE_CHECKING:
 _SIDES = ("input", "target")
 
 
-def open_windows(
+def open_batches(
     manifest_path: Path,
     settings: TrainingSettings,
     augmentation: AugmentationSettings | None = None,
-) -> Windows:
-    """The windows of a cache, given by its manifest, as audio if the loss hears it.
+) -> Batches:
+    """The windows of a cache, given by its manifest, as audio for a waveform loss.
 
     Those that were not cached are rendered, and varied by `augmentation` when they are shuffled.
     """
     manifest = files.read_json(manifest_path)
     batch_size = settings.batch_size // settings.accumulate
-    heard = losses.heard(settings.loss)
-    if manifest["shards"] and not heard:
+    waveforms = losses.is_waveform_loss(settings.loss)
+    if manifest["shards"] and not waveforms:
         shards = [
             tuple(manifest_path.parent / shard[side] for side in _SIDES)
             for shard in manifest["shards"]
         ]
-        return CachedWindows(shards, batch_size)
+        return SpectrogramBatches(shards, batch_size)
     features = Features(FeatureSettings.model_validate(manifest["features"]), manifest["scales"])
     make = functools.partial(_mixer, manifest["mixtures"], manifest["rate"], augmentation)
-    if heard:
-        return HeardWindows(features, batch_size, make, settings.loaders)
-    return RenderedWindows(features, batch_size, make())
+    if waveforms:
+        return WaveformBatches(features, batch_size, make, settings.loaders)
+    return RenderedBatches(features, batch_size, make())
 
 
 def _mixer(table: str, rate: int, augmentation: AugmentationSettings | None) -> Mixer:
     return Mixer(read_table(table), rate, augmentation)
 
 
-class Windows(abc.ABC):
+class Batches(abc.ABC):
     """Training or validation windows, served in batches in an order given by a seed."""
 
     item_shape: tuple[int, int, int]
@@ -69,18 +69,18 @@ class Windows(abc.ABC):
     def __init__(self, count: int, batch_size: int) -> None:
         self.count, self.batch_size = count, batch_size
         self.order = np.arange(count)
-        self.turn: int | None = None
+        self.epoch_seed: int | None = None
 
     def shuffle(self, seed: int) -> None:
         """Serve the windows in the order, and with the variations, that `seed` gives."""
         self.order = np.random.default_rng(seed).permutation(self.count)
-        self.turn = seed
+        self.epoch_seed = seed
 
     def __len__(self) -> int:
         return -(-self.count // self.batch_size)
 
     def chosen(self, number: int) -> np.ndarray:
-        """Which windows make the batch `number` of this turn."""
+        """Which windows make the batch `number` of this epoch."""
         return self.order[number * self.batch_size : (number + 1) * self.batch_size]
 
     @abc.abstractmethod
@@ -89,11 +89,11 @@ class Windows(abc.ABC):
         be given arrays by some backends."""
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        """All batches of a turn."""
-        return self.beginning_with(0)
+        """All batches of an epoch."""
+        return self.iterate_from(0)
 
-    def beginning_with(self, first: int) -> Iterator[tuple[Any, Any]]:
-        """The batches of a turn from one on; a thread makes the next while one is computed with."""
+    def iterate_from(self, first: int) -> Iterator[tuple[Any, Any]]:
+        """The batches of an epoch from one on; a thread makes the next meanwhile."""
         with ThreadPoolExecutor(1) as thread:
             yield from prefetch(thread, self.batch, range(first, len(self)), 1)
 
@@ -101,7 +101,7 @@ class Windows(abc.ABC):
         """End the processes that make batches, if there are any."""
 
 
-class CachedWindows(Windows):
+class SpectrogramBatches(Batches):
     """Input and target spectrograms [shape=(batch, frequency, time, channels)], float32, of a
     cache on disk.
 
@@ -134,7 +134,7 @@ class CachedWindows(Windows):
         return sides[0], sides[1]
 
 
-class RenderedWindows(Windows):
+class RenderedBatches(Batches):
     """The same of windows whose audio and spectrograms are made when they are asked for."""
 
     def __init__(self, features: Features, batch_size: int, mixer: Mixer) -> None:
@@ -146,12 +146,12 @@ class RenderedWindows(Windows):
         """Input and target of a batch."""
         from keras import ops
 
-        waves = self.mixer.batch(self.chosen(number), self.turn)
+        waves = self.mixer.batch(self.chosen(number), self.epoch_seed)
         inputs, targets = _spectrograms(self.features, waves)
         return ops.convert_to_tensor(inputs), ops.convert_to_tensor(targets)
 
 
-class HeardWindows(Windows):
+class WaveformBatches(Batches):
     """The audio of windows: noisy [shape=(batch, samples)], and noisy and clean [shape=(batch,
     samples, 2)], float32.
 
@@ -177,17 +177,17 @@ class HeardWindows(Windows):
 
     def batch(self, number: int) -> tuple[Any, Any]:
         """Noisy, and noisy with clean, of a batch."""
-        return self._tensors(self.mixer.batch(self.chosen(number), self.turn))
+        return self._tensors(self.mixer.batch(self.chosen(number), self.epoch_seed))
 
     def _tensors(self, waves: np.ndarray) -> tuple[Any, Any]:
         from keras import ops
 
         return ops.convert_to_tensor(waves[..., 0]), ops.convert_to_tensor(waves)
 
-    def beginning_with(self, first: int) -> Iterator[tuple[Any, Any]]:
-        """The batches of a turn, made beforehand by other processes if there are any."""
+    def iterate_from(self, first: int) -> Iterator[tuple[Any, Any]]:
+        """The batches of an epoch, made beforehand by other processes if there are any."""
         if not self.processes:
-            yield from super().beginning_with(first)
+            yield from super().iterate_from(first)
             return
         if self._pool is None:
             # Forked, they would share what the backend holds.
@@ -197,7 +197,7 @@ class HeardWindows(Windows):
                 initializer=_start_loader,
                 initargs=(os.getpid(), self._make),
             )
-        jobs = ((self.chosen(number), self.turn) for number in range(first, len(self)))
+        jobs = ((self.chosen(number), self.epoch_seed) for number in range(first, len(self)))
         for waves in prefetch(self._pool, _load, jobs, 2 * self.processes):
             yield self._tensors(waves)
 

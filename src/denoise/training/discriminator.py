@@ -37,14 +37,14 @@ _REMEMBERED = 1000
 _HIGHEST, _LOWEST = {8000: 4.549, 16000: 4.644}, 1.0
 
 
-class _Heard(NamedTuple):
+class _Pending(NamedTuple):
     """A batch that waits for its scores."""
 
     pairs: np.ndarray
     scores: list[Future[float]]
 
 
-class Adversary:
+class Discriminator:
     """A discriminator with its optimiser, and all it needs between the steps of the network.
 
     Parameters
@@ -59,35 +59,35 @@ class Adversary:
         import keras
 
         self.settings, self.rate = settings, rate
-        self.judge = _judge(settings)
+        self.network = _network(settings)
         self._optimiser = keras.optimizers.Adam(settings.learning_rate)
-        self._trained = keras.Sequential([keras.Input((None, None, 2)), self.judge])
+        self._trained = keras.Sequential([keras.Input((None, None, 2)), self.network])
         self._trained.compile(optimizer=self._optimiser, loss="mse", jit_compile=False)
-        self._optimiser.build(self.judge.trainable_variables)
-        self.judge.trainable = False
+        self._optimiser.build(self.network.trainable_variables)
+        self.network.trainable = False
         self._pool: ProcessPoolExecutor | None = None
 
     @property
     def variables(self) -> list[Any]:
-        """What a checkpoint must hold of it beside the weights of `judge`."""
+        """What a checkpoint must hold of it beside the weights of its network."""
         return list(self._optimiser.variables)
 
     def loss(self, clean: Any, noisy: Any, enhanced: Any) -> Any:
-        """What the network pays for the judgement of its output [shape=(batch, samples) each]."""
+        """What the network pays for the rating of its output [shape=(batch, samples) each]."""
         from keras import ops
 
         other = clean if self.settings.kind == "metric" else noisy
-        judged = self.judge(_seen(enhanced, other), training=False)
-        return self.settings.weight * ops.mean(ops.square(judged - 1))
+        rated = self.network(_seen(enhanced, other), training=False)
+        return self.settings.weight * ops.mean(ops.square(rated - 1))
 
     def start_epoch(self, seed: int) -> None:
         """Forget the outputs of the epoch before, so that an epoch depends on its seed alone."""
         self._rng = np.random.default_rng(seed)
-        self._waiting: deque[_Heard] = deque()
+        self._waiting: deque[_Pending] = deque()
         self._past: deque[tuple[np.ndarray, float]] = deque(maxlen=_REMEMBERED)
 
     def learn(self, waves: np.ndarray, enhanced: np.ndarray) -> float | None:
-        """Learn from a batch; the mean squared error of the judgements, None while PESQ is awaited.
+        """Learn from a batch; the mean squared error of the ratings, None while PESQ is awaited.
 
         Parameters
         ----------
@@ -105,7 +105,7 @@ class Adversary:
             for wanted, found in zip(clean, found, strict=True)
         ]
         pairs = np.concatenate([_pairs(enhanced, clean), _pairs(noisy, clean)])
-        self._waiting.append(_Heard(pairs, scores))
+        self._waiting.append(_Pending(pairs, scores))
         if len(self._waiting) <= _LAG:
             return None
         ready = self._waiting.popleft()
@@ -128,13 +128,13 @@ class Adversary:
         from keras import ops
 
         first, second = (ops.convert_to_tensor(pairs[..., k]) for k in (0, 1))
-        self.judge.trainable = True
+        self.network.trainable = True
         try:
             error = self._trained.train_on_batch(
                 _seen(first, second), ops.convert_to_tensor(wanted[:, None].astype(np.float32))
             )
         finally:
-            self.judge.trainable = False
+            self.network.trainable = False
         return float(error)
 
     @property
@@ -171,13 +171,13 @@ class Adversary:
             self._pool = None
 
 
-def _judge(settings: AdversarialSettings) -> keras.Model:
+def _network(settings: AdversarialSettings) -> keras.Model:
     import keras
     from keras import layers
 
     inputs = x = layers.Input((None, None, 2), dtype="float32")
     for filters in settings.filters:
-        # Spectral normalisation keeps its judgement smooth (Miyato et al., ICLR 2018).
+        # Spectral normalisation keeps its rating smooth (Miyato et al., ICLR 2018).
         convolution = layers.Conv2D(filters, 5, strides=2, padding="same", dtype="float32")
         x = layers.SpectralNormalization(convolution, dtype="float32")(x)
         x = layers.LeakyReLU(negative_slope=0.2, dtype="float32")(x)
@@ -185,8 +185,8 @@ def _judge(settings: AdversarialSettings) -> keras.Model:
     x = layers.Dense(32, dtype="float32")(x)
     x = layers.LeakyReLU(negative_slope=0.2, dtype="float32")(x)
     last = "sigmoid" if settings.kind == "metric" else "linear"
-    judged = layers.Dense(1, activation=last, dtype="float32")(x)
-    return keras.Model(inputs, judged, name="judge")
+    rated = layers.Dense(1, activation=last, dtype="float32")(x)
+    return keras.Model(inputs, rated, name="discriminator")
 
 
 def _pairs(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -15,9 +15,9 @@ import numpy as np
 
 from denoise.core.errors import UserError
 from denoise.core.settings import item_seed
-from denoise.training.batches import Windows
+from denoise.training.batches import Batches
 from denoise.training.checkpoints import Checkpoints, Progress
-from denoise.training.discriminator import Adversary
+from denoise.training.discriminator import Discriminator
 from denoise.training.model import network_of
 from denoise.training.settings import TrainingSettings
 
@@ -46,10 +46,14 @@ class EpochSaver:
     """
 
     def __init__(
-        self, checkpoints: Checkpoints, model: keras.Model, epoch: int, adversary: Adversary | None
+        self,
+        checkpoints: Checkpoints,
+        model: keras.Model,
+        epoch: int,
+        discriminator: Discriminator | None,
     ) -> None:
         self.checkpoints, self.model, self.epoch = checkpoints, model, epoch
-        self.adversary = adversary
+        self.discriminator = discriminator
         self._told: str | None = None
         self._handlers: dict[int, Any] = {}
         self._saved = self._started = time.monotonic()
@@ -81,7 +85,7 @@ class EpochSaver:
 
     def begin(self) -> Progress | None:
         """What is done of the epoch already; loads its state."""
-        if self.adversary is None:
+        if self.discriminator is None:
             self._progress = self.checkpoints.restore_part(self.model, self.epoch)
         return self._progress
 
@@ -97,7 +101,7 @@ class EpochSaver:
             self._save(batches, mean)
 
     def _save(self, batches: int, mean: EpochMean) -> None:
-        if self.adversary is None:
+        if self.discriminator is None:
             progress = Progress(batches, mean.sums, mean.items, self.seconds)
             self.checkpoints.save_part(self.model, self.epoch, progress)
             self._saved = time.monotonic()
@@ -112,7 +116,7 @@ class EpochSaver:
 
 
 def train_epoch(
-    windows: Windows,
+    windows: Batches,
     seed: int,
     settings: TrainingSettings,
     rate: Callable[[float], float],
@@ -126,27 +130,27 @@ def train_epoch(
     rate
         The learning rate after a share of the epoch, from 0 to 1.
     """
-    model, epoch, adversary = saver.model, saver.epoch, saver.adversary
+    model, epoch, discriminator = saver.model, saver.epoch, saver.discriminator
     _reseed(model, item_seed(seed, "dropout", epoch))
-    if adversary is not None:
-        adversary.start_epoch(item_seed(seed, "replay", epoch))
-    judged: list[float] = []
+    if discriminator is not None:
+        discriminator.start_epoch(item_seed(seed, "replay", epoch))
+    errors: list[float] = []
     windows.shuffle(item_seed(seed, "shuffle", epoch))
     started = last = time.monotonic()
     steps = len(windows)
     done = saver.begin()
     mean = EpochMean() if done is None else EpochMean(done.sums, done.items)
     first = 0 if done is None else done.batches
-    for step, batch in enumerate(windows.beginning_with(first), first):
+    for step, batch in enumerate(windows.iterate_from(first), first):
         # The first step of a warm-up has a rate above zero, the last reaches the full rate.
         model.optimizer.learning_rate.assign(rate((step + 1) / steps))
         with _memory_errors(settings):
             loss = mean.add(model.train_on_batch(*batch, return_dict=True), len(batch[0]))
         if not math.isfinite(loss):
             raise _not_finite(loss, f"at batch {step + 1} of epoch {epoch + 1}")
-        if adversary is not None:
-            error = adversary.learn(*_heard(model, batch))
-            judged += [] if error is None else [error]
+        if discriminator is not None:
+            error = discriminator.learn(*_enhanced(model, batch))
+            errors += [] if error is None else [error]
         now = time.monotonic()
         if now - last > 15 or step == steps - 1:
             last = now
@@ -158,7 +162,7 @@ def train_epoch(
             )  # fmt: skip
         saver.after(step + 1, mean)
     saver.before_validation(steps, mean)
-    return mean.values() | ({"judge": float(np.mean(judged))} if judged else {})
+    return mean.values() | ({"discriminator": float(np.mean(errors))} if errors else {})
 
 
 @contextlib.contextmanager
@@ -174,11 +178,11 @@ def _memory_errors(settings: TrainingSettings) -> Iterator[None]:
         raise TrainingFailed(
             f"the memory of the device is not enough ({name}): raise training.accumulate (now "
             f"{settings.accumulate}), which computes a batch of {settings.batch_size} in parts, or "
-            "lower training.batch_size, mixing.window or network.filters. What was saved is kept"
+            "lower training.batch_size, mixing.segment or network.filters. What was saved is kept"
         ) from error
 
 
-def _heard(model: keras.Model, batch: tuple[Any, Any]) -> tuple[np.ndarray, np.ndarray]:
+def _enhanced(model: keras.Model, batch: tuple[Any, Any]) -> tuple[np.ndarray, np.ndarray]:
     """The audio of a batch [shape=(batch, samples, 2)] and what the network makes of it."""
     from keras import ops
 
@@ -187,7 +191,7 @@ def _heard(model: keras.Model, batch: tuple[Any, Any]) -> tuple[np.ndarray, np.n
     return ops.convert_to_numpy(waves), ops.convert_to_numpy(model.decode(output, noisy))
 
 
-def validate(windows: Windows, saver: EpochSaver) -> dict[str, float]:
+def validate(windows: Batches, saver: EpochSaver) -> dict[str, float]:
     """The means of the loss and the metrics over the validation windows, named ``val_…``; with a
     discriminator also those of PESQ and SI-SDR."""
     model, epoch = saver.model, saver.epoch
@@ -195,8 +199,8 @@ def validate(windows: Windows, saver: EpochSaver) -> dict[str, float]:
     scores: dict[str, list[float]] = {}
     for batch in windows:
         mean.add(model.test_on_batch(*batch, return_dict=True), len(batch[0]))
-        if saver.adversary is not None:
-            for name, values in saver.adversary.scores(*_heard(model, batch)).items():
+        if saver.discriminator is not None:
+            for name, values in saver.discriminator.scores(*_enhanced(model, batch)).items():
                 scores.setdefault(name, []).extend(values)
         saver.stop_if_told(f"the last batch of epoch {epoch + 1}")
     row = {f"val_{name}": value for name, value in mean.values().items()}

@@ -32,9 +32,9 @@ from denoise.networks.card import ModelCard, ModelFolder, write_card
 from denoise.networks.registry import build_network
 from denoise.training import data_parallel
 from denoise.training.adversarial import best_epoch
-from denoise.training.batches import Windows, open_windows
+from denoise.training.batches import Batches, open_batches
 from denoise.training.checkpoints import Checkpoints
-from denoise.training.discriminator import Adversary
+from denoise.training.discriminator import Discriminator
 from denoise.training.epochs import EpochSaver, log, random_states, train_epoch, validate
 from denoise.training.model import compiled, interpolate_weights, network_of, precision
 from denoise.training.optimiser import averaged_weights
@@ -96,21 +96,21 @@ def train(
     _allow_many_open_files()
     if settings.devices == "all" and settings.backend == "jax":
         data_parallel.divide_arrays(backend.devices())
-    training = open_windows(data.train, settings, augmentation)
-    validation = open_windows(data.validation, settings)
-    adversary = None
+    training = open_batches(data.train, settings, augmentation)
+    validation = open_batches(data.validation, settings)
+    discriminator = None
     if settings.adversarial.active:
         keras.utils.set_random_seed(item_seed(card.seed, "judge") % 2**32)
-        adversary = Adversary(settings.adversarial, card.rate)
+        discriminator = Discriminator(settings.adversarial, card.rate)
     keras.utils.set_random_seed(card.seed)
-    model = compiled(card.network, settings, training, adversary)
+    model = compiled(card.network, settings, training, discriminator)
     if data.start is not None:
         interpolate_weights(data.start, model)
     _warn_of_slow_averages(model, card.network, settings.epochs * len(training))
     checkpoints = Checkpoints(
         out.checkpoints,
         digest(card.model_dump(mode="json"), 16),
-        adversary.variables if adversary else [],
+        discriminator.variables if discriminator else [],
         list(random_states(model).values()),
     )
     history = checkpoints.restore(model)
@@ -125,7 +125,7 @@ def train(
             [row["val_loss"] for row in history],
         )
         row = {"epoch": len(history) + 1, "learning_rate": rate(1.0)}
-        saver = EpochSaver(checkpoints, model, len(history), adversary)
+        saver = EpochSaver(checkpoints, model, len(history), discriminator)
         with saver:
             row |= train_epoch(training, card.seed, settings, rate, saver)
             with averaged_weights(model, settings.optimiser):
@@ -140,11 +140,11 @@ def train(
         on_epoch(row)
     model.set_weights(checkpoints.best_weights())
     kept = history[_kept(history, settings)]
-    if data.start is not None and settings.start_share:
-        interpolate_weights(data.start, model, settings.start_share)
+    if data.start is not None and settings.initial_weight_share:
+        interpolate_weights(data.start, model, settings.initial_weight_share)
         epoch = int(kept["epoch"]) - 1
-        kept = kept | validate(validation, EpochSaver(checkpoints, model, epoch, adversary))
-    for helper in (training, validation, adversary):
+        kept = kept | validate(validation, EpochSaver(checkpoints, model, epoch, discriminator))
+    for helper in (training, validation, discriminator):
         if helper is not None:
             helper.close()
     card = card.model_copy(update={"precision": precision(settings)})
@@ -190,7 +190,7 @@ def _allow_many_open_files() -> None:
 
 def _write_model(
     model: keras.Model,
-    training: Windows,
+    training: Batches,
     history: list[dict[str, float]],
     kept: dict[str, float],
     card: ModelCard,

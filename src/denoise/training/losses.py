@@ -96,7 +96,7 @@ def compressed_spectral(clean: Any, enhanced: Any) -> Any:
 
 def suppressed_speech(clean: Any, enhanced: Any) -> Any:
     """Mean squared shortfall of magnitudes compressed to the power 0.3, where the output has less
-    than the speech: beside another loss, a price on removing speech rather than leaving noise (Wang
+    than the speech: beside another loss, a penalty on over-suppressed speech (Wang
     et al., Interspeech 2020, "VoiceFilter-Lite", section 3.3)."""
     from keras import ops
 
@@ -186,7 +186,7 @@ def label(loss: str | dict[str, float]) -> str:
     )
 
 
-def heard(loss: str | dict[str, float]) -> bool:
+def is_waveform_loss(loss: str | dict[str, float]) -> bool:
     """Whether a loss compares waveforms."""
     return all(name in SIGNAL_LOSSES for name in weights(loss))
 

@@ -12,8 +12,8 @@ from denoise.networks import backend
 from denoise.networks.base import NetworkSettings
 from denoise.networks.registry import build_network
 from denoise.training import data_parallel, losses
-from denoise.training.batches import HeardWindows, Windows
-from denoise.training.discriminator import Adversary
+from denoise.training.batches import Batches, WaveformBatches
+from denoise.training.discriminator import Discriminator
 from denoise.training.optimiser import optimiser
 from denoise.training.settings import TrainingSettings
 from denoise.training.waveform import WaveformCodec
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 def compiled(
     network: NetworkSettings,
     settings: TrainingSettings,
-    windows: Windows,
-    adversary: Adversary | None = None,
+    windows: Batches,
+    discriminator: Discriminator | None = None,
 ) -> keras.Model:
     """The network that `settings` train on `windows`, ready for its first step."""
     import keras
@@ -35,9 +35,9 @@ def compiled(
     model = build_network(network, windows.item_shape, windows.outputs)
     devices = backend.devices() if settings.devices == "all" else []
     divided = data_parallel.over(devices, keras.Model)
-    heard = losses.heard(settings.loss)
-    if isinstance(windows, HeardWindows):
-        model = _with_signal_loss(model, settings, windows, adversary, divided)
+    waveforms = losses.is_waveform_loss(settings.loss)
+    if isinstance(windows, WaveformBatches):
+        model = _with_signal_loss(model, settings, windows, discriminator, divided)
     elif divided is not keras.Model:
         model = divided(model.inputs, model.outputs[0], name=model.name)
     jit = settings.xla
@@ -47,7 +47,7 @@ def compiled(
         optimizer=optimiser(
             settings.optimiser, settings.initial_learning_rate, settings.accumulate
         ),
-        loss=None if heard else losses.LOSSES[str(settings.loss)],
+        loss=None if waveforms else losses.LOSSES[str(settings.loss)],
         metrics=[losses.METRICS[name] for name in settings.metrics],
         jit_compile=jit and settings.backend != "torch",
     )
@@ -62,11 +62,11 @@ def precision(settings: TrainingSettings) -> str:
 def _with_signal_loss(
     network: keras.Model,
     settings: TrainingSettings,
-    windows: HeardWindows,
-    adversary: Adversary | None,
+    windows: WaveformBatches,
+    discriminator: Discriminator | None,
     model_class: type[keras.Model],
 ) -> keras.Model:
-    """A model from noisy audio to the network's output, trained by what that sounds like."""
+    """A model from noisy audio to the network's output, trained with a waveform loss."""
     import keras
     from keras import ops
 
@@ -88,7 +88,9 @@ def _with_signal_loss(
             noisy, clean = y[..., 0], y[..., 1]
             enhanced = codec.decode(y_pred, noisy)
             loss = ops.mean(measure(clean, enhanced)) + sum(self.losses)
-            return loss if adversary is None else loss + adversary.loss(clean, noisy, enhanced)
+            return (
+                loss if discriminator is None else loss + discriminator.loss(clean, noisy, enhanced)
+            )
 
         def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
             target = codec.target(y[..., 0], y[..., 1]) if metrics else y_pred
@@ -98,13 +100,13 @@ def _with_signal_loss(
     seen = Encode(dtype="float32")(noisy)
     trained = SignalModel(noisy, network(seen), name=network.name)
     trained.network, trained.decode = network, codec.decode
-    if adversary is not None:
-        trained.judge = adversary.judge
+    if discriminator is not None:
+        trained.discriminator = discriminator.network
     return trained
 
 
 def network_of(model: keras.Model) -> keras.Model:
-    """The network alone of a model that is trained, without what hears and judges it."""
+    """The network alone of a model that is trained, without codec and discriminator."""
     return getattr(model, "network", model)
 
 

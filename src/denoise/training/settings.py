@@ -28,7 +28,7 @@ class TrainingSettings(Settings):
     start_from: str | None = None
     """The weights to start from: another variant of the experiment, or a model folder such as
     `pretrained/best`, of the same network and features; default random ones."""
-    start_share: float = Field(0.0, ge=0, lt=1)
+    initial_weight_share: float = Field(0.0, ge=0, lt=1)
     """Share of the weights that training started from in those it ends with, the rest being what it
     learnt: a mean of both forgets less, and is often better on both old and new data (Wortsman et
     al., arXiv:2109.01903)."""
@@ -91,16 +91,17 @@ class TrainingSettings(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> TrainingSettings:
-        if self.adversarial.active and not losses.heard(self.loss):
+        if self.adversarial.active and not losses.is_waveform_loss(self.loss):
             raise ValueError(
                 f"adversarial.kind {self.adversarial.kind} listens to audio, which loss "
                 f"{self.loss} does not make: use one or more of {', '.join(losses.SIGNAL_LOSSES)}"
             )
         if self.devices == "all":
             self._check_devices()
-        if self.start_share and self.start_from is None:
+        if self.initial_weight_share and self.start_from is None:
             raise ValueError(
-                f"start_share {self.start_share:g} needs start_from: the weights to keep a share of"
+                f"initial_weight_share {self.initial_weight_share:g} needs start_from: the weights "
+                "to keep a share of"
             )
         if self.schedule.warmup_epochs > self.epochs:
             raise ValueError(
