@@ -142,7 +142,7 @@ def caching(work: Path, count: int) -> Stage:
 
     def reference() -> None:
         reference_spectrograms.write(
-            sides["speech"], sides["noise"], count, WINDOW, N_FFT, HOP, work
+            (sides["speech"], sides["noise"]), count, WINDOW, (N_FFT, HOP), work
         )
 
     return Stage("mix + spectrograms", "windows/s", count, {

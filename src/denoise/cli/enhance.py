@@ -85,33 +85,32 @@ def run(options: argparse.Namespace) -> None:
         asked, jobs = jobs, [job for job in jobs if not job[1].exists()]
         if len(jobs) < len(asked):
             print(f"{len(asked) - len(jobs)} of {len(asked)} outputs exist", file=sys.stderr)
-        if not jobs:
-            if options.json:
-                print_json([])
-            return
+    results = _enhance_all(jobs, options) if jobs else []
+    if options.json:
+        print_json(results)
+    failed = len(jobs) - len(results)
+    if failed:
+        raise UserError(f"{failed} of {len(jobs)} files could not be enhanced")
+
+
+def _enhance_all(
+    jobs: list[tuple[Path, Path]], options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Enhance each input into its output; what was done, of those that could be."""
     _check_targets(jobs, plot=options.plot, force=options.force)
     folder = find_model(options.model) if options.model else ready_models()[READY[0]]
     # Headers are looked at before the network is loaded, so that a wrong name is told at once.
-    durations = {source: _duration(source) for source, _ in jobs}
-    unreadable = {source for source, seconds in durations.items() if seconds is None}
-    for source in sorted(unreadable):
-        reason = f"{source} cannot be read as audio: give a wav, flac, ogg or mp3 file"
-        if len(unreadable) == len(jobs) == 1:
-            raise UserError(reason)
-        print(f"{error_word()} {reason}", file=sys.stderr)
-    if len(unreadable) == len(jobs):
-        raise UserError(f"none of {len(jobs)} files can be read as audio")
+    durations = _durations([source for source, _ in jobs])
     from denoise.enhancement.enhancer import Enhancer
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_native_libraries():
         enhancer = Enhancer.load(folder, options.overlap)
     print(f"model {folder}, {enhancer.rate} Hz", file=sys.stderr)
-    failed = len(unreadable)
-    watch = _Remaining(sum(seconds or 0 for seconds in durations.values()))
+    watch = _Remaining(sum(durations.values()))
     results = []
     for number, (source, target) in enumerate(jobs, 1):
-        if source in unreadable:
+        if source not in durations:
             continue
         began = time.monotonic()
         try:
@@ -119,26 +118,35 @@ def run(options: argparse.Namespace) -> None:
         except (audio.UnusableAudio, OSError) as reason:
             if is_full_disk(reason):
                 raise
-            failed += 1
             print(f"{error_word()} {source} {reason}", file=sys.stderr)
             continue
         finally:
-            watch.done(durations[source] or 0)
+            watch.done(durations[source])
         print(f"[{number}/{len(jobs)}] {source} -> {target}{watch.left()}", file=sys.stderr)
-        seconds = time.monotonic() - began
         results.append(
             {
                 "input": source,
                 "output": target,
                 "duration_s": durations[source],
-                "seconds": seconds,
+                "seconds": time.monotonic() - began,
                 "model": folder,
             }
         )
-    if options.json:
-        print_json(results)
-    if failed:
-        raise UserError(f"{failed} of {len(jobs)} files could not be enhanced")
+    return results
+
+
+def _durations(sources: list[Path]) -> dict[Path, float]:
+    """Length in seconds of each recording that can be read; says which cannot."""
+    lengths = {source: _duration(source) for source in sources}
+    readable = {source: seconds for source, seconds in lengths.items() if seconds is not None}
+    for source in sorted(lengths.keys() - readable):
+        reason = f"{source} cannot be read as audio: give a wav, flac, ogg or mp3 file"
+        if len(sources) == 1:
+            raise UserError(reason)
+        print(f"{error_word()} {reason}", file=sys.stderr)
+    if not readable:
+        raise UserError(f"none of {len(sources)} files can be read as audio")
+    return readable
 
 
 def _check_targets(jobs: list[tuple[Path, Path]], *, plot: bool, force: bool) -> None:

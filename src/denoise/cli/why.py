@@ -48,30 +48,16 @@ def add(verbs: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Carry out ``denoise why``."""
-    from snakemake.utils import update_config
-
-    from denoise.study.config import own_config, read_yaml
-    from denoise.study.plan import make_plan
     from denoise.study.record import record_of
 
-    own = own_config()
-    if own is None:
-        raise UserError("there is no config.yaml here: run it in the folder of the study")
-    config = read_yaml(own)
-    more: list[str] = []
-    if options.configfile is not None:
-        if not options.configfile.is_file():
-            raise UserError(f"{options.configfile} does not exist: give a file for --configfile")
-        update_config(config, read_yaml(options.configfile))
-        more = ["--configfile", str(options.configfile)]
-    plan = make_plan(config, presets_of(Path.cwd()))
+    plan = _plan_of(options.configfile)
     if options.variant not in plan.variants:
         raise unknown("variant of config.yaml", options.variant, plan.variants)
     seeds = [options.seed] if options.seed is not None else plan.experiment.seeds
     changed = _changed_settings(plan, options.variant)
     runs = record_of(plan).methods[options.variant].runs.values()
+    more = ["--configfile", str(options.configfile)] if options.configfile else []
     jobs = planned_jobs([str(found[seed].scores) for found in runs for seed in seeds], more)
-    causes = [job for job in jobs if job["causes"]]
     if options.json:
         print_json(
             {
@@ -82,19 +68,43 @@ def run(options: argparse.Namespace) -> None:
                 "jobs": jobs,
             }
         )
-        return
+    else:
+        _print_reasons(options.variant, changed, jobs)
+
+
+def _plan_of(configfile: Path | None) -> Plan:
+    """The plan of the study in this folder, with a file over its config.yaml if one is given."""
+    from snakemake.utils import update_config
+
+    from denoise.study.config import own_config, read_yaml
+    from denoise.study.plan import make_plan
+
+    own = own_config()
+    if own is None:
+        raise UserError("there is no config.yaml here: run it in the folder of the study")
+    config = read_yaml(own)
+    if configfile is not None:
+        if not configfile.is_file():
+            raise UserError(f"{configfile} does not exist: give a file for --configfile")
+        update_config(config, read_yaml(configfile))
+    return make_plan(config, presets_of(Path.cwd()))
+
+
+def _print_reasons(
+    variant: str, changed: dict[str, tuple[Any, Any]] | None, jobs: list[dict[str, Any]]
+) -> None:
     if changed:
         print("Settings that changed since the report was made:")
         for path, (before, now) in changed.items():
             print(f"  {path}: {before} -> {now}")
     if not jobs:
-        print(f"Nothing to run: the results of {options.variant} are up to date.")
+        print(f"Nothing to run: the results of {variant} are up to date.")
         return
     print("What changed:")
-    for job in causes:
+    for job in jobs:
         for cause in job["causes"]:
             print(f"  {job['job']}: {cause}")
-    print(f"{len(jobs)} step{'s' if len(jobs) > 1 else ''} of {options.variant} will run:")
+    print(f"{len(jobs)} step{'s' if len(jobs) > 1 else ''} of {variant} will run:")
     for job in jobs:
         print(f"  {job['job']}")
     print("After them come the leaderboard, the report and the records in MLflow.")

@@ -220,23 +220,11 @@ def _download(source: _Source, part: Path, settings: DownloadSettings) -> None:
     headers["Accept-Encoding"] = "identity"
     try:
         with requests.get(url, headers=headers, stream=True, timeout=settings.timeout_s) as reply:
-            if reply.status_code == 416:
-                # Killed before it was verified, a whole file has nothing left to ask for.
-                if reply.headers.get("Content-Range", "") == f"bytes */{have}":
-                    return
-                part.unlink(missing_ok=True)
-                raise _Retryable("the partial file does not fit the remote one; starting afresh")
-            if reply.status_code in {408, 425, 429} or reply.status_code >= 500:
-                raise _Retryable(f"HTTP {reply.status_code} {reply.reason}")
-            if reply.status_code not in {200, 206}:
-                raise _Refused(f"HTTP {reply.status_code} {reply.reason}")
-            if have and reply.status_code == 206:
-                start = reply.headers.get("Content-Range", "").removeprefix("bytes ").split("-")[0]
-                if start != str(have):
-                    part.unlink()
-                    raise _Retryable("the server resumed at another place; starting afresh")
-            else:
-                have = 0
+            # Killed before it was verified, a whole file has nothing left to ask for.
+            whole = reply.headers.get("Content-Range", "") == f"bytes */{have}"
+            if reply.status_code == 416 and whole:
+                return
+            have = _resumed_at(reply, part, have)
             length = reply.headers.get("Content-Length")
             expected = have + int(length) if length and length.isdigit() else None
             if expected:
@@ -255,6 +243,24 @@ def _download(source: _Source, part: Path, settings: DownloadSettings) -> None:
         raise
     except ValueError as error:  # of the URL, or one that it redirects to
         raise _Refused(str(error)) from None
+
+
+def _resumed_at(reply: requests.Response, part: Path, have: int) -> int:
+    """Byte of the file at which an answer begins to a request for all after the first `have`."""
+    if reply.status_code == 416:
+        part.unlink(missing_ok=True)
+        raise _Retryable("the partial file does not fit the remote one; starting afresh")
+    if reply.status_code in {408, 425, 429} or reply.status_code >= 500:
+        raise _Retryable(f"HTTP {reply.status_code} {reply.reason}")
+    if reply.status_code not in {200, 206}:
+        raise _Refused(f"HTTP {reply.status_code} {reply.reason}")
+    if not have or reply.status_code == 200:
+        return 0
+    start = reply.headers.get("Content-Range", "").removeprefix("bytes ").split("-")[0]
+    if start != str(have):
+        part.unlink()
+        raise _Retryable("the server resumed at another place; starting afresh")
+    return have
 
 
 def _receive(

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from denoise.core.errors import unknown
 from denoise.core.settings import digest
+from denoise.corpora.base import Corpus
 from denoise.corpora.registry import find_corpus
 from denoise.corpora.selection import SelectionSettings
 
@@ -39,14 +40,21 @@ class SourceSettings(SelectionSettings):
                     f"{' and '.join(corpus.selected_by)}"
                 )
         if self.corpus == "folder":
-            if not self.path:
-                raise ValueError("corpus folder needs path: the folder of recordings")
-            if self.subsets:
-                raise ValueError(
-                    f"corpus folder has no subsets, but subsets is {list(self.subsets)}: leave it "
-                    "out, or replace the whole source of the preset"
-                )
-            return self
+            self._check_folder()
+        else:
+            self._check_known_corpus(corpus)
+        return self
+
+    def _check_folder(self) -> None:
+        if not self.path:
+            raise ValueError("corpus folder needs path: the folder of recordings")
+        if self.subsets:
+            raise ValueError(
+                f"corpus folder has no subsets, but subsets is {list(self.subsets)}: leave it "
+                "out, or replace the whole source of the preset"
+            )
+
+    def _check_known_corpus(self, corpus: Corpus) -> None:
         if self.path or self.speaker_level:
             raise ValueError(f"path and speaker_level are for corpus folder, not {self.corpus}")
         for subset in self.resolved_subsets():
@@ -62,7 +70,6 @@ class SourceSettings(SelectionSettings):
                     f"unknown fold {fold} of {self.corpus}: there are "
                     f"{', '.join(map(str, corpus.folds))}"
                 )
-        return self
 
     def resolved_subsets(self) -> tuple[str, ...]:
         """The subsets, or the corpus's default; for `folder` a name made from its path."""

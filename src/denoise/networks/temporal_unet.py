@@ -117,7 +117,7 @@ def _graph(
 
     def convolve(
         x: Any, name: str, filters: int, size: tuple[int, int] = (3, 3), *, dilation: int = 1,
-        stride: int = 1, start: str = "he_normal", active: bool = True,
+        **options: Any,
     ) -> Any:  # fmt: skip
         """A convolution over `size` frames and frequencies."""
         reach = (size[0] - 1) * dilation
@@ -127,16 +127,19 @@ def _graph(
             side = (size[1] - 1) // 2
             x = ops.pad(x, ((0, 0), (0, 0), (side, side), (0, 0)))
             padding = "valid"
-        x = builder.layer(
-            layers.Conv2D, name, filters, size, strides=(1, stride), padding=padding,
-            dilation_rate=(dilation, 1), kernel_initializer=start,
+        return builder.layer(
+            layers.Conv2D, name, filters, size, padding=padding, dilation_rate=(dilation, 1),
+            **options,
         )(x)  # fmt: skip
-        return layers.LeakyReLU(negative_slope=settings.negative_slope)(x) if active else x
+
+    def activate(x: Any, name: str, filters: int, *size: Any, **options: Any) -> Any:
+        x = convolve(x, name, filters, *size, kernel_initializer="he_normal", **options)
+        return layers.LeakyReLU(negative_slope=settings.negative_slope)(x)
 
     def residual(x: Any, name: str, dilation: int = 1) -> Any:
         filters = x.shape[-1]
-        y = convolve(x, f"{name}_spread", filters, dilation=dilation)
-        return x + convolve(y, f"{name}_merge", filters, (1, 1), start="zeros", active=False)
+        y = activate(x, f"{name}_spread", filters, dilation=dilation)
+        return x + convolve(y, f"{name}_merge", filters, (1, 1), kernel_initializer="zeros")
 
     # What is causal starts without delay: only the residual blocks, which start at zero, look back.
     frames = 1 if settings.causal else 3
@@ -148,15 +151,15 @@ def _graph(
     for level, filters in enumerate(settings.filters):
         if level:
             skips.append(x)
-            x = convolve(x, f"down{level}", filters, (frames, 4), stride=2)
+            x = activate(x, f"down{level}", filters, (frames, 4), strides=(1, 2))
         else:
-            x = convolve(x, "first", filters, (frames, 3))
+            x = activate(x, "first", filters, (frames, 3))
         x = residual(x, f"encode{level}")
     for number, dilation in enumerate(settings.dilations):
         x = residual(x, f"block{number}", dilation)
     for level, filters in reversed(list(enumerate(settings.filters[:-1]))):
         x = ops.concatenate([ops.repeat(x, 2, axis=2), skips[level]], axis=-1)
-        x = convolve(x, f"up{level}", filters, (frames, 3))
+        x = activate(x, f"up{level}", filters, (frames, 3))
         x = residual(x, f"decode{level}")
     last = builder.layer(
         layers.Conv2D, "last", outputs * settings.frequency_folding, 1,

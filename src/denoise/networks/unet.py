@@ -55,18 +55,12 @@ def build(
 
     levels = len(settings.filters) - 1
 
-    def convolve(x: Any, filters: int, size: int) -> Any:
-        x = layers.Conv2D(filters, size, padding="same", kernel_initializer="he_normal")(x)
-        if settings.normalisation == "batch":
-            x = layers.BatchNormalization(momentum=settings.norm_momentum)(x)
-        return layers.LeakyReLU(negative_slope=settings.negative_slope)(x)
-
     def double(x: Any, filters: int) -> Any:
-        return convolve(convolve(x, filters, 3), filters, 3)
+        return _convolve(settings, _convolve(settings, x, filters, 3), filters, 3)
 
     def enlarge(x: Any, filters: int) -> Any:
         if settings.up == "upsampling":
-            return convolve(layers.UpSampling2D()(x), filters, 2)
+            return _convolve(settings, layers.UpSampling2D()(x), filters, 2)
         return layers.Conv2DTranspose(filters, 3, strides=2, padding="same")(x)
 
     def drop(x: Any, *, here: bool) -> Any:
@@ -78,16 +72,26 @@ def build(
     for level, filters in enumerate(settings.filters):
         deepest = not everywhere and level >= levels - 1
         x = double(x, filters)
-        if level < levels:
-            skips.append(drop(x, here=deepest))
-            # Before the pooling, dropout would raise the maxima of training over those of use.
-            x = layers.MaxPooling2D()(x)
-        x = drop(x, here=deepest or (everywhere and level < levels))
+        if level == levels:
+            break
+        skips.append(drop(x, here=deepest))
+        # Before the pooling, dropout would raise the maxima of training over those of use.
+        x = drop(layers.MaxPooling2D()(x), here=deepest or everywhere)
+    x = drop(x, here=not everywhere)
     for filters, skip in zip(settings.filters[-2::-1], skips[::-1], strict=True):
         x = layers.Concatenate()([skip, enlarge(x, filters)])
         x = double(drop(x, here=everywhere), filters)
     if settings.head:
-        x = convolve(x, settings.head, 3)
+        x = _convolve(settings, x, settings.head, 3)
     # Half precision would round the output to steps of a quarter dB.
     outputs_ = layers.Conv2D(outputs, 1, activation=settings.output_activation, dtype="float32")(x)
     return keras.Model(inputs, outputs_, name="unet")
+
+
+def _convolve(settings: UNetSettings, x: Any, filters: int, size: int) -> Any:
+    from keras import layers
+
+    x = layers.Conv2D(filters, size, padding="same", kernel_initializer="he_normal")(x)
+    if settings.normalisation == "batch":
+        x = layers.BatchNormalization(momentum=settings.norm_momentum)(x)
+    return layers.LeakyReLU(negative_slope=settings.negative_slope)(x)

@@ -167,6 +167,16 @@ class Recipe(Settings):
                 "data.splits.by_window would validate on samples that are trained on: use at least "
                 f"mixing.segment {self.mixing.segment}"
             )
+        if self.mixing.segment < self.features.stft.n_fft:
+            raise ValueError(
+                f"mixing.segment {self.mixing.segment} must be at least features.stft.n_fft "
+                f"{self.features.stft.n_fft}"
+            )
+        self._check_test_sets()
+        return self
+
+    def _check_test_sets(self) -> None:
+        """Refuse test sets that cannot be made or scored."""
         if not self.test_sets:
             raise ValueError("test_sets must name at least one test set")
         for name, test_set in self.test_sets.items():
@@ -183,12 +193,6 @@ class Recipe(Settings):
                 )
             if not NAME.fullmatch(name):
                 raise ValueError(f"test set name '{name}' must be letters, digits and . _ + -")
-        if self.mixing.segment < self.features.stft.n_fft:
-            raise ValueError(
-                f"mixing.segment {self.mixing.segment} must be at least features.stft.n_fft "
-                f"{self.features.stft.n_fft}"
-            )
-        return self
 
     def _check_judged(self) -> None:
         """Refuse to learn PESQ where it is not defined."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import re
 from collections.abc import Iterator, Mapping
@@ -36,56 +37,76 @@ _KINDS = {
 
 
 def override(recipe: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of the nested `recipe` with ``{"a.b": value}`` set; list items go by number."""
-    import copy
+    """A copy of the nested `recipe` with ``{"a.b": value}`` set; list items go by number.
 
+    Raises
+    ------
+    UserError
+        If a path leads nowhere, or would drop values of the preset without saying so.
+
+    Example
+    -------
+    >>> override({"mixing": {"gain": [0.2, 0.8], "segment": 8064}}, {"mixing.snr_db": [0, 5]})
+    {'mixing': {'segment': 8064, 'snr_db': [0, 5]}}
+    """
     result = copy.deepcopy(recipe)
     for path, value in changes.items():
-        parts = path.split(".")
-        if path == "network" and isinstance(value, dict) and "name" not in value:
-            raise UserError(
-                f"{path}: name the network, one of {', '.join(sorted(NETWORKS))}, if its "
-                "other settings are to have their defaults, or give settings one by one, such as "
-                "network.filters"
-            )
-        kind = _KINDS.get(path)
-        if kind is not None and isinstance(value, dict) and kind not in value:
-            raise UserError(
-                f"{path}: give {kind} too if its other settings are to have their defaults, or "
-                f"give settings one by one, such as {path}.{next(iter(value), kind)}"
-            )
-        if path in _WHOLE_GROUPS:
-            raise UserError(
-                f"{path}: give its settings one by one, such as {path}.{_WHOLE_GROUPS[path]}: "
-                "a whole group would drop the preset's other values"
-            )
-        if path == "data.splits" and isinstance(value, dict):
-            dropped = (result.get("data") or {}).get("splits", {}).keys() - value.keys()
-            if dropped:
-                raise UserError(
-                    f"{path}: give {min(dropped)} too, which the preset sets and a whole group "
-                    f"would drop, or give settings one by one, such as {path}.by_window"
-                )
+        _check_whole_group(path, value, result)
+        *above, key = path.split(".")
         place: Any = result
-        for part in parts[:-1]:
-            if isinstance(place, list):
-                if not part.isdigit() or int(part) >= len(place):
-                    raise UserError(f"{path}: '{part}' must be a number below {len(place)}")
-                place = place[int(part)]
-            else:
-                place = place.setdefault(part, {})
+        for part in above:
+            place = _item(place, part, path)[part if isinstance(place, dict) else int(part)]
             if not isinstance(place, dict | list):
                 raise UserError(f"{path}: {part} is a value, not a group of settings")
-        if isinstance(place, list):
-            if not parts[-1].isdigit() or int(parts[-1]) >= len(place):
-                raise UserError(f"{path}: '{parts[-1]}' must be a number below {len(place)}")
-            place[int(parts[-1])] = value
-        else:
-            if parts[-1] in LEVELS:  # one way to say how loud the noise is replaces another
-                for other in LEVELS:
-                    place.pop(other, None)
-            place[parts[-1]] = value
+        if key in LEVELS:
+            for other in LEVELS:
+                if other != key and ".".join([*above, other]) in changes:
+                    raise UserError(
+                        f"{path}: give one of {', '.join(LEVELS)}, not {key} and {other}"
+                    )
+                place.pop(other, None)
+        _item(place, key, path)[key if isinstance(place, dict) else int(key)] = value
     return result
+
+
+def _item(place: Any, part: str, path: str) -> Any:
+    """`place`, in which `part` of the path stands or can be set."""
+    if isinstance(place, list):
+        if not part.isdigit() or int(part) >= len(place):
+            raise UserError(f"{path}: '{part}' must be a number below {len(place)}")
+    else:
+        place.setdefault(part, {})
+    return place
+
+
+def _check_whole_group(path: str, value: Any, recipe: dict[str, Any]) -> None:
+    """Refuse a change that would drop the preset's other values of its group unsaid."""
+    if path in _WHOLE_GROUPS:
+        raise UserError(
+            f"{path}: give its settings one by one, such as {path}.{_WHOLE_GROUPS[path]}: "
+            "a whole group would drop the preset's other values"
+        )
+    if not isinstance(value, dict):
+        return
+    if path == "network" and "name" not in value:
+        raise UserError(
+            f"{path}: name the network, one of {', '.join(sorted(NETWORKS))}, if its "
+            "other settings are to have their defaults, or give settings one by one, such as "
+            "network.filters"
+        )
+    kind = _KINDS.get(path)
+    if kind is not None and kind not in value:
+        raise UserError(
+            f"{path}: give {kind} too if its other settings are to have their defaults, or "
+            f"give settings one by one, such as {path}.{next(iter(value), kind)}"
+        )
+    if path == "data.splits":
+        dropped = (recipe.get("data") or {}).get("splits", {}).keys() - value.keys()
+        if dropped:
+            raise UserError(
+                f"{path}: give {min(dropped)} too, which the preset sets and a whole group "
+                f"would drop, or give settings one by one, such as {path}.by_window"
+            )
 
 
 def slug(value: Any) -> str:
@@ -106,60 +127,35 @@ def slug(value: Any) -> str:
 def expand(
     experiment: Experiment, preset: dict[str, Any], name: str, preset_folder: Path
 ) -> dict[str, Variant]:
-    """Every variant of the experiment: named variants times the grid of the sweep."""
-    named = experiment.variants or (VariantSettings(name=name),)
+    """Every variant of the experiment: named variants times the grid of the sweep.
+
+    Raises
+    ------
+    UserError
+        If a variant is impossible or named twice, or a swept path changes nothing.
+    """
     variants: dict[str, Variant] = {}
-    for variant in named:
-        for path in experiment.sweep:
-            for given, where in (
-                (experiment.set, "set"),
-                (variant.set, f"variant {variant.label}"),
-            ):
-                if path in given:
-                    raise UserError(
-                        f"{path} is given in {where} and swept as well: leave it out of one (a "
-                        "preset's own sweep is turned off by sweep: {})"
-                    )
-        in_order = [*experiment.set, *variant.set, *experiment.sweep]
-        for earlier, later in itertools.combinations(in_order, 2):
-            if earlier.startswith(f"{later}."):
-                raise UserError(
-                    f"{later} replaces a whole group, {earlier} in it included: give the settings "
-                    "of the group one by one"
-                )
-        base = preset
-        if variant.preset:
-            base = recipe_of(read_preset(variant.preset, preset_folder))
-        origin = variant.preset or experiment.preset
-        if "data" not in base:
-            raise UserError(
-                f"variant {variant.label}: preset {origin} is a study of other presets: give the "
-                "variant one of them as its preset"
-            )
-        # Checked first by itself, so that an error in the preset is not blamed on a variant.
-        validated(Recipe, base, f"preset {origin}")
-        with _named(f"variant {variant.label}: set"):
-            base = override(base, experiment.set)
-        if not variant.preset:
-            validated(Recipe, base, "config.yaml: set")
+    for given in experiment.variants or (VariantSettings(name=name),):
+        _check_paths(experiment, given)
+        base = _base_recipe(experiment, given, preset, preset_folder)
         for values in itertools.product(*experiment.sweep.values()):
             swept = dict(zip(experiment.sweep, values, strict=True))
-            full_name = "_".join(
-                [variant.label, *(f"{path.split('.')[-1]}-{slug(v)}" for path, v in swept.items())]
+            label = "_".join(
+                [given.label, *(f"{path.split('.')[-1]}-{slug(v)}" for path, v in swept.items())]
             )
-            changes = {**variant.set, **swept}
-            with _named(f"variant {full_name}"):
+            changes = {**given.set, **swept}
+            with _named(f"variant {label}"):
                 changed = override(base, changes)
-            recipe = validated(Recipe, changed, f"variant {full_name}")
-            if not NAME.fullmatch(full_name):
-                raise UserError(f"variant '{full_name}': names are letters, digits and . _ + -")
-            if full_name in variants or full_name in BASELINES:
+            recipe = validated(Recipe, changed, f"variant {label}")
+            if not NAME.fullmatch(label):
+                raise UserError(f"variant '{label}': names are letters, digits and . _ + -")
+            if label in variants or label in BASELINES:
                 raise UserError(
-                    f"variant '{full_name}' exists already: give it another name, or take out the "
+                    f"variant '{label}' exists already: give it another name, or take out the "
                     "value that is swept twice"
                 )
-            differs = {"preset": variant.preset, **changes} if variant.preset else changes
-            variants[full_name] = Variant(full_name, recipe, differs)
+            differs = {"preset": given.preset, **changes} if given.preset else changes
+            variants[label] = Variant(label, recipe, differs)
     for path, swept_values in experiment.sweep.items():
         reasons = [_without_effect(variant.recipe, path) for variant in variants.values()]
         if len(swept_values) > 1 and all(reasons):
@@ -167,6 +163,50 @@ def expand(
                 f"sweep: {path} changes nothing, so its variants would be the same: {reasons[0]}"
             )
     return variants
+
+
+def _check_paths(experiment: Experiment, variant: VariantSettings) -> None:
+    """Refuse a path that is given twice, or whose value a later group would replace."""
+    for path in experiment.sweep:
+        for given, where in (
+            (experiment.set, "set"),
+            (variant.set, f"variant {variant.label}"),
+        ):
+            if path in given:
+                raise UserError(
+                    f"{path} is given in {where} and swept as well: leave it out of one (a "
+                    "preset's own sweep is turned off by sweep: {})"
+                )
+    in_order = [*experiment.set, *variant.set, *experiment.sweep]
+    for earlier, later in itertools.combinations(in_order, 2):
+        if earlier.startswith(f"{later}."):
+            raise UserError(
+                f"{later} replaces a whole group, {earlier} in it included: give the settings "
+                "of the group one by one"
+            )
+
+
+def _base_recipe(
+    experiment: Experiment, variant: VariantSettings, preset: dict[str, Any], folder: Path
+) -> dict[str, Any]:
+    """The recipe of the variant's preset with the ``set`` of the experiment.
+
+    Checked before the variant's own settings are, so that nobody else's mistake is blamed on it.
+    """
+    base, origin = preset, variant.preset or experiment.preset
+    if variant.preset:
+        base = recipe_of(read_preset(variant.preset, folder))
+    if "data" not in base:
+        raise UserError(
+            f"variant {variant.label}: preset {origin} is a study of other presets: give the "
+            "variant one of them as its preset"
+        )
+    validated(Recipe, base, f"preset {origin}")
+    with _named(f"variant {variant.label}: set"):
+        base = override(base, experiment.set)
+    if not variant.preset:
+        validated(Recipe, base, "config.yaml: set")
+    return base
 
 
 @contextlib.contextmanager
@@ -180,14 +220,17 @@ def _named(where: str) -> Iterator[None]:
 
 def _without_effect(recipe: Recipe, path: str) -> str:
     """Why a setting changes nothing in a recipe; empty if it does."""
-    features, network, training = recipe.features, recipe.network, recipe.training
-    reasons: dict[str, str] = {}
+    reasons = _unused_features(recipe) | _unused_of_training(recipe)
     if recipe.data.paired:
-        mixed = "the pairs of data.speech are mixed already"
-        reasons |= dict.fromkeys(
-            [*(f"mixing.{name}" for name in LEVELS), "mixing.noise_stride", "audio.trim_top_db"],
-            mixed,
-        )
+        unused = [*(f"mixing.{name}" for name in LEVELS), "mixing.noise_stride"]
+        for group in (*unused, "audio.trim_top_db"):
+            reasons[group] = "the pairs of data.speech are mixed already"
+    return next((why for group, why in reasons.items() if f"{path}.".startswith(f"{group}.")), "")
+
+
+def _unused_features(recipe: Recipe) -> dict[str, str]:
+    """Why settings of features change nothing, by their path."""
+    features, reasons = recipe.features, {}
     for side, unused in (("input", "compressed" in features.input),
                          ("target", "mask" in features.target)):  # fmt: skip
         group = f"features.{side}_scaling"
@@ -201,12 +244,18 @@ def _without_effect(recipe: Recipe, path: str) -> str:
         reasons["features.compression"] = f"features.input is {features.input}"
     if features.reference != "absolute":
         reasons["features.reference_magnitude"] = f"features.reference is {features.reference}"
-    schedule = f"training.schedule.kind is {training.schedule.kind}"
-    if training.schedule.kind != "plateau":
-        for key in ("factor", "patience"):
-            reasons[f"training.schedule.{key}"] = schedule
-    if training.schedule.kind == "constant":
-        reasons["training.schedule.minimum"] = schedule
+    return reasons
+
+
+def _unused_of_training(recipe: Recipe) -> dict[str, str]:
+    """Why settings of the network and its training change nothing, by their path."""
+    network, training = recipe.network, recipe.training
+    kind = training.schedule.kind
+    unused = {"constant": ("factor", "patience", "minimum"), "plateau": ()}
+    reasons = {
+        f"training.schedule.{key}": f"training.schedule.kind is {kind}"
+        for key in unused.get(kind, ("factor", "patience"))
+    }
     if training.optimiser.weight_decay == 0:
         same = "adam and adamw differ by weight_decay alone, which is 0"
         reasons["training.optimiser.name"] = same
@@ -214,4 +263,4 @@ def _without_effect(recipe: Recipe, path: str) -> str:
         reasons["network.norm_momentum"] = "network.normalisation is none"
     if getattr(network, "dropout", 1) == 0:
         reasons["network.dropout_at"] = "network.dropout is 0"
-    return next((why for group, why in reasons.items() if f"{path}.".startswith(f"{group}.")), "")
+    return reasons
