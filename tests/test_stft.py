@@ -10,7 +10,7 @@ import pytest
 import yaml
 from conftest import tone_speech
 
-from denoise.features.stft import StftSettings, istft, stft
+from denoise.features.stft import StftSettings, istft, spectrogram_shape, stft
 from denoise.metrics.sdr import si_sdr
 
 PRESETS = [
@@ -26,6 +26,17 @@ def test_stft_equals_librosa(n_fft, hop, samples):
     wave = np.random.default_rng(0).standard_normal((2, samples)).astype(np.float32)
     ours = stft(wave, StftSettings(n_fft=n_fft, hop=hop))
     theirs = librosa.stft(wave, n_fft=n_fft, hop_length=hop, pad_mode="constant")
+    np.testing.assert_allclose(ours, theirs, atol=2e-5)
+
+
+@pytest.mark.parametrize(("n_fft", "hop", "samples"), TRANSFORMS)
+def test_the_inverse_equals_librosas_also_of_spectra_that_no_wave_has(n_fft, hop, samples):
+    settings = StftSettings(n_fft=n_fft, hop=hop)
+    rng = np.random.default_rng(2)
+    shape = (2, *spectrogram_shape(samples, settings))
+    spectra = (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)).astype(np.complex64)
+    ours = istft(spectra, settings, samples)
+    theirs = librosa.istft(spectra, hop_length=hop, n_fft=n_fft, length=samples)
     np.testing.assert_allclose(ours, theirs, atol=2e-5)
 
 

@@ -142,10 +142,12 @@ def reverberate(wave: np.ndarray, rate: int, rng: Generator) -> np.ndarray:
 
 def mask_band(waves: np.ndarray, rate: int, most: float, rng: Generator) -> np.ndarray:
     """`waves` [shape=(…, samples)] without a random band of up to `most` of the mel scale."""
-    top = 2595 * np.log10(1 + rate / 2 / 700)
+    from librosa import hz_to_mel, mel_to_hz  # slow to import
+
+    top = hz_to_mel(rate / 2, htk=True)
     width = rng.uniform(0, most) * top
     low = rng.uniform(0, top - width)
-    edges = 700 * (10 ** (np.array([low, low + width]) / 2595) - 1)
+    edges = mel_to_hz(np.array([low, low + width]), htk=True)
     frequency = np.fft.rfftfreq(waves.shape[-1], 1 / rate)
     kept = (frequency < edges[0]) | (frequency >= edges[1])
     return np.fft.irfft(np.fft.rfft(waves) * kept, waves.shape[-1])

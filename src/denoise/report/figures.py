@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
+import librosa
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from librosa.display import specshow
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from denoise.core.labels import labels
-from denoise.features.stft import StftSettings, stft
 from denoise.metrics.registry import SCORED
 
 INK, LINE, PAPER = "#1d2732", "#d5dbe2", "#fffffe"
@@ -245,20 +246,22 @@ def signals(waves: dict[str, np.ndarray], rate: int) -> Figure:
     axes = figure.subplots(2, len(waves), squeeze=False, height_ratios=[1, 2.2], sharex="col")
     peak = max(float(np.abs(wave).max(initial=1e-6)) for wave in waves.values())
     n_fft = int(0.032 * rate)
-    settings = StftSettings(n_fft=n_fft, hop=max(1, n_fft // 4))
-    levels = {
-        name: 20 * np.log10(np.abs(stft(wave[None], settings)[0]) + 1e-7)
+    hop = max(1, n_fft // 4)
+    magnitudes = {
+        name: np.abs(librosa.stft(wave, n_fft=n_fft, hop_length=hop))
         for name, wave in waves.items()
     }
-    top = max(float(level.max()) for level in levels.values())
+    top = max(1e-6, *(float(values.max()) for values in magnitudes.values()))
     for column, (name, wave) in enumerate(waves.items()):
         seconds = len(wave) / rate
         axes[0, column].plot(np.arange(len(wave)) / rate, wave, linewidth=0.3, color="#345")
         axes[0, column].set(title=name, ylim=(-peak, peak), xlim=(0, seconds))
-        axes[1, column].imshow(
-            levels[name], origin="lower", aspect="auto", cmap="magma", vmin=top - 80, vmax=top,
-            extent=(0, seconds, 0, rate / 2000),
+        specshow(
+            librosa.amplitude_to_db(magnitudes[name], ref=top, top_db=None), sr=rate,
+            n_fft=n_fft, hop_length=hop, x_axis="s", y_axis="linear", cmap="magma", vmin=-80,
+            vmax=0, ax=axes[1, column],
         )  # fmt: skip
+        axes[1, column].yaxis.set_major_formatter(lambda hertz, _: f"{hertz / 1000:g}")
         axes[1, column].set(xlabel="time (s)", ylabel="frequency (kHz)" if column == 0 else "")
         axes[1, column].grid(False)
     return figure
