@@ -39,7 +39,7 @@ def small(folder: Path, mirror: str | Path) -> Path:
 
 def small_study(folder: Path, mirror: Path) -> subprocess.CompletedProcess[str]:
     """One variant and two baselines, on one core: what other numbers of cores must give too."""
-    return snakemake(small(folder, mirror), "all", cores=1)
+    return snakemake(small(folder, mirror), "all", cores=1, **watched(folder))
 
 
 def study(folder: Path, mirror: Path) -> subprocess.CompletedProcess[str]:
@@ -69,7 +69,15 @@ def study(folder: Path, mirror: Path) -> subprocess.CompletedProcess[str]:
         folder, experiment="tried", set=settings, sweep={"training.loss": list(LOSSES)},
         download={"mirror": str(mirror), "retries": 0},
     )  # fmt: skip
-    return snakemake(folder, "all", "--logger-denoise-every", "2")
+    return snakemake(folder, "all", "--logger-denoise-every", "2", **watched(folder))
+
+
+def watched(folder: Path) -> dict[str, str]:
+    """The environment of a run in `folder` whose jobs note what they open, beside it."""
+    notes = folder.parent / "opened"
+    notes.mkdir()
+    path = os.pathsep.join([str(folder / "src"), str(Path(__file__).parent / "audit")])
+    return {"PYTHONPATH": path, "OPENED": str(notes)}
 
 
 STUDIES = {"study": study, "small_study": small_study}

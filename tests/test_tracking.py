@@ -10,10 +10,17 @@ from made import model_card
 
 from denoise.core import files
 from denoise.core.tables import write_table
+from denoise.metrics.registry import SCORED
 from denoise.networks.card import ModelCard, write_card
 from denoise.tracking.live import live
 from denoise.tracking.notes import RunAbout
-from denoise.tracking.record import RunFiles, record
+from denoise.tracking.record import (
+    ExperimentAbout,
+    ExperimentFiles,
+    RunFiles,
+    record,
+    record_experiment,
+)
 from denoise.tracking.store import (
     RunName,
     Store,
@@ -65,6 +72,25 @@ def test_a_training_that_fails_is_marked_and_repeating_it_is_the_same_run(store)
     with live(Store(STORE), RUN, changed(code="other")):
         pass
     assert len(Store(STORE).client.search_runs(["1"])) == 3
+
+
+def test_an_experiment_says_how_many_of_its_runs_are_recorded(store):
+    runs = [store / "a.json", store / "b.json"]
+    for path, complete in zip(runs, (True, False), strict=True):
+        files.write_json(path, {"complete": complete})
+    row = {"test_set": "test", "variant": "v", **dict.fromkeys(SCORED, 1.0)}
+    write_table(store / "leaderboard.csv", pd.DataFrame([row]))
+    files.write_text(store / "report.html", "")
+    (store / "figures").mkdir()
+    made = ExperimentFiles(
+        store / "report.html", store / "figures", store / "leaderboard.csv", runs
+    )
+    about = ExperimentAbout(experiment="e", preset="p", data="d")
+    record_experiment(Store(STORE), about, made, store / "experiment.json")
+    recorded = files.read_json(store / "experiment.json")
+    assert recorded["complete"]
+    parent = Store(STORE).client.get_run(recorded["parent_run"])
+    assert parent.data.tags["status"] == "reported, 1 of 2 runs recorded"
 
 
 def test_a_run_says_how_far_its_training_is(store):

@@ -104,6 +104,7 @@ rule track_experiment:
         report=f"{REPORT}/report.html",
         figures=f"{REPORT}/figures",
         leaderboard=f"{REPORT}/leaderboard.csv",
+        store=ancient("results/mlflow/store.json"),
     output:
         f"results/tracking/{EXPERIMENT}/experiment.json",
     log:

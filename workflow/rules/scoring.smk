@@ -67,7 +67,6 @@ rule score:
         spectral=ask.spectral_of_method,
         manifest="results/test_sets/{test_id}/manifest.json",
         mixtures="results/test_sets/{test_id}/mixtures.csv",
-        noisy=ancient("results/test_sets/{test_id}/noisy.npy"),
         clean=ancient("results/test_sets/{test_id}/clean.npy"),
     output:
         "results/scores/{method}/seed{seed}/{test_id}.csv",

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from denoise.evaluation.scoring import MethodOutput, score_test_set
-from denoise.mixing.files import TestSetFiles
+from denoise.mixing.files import References
 from denoise.study.jobs import job
 
 with job(snakemake):
@@ -11,7 +11,7 @@ with job(snakemake):
     enhanced, spectral = Path(given.pop("enhanced")), list(map(Path, given.pop("spectral")))
     score_test_set(
         MethodOutput(enhanced, spectral[0] if spectral else None, snakemake.params.bandwidth),
-        TestSetFiles(**given),
+        References(**given),
         Path(snakemake.output[0]),
         processes=snakemake.threads,
     )

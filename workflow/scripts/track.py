@@ -4,7 +4,6 @@ from pathlib import Path
 
 from denoise.mixing.files import TestSetFiles
 from denoise.report.tracked import TrackedOutput, write_examples
-from denoise.study import paths
 from denoise.study.jobs import job
 from denoise.tracking.notes import RunAbout
 from denoise.tracking.record import RunFiles, record
@@ -37,4 +36,4 @@ with job(snakemake):
         {part: Path(given[part]) for part in ("train", "validation")},
         write_examples(outputs, note.with_suffix("")),
     )
-    record(Store(paths.TRACKING_STORE), about, made, note)
+    record(Store.of_marker(Path(snakemake.input.store)), about, made, note)

@@ -2,17 +2,20 @@
 
 from pathlib import Path
 
-from denoise.study import paths
 from denoise.study.jobs import job
-from denoise.tracking.record import ExperimentAbout, record_experiment
+from denoise.tracking.record import ExperimentAbout, ExperimentFiles, record_experiment
 from denoise.tracking.store import Store
 
 with job(snakemake):
+    given = snakemake.input
     record_experiment(
-        Store(paths.TRACKING_STORE),
+        Store.of_marker(Path(given.store)),
         ExperimentAbout.model_validate_json(snakemake.params.about),
-        Path(snakemake.input.report),
-        Path(snakemake.input.figures),
-        Path(snakemake.input.leaderboard),
+        ExperimentFiles(
+            Path(given.report),
+            Path(given.figures),
+            Path(given.leaderboard),
+            [Path(path) for path in given.runs],
+        ),
         Path(snakemake.output[0]),
     )

@@ -37,7 +37,7 @@ if __name__ == "__main__":
         )
         called = snakemake.resources
         run = RunName(snakemake.config["experiment"], called.variant, called.label)
-        with live(Store(paths.TRACKING_STORE), run, card) as on_epoch:
+        with live(Store.of_marker(Path(snakemake.input.store)), run, card) as on_epoch:
             train(
                 card,
                 settings,

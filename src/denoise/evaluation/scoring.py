@@ -17,7 +17,7 @@ from denoise.core.tables import read_table, write_table
 from denoise.metrics.pesq import pesq
 from denoise.metrics.registry import score_utterance
 from denoise.metrics.validity import Undefined
-from denoise.mixing.files import TestSetFiles
+from denoise.mixing.files import References
 
 CHUNK = 4
 
@@ -36,7 +36,7 @@ class MethodOutput:
 
 
 def score_test_set(
-    output: MethodOutput, test_set: TestSetFiles, out_path: Path, *, processes: int = 1
+    output: MethodOutput, test_set: References, out_path: Path, *, processes: int = 1
 ) -> None:
     """Write a row for each utterance: what it is, every metric, and ``status``.
 

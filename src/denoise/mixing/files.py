@@ -24,15 +24,21 @@ class SplitTables:
         return speech, read_table(self.noise) if self.noise else speech.iloc[:0]
 
 
-class TestSetFiles(BaseModel):
-    """The files of a test set."""
+class References(BaseModel):
+    """The files of a test set that outputs are scored against."""
 
-    __test__ = False  # not a test class, whatever pytest thinks of its name
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     manifest: Path
     """Rates, counts and a digest."""
     mixtures: Path
     """A row for each utterance; ``offset`` and ``samples`` say where it lies in both packs."""
-    noisy: Path
     clean: Path
+
+
+class TestSetFiles(References):
+    """The files of a test set."""
+
+    __test__ = False  # not a test class, whatever pytest thinks of its name
+
+    noisy: Path

@@ -144,31 +144,43 @@ class ExperimentAbout(Settings):
     """Config paths of what differs among the variants."""
 
 
+@dataclass(frozen=True)
+class ExperimentFiles:
+    """What an experiment leaves behind."""
+
+    report: Path
+    figures: Path
+    """A folder."""
+    leaderboard: Path
+    runs: list[Path]
+    """What `record` wrote of each run."""
+
+
 def record_experiment(
-    store: Store,
-    about: ExperimentAbout,
-    report: Path,
-    figures: Path,
-    leaderboard: Path,
-    out_path: Path,
+    store: Store, about: ExperimentAbout, made: ExperimentFiles, out_path: Path
 ) -> None:
-    """Put the report, its figures and the leaderboard into the parent run of the experiment."""
+    """Put the report, its figures and the leaderboard into the parent run of the experiment, and
+    how many of its runs are recorded."""
+    recorded = sum(files.read_json(path)["complete"] for path in made.runs)
+    status = "reported"
+    if recorded < len(made.runs):
+        status = f"reported, {recorded} of {len(made.runs)} runs recorded"
     run_id = None
     with never_failing("recording the experiment") as outcome:
         client = store.client
         experiment_id = store.experiment(about.experiment)
         run_id = store.parent_run(about.experiment)
-        for path in (report, leaderboard):
+        for path in (made.report, made.leaderboard):
             client.log_artifact(run_id, str(path))
-        client.log_artifacts(run_id, str(figures), "figures")
-        table = read_table(leaderboard)
+        client.log_artifacts(run_id, str(made.figures), "figures")
+        table = read_table(made.leaderboard)
         link = report_link(store, about.experiment)
         note = note_of_experiment(
-            table, f"**[Report]({link})** (`{report}`) · preset {about.preset} · {about.data}"
+            table, f"**[Report]({link})** (`{made.report}`) · preset {about.preset} · {about.data}"
         )
         for key, value in {NOTE: note, **KIND}.items():
             client.set_experiment_tag(experiment_id, key, value)
-        tags = {"preset": about.preset, "dataset": about.data, "status": "reported"}
+        tags = {"preset": about.preset, "dataset": about.data, "status": status}
         for key, value in {NOTE: note, **tags}.items():
             client.set_tag(run_id, key, value)
         existing = client.get_run(run_id).data.params

@@ -41,6 +41,12 @@ class Store:
 
     folder: Path
 
+    @classmethod
+    def of_marker(cls, marker: Path) -> Store:
+        """The store that `initialise` has made and left `marker` for."""
+        files.read_json(marker)
+        return cls(marker.parent)
+
     @property
     def _local(self) -> str:
         # Absolute: MLflow keeps what it opened by this name, wherever the process has gone since.
