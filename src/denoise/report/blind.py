@@ -26,7 +26,6 @@ from denoise.evaluation.scores import by_utterance, join_scores
 from denoise.report import listening
 from denoise.report.pages import asset, render
 
-KINDS = ("mushra", "ab")
 MOST_VERSIONS = 12
 """Of a trial, with reference and anchor (ITU-R BS.1534-3, 5.3)."""
 _DEFAULT_VARIANTS = 5

@@ -16,7 +16,6 @@ from typing import Any
 from denoise.core.errors import UserError
 from denoise.core.settings import canonical_json, digest
 from denoise.corpora.folder import listing_digest
-from denoise.corpora.registry import find_corpus
 from denoise.corpora.selection import AudioSettings, SelectionSettings
 from denoise.corpora.sources import SourceSettings
 from denoise.corpora.splits import SplitSettings
@@ -231,12 +230,3 @@ def _add(
     name = f"{slug(label)}-{digest([settings, list(upstream)])}"
     stages[name] = Stage(name, settings, upstream)
     return name
-
-
-def archives_of(corpus: str, subset: str) -> list[str]:
-    """The names of a subset's archives, optional ones last."""
-    found = find_corpus(corpus)
-    if corpus == "folder":
-        return []
-    archives = sorted(found.subsets[subset], key=lambda archive: archive.optional)
-    return [archive.name for archive in archives]

@@ -15,7 +15,7 @@ from denoise.core.settings import canonical_json
 from denoise.corpora.registry import find_corpus
 from denoise.evaluation.experiment import RunFiles
 from denoise.networks.card import ModelFolder
-from denoise.study import paths
+from denoise.study import about, paths
 from denoise.study.code import Chosen, chosen_of
 from denoise.study.record import is_denoiser, record_of
 from denoise.study.stages import Method, Plan, Stage, Variant
@@ -281,12 +281,12 @@ class Rules:
     def untrained_scores(self) -> list[str]:
         """The score tables of baselines and ready models."""
         kinds = {label: method.kind for label, method in self.plan.methods.items()}
-        return [str(found.scores) for about, found in self.all_runs()
-                if kinds[about["method"]] != "variant"]  # fmt: skip
+        return [str(found.scores) for place, found in self.all_runs()
+                if kinds[place["method"]] != "variant"]  # fmt: skip
 
     def scored(self) -> str:
         """Method, seed and test set of each of `scores`, as JSON."""
-        return canonical_json([about for about, _ in self.all_runs()])
+        return canonical_json([place for place, _ in self.all_runs()])
 
     def speeds(self) -> list[str]:
         """How fast every network and baseline enhanced the test sets."""
@@ -349,16 +349,16 @@ class Rules:
                   for name in plan.spectrograms for part in PARTS]  # fmt: skip
         for label, method in plan.methods.items():
             for seed in method.seeds:
-                about = f"{label}, seed {seed}" if method.kind == "variant" else label
+                subject = f"{label}, seed {seed}" if method.kind == "variant" else label
                 if method.kind == "variant":
-                    named.append(("train", about, f"{method.model}-seed{seed}"))
+                    named.append(("train", subject, f"{method.model}-seed{seed}"))
                 rule = "baseline" if method.kind == "baseline" else "enhance"
                 for test_set, stage in plan.test_set_names.items():
                     key = f"{method.key}-seed{seed}-{stage}"
-                    named += [(rule, f"{about}, {test_set}", key),
-                              ("score", f"{about}, {test_set}", key)]  # fmt: skip
+                    named += [(rule, f"{subject}, {test_set}", key),
+                              ("score", f"{subject}, {test_set}", key)]  # fmt: skip
         return canonical_json(
-            [[rule, about, str(paths.benchmark(f"{rule}/{key}"))] for rule, about, key in named]
+            [[rule, subject, str(paths.benchmark(f"{rule}/{key}"))] for rule, subject, key in named]
         )
 
     # Tracking
@@ -403,65 +403,13 @@ class Rules:
 
     def about_run(self, wildcards: Any) -> str:
         """What MLflow says of a run besides its training, as JSON."""
-        variant = self.run(wildcards)
-        recipe = variant.recipe.model_dump(mode="json")
-        return canonical_json(
-            {
-                "experiment": self.plan.name,
-                "variant": variant.label,
-                "name": self.name_of_run(wildcards),
-                "preset": self.plan.experiment.preset,
-                "data": data_in_words([variant]),
-                "differs": variant.differs,
-                "settings": {path: _value_at(recipe, path) for path in self._varied()},
-            }
-        )
-
-    def name_of_run(self, wildcards: Any) -> str:
-        """What a run is called in MLflow, by what it differs in."""
-        label = labels(list(self.plan.variants))[self.run(wildcards).label]
-        return f"{label}, seed {wildcards.seed}" if len(self.plan.seeds) > 1 else label
+        return about.run(self.plan, self.run(wildcards), int(wildcards.seed))
 
     def about_experiment(self) -> str:
         """What MLflow says of the whole experiment, as JSON."""
-        return canonical_json(
-            {
-                "experiment": self.plan.name,
-                "preset": self.plan.experiment.preset,
-                "data": data_in_words(list(self.plan.variants.values())),
-                "seeds": self.plan.seeds,
-                "varied": self._varied(),
-            }
-        )
-
-    def _varied(self) -> list[str]:
-        """The paths of all settings that differ among the variants."""
-        paths_ = (path for variant in self.plan.variants.values() for path in variant.differs)
-        return list(dict.fromkeys(paths_))
+        return about.experiment(self.plan)
 
 
 def _exit(error: UserError) -> SystemExit:
     """Ends Snakemake with one line; it would show where in the rules another exception came up."""
     return SystemExit(f"error: {error}")
-
-
-def data_in_words(variants: list[Variant]) -> str:
-    """The corpora that variants are trained on, speech before noise."""
-    speech, noise = (
-        " + ".join(
-            dict.fromkeys(
-                source.corpus
-                for variant in variants
-                for source in getattr(variant.recipe.data, side)
-            )
-        )
-        for side in ("speech", "noise")
-    )
-    return f"{speech} speech, {noise} noise" if noise else f"{speech} pairs"
-
-
-def _value_at(settings: Any, path: str) -> Any:
-    """A value of nested settings by its path; None where it is not set."""
-    for key in path.split("."):
-        settings = settings.get(key) if isinstance(settings, dict) else None
-    return settings
