@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+
+from draw_rooms import PICTURE, ROOT, picture
 
 IMPORT_ALL = """
 import importlib, pkgutil, sys
@@ -19,3 +22,16 @@ def test_nothing_imports_keras_before_it_needs_it():
     ran = subprocess.run([sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.split() == []
+
+
+def test_the_picture_of_the_rooms_is_that_of_their_imports():
+    assert PICTURE.read_text(encoding="utf-8") == picture(), "python tests/draw_rooms.py draws it"
+
+
+def test_every_function_of_the_walk_through_the_rooms_exists():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    walk = re.findall(r"`(\w+/\w+\.py):(\w+)`", page)
+    assert len(walk) > 20
+    for file, function in walk:
+        text = (ROOT / "src" / "denoise" / file).read_text(encoding="utf-8")
+        assert re.search(rf"^ *def {function}\(", text, re.MULTILINE), (file, function)

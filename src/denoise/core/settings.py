@@ -26,10 +26,6 @@ class Settings(BaseModel):
         coerce_numbers_to_str=True,
     )
 
-    def canonical(self) -> str:
-        """The settings as JSON with sorted keys: equal settings give equal text."""
-        return canonical_json(self.model_dump(mode="json"))
-
 
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text."""

@@ -1,4 +1,4 @@
-"""ESC-50: 2000 environmental recordings of 5 s in 50 noise_types and 5 folds.
+"""ESC-50: 2000 environmental recordings of 5 s of 50 kinds in 5 folds.
 
 K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", ACM Multimedia 2015.
 Clips cut from one recording share a fold, so the fold is the group that splits respect.
