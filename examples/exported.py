@@ -95,10 +95,10 @@ def encode(spectrum, features):
 
 
 def decode(output, spectrum):
-    """The network's mask and turn of the phase, applied; the bins above get the highest gain."""
+    """The magnitude mask and phase correction, applied; the bins above get the highest gain."""
     mask, real, imaginary = np.moveaxis(np.clip(output[0], -1, 1), -1, 0)
-    turn = 1 + real + 1j * imaginary
-    gain = (mask + 1) / 2 * turn / np.maximum(np.abs(turn), 1e-3)
+    correction = 1 + real + 1j * imaginary
+    gain = (mask + 1) / 2 * correction / np.maximum(np.abs(correction), 1e-3)
     unseen = len(spectrum) - len(gain)
     return spectrum * np.concatenate([gain, np.repeat(gain[-1:], unseen, axis=0)])
 

@@ -51,15 +51,15 @@ def own_tracking() -> Iterator[None]:
 
 
 @pytest.fixture
-def often(request) -> Callable[[int, int], int]:
-    """``often(20, 2000)``: how often to try something, here or with ``--full``."""
+def repetitions(request) -> Callable[[int, int], int]:
+    """``repetitions(20, 2000)``: how often to try something, here or with ``--full``."""
     full = request.config.getoption("--full")
     return lambda here, in_full: in_full if full else here
 
 
 @pytest.fixture
-def survives(record_property) -> Survives:
-    """``with survives("download: reset"):`` counts one try, survived if nothing comes up."""
+def fault_class(record_property) -> Survives:
+    """``with fault_class("download: reset"):`` counts one try, survived if nothing comes up."""
 
     @contextlib.contextmanager
     def attempt(fault: str, tries: int = 1) -> Iterator[None]:

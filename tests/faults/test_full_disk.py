@@ -103,9 +103,9 @@ WRITERS: list[Callable[[Path], None]] = [
 
 
 @pytest.mark.parametrize("write", WRITERS)
-def test_what_does_not_fit_is_said_and_nothing_is_left(disk, survives, monkeypatch, write):
+def test_what_does_not_fit_is_said_and_nothing_is_left(disk, fault_class, monkeypatch, write):
     monkeypatch.setattr("denoise.corpora.archives._SPARE_DISK", -(1 << 40))
-    with survives("full disk: one write"):
+    with fault_class("full disk: one write"):
         place = disk(1)
         (place / "kept").write_text("as it was")
         with pytest.raises(UserError, match="the disk is full"), disk_errors():
@@ -120,18 +120,18 @@ def test_what_does_not_fit_is_said_and_nothing_is_left(disk, survives, monkeypat
 
 @pytest.mark.slow
 def test_a_study_on_a_disk_that_fills_goes_on_with_more_room(
-    small_study, disk, web_mirror, survives, often
+    small_study, disk, web_mirror, fault_class, repetitions
 ):
     """The sizes let it fail in preparation, in mixing, in training or in the report."""
     place = disk(400)
     board = (small_study / "reports" / "small" / "leaderboard.csv").read_bytes()
     needed = sum(path.stat().st_size for path in small_study.rglob("*") if path.is_file()) / 1e6
-    for share in (0.5, 0.2, 0.7, 0.85, 0.95)[: often(1, 5)]:
+    for share in (0.5, 0.2, 0.7, 0.85, 0.95)[: repetitions(1, 5)]:
         folder = place / f"study{share}"
         small(folder, web_mirror)
         used = sum(path.stat().st_size for path in place.rglob("*") if path.is_file()) / 1e6
         disk(int(used + share * needed) + 1)
-        with survives("full disk: a whole study"):
+        with fault_class("full disk: a whole study"):
             run = snakemake(folder, "all")
             assert run.returncode != 0
             assert "full" in run.stdout + run.stderr, run.stderr[-3000:]

@@ -83,8 +83,8 @@ def when_served(count: int, deed: str) -> str:
     ],
     ids=["epochs", "batches"],
 )
-def test_a_killed_training_resumes_to_the_same_result(caches, tmp_path, survives, whole, saving):
-    with survives("training: SIGKILL"):
+def test_a_killed_training_resumes_to_the_same_result(caches, tmp_path, fault_class, whole, saving):
+    with fault_class("training: SIGKILL"):
         ended = in_a_process(caches, tmp_path, saving + when_served(25, "os.kill(os.getpid(), 9)"))
         assert ended.returncode == -signal.SIGKILL, ended.stderr[-2000:]
         checkpoints = tmp_path / "checkpoints"
@@ -108,10 +108,10 @@ def test_a_killed_training_resumes_to_the_same_result(caches, tmp_path, survives
     ],
 )
 def test_a_training_that_is_told_to_end_saves_itself(
-    caches, tmp_path, survives, whole, monkeypatch, number, served, left
+    caches, tmp_path, fault_class, whole, monkeypatch, number, served, left
 ):
     name = signal.Signals(number).name
-    with survives(f"training: {name}"):
+    with fault_class(f"training: {name}"):
         told = f"os.kill(os.getpid(), {int(number)})"
         ended = in_a_process(caches, tmp_path, when_served(served, told))
         assert ended.returncode == 1, ended.stderr[-2000:]
@@ -137,7 +137,7 @@ def test_the_handlers_of_others_come_back(caches, tmp_path):
     "name",
     ["state.npz", *(pytest.param(n, marks=pytest.mark.slow) for n in ("best.npz", "state.json"))],
 )
-def test_a_truncated_checkpoint_falls_back_to_the_one_before(caches, tmp_path, survives, name):
+def test_a_truncated_checkpoint_falls_back_to_the_one_before(caches, tmp_path, fault_class, name):
     before = []
 
     def kill_after_three(row):
@@ -145,7 +145,7 @@ def test_a_truncated_checkpoint_falls_back_to_the_one_before(caches, tmp_path, s
         if row["epoch"] == 3:
             raise Killed
 
-    with survives("training: truncated checkpoint"):
+    with fault_class("training: truncated checkpoint"):
         with pytest.raises(Killed):
             run(caches, tmp_path / "out", on_epoch=kill_after_three)
         newest = sorted((tmp_path / "out" / "checkpoints").glob("epoch-*"))[-1]
@@ -158,8 +158,8 @@ def test_a_truncated_checkpoint_falls_back_to_the_one_before(caches, tmp_path, s
 
 
 @pytest.mark.slow
-def test_a_truncated_part_of_an_epoch_is_done_again(caches, tmp_path, survives, whole):
-    with survives("training: truncated checkpoint"):
+def test_a_truncated_part_of_an_epoch_is_done_again(caches, tmp_path, fault_class, whole):
+    with fault_class("training: truncated checkpoint"):
         told = when_served(24, "os.kill(os.getpid(), 15)")
         assert in_a_process(caches, tmp_path, told).returncode == 1
         state = tmp_path / "checkpoints" / "part" / "state.npz"
@@ -167,11 +167,11 @@ def test_a_truncated_part_of_an_epoch_is_done_again(caches, tmp_path, survives, 
         same(whole, run(caches, tmp_path, **CHANGES), tmp_path)
 
 
-def test_another_configuration_does_not_continue_a_checkpoint(caches, tmp_path, survives):
+def test_another_configuration_does_not_continue_a_checkpoint(caches, tmp_path, fault_class):
     def kill(row):
         raise Killed
 
-    with survives("training: checkpoint of another configuration"):
+    with fault_class("training: checkpoint of another configuration"):
         with pytest.raises(Killed):
             run(caches, tmp_path / "out", on_epoch=kill)
         seen: list[float] = []
@@ -183,7 +183,7 @@ def test_another_configuration_does_not_continue_a_checkpoint(caches, tmp_path, 
         assert seen == [1]
 
 
-def test_a_loss_that_is_not_finite_stops_with_the_batch(tmp_path, survives):
+def test_a_loss_that_is_not_finite_stops_with_the_batch(tmp_path, fault_class):
     bad = {
         "train": make_cache(tmp_path / "t", 16, 0),
         "validation": make_cache(tmp_path / "v", 8, 1),
@@ -191,13 +191,15 @@ def test_a_loss_that_is_not_finite_stops_with_the_batch(tmp_path, survives):
     array = np.load(bad["train"] / "input-1.npy")
     array[3] = np.nan
     save_array(bad["train"] / "input-1.npy", array)
-    with survives("training: NaN loss"):
+    with fault_class("training: NaN loss"):
         with pytest.raises(TrainingFailed, match=r"batch \d of epoch 1.*learning_rate"):
             run(bad, tmp_path / "out")
         assert not (tmp_path / "out" / "model.keras").exists()
 
 
-def test_a_loss_that_becomes_nan_keeps_the_epochs_before(caches, tmp_path, survives, monkeypatch):
+def test_a_loss_that_becomes_nan_keeps_the_epochs_before(
+    caches, tmp_path, fault_class, monkeypatch
+):
     batch, served = SpectrogramBatches.batch, []
 
     def spoilt(self, number):
@@ -205,7 +207,7 @@ def test_a_loss_that_becomes_nan_keeps_the_epochs_before(caches, tmp_path, survi
         given, wanted = batch(self, number)
         return (given * float("nan"), wanted) if len(served) == 24 else (given, wanted)
 
-    with survives("training: NaN loss"):
+    with fault_class("training: NaN loss"):
         monkeypatch.setattr(SpectrogramBatches, "batch", spoilt)
         with pytest.raises(TrainingFailed, match=r"batch 4 of epoch 3"):
             run(caches, tmp_path, **CHANGES)
@@ -220,7 +222,7 @@ class ResourceExhaustedError(Exception):
 @pytest.mark.parametrize(
     "error", [MemoryError(), ResourceExhaustedError(), RuntimeError("RESOURCE_EXHAUSTED: 9 GB")]
 )
-def test_too_little_memory_says_what_to_lower(caches, tmp_path, survives, monkeypatch, error):
+def test_too_little_memory_says_what_to_lower(caches, tmp_path, fault_class, monkeypatch, error):
     import keras
 
     def fail(*args, **options):
@@ -228,7 +230,7 @@ def test_too_little_memory_says_what_to_lower(caches, tmp_path, survives, monkey
 
     monkeypatch.setattr(keras.Model, "train_on_batch", fail)
     with (
-        survives("training: out of memory"),
+        fault_class("training: out of memory"),
         pytest.raises(UserError, match=r"raise training\.accumulate \(now 1\).*batch_size"),
     ):
         run(caches, tmp_path)

@@ -107,7 +107,7 @@ def running_rule(folder: Path) -> str:
 
 
 def test_runs_that_are_killed_end_as_one_that_was_not(
-    small_study, tmp_path, web_mirror, survives, often
+    small_study, tmp_path, web_mirror, fault_class, repetitions
 ):
     # Half of what it took on one core, beside other tests.
     lasted = float((small_study.parent / "seconds").read_text()) / 2
@@ -115,7 +115,7 @@ def test_runs_that_are_killed_end_as_one_that_was_not(
     assert len(expected) > 12
 
     draw = random.Random(1)
-    kills, wanted, round_ = 0, often(3, 50), 0
+    kills, wanted, round_ = 0, repetitions(3, 50), 0
     while kills < wanted:
         round_ += 1
         where: dict[str, int] = {}
@@ -141,7 +141,7 @@ def test_runs_that_are_killed_end_as_one_that_was_not(
             break
         with contextlib.ExitStack() as stages:
             for rule, times in where.items():
-                stages.enter_context(survives(f"SIGKILL of a run: {rule.lower()}", times))
+                stages.enter_context(fault_class(f"SIGKILL of a run: {rule.lower()}", times))
             log = (folder / "output.log").read_text(errors="replace")
             assert process.returncode == 0, log[-5000:]
             assert results(folder) == expected
@@ -150,9 +150,9 @@ def test_runs_that_are_killed_end_as_one_that_was_not(
             assert (folder / "reports" / "small" / "report.html").stat().st_size > 10_000
 
 
-def test_a_kill_before_a_whole_file_is_taken_note_of(tmp_path, web_mirror, survives):
+def test_a_kill_before_a_whole_file_is_taken_note_of(tmp_path, web_mirror, fault_class):
     """Snakemake would make it again, and then leave out all that needs it as `ancient`."""
-    with survives("SIGKILL of a run: between a file and its note"):
+    with fault_class("SIGKILL of a run: between a file and its note"):
         folder = small(tmp_path / "study", web_mirror)
         made = ("results/mlflow/store.json", "resources/archives/esc50/ESC-50-master.zip")
         run = snakemake(folder, *made)
@@ -166,8 +166,8 @@ def test_a_kill_before_a_whole_file_is_taken_note_of(tmp_path, web_mirror, survi
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_that_is_told_to_end_goes_on_later(small_study, tmp_path, survives, number):
-    with survives(f"{signal.Signals(number).name} of a run"):
+def test_a_run_that_is_told_to_end_goes_on_later(small_study, tmp_path, fault_class, number):
+    with fault_class(f"{signal.Signals(number).name} of a run"):
         folder = before_training(small_study, tmp_path / "study")
         process = start(folder)
         model = re.compile(r"Training ")
@@ -183,8 +183,8 @@ def test_a_run_that_is_told_to_end_goes_on_later(small_study, tmp_path, survives
         assert results(folder) == results(small_study)
 
 
-def test_two_commands_in_one_folder_do_not_meet(small_study, tmp_path, survives):
-    with survives("concurrency: two runs in one folder"):
+def test_two_commands_in_one_folder_do_not_meet(small_study, tmp_path, fault_class):
+    with fault_class("concurrency: two runs in one folder"):
         folder = before_training(small_study, tmp_path / "study")
         first = start(folder)
         while not list((folder / ".snakemake" / "locks").glob("*")):
@@ -197,8 +197,8 @@ def test_two_commands_in_one_folder_do_not_meet(small_study, tmp_path, survives)
         assert third.returncode == 0 and "Nothing to be done" in third.stdout + third.stderr
 
 
-def test_two_studies_that_share_resources(small_study, tmp_path, web_mirror, survives):
-    with survives("concurrency: two studies with one resources/"):
+def test_two_studies_that_share_resources(small_study, tmp_path, web_mirror, fault_class):
+    with fault_class("concurrency: two studies with one resources/"):
         folders = [small(tmp_path / name, web_mirror) for name in ("one", "other")]
         (tmp_path / "resources").mkdir()
         for folder in folders:

@@ -84,7 +84,7 @@ def place(tmp_path, monkeypatch) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("initialised", [True, False])
-def test_eight_trainings_at_once_on_a_new_store(place, survives, initialised):
+def test_eight_trainings_at_once_on_a_new_store(place, fault_class, initialised):
     if initialised:
         initialise(Store(STORE), "e", place / "store.json")
     spawn = multiprocessing.get_context("spawn")
@@ -95,15 +95,15 @@ def test_eight_trainings_at_once_on_a_new_store(place, survives, initialised):
     for process in processes:
         process.join(300)
     for process, name in zip(processes, names, strict=True):
-        with survives("MLflow: eight trainings at once"):
+        with fault_class("MLflow: eight trainings at once"):
             assert process.exitcode == 0
             assert record_again(name, place)
             assert logged(name) == ALL_ONCE
 
 
 @pytest.mark.slow
-def test_a_store_that_is_locked_for_a_while(place, survives):
-    with survives("MLflow: store locked"):
+def test_a_store_that_is_locked_for_a_while(place, fault_class):
+    with fault_class("MLflow: store locked"):
         initialise(Store(STORE), "e", place / "store.json")
         unlocked = threading.Event()
 
@@ -173,8 +173,8 @@ def server(place, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("away", ["from the start", "in the middle", "at the end"])
-def test_a_server_that_goes_away_and_comes_back(place, server, survives, away):
-    with survives(f"MLflow: server away {away}"):
+def test_a_server_that_goes_away_and_comes_back(place, server, fault_class, away):
+    with fault_class(f"MLflow: server away {away}"):
         if away != "from the start":
             server.start()
         initialise(Store(STORE), "e", place / "store.json")

@@ -89,11 +89,11 @@ def read_yaml_text(tmp_path: Path, text: str) -> dict[str, Any]:
     return read_yaml(tmp_path / "config.yaml")
 
 
-def test_every_mutation_of_a_preset_is_refused_by_its_key(tmp_path, survives):
+def test_every_mutation_of_a_preset_is_refused_by_its_key(tmp_path, fault_class):
     wrong = mutations()
     assert len(wrong) >= 200
     for kind, key, preset in wrong:
-        with survives(f"configuration: {kind.split(': ')[1]}"):
+        with fault_class(f"configuration: {kind.split(': ')[1]}"):
             with pytest.raises(UserError) as caught:
                 planned(tmp_path, preset)
             last = NAMED.get(key, [part for part in key.split(".") if not part.isdigit()][-1])
@@ -117,8 +117,11 @@ def test_every_mutation_of_a_preset_is_refused_by_its_key(tmp_path, survives):
         ({"data.noise.0.folds": [6]}, "fold 6"),
     ],
 )
-def test_contradictions_are_refused_by_what_contradicts(survives, settings, named):
-    with survives("configuration: contradiction"), pytest.raises(UserError, match=named) as caught:
+def test_contradictions_are_refused_by_what_contradicts(fault_class, settings, named):
+    with (
+        fault_class("configuration: contradiction"),
+        pytest.raises(UserError, match=named) as caught,
+    ):
         make_plan({"preset": "best", "set": settings, "sweep": {}}, PRESETS)
     assert "\n" not in str(caught.value)
 
@@ -134,8 +137,8 @@ def test_contradictions_are_refused_by_what_contradicts(survives, settings, name
     ],
     ids=["in itself", "deep", "long number", "long name", "many seeds"],
 )
-def test_texts_beyond_all_measure_are_refused(tmp_path, survives, text):
-    with survives("configuration: beyond measure"), pytest.raises(UserError) as caught:
+def test_texts_beyond_all_measure_are_refused(tmp_path, fault_class, text):
+    with fault_class("configuration: beyond measure"), pytest.raises(UserError) as caught:
         make_plan(read_yaml_text(tmp_path, text), PRESETS)
     assert "\n" not in str(caught.value)
 
@@ -147,12 +150,12 @@ WORDS = [
 ]
 
 
-def test_no_text_ends_in_a_traceback(tmp_path, survives, often):
+def test_no_text_ends_in_a_traceback(tmp_path, fault_class, repetitions):
     """Texts of presets and configurations with characters and words put in, taken out, doubled."""
     texts = [path.read_text() for path in sorted(PRESETS.glob("*.yaml"))]
     texts.append((ROOT / "config.yaml").read_text())
-    count = often(150, 3000)
-    with survives("configuration: fuzzed text", count):
+    count = repetitions(150, 3000)
+    with fault_class("configuration: fuzzed text", count):
         for number in range(count):
             draw = random.Random(number)
             text = draw.choice(texts)

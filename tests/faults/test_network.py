@@ -247,9 +247,9 @@ def get(server, *behaviours: str, checksum: str | None = MD5, target: Path) -> N
     ],
 )
 def test_a_server_that_gives_the_file_in_the_end(
-    server, tmp_path, survives, behaviour, requests, checksum
+    server, tmp_path, fault_class, behaviour, requests, checksum
 ):
-    with survives(f"download: {behaviour}"):
+    with fault_class(f"download: {behaviour}"):
         get(server, behaviour, checksum=checksum, target=tmp_path / "a.zip")
         assert (tmp_path / "a.zip").read_bytes() == CONTENT
         assert {path.name for path in tmp_path.iterdir()} == {"a.zip", ".a.zip.lock"}
@@ -274,8 +274,8 @@ def test_a_server_that_gives_the_file_in_the_end(
         ("leads-nowhere", "Invalid|bad"),
     ],
 )
-def test_a_server_that_never_gives_it(server, tmp_path, survives, behaviour, said, checksum):
-    with survives(f"download: {behaviour}"):
+def test_a_server_that_never_gives_it(server, tmp_path, fault_class, behaviour, said, checksum):
+    with fault_class(f"download: {behaviour}"):
         with pytest.raises(UserError, match=said) as caught:
             get(server, behaviour, checksum=checksum, target=tmp_path / "a.zip")
         assert f"{server.url}/{behaviour}/a.zip" in str(caught.value)
@@ -286,17 +286,17 @@ def test_a_server_that_never_gives_it(server, tmp_path, survives, behaviour, sai
         assert (tmp_path / "a.zip").read_bytes() == CONTENT
 
 
-def test_a_wrong_checksum_is_not_downloaded_again_and_again(server, tmp_path, survives):
-    with survives("download: wrong checksum"):
+def test_a_wrong_checksum_is_not_downloaded_again_and_again(server, tmp_path, fault_class):
+    with fault_class("download: wrong checksum"):
         with pytest.raises(UserError, match="expected 00000"):
             get(server, "whole", checksum="md5:" + "0" * 32, target=tmp_path / "a.zip")
         assert len(server.seen["whole"]) == 2
         assert list(tmp_path.glob("a.zip*")) == []
 
 
-def test_a_whole_part_is_not_downloaded_again(server, tmp_path, survives):
+def test_a_whole_part_is_not_downloaded_again(server, tmp_path, fault_class):
     """Left by a kill between its last byte and the end of its verification."""
-    with survives("download: whole part"):
+    with fault_class("download: whole part"):
         (tmp_path / "a.zip.part").write_bytes(CONTENT)
         (tmp_path / "a.zip.part.tag").write_text(MD5)
         get(server, "complete", target=tmp_path / "a.zip")
@@ -304,25 +304,28 @@ def test_a_whole_part_is_not_downloaded_again(server, tmp_path, survives):
         assert server.seen["complete"] == [f"bytes={len(CONTENT)}-"]
 
 
-def test_a_part_of_another_file_is_not_continued(server, tmp_path, survives):
-    with survives("download: part of another file"):
+def test_a_part_of_another_file_is_not_continued(server, tmp_path, fault_class):
+    with fault_class("download: part of another file"):
         (tmp_path / "a.zip.part").write_bytes(b"PK something else")
         (tmp_path / "a.zip.part.tag").write_text("md5:0")
         get(server, "whole", target=tmp_path / "a.zip")
         assert server.seen["whole"] == [None]
 
 
-def test_a_host_that_is_not_there(tmp_path, survives):
+def test_a_host_that_is_not_there(tmp_path, fault_class):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/a.zip"
-    with survives("download: no host"), pytest.raises(UserError, match="ConnectionError") as caught:
+    with (
+        fault_class("download: no host"),
+        pytest.raises(UserError, match="ConnectionError") as caught,
+    ):
         fetch(Archive("a.zip", (url,), MD5), "corpus", tmp_path / "a.zip", QUICK)
     assert url in str(caught.value)
 
 
-def test_two_processes_that_want_the_same_file(server, tmp_path, survives):
-    with survives("download: two at once"):
+def test_two_processes_that_want_the_same_file(server, tmp_path, fault_class):
+    with fault_class("download: two at once"):
         target = tmp_path / "a.zip"
         errors: list[Exception] = []
 

@@ -122,24 +122,24 @@ def prepared(tmp_path: Path, name: str, content: bytes) -> tuple[list[str], list
 
 
 @pytest.mark.parametrize("name", [*FINE, *SHORT])
-def test_preparation_takes_what_is_audio(tmp_path, survives, name):
-    with survives("audio: prepare"):
+def test_preparation_takes_what_is_audio(tmp_path, fault_class, name):
+    with fault_class("audio: prepare"):
         packed, dropped = prepared(tmp_path, name, USABLE[name])
         assert len(packed) == 2 and not dropped
         assert name in packed
 
 
 @pytest.mark.parametrize("name", [*BROKEN, *SILENT])
-def test_preparation_drops_what_is_not_and_says_why(tmp_path, survives, name):
-    with survives("audio: prepare"):
+def test_preparation_drops_what_is_not_and_says_why(tmp_path, fault_class, name):
+    with fault_class("audio: prepare"):
         packed, dropped = prepared(tmp_path, name, {**BROKEN, **SILENT}[name])
         assert packed == ["good.wav"]
         assert len(dropped) == 1 and dropped[0] and "\n" not in dropped[0]
 
 
 @pytest.mark.parametrize("name", list(USABLE))
-def test_enhance_gives_what_is_audio_back_in_its_form(inside, tmp_path, survives, name):
-    with survives("audio: denoise enhance"):
+def test_enhance_gives_what_is_audio_back_in_its_form(inside, tmp_path, fault_class, name):
+    with fault_class("audio: denoise enhance"):
         source = written(tmp_path / "in", name, USABLE[name])
         run("enhance", "--", source) if name[0] == "-" else run("enhance", source)
         made = source.with_name(f"{source.stem}.enhanced{source.suffix}")
@@ -156,8 +156,8 @@ def test_enhance_gives_what_is_audio_back_in_its_form(inside, tmp_path, survives
 
 
 @pytest.mark.parametrize("name", list(BROKEN))
-def test_enhance_names_what_is_no_audio(inside, tmp_path, survives, capsys, name):
-    with survives("audio: denoise enhance"):
+def test_enhance_names_what_is_no_audio(inside, tmp_path, fault_class, capsys, name):
+    with fault_class("audio: denoise enhance"):
         source = written(tmp_path / "in", name, BROKEN[name])
         with pytest.raises(SystemExit) as ended:
             run("enhance", source)
@@ -167,8 +167,8 @@ def test_enhance_names_what_is_no_audio(inside, tmp_path, survives, capsys, name
 
 
 @pytest.mark.parametrize("name", [*USABLE, *BROKEN])
-def test_a_score_is_a_number_or_a_reason(tmp_path, survives, name):
-    with survives("audio: denoise score"):
+def test_a_score_is_a_number_or_a_reason(tmp_path, fault_class, name):
+    with fault_class("audio: denoise score"):
         for role in ("clean", "enhanced"):
             written(tmp_path / role, "good.wav", wav(SPEECH))
             written(tmp_path / role, name, {**USABLE, **BROKEN}[name])
@@ -204,13 +204,13 @@ SEEDS: dict[str, Callable[[], bytes]] = {
         for kind in SEEDS
     ],
 )
-def test_changed_files_are_read_or_refused(workspace, tmp_path, survives, often, kind):
+def test_changed_files_are_read_or_refused(workspace, tmp_path, fault_class, repetitions, kind):
     """Through decoding, preparation, enhancement and scoring; see `fuzz_audio`."""
     seed = tmp_path / f"seed.{kind.split()[-1]}"
     seed.write_bytes(SEEDS[kind]())
     shutil.copytree(workspace / "ready", tmp_path / "ready")
-    count = often(150, 2000)
-    with survives(f"audio: fuzzed {kind}", count):
+    count = repetitions(150, 2000)
+    with fault_class(f"audio: fuzzed {kind}", count):
         ended = subprocess.run(
             [sys.executable, Path(__file__).with_name("fuzz_audio.py"), seed, str(count), tmp_path],
             capture_output=True, text=True, timeout=3000,

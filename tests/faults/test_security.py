@@ -50,8 +50,8 @@ def named(call: ast.Call) -> str:
     return ast.unparse(call.func)
 
 
-def test_no_source_loads_a_pickle(survives):
-    with survives("security: pickles in the sources"):
+def test_no_source_loads_a_pickle(fault_class):
+    with fault_class("security: pickles in the sources"):
         for path in SOURCES:
             tree = ast.parse(path.read_text())
             for node in ast.walk(tree):
@@ -78,16 +78,16 @@ def test_no_source_loads_a_pickle(survives):
                 assert options.get("shell", "False") == "False", path
 
 
-def test_a_pickled_array_is_refused(tmp_path, survives):
+def test_a_pickled_array_is_refused(tmp_path, fault_class):
     trap = np.array([Trap(tmp_path / "sprung")], dtype=object)
     np.save(tmp_path / "audio.npy", trap, allow_pickle=True)
-    with survives("security: pickle in an array"):
+    with fault_class("security: pickle in an array"):
         with pytest.raises(ValueError, match="objects"):
             load_array(tmp_path / "audio.npy")
         assert not (tmp_path / "sprung").exists()
 
 
-def test_a_pickled_checkpoint_is_passed_over(tmp_path, survives):
+def test_a_pickled_checkpoint_is_passed_over(tmp_path, fault_class):
     class Nothing:
         class optimizer:  # noqa: N801 - stands for that of a model
             variables = ()
@@ -105,12 +105,12 @@ def test_a_pickled_checkpoint_is_passed_over(tmp_path, survives):
     for name in ("state.npz", "best.npz"):
         np.savez(folder / name, arr_0=trap)
     (folder / "other.npz").write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
-    with survives("security: pickle in a checkpoint"):
+    with fault_class("security: pickle in a checkpoint"):
         assert Checkpoints(tmp_path / "checkpoints", "f").restore(Nothing()) == []
         assert not (tmp_path / "sprung").exists()
 
 
-def test_a_model_that_carries_code_is_refused(tmp_path, survives):
+def test_a_model_that_carries_code_is_refused(tmp_path, fault_class):
     """A Lambda layer holds Python byte code, which Keras would run when it loads it."""
     import keras
 
@@ -120,16 +120,16 @@ def test_a_model_that_carries_code_is_refused(tmp_path, survives):
     model = keras.Model(inputs, keras.layers.Lambda(lambda x: x * 1.0)(inputs))
     model.save(tmp_path / "model.keras")
     write_card(tmp_path / "card.json", model_card())
-    with survives("security: code in a model"), pytest.raises(UserError, match=r"model\.keras"):
+    with fault_class("security: code in a model"), pytest.raises(UserError, match=r"model\.keras"):
         Enhancer.load(tmp_path)
 
 
-def test_yaml_that_builds_objects_is_refused(tmp_path, survives):
+def test_yaml_that_builds_objects_is_refused(tmp_path, fault_class):
     from denoise.study.config import read_yaml
 
     path = tmp_path / "config.yaml"
     path.write_text(f"preset: !!python/object/apply:pathlib.Path.touch ['{tmp_path / 'sprung'}']\n")
-    with survives("security: objects in YAML"):
+    with fault_class("security: objects in YAML"):
         with pytest.raises(UserError, match=r"config\.yaml"):
             read_yaml(path)
         assert not (tmp_path / "sprung").exists()
@@ -138,9 +138,9 @@ def test_yaml_that_builds_objects_is_refused(tmp_path, survives):
 EVIL = "<img src=x onerror=alert(1)>\"'</script><script>alert(2)</script>{{7*7}}"
 
 
-def test_names_with_html_in_them_are_inert_in_the_pages(survives):
+def test_names_with_html_in_them_are_inert_in_the_pages(fault_class):
     """Everything that a template writes is escaped, unless it is named here."""
-    with survives("security: HTML in names"):
+    with fault_class("security: HTML in names"):
         folder = ROOT / "src" / "denoise" / "report"
         for template in folder.glob("*.html"):
             assert not re.findall(r"\|\s*safe\b|autoescape", template.read_text())
@@ -166,8 +166,8 @@ def test_names_with_html_in_them_are_inert_in_the_pages(survives):
             )
 
 
-def test_the_ui_listens_on_this_machine_only(survives):
-    with survives("security: the UI listens locally"):
+def test_the_ui_listens_on_this_machine_only(fault_class):
+    with fault_class("security: the UI listens locally"):
         lines = (ROOT / "Makefile").read_text()
         assert re.search(r"mlflow ui --host 127\.0\.0\.1", lines)
         texts = [path.read_text() for path in (ROOT / "docs").rglob("*.md")]

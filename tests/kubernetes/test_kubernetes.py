@@ -58,10 +58,10 @@ def through(storage: str) -> tuple[str, ...]:
 
 
 def test_a_study_in_pods_without_a_shared_folder_gives_the_same(
-    small_study, tmp_path, web_mirror, mlflow_server, storage, cluster, often
+    small_study, tmp_path, web_mirror, mlflow_server, storage, cluster, repetitions
 ):
     pods, kubeconfig = cluster
-    cached = [True, False][: often(1, 2)]
+    cached = [True, False][: repetitions(1, 2)]
     here = small_study
     if len(cached) > 1:
         here = project(tmp_path / "here", web_mirror, cached)

@@ -64,10 +64,10 @@ def cancel_training(log: Path, cancelled: list[int], ended: threading.Event) -> 
 
 
 def test_a_study_on_slurm_gives_the_same_though_its_training_is_cancelled(
-    slurm, small_study, tmp_path, web_mirror, often
+    slurm, small_study, tmp_path, web_mirror, repetitions
 ):
     there = small(tmp_path / "there", web_mirror)
-    if not often(0, 1):
+    if not repetitions(0, 1):
         for name in ("resources", "results"):
             shutil.copytree(small_study / name, there / name)
         for name in ("models", "enhanced", "scores", "logs"):
@@ -79,7 +79,7 @@ def test_a_study_on_slurm_gives_the_same_though_its_training_is_cancelled(
     ended = threading.Event()
     watch = threading.Thread(target=cancel_training, args=(log, cancelled, ended))
     watch.start()
-    target = (str(model.runs["test"][0].enhanced), TARGET)[often(0, 1)]
+    target = (str(model.runs["test"][0].enhanced), TARGET)[repetitions(0, 1)]
     run = snakemake(there, *ON_SLURM, target, cores=None)
     ended.set()
     watch.join()

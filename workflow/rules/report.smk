@@ -40,7 +40,7 @@ rule write_report:
         histories=ask.model_files("history"),
         speeds=ask.speeds(),
         test_sets=ask.test_set_files("manifest", "mixtures"),
-        audio=ancient(ask.test_set_files("noisy", "clean") + ask.heard()),
+        audio=ancient(ask.test_set_files("noisy", "clean") + ask.played_outputs()),
         windows=ask.training_tables(),
         packs=ancient(ask.training_packs()),
         prepared=ask.manifests("audio"),

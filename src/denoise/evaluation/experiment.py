@@ -78,7 +78,7 @@ class ExperimentRecord(Record):
             for seed, found in method.runs[test_set].items()
         ]
 
-    def heard(self, label: str, test_set: str) -> Path:
+    def played_output(self, label: str, test_set: str) -> Path:
         """The output of a method that is played and drawn: that of its first seed."""
         return next(iter(self.methods[label].runs[test_set].values())).enhanced
 

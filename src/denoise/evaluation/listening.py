@@ -73,16 +73,16 @@ def read_ratings(
         raise UserError(f"{key_path} is missing: it says which version is which")
     key = files.read_json(key_path)
     # Whoever saved twice is heard once: the file with the most answers, or else the last.
-    heard: dict[str, _Answers] = {}
+    by_listener: dict[str, _Answers] = {}
     for path, one in given.items():
         if one.test != key["id"]:
             raise UserError(f"{path} is of another listening test than {key_path}")
         for rating in one.ratings:
             _check(path, rating, key)
-        known = heard.get(one.listener)
+        known = by_listener.get(one.listener)
         if known is None or len(one.ratings) >= len(known.ratings):
-            heard[one.listener] = one
-    return key, [one.model_dump() for one in heard.values()]
+            by_listener[one.listener] = one
+    return key, [one.model_dump() for one in by_listener.values()]
 
 
 def _check(path: Path, rating: _Rating, key: dict[str, Any]) -> None:

@@ -189,9 +189,9 @@ def _draw_noise(
                 "gain_target": gain,
             }
         )
-    drawn = pd.DataFrame(rows)
-    for column in drawn:
+    sources = pd.DataFrame(rows)
+    for column in sources:
         if column in table:  # a pair keeps what it came with
             known = table[column]
-            drawn[column] = drawn[column].where(~table["paired"], known).astype(known.dtype)
-    return table.assign(**drawn)
+            sources[column] = sources[column].where(~table["paired"], known).astype(known.dtype)
+    return table.assign(**sources)

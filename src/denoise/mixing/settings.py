@@ -102,7 +102,7 @@ class TestSetSettings(LevelSettings):
     __test__ = False  # not a test class, whatever pytest thinks of its name
 
     utterances: int | None = Field(None, ge=1)
-    """At most this many utterances, dealt out over the speakers; default all."""
+    """At most this many utterances, spread evenly over the speakers; default all."""
     copies: int = Field(1, ge=1, le=100)
     """Mixtures of each utterance, with different noise and SNR."""
     split: Literal["test", "validation"] = "test"

@@ -67,7 +67,7 @@ def make_page(folder: Path, wanted: BlindTest) -> tuple[str, dict[str, Any]]:
     if test_set not in record.test_sets:
         raise unknown("test set", test_set, record.test_sets)
     methods, variants = _chosen_methods(folder, test_set, wanted)
-    outputs = {label: record.heard(label, test_set) for label in record.methods}
+    outputs = {label: record.played_output(label, test_set) for label in record.methods}
     sound = listening.TestAudio(record.test_sets[test_set], outputs)
     first = {label: next(iter(record.methods[label].runs[test_set].items()))
              for label in dict.fromkeys([ANCHOR, *methods])}  # fmt: skip

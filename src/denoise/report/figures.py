@@ -98,7 +98,7 @@ def add_legend(figure: Figure) -> bool:
     return True
 
 
-def metric_by_snr(conditions: pd.DataFrame, metric: str, drawn: dict[str, Style]) -> Figure:
+def metric_by_snr(conditions: pd.DataFrame, metric: str, by_method: dict[str, Style]) -> Figure:
     """Mean of a metric over the input SNR, with 95 % intervals.
 
     Parameters
@@ -107,13 +107,15 @@ def metric_by_snr(conditions: pd.DataFrame, metric: str, drawn: dict[str, Style]
         As `denoise.evaluation.conditions.by_condition` gives them.
     """
     figure, axis = _panel()
-    draw_by_snr(axis, conditions, metric, drawn)
+    draw_by_snr(axis, conditions, metric, by_method)
     return figure
 
 
-def draw_by_snr(axis: Axes, conditions: pd.DataFrame, metric: str, drawn: dict[str, Style]) -> None:
+def draw_by_snr(
+    axis: Axes, conditions: pd.DataFrame, metric: str, by_method: dict[str, Style]
+) -> None:
     """As `metric_by_snr`, into a given part of a figure; lines carry the labels of the styles."""
-    for method, style in drawn.items():
+    for method, style in by_method.items():
         part = conditions[conditions["method"] == method]
         _line(axis, part["condition"], part["mean"], part["low"], part["high"], style)
     axis.set(xlabel="input SNR (dB)", ylabel=title(metric))
@@ -132,28 +134,28 @@ def _line(
     line.set_gid(gid)
 
 
-def intervals(board: pd.DataFrame, metric: str, drawn: dict[str, Style]) -> Figure:
+def intervals(board: pd.DataFrame, metric: str, by_method: dict[str, Style]) -> Figure:
     """Mean and 95 % interval of a metric for every method."""
     figure, axis = _panel(5.0, 0.9 + 0.26 * len(board))
     for place, row in enumerate(board.to_dict("records")):
-        style, mean = drawn[row["variant"]], row[metric]
+        style, mean = by_method[row["variant"]], row[metric]
         ends = np.array([[mean - row[f"{metric}_ci_low"]], [row[f"{metric}_ci_high"] - mean]])
         axis.errorbar(
             mean, place, xerr=ends.clip(0), color=style.colour, fmt=style.marker, capsize=3
         )
-    axis.set_yticks(range(len(board)), [drawn[name].label for name in board["variant"]])
+    axis.set_yticks(range(len(board)), [by_method[name].label for name in board["variant"]])
     axis.set_xlabel(title(metric))
     axis.invert_yaxis()
     return figure
 
 
 def trade_off(
-    board: pd.DataFrame, metric: str, cost: str, label: str, drawn: dict[str, Style]
+    board: pd.DataFrame, metric: str, cost: str, label: str, by_method: dict[str, Style]
 ) -> Figure:
     """A metric, with its 95 % interval, against what a model costs, on a logarithmic axis."""
     figure, axis = _panel()
     for row in board.to_dict("records"):
-        style, mean = drawn[row["variant"]], row[metric]
+        style, mean = by_method[row["variant"]], row[metric]
         ends = np.array([[mean - row[f"{metric}_ci_low"]], [row[f"{metric}_ci_high"] - mean]])
         points = axis.errorbar(
             row[cost], mean, yerr=ends.clip(0), color=style.colour, fmt=style.marker, capsize=2,
@@ -202,7 +204,7 @@ def main_effects(effects: pd.DataFrame, metric: str) -> Figure:
     return figure
 
 
-def learning_curves(histories: pd.DataFrame, drawn: dict[str, Style]) -> dict[str, Figure]:
+def learning_curves(histories: pd.DataFrame, by_method: dict[str, Style]) -> dict[str, Figure]:
     """Loss and metrics by epoch, of training and validation; bands span the seeds.
 
     Values of different losses cannot be compared, so each has figures of its own.
@@ -215,26 +217,28 @@ def learning_curves(histories: pd.DataFrame, drawn: dict[str, Style]) -> dict[st
     Returns
     -------
     dict[str, Figure]
-        By what is drawn, as in "validation huber".
+        By what is by_method, as in "validation huber".
     """
     figures = {}
     for kind, part in histories.groupby("loss_name", sort=False):
         for column, which in (("loss", "training"), ("val_loss", "validation")):
             name = f"{which} {kind}"
-            figures[name] = _curves(part, column, name, drawn)
+            figures[name] = _curves(part, column, name, by_method)
     for column in histories:
         if column.startswith("val_") and column != "val_loss":
             name = column.replace("val_", "validation ").replace("_", " ")
-            figures[name] = _curves(histories, column, name, drawn)
+            figures[name] = _curves(histories, column, name, by_method)
     return figures
 
 
-def _curves(histories: pd.DataFrame, column: str, label: str, drawn: dict[str, Style]) -> Figure:
+def _curves(
+    histories: pd.DataFrame, column: str, label: str, by_method: dict[str, Style]
+) -> Figure:
     figure, axis = _panel()
     for variant, part in histories.dropna(subset=column).groupby("variant", sort=False):
         over = part.groupby("epoch")[column].agg(["mean", "min", "max"])
         epochs = over.index.to_series()
-        _line(axis, epochs, over["mean"], over["min"], over["max"], drawn[str(variant)])
+        _line(axis, epochs, over["mean"], over["min"], over["max"], by_method[str(variant)])
     axis.set(xlabel="epoch", ylabel=label)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure

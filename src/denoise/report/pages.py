@@ -82,10 +82,10 @@ class Pictures:
 
         The page names the methods once; the saved file has a legend.
         """
-        drawn = _svg(name, figure)
-        saved = _svg(name, figure) if figures.add_legend(figure) else drawn
+        picture = _svg(name, figure)
+        saved = _svg(name, figure) if figures.add_legend(figure) else picture
         files.write_text(self.folder / f"{_file_name(name)}.svg", saved)
-        return inline(drawn, alt)
+        return inline(picture, alt)
 
     def png(self, name: str, figure: Figure) -> None:
         """Save a figure that the page does not show."""

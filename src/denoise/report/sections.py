@@ -53,13 +53,13 @@ def test_set(name: str, results: Results, draw: Pictures) -> dict[str, Any]:
     snrs = snr_condition(part)
     noise_types = part.groupby("id")["noise_type"].first().replace("", "unknown")
     own = effects[effects["test_set"] == name] if len(effects) else effects
-    outputs = {label: record.heard(label, name) for label in record.methods}
+    outputs = {label: record.played_output(label, name) for label in record.methods}
     sound = listening.TestAudio(record.test_sets[name], outputs)
     ranked = list(rows.loc[rows["kind"] == "variant", "variant"])
-    heard = ranked + [n for n in rows["variant"] if n not in {*ranked, "noisy", "oracle"}]
+    played = ranked + [n for n in rows["variant"] if n not in {*ranked, "noisy", "oracle"}]
     budget = _AUDIO_BYTES // len(record.test_sets)
     played, lossless = listening.players(
-        sound, heard, listening.chosen(part, ranked, record.examples), budget
+        sound, played, listening.chosen(part, ranked, record.examples), budget
     )
     for example in played[:3]:
         waves = sound.signals(sound.table.loc[example["id"]], ranked[:1])

@@ -305,10 +305,10 @@ class Rules:
         """These files of all test sets, such as ``mixtures``."""
         return [str(getattr(one, name)) for one in self.record.test_sets.values() for name in names]
 
-    def heard(self) -> list[str]:
+    def played_outputs(self) -> list[str]:
         """The audio of every denoiser, which can be heard in the report."""
         return [
-            str(self.record.heard(label, test_set))
+            str(self.record.played_output(label, test_set))
             for test_set in self.record.test_sets
             for label, method in self.plan.methods.items()
             if is_denoiser(label, method)
