@@ -42,7 +42,7 @@ def main() -> None:
     variant = plan.variants[options.variant]
     recipe = variant.recipe
     if losses.is_waveform_loss(recipe.training.loss):
-        parser.error(f"{variant.label} is trained by what it sounds like: denoise score its output")
+        parser.error(f"{variant.label} is trained with a waveform loss: denoise score its output")
     rate, seed = recipe.audio.sample_rate, recipe.data.seed
     (mixtures,) = plan.spectrograms[variant.spectrograms].upstream
     speech, *noise = (read_table(paths.split(name)) for name in plan.mixtures[mixtures].upstream)

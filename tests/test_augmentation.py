@@ -22,7 +22,6 @@ from denoise.mixing.draw import draw_windows
 from denoise.mixing.effects import (
     excite_harmonics,
     filter_randomly,
-    impacts,
     mask_band,
     perturb_speed,
     reverberate,
@@ -274,7 +273,7 @@ def test_impacts_come_in_strokes_and_a_hum_repeats_itself():
     peakedness, repetition = [], []
     for seed in range(40):
         strokes, hum = (make(32_000, 16_000, np.random.default_rng(seed))
-                        for make in (impacts, effects.hum))  # fmt: skip
+                        for make in (effects._impacts, effects._hum))  # fmt: skip
         assert audio.rms(strokes) == pytest.approx(1) and audio.rms(hum) == pytest.approx(1)
         peakedness.append(np.mean(strokes**4))
         frame = hum[8000:10_400]

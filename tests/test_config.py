@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -444,6 +445,37 @@ def test_a_stage_changes_with_its_own_settings_and_those_upstream_only():
     assert floor.spectrograms.keys() != base.spectrograms.keys()
     rate = plan(set={"audio.sample_rate": 16000})
     assert not rate.mixtures.keys() & base.mixtures.keys()
+
+
+def test_labels_name_no_stage():
+    one, two = (plan(set={"test_sets": {name: {"snr_db": [0, 5]}}}) for name in ("test", "another"))
+    assert one.test_sets.keys() == two.test_sets.keys()
+
+
+def test_a_ready_model_is_known_by_its_content(tmp_path):
+    keys = []
+    for content in ("one", "one", "two"):
+        folder = tmp_path / f"{len(keys)}" / "best"
+        shutil.copytree(PRESETS.parent / "pretrained" / "best", folder)
+        if content == "two":
+            (folder / "model.keras").write_bytes(b"other weights")
+        made = plan(models={"ready": str(folder)}, set={"audio.sample_rate": 16000})
+        keys.append(made.methods["ready"].key)
+    assert keys[0] == keys[1] != keys[2]
+
+
+@pytest.mark.parametrize(
+    "given", [{"set": {"mixing.gain": None}}, {"sweep": {"mixing.gain": [None]}}]
+)
+def test_a_level_that_is_null_is_not_given(given):
+    assert plan(**{"sweep": {}, **given}).mixtures.keys() == plan(sweep={}).mixtures.keys()
+
+
+def test_a_level_is_not_given_and_swept_in_another_way():
+    with pytest.raises(UserError, match=r"mixing\.gain is given in set and mixing\.snr_db swept"):
+        plan(set={"mixing.gain": [0.2, 0.8]}, sweep={"mixing.snr_db": [[0], [5]]})
+    with pytest.raises(UserError, match="exactly one"):
+        plan(set={"mixing.gain": None, "mixing.snr_range_db": None})
 
 
 def test_variants_that_cannot_be_compared_are_refused():

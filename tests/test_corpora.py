@@ -73,7 +73,7 @@ def test_voicebank_without_its_log_goes_on_without_kinds(archives, tmp_path):
     for name in ("clean_testset_wav.zip", "noisy_testset_wav.zip"):
         (lonely / name).write_bytes((archives / "voicebank_demand" / name).read_bytes())
 
-    (lonely / "logfiles.zip").touch()  # as `fetch.obtain` leaves it
+    (lonely / "logfiles.zip").touch()  # as `corpora.download.obtain` leaves it
     paths = [lonely / name for name in ("clean_testset_wav.zip", "noisy_testset_wav.zip")]
     paths.append(lonely / "logfiles.zip")
     index_subset("voicebank_demand", "test", paths, tmp_path / "test.csv")

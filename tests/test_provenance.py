@@ -33,8 +33,9 @@ PACKAGE = {
 REGISTRY = """
 from denoise import deep, other
 CHOSEN_BY_NAME = ("PARTS",)
+_TWICE = 2
 def _double(x):
-    return 2 * x
+    return _TWICE * x
 def first(x):
     return _double(x)
 def second(x):
@@ -114,8 +115,9 @@ def test_a_part_added_to_a_registry_changes_the_digest_of_nothing(tmp_path):
     ("edit", "first", "second"),
     [
         (("return _double(x)", "return -_double(x)"), True, False),
-        (("return 2 * x", "return 3 * x"), True, False),
+        (("_TWICE * x", "3 * x"), True, False),
         (("return x\n", "return x + 1\n"), False, True),
+        (("_TWICE = 2", "_TWICE = 3"), True, False),
         (("return PARTS[x]", "return PARTS[-x]"), True, True),
     ],
 )

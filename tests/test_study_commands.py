@@ -144,6 +144,47 @@ def test_models_that_nothing_names_any_more_are_listed_and_deleted_when_asked(ow
     assert len(list((own / "results/models").iterdir())) == 2
 
 
+def test_what_is_not_known_to_be_unused_is_never_deleted(own):
+    """Models are unused only if the configuration and all reports can be read and name them not."""
+    config = yaml.safe_load((own / "config.yaml").read_text())
+    start = model_of(own, VARIANT).relative_to(own)
+    labels = ("quickstart_loss-huber", "quickstart_loss-mse")
+    others = [model_of(own, label).relative_to(own) for label in labels]
+    config["sweep"] = {"training.loss": ["log_cosh"]}
+    config["set"]["training.start_from"] = str(start)
+    config["models"] = {"ready": str((own / others[0]).absolute())}
+    (own / "config.yaml").write_text(yaml.safe_dump(config))
+    record = (own / "reports/tried/study.json").read_text()
+    (own / "reports/tried/study.json").write_text("{}")
+    refused = denoise(own, "models", "--unused", "--delete")
+    assert refused.returncode == 1 and "reports/tried/study.json" in refused.stderr
+    (own / "reports/tried/study.json").unlink()
+    (own / "config.yaml").write_text("preset: quickstrat\n")
+    refused = denoise(own, "models", "--unused", "--delete")
+    assert refused.returncode == 1 and "quickstrat" in refused.stderr
+    (own / "config.yaml").write_text(yaml.safe_dump(config))
+    listed = denoise(own, "models", "--unused").stdout
+    assert listed.startswith(f"unused: {others[1].parent} (") and listed.count("\n") == 1
+    (own / others[1] / "checkpoints").mkdir()  # it is being trained
+    assert denoise(own, "models", "--unused").stdout == ""
+    (own / "reports/tried/study.json").write_text(record)
+    # What was trained here can be scored and started from, and is not trained again for it.
+    planned = dry_run(own, "all")
+    assert planned.returncode == 0, planned.stderr[-2000:]
+    assert f"{start}/model.keras" not in planned.stdout.replace(f"{own}/", "")
+
+
+def test_why_names_the_file_that_changed_and_refuses_seeds_that_are_not_there(own):
+    losses = own / "src/denoise/training/losses.py"
+    text = losses.read_text()
+    losses.write_text(text.replace("mean_absolute_error(", "mean_squared_error("))
+    assert losses.read_text() != text
+    said = denoise(own, "why", VARIANT).stdout
+    assert "code changed: training/losses.py" in said
+    refused = denoise(own, "why", VARIANT, "--seed", "7")
+    assert refused.returncode == 1 and "unknown seed of config.yaml '7'" in refused.stderr
+
+
 def test_other_test_sets_are_not_compared_by_utterance(own):
     about = files.read_json(own / "reports/tried/study.json")
     about["test_sets"]["test"]["noisy"] = "results/test_sets/another/noisy.npy"

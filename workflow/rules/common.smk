@@ -15,7 +15,7 @@ from denoise.study.code import chosen_of, code_digest, lock_digest
 from denoise.study.config import coerce_cli_values
 from denoise.study.jobs import begin_workflow, make_importable
 from denoise.study.plan import make_plan
-from denoise.study.rules import Rules
+from denoise.study.rules import Labels, Rules
 from denoise.tracking.store import Store, forget_incomplete, keep_marker
 
 # The repository; None where Snakemake fetches this file from elsewhere, as a module of a study.
@@ -59,8 +59,9 @@ if STORAGE:
         *(name for name in os.environ if name.startswith("MLFLOW_TRACKING_"))
     )
 
-forget_incomplete(paths.tracking(EXPERIMENT))
-keep_marker(Store(paths.TRACKING_STORE), paths.STORE_MARKER, paths.MODELS)
+if workflow.is_main_process:
+    forget_incomplete(paths.tracking(EXPERIMENT))
+    keep_marker(Store(paths.TRACKING_STORE), paths.STORE_MARKER, paths.MODELS)
 
 
 wildcard_constraints:
@@ -99,8 +100,13 @@ def index_code(wildcards):
 
 
 def training_code(wildcards):
-    chosen = ask.training_choices(wildcards)
-    return code_of("train", "tracking.live", "tracking.store", chosen=chosen)
+    chosen, without = ask.training_choices(wildcards), [
+        "tracking.live",
+        "tracking.store",
+    ]
+    if not ask.training_settings(wildcards).adversarial.active:
+        without.append("training.discriminator")
+    return code_of("train", *without, chosen=chosen)
 
 
 def enhancement_code(wildcards):

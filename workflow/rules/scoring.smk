@@ -1,5 +1,9 @@
 # Enhancement of the test sets by every model and baseline, and their scores.
 
+# What messages call them; as resources, jobs of different names could not share a group.
+METHOD = Labels(ask.label_of_method)
+TEST_SET = Labels(ask.label_of_test_set)
+
 
 rule enhance:
     input:
@@ -24,13 +28,11 @@ rule enhance:
     threads: 2
     resources:
         gpu=1,
-        label=ask.label_of_method,
-        test_set=ask.label_of_test_set,
     params:
         settings=ask.enhancement_params,
         code=enhancement_code,
     message:
-        "Enhancing {resources.test_set} with {resources.label}"
+        "Enhancing {TEST_SET:{wildcards.test_id}} with {METHOD:{wildcards.method} {wildcards.seed}}"
     script:
         "../scripts/enhance.py"
 
@@ -51,12 +53,10 @@ rule baseline:
     conda:
         "../envs/denoise.yaml"
     threads: 1
-    resources:
-        test_set=ask.label_of_test_set,
     params:
         code=baseline_code,
     message:
-        "Processing {resources.test_set} with baseline {wildcards.baseline}"
+        "Processing {TEST_SET:{wildcards.test_id}} with baseline {wildcards.baseline}"
     script:
         "../scripts/baseline.py"
 
@@ -77,14 +77,11 @@ rule score:
     conda:
         "../envs/denoise.yaml"
     threads: 8
-    resources:
-        label=ask.label_of_method,
-        test_set=ask.label_of_test_set,
     params:
         bandwidth=ask.rate_of_method,
         code=code_of("score"),
     message:
-        "Scoring {resources.label} on {resources.test_set}"
+        "Scoring {METHOD:{wildcards.method} {wildcards.seed}} on {TEST_SET:{wildcards.test_id}}"
     script:
         "../scripts/score.py"
 

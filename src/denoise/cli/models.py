@@ -11,6 +11,7 @@ import numpy as np
 from denoise.cli.shared import add_json, print_json, ready_models, trained_models
 from denoise.core.errors import UserError
 from denoise.networks.card import ModelFolder, read_card
+from denoise.study import paths
 
 
 def add(verbs: Any) -> None:
@@ -59,7 +60,11 @@ def _list(options: argparse.Namespace) -> None:
     for name, card in ready.items():
         print(f"{name}: ready to use, {card.rate} Hz, {card.parameters:,} parameters")
     if table.empty:
-        print("no model is trained in this folder yet: run `snakemake --cores all all`")
+        print(
+            "the models that are trained here have no label any more: see `denoise models --unused`"
+            if any(paths.MODELS.glob("*/seed*/card.json"))
+            else "no model is trained in this folder yet: run `snakemake --cores all all`"
+        )
         return
     shown = ["variant", "seed", "rate", "parameters", "test_set", "split", "si_sdr",
              "pesq_nb", "pesq_wb", "stoi", "folder"]  # fmt: skip

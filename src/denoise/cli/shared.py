@@ -161,8 +161,10 @@ def find_model(name: str) -> Path:
     """
     from denoise.study.results import find_labelled, labelled_models
 
-    if ModelFolder(Path(name)).model.is_file():
-        return Path(name)
+    # A folder of seeds, as `denoise models --unused` lists, stands for its first.
+    for folder in (Path(name), *sorted(Path(name).glob("seed*"))):
+        if ModelFolder(folder).model.is_file():
+            return folder
     found = find_labelled(name)
     if found is not None:
         return found.path

@@ -10,6 +10,7 @@ from denoise.cli.shared import add_json, print_json
 from denoise.core import files
 from denoise.core.errors import UserError
 from denoise.study import paths
+from denoise.study.config import own_config, read_yaml
 
 
 def add(verbs: Any) -> None:
@@ -24,10 +25,9 @@ def add(verbs: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     """Carry out ``denoise where``: the report of ``config.yaml``, or else the newest."""
     reports = sorted(paths.REPORTS.glob("*/report.html"), key=lambda path: path.stat().st_mtime)
-    if Path("config.yaml").is_file():
-        from denoise.study.config import read_yaml
-
-        config = read_yaml(Path("config.yaml"))
+    own = own_config()
+    if own is not None:
+        config = read_yaml(own)
         name = config.get("experiment") or Path(str(config.get("preset", ""))).stem
         reports += [path for path in reports if path.parent.name == name]
     if not reports:

@@ -53,7 +53,9 @@ def run(options: argparse.Namespace) -> None:
     plan = _plan_of(options.configfile)
     if options.variant not in plan.variants:
         raise unknown("variant of config.yaml", options.variant, plan.variants)
-    seeds = [options.seed] if options.seed is not None else plan.experiment.seeds
+    if options.seed not in (None, *plan.seeds):
+        raise unknown("seed of config.yaml", str(options.seed), map(str, plan.seeds))
+    seeds = plan.seeds if options.seed is None else [options.seed]
     changed = _changed_settings(plan, options.variant)
     runs = record_of(plan).methods[options.variant].runs.values()
     more = ["--configfile", str(options.configfile)] if options.configfile else []
@@ -186,7 +188,10 @@ def _told(reason: str) -> str | None:
 
 
 def _parameter(text: str) -> Any:
+    """Settings as JSON, or a digest of code."""
+    plain = text.strip().strip("'")
     try:
-        return json.loads(text.strip().strip("'"))
+        found = json.loads(plain)
     except ValueError:
-        return None
+        return plain
+    return found if isinstance(found, dict) else plain

@@ -39,7 +39,7 @@ class Corpus:
     wanted: Callable[[str], bool] = field(default=lambda name: True)
     """Which members of its archives are extracted."""
     noise_types: tuple[str, ...] = ()
-    """Its noise noise_types, if they are known before it is downloaded."""
+    """Its noise types, if they are known before it is downloaded."""
     folds: tuple[int, ...] = ()
     """Its folds, if it has any."""
     noise_subsets: tuple[str, ...] = ()

@@ -63,7 +63,7 @@ def build(folder: Path, subset: str) -> pd.DataFrame:
 
 CORPUS = Corpus(
     name="esc50",
-    licence="CC BY-NC 3.0 (the ESC-10 noise_types CC BY 3.0)",
+    licence="CC BY-NC 3.0 (the ESC-10 categories CC BY 3.0)",
     homepage="https://github.com/karolpiczak/ESC-50",
     subsets={"all": (_ARCHIVE,)},
     default_subset="all",

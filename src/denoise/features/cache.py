@@ -36,7 +36,7 @@ def measure(
 ) -> None:
     """Write the scalings that depend on the windows of a mixture table, as JSON.
 
-    See `features.measured_scales` for its form.
+    See `features.scaling.measured_scales` for its form.
     """
     work = functools.partial(_measure_part, rate=rate, settings=settings)
     merged: dict[str, Statistics] = {}

@@ -109,7 +109,7 @@ class Mixer:
     Parameters
     ----------
     table
-        As `mixing.set_levels` gives it.
+        As `mixing.levels.set_levels` gives it.
     rate
         Samples a second.
     settings

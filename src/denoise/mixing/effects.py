@@ -83,7 +83,7 @@ def transfer_spectrum(wave: np.ndarray, model: np.ndarray, rate: int) -> np.ndar
     return np.fft.irfft(np.fft.rfft(wave) * 10 ** (gain / 20), len(wave))
 
 
-def impacts(samples: int, rate: int, rng: Generator) -> np.ndarray:
+def _impacts(samples: int, rate: int, rng: Generator) -> np.ndarray:
     """Impacts [shape=(samples,)] at an RMS of 1, as of dishes, keys and steps: 1 to 12 strokes a
     second on one to three things, each a sum of 2 to 8 modes that decay in 2 to 200 ms."""
     sound = np.zeros(samples)
@@ -104,7 +104,7 @@ def impacts(samples: int, rate: int, rng: Generator) -> np.ndarray:
     return sound / loudness(sound)
 
 
-def hum(samples: int, rate: int, rng: Generator) -> np.ndarray:
+def _hum(samples: int, rate: int, rng: Generator) -> np.ndarray:
     """The hum of a machine [shape=(samples,)] at an RMS of 1: harmonics of 30 to 500 Hz, 3 to 12 dB
     weaker with each octave, whose pitch and strength drift."""
     points = 2 + int(4 * samples / rate)
@@ -155,7 +155,7 @@ def mask_band(waves: np.ndarray, rate: int, most: float, rng: Generator) -> np.n
 
 def generated_sounds(samples: int, rate: int, rng: Generator) -> np.ndarray:
     """Impacts or the hum of a machine [shape=(samples,)] at an RMS of 1."""
-    return (impacts if rng.random() < 0.6 else hum)(samples, rate, rng)
+    return (_impacts if rng.random() < 0.6 else _hum)(samples, rate, rng)
 
 
 CHOSEN_BY_NAME = ("EFFECTS",)

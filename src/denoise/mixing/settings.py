@@ -46,9 +46,9 @@ LEVELS = ("gain", "snr_db", "snr_range_db")
 
 
 def _with_level(given: Any, **usual: Any) -> Any:
-    """The usual level where none is given."""
-    known = not isinstance(given, dict) or any(given.get(name) is not None for name in LEVELS)
-    return given if known else {**given, **usual}
+    """The usual level where nothing is said of it."""
+    said = not isinstance(given, dict) or any(name in given for name in LEVELS)
+    return given if said else {**given, **usual}
 
 
 class MixingSettings(LevelSettings):

@@ -100,7 +100,7 @@ def build(
 
 
 def streaming(settings: TemporalUNetSettings, model: keras.Model) -> keras.Model:
-    """The network of `build` for the next frames of a stream; see `models.streaming`."""
+    """The network of `build` for the next frames of a stream, as `networks.registry` describes."""
     import keras
     from keras import layers
 

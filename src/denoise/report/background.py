@@ -68,7 +68,7 @@ def models(trained: list[TrainedModel], histories: pd.DataFrame) -> list[dict[st
             "val_loss": one.card.best_val_loss,
             "val_pure": _without_penalty(one, histories),
             "minutes": one.card.wall_time_s / 60,
-            "processor": one.card.hardware["processor"],
+            "processor": one.card.hardware.get("processor", ""),
         }
         for one in trained
     ]

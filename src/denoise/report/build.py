@@ -89,7 +89,7 @@ def write_report(
     context = {
         "title": record.experiment,
         "made": time.strftime("%Y-%m-%d %H:%M"),
-        "params": record,
+        "record": record,
         "baselines": {name: baseline.about for name, baseline in BASELINES.items()}
         | {
             label: f"the ready model in {method.models[0]}"

@@ -217,7 +217,7 @@ def learning_curves(histories: pd.DataFrame, by_method: dict[str, Style]) -> dic
     Returns
     -------
     dict[str, Figure]
-        By what is by_method, as in "validation huber".
+        By what is drawn, as in "validation huber".
     """
     figures = {}
     for kind, part in histories.groupby("loss_name", sort=False):

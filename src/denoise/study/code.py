@@ -58,21 +58,21 @@ def _statements(path: Path, chosen: frozenset[str]) -> list[ast.stmt]:
         return body
     parts = {key: value for statement in body for key, value in _parts(statement, registries)}
     defined = {
-        statement.name: statement
+        _name_of(statement): statement
         for statement in body
-        if isinstance(statement, ast.FunctionDef | ast.ClassDef)
+        if _name_of(statement) and not _is_registry(statement, registries)
     }
     own = {name for value in parts.values() for name in _names(value) if name in defined}
     shared = [statement for statement in body if not _is_registry(statement, registries)]
     # What only parts use belongs to them: their definitions, and private helpers of these.
     while True:
-        used = {name for statement in shared for name in _names(statement)
-                if getattr(statement, "name", None) not in own}  # fmt: skip
+        used = {name for statement in shared if _name_of(statement) not in own
+                for name in _names(statement) - {_name_of(statement)}}  # fmt: skip
         helpers = {name for name in defined if name.startswith("_") and name not in used}
         if helpers <= own:
             break
         own |= helpers
-    kept = [item for item in shared if getattr(item, "name", None) not in own - used]
+    kept = [item for item in shared if _name_of(item) not in own - used]
     taken = [ast.Expr(parts[name]) for name in sorted(chosen & parts.keys())]
     wanted = {name for item in taken for name in _names(item)}
     found: dict[str, ast.stmt] = {}
@@ -128,6 +128,13 @@ def _parts(statement: ast.stmt, registries: tuple[str, ...]) -> Iterator[tuple[s
 
 def _names(node: ast.AST) -> set[str]:
     return {item.id for item in ast.walk(node) if isinstance(item, ast.Name)}
+
+
+def _name_of(statement: ast.stmt) -> str:
+    """What a statement defines: a function, a class or a constant."""
+    if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+        return statement.name
+    return _target(statement)
 
 
 def _is_import(statement: ast.stmt) -> bool:

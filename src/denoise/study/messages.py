@@ -11,6 +11,27 @@ from denoise.core.errors import UserError, did_you_mean
 from denoise.core.settings import Settings
 from denoise.study.schema import Experiment, Recipe
 
+_RENAMED = {
+    "level": "gain, snr_db or snr_range_db",
+    "window": "segment",
+    "speech_hop": "speech_stride",
+    "noise_hop": "noise_stride",
+    "use": "split",
+    "categories": "noise_types",
+    "fold": "frequency_folding",
+    "leak": "negative_slope",
+    "start_share": "initial_weight_share",
+    "equalise": "random_filter",
+    "treble": "harmonic_excitation",
+    "events": "transients",
+    "clean": "clean_share",
+    "borrowed_spectrum": "spectrum_transfer",
+    "speech_speed_range": "speech_speed_perturbation",
+    "noise_speed_range": "noise_speed_perturbation",
+}
+"""Keys of version 0.1, whose nearest present ones are others."""
+_RANGES = ("gain", "snr_range_db", "gain_range_db")
+
 
 def validated(model: type[Settings], value: Any, where: str) -> Any:
     """`value` as `model`, or a `UserError` that names the key, the value and what is allowed."""
@@ -35,6 +56,8 @@ def _explain(model: type[Settings], item: Any, where: str) -> str:
     if item["type"] == "extra_forbidden":
         known = list(group.model_fields)
         hint = did_you_mean(path[-1], known)
+        if path[-1] in _RENAMED:
+            hint = f" (it is called {_RENAMED[path[-1]]} now)"
         if model is Experiment and path[-1].split(".")[0] in Recipe.model_fields:
             hint = " here; what changes a preset belongs below set"
         return f"{name} is not a known key{hint}: known are {', '.join(known)}"
@@ -42,6 +65,10 @@ def _explain(model: type[Settings], item: Any, where: str) -> str:
     if item["type"] == "tuple_type":
         one = item["input"] if isinstance(item["input"], str | int | float) else "…"
         message = f"give a list, such as [{one}]"
+        if path[-1] in _RANGES:
+            message = (
+                "give the two ends of a range, such as [-5, 15]; in a sweep a list of such pairs"
+            )
     if item["type"] in {"model_type", "model_attributes_type", "dict_type"}:
         message = "give a group of settings, such as {key: value}"
     value = item.get("input")

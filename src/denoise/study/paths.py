@@ -1,7 +1,7 @@
 """Where everything lies below ``resources/``, ``results/`` and ``reports/``.
 
 No other module knows these names, and library functions take paths.  The rules spell their outputs
-out, so that a path seen in a log can be searched for, and ask here for their inputs.
+out, and inputs that are the same for every job, so that a path seen in a log can be searched for.
 """
 
 from __future__ import annotations
@@ -87,6 +87,16 @@ def enhanced(method: str, seed: int, test_set: str, suffix: str = ".npy") -> Pat
     """A method's audio for a test set; ``.csv`` for errors of its spectrograms, ``.json`` for how
     long it took."""
     return ENHANCED / method / f"seed{seed}" / f"{test_set}{suffix}"
+
+
+def output_key(model: str, application: str) -> str:
+    """The folder of what a model gives when it is applied in a way with this digest."""
+    return f"{model}.{application}"
+
+
+def is_output_of(key: str, model: str) -> bool:
+    """Whether a folder below `ENHANCED` or `SCORES` is of a model."""
+    return key.rpartition(".")[0] == model
 
 
 def scores(method: str, seed: int, test_set: str) -> Path:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from denoise.core import files
 from denoise.core.errors import UserError
 from denoise.core.settings import canonical_json, digest
 from denoise.corpora.folder import listing_digest
@@ -21,6 +22,8 @@ from denoise.corpora.sources import SourceSettings
 from denoise.corpora.splits import SplitSettings
 from denoise.enhancement.settings import EnhancementSettings
 from denoise.mixing.settings import LEVELS
+from denoise.networks.card import ModelFolder
+from denoise.study import paths
 from denoise.study.checks import (
     check_no_train_test_overlap,
     check_ready_model,
@@ -78,7 +81,7 @@ def _plan_methods(plan: Plan) -> None:
         used = {"enhancement": recipe.enhancement.model_dump(mode="json")}
         plan.methods[label] = Method(
             "variant",
-            _output_key(variant.model, used),
+            paths.output_key(variant.model, digest(used)),
             plan.seeds,
             variant.model,
             recipe.audio.sample_rate,
@@ -90,17 +93,18 @@ def _plan_methods(plan: Plan) -> None:
     for label, folder in plan.experiment.models.items():
         card = check_ready_model(plan, label, folder)
         used = {"enhancement": EnhancementSettings().model_dump(mode="json")}
-        # Digits of the path: the folder may be any.
-        key = _output_key(f"{slug(Path(folder).name)}-{digest(folder)}", used)
+        key = paths.output_key(_content(folder), digest(used))
         settings = canonical_json(used | _computing(TrainingSettings()))
         plan.methods[label] = Method(
             "model", key, (0,), folder, card.rate, card.network.name, settings
         )
 
 
-def _output_key(model: str, used: dict[str, Any]) -> str:
-    """The folder of a model's output: one model may be applied in several ways."""
-    return f"{model}.{digest(used)}"
+def _content(folder: str) -> str:
+    """What identifies the model in any folder: other weights in its place are another model."""
+    given = ModelFolder(Path(folder))
+    made_of = [files.file_digest(path) for path in (given.model, given.card) if path.is_file()]
+    return f"{slug(given.path.name)}-{digest(made_of)}"
 
 
 def _computing(training: TrainingSettings) -> dict[str, Any]:
@@ -117,6 +121,8 @@ def _plan_model(plan: Plan, variant: Variant) -> str:
     if start is not None:
         training["start_from"] = _plan_model(plan, start)
         upstream += (training["start_from"],)
+    elif recipe.training.start_from is not None:
+        training["start_from"] = _content(recipe.training.start_from)
     settings = {
         "rate": recipe.audio.sample_rate,
         "segment": recipe.mixing.segment,
@@ -156,8 +162,9 @@ def _plan_variant(plan: Plan, variant: Variant) -> None:
             )
             test_common = {"rate": own.audio.sample_rate, "seed": own.seed}
         described = test_set.model_dump(mode="json", exclude={"data"})
-        settings = {"test_set": described, "name": test_name, **test_common}
-        stage = _add(plan.test_sets, test_name, settings, test_sides)
+        level = slug(test_set.model_dump(include=set(LEVELS), exclude_none=True))
+        settings = {"test_set": described, **test_common}
+        stage = _add(plan.test_sets, f"{test_set.split}-{level}", settings, test_sides)
         if plan.test_set_names.setdefault(test_name, stage) != stage:
             raise UserError(
                 f"variant {variant.label}: its test set '{test_name}' differs from that of the "

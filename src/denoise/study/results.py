@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import re
+import logging
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +17,8 @@ from denoise.study import paths
 from denoise.study.config import own_config, read_yaml
 from denoise.study.plan import make_plan
 from denoise.study.record import record_of
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,22 +51,43 @@ def report_folder(experiment: str) -> Path:
     )
 
 
-def records() -> list[ExperimentRecord]:
-    """Those of the experiments of this folder: what ``config.yaml`` plans, then the reported ones,
-    newest first.  What cannot be read is left out."""
-    found = []
+def planned_record() -> ExperimentRecord | None:
+    """That of what ``config.yaml`` plans; None in a folder without one.
+
+    Raises
+    ------
+    UserError
+        If the configuration is wrong.
+    """
     own = own_config()
-    if own is not None:
-        with contextlib.suppress(UserError):  # whoever runs the workflow is told
-            found.append(record_of(make_plan(read_yaml(own), presets_of(Path.cwd()))))
-    reported = sorted(
+    return None if own is None else record_of(make_plan(read_yaml(own), presets_of(Path.cwd())))
+
+
+def reported_records() -> Iterator[ExperimentRecord]:
+    """Those of the reports of this folder, newest first.
+
+    Raises
+    ------
+    UserError
+        If one cannot be read.
+    """
+    for path in sorted(
         paths.REPORTS.glob("*/study.json"), key=lambda path: path.stat().st_mtime, reverse=True
-    )
-    for path in reported:
-        try:
+    ):
+        yield ExperimentRecord.read(path)
+
+
+def records() -> list[ExperimentRecord]:
+    """What ``config.yaml`` plans, then what was reported, newest first; what cannot be read is left
+    out, as whoever runs the workflow is told."""
+    found = []
+    with contextlib.suppress(UserError):
+        found += [planned] if (planned := planned_record()) is not None else []
+    for path in sorted(
+        paths.REPORTS.glob("*/study.json"), key=lambda path: path.stat().st_mtime, reverse=True
+    ):
+        with contextlib.suppress(UserError):
             found.append(ExperimentRecord.read(path))
-        except UserError:
-            continue  # of another version of this program
     return found
 
 
@@ -84,7 +107,8 @@ def labelled_models() -> Iterator[LabelledModel]:
 def find_labelled(name: str) -> ModelFolder | None:
     """The model of a label, or of ``experiment/label``, with the first of its seeds.
 
-    What ``config.yaml`` means by a label goes before what other experiments do.
+    What ``config.yaml`` means by a label goes before what other experiments do.  Where it is not
+    trained yet, a warning says that the model is that of an earlier report.
 
     Raises
     ------
@@ -99,30 +123,61 @@ def find_labelled(name: str) -> ModelFolder | None:
     ]
     if not found:
         return None
-    first = found[0]
-    # Of one experiment the plan comes before the report, which may be of earlier settings.
-    own = records()[0].experiment if own_config() is not None else None
+    first, own = found[0], None
+    with contextlib.suppress(UserError):
+        own = planned_record()
+    if own is not None and own.experiment == first.experiment and label in own.methods:
+        planned = own.methods[label].models
+        if first.folder.path not in planned.values():
+            log.warning(
+                "%s is not trained yet with the settings of config.yaml: this is the model of the "
+                "last report, %s",
+                label,
+                first.folder.path,
+            )
+        return first.folder
     others = {one.experiment: one.folder for one in reversed(found)}
-    if first.experiment != own and len(set(others.values())) > 1:
+    if len(set(others.values())) > 1:
         names = " or ".join(f"{other}/{label}" for other in sorted(others))
         raise UserError(f"several experiments have a model '{label}': name {names}")
     return first.folder
 
 
 def unused_models() -> list[Path]:
-    """The folders below that of all models that no experiment names any more."""
-    used = {path for record in records() for one in record.methods.values()
+    """The folders below that of all models that no experiment names any more.
+
+    A model that others start from is used, and so is one that is being trained.
+
+    Raises
+    ------
+    UserError
+        If the configuration or a report cannot be read, so that what it names is not known.
+    """
+    planned = planned_record()
+    known = [*reported_records(), *([planned] if planned is not None else [])]
+    if not known:
+        raise UserError(
+            "there is neither config.yaml nor a report in this folder that says which models are "
+            "used: run it in the folder of the study"
+        )
+    used = {path for record in known for one in record.methods.values()
             for path in one.models.values()}  # fmt: skip
-    kept = {path.parent for path in used}
-    return sorted(path for path in paths.MODELS.glob("*") if path.is_dir() and path not in kept)
+    for record in known:
+        for variant in record.variants.values():
+            start = variant.recipe.get("training", {}).get("start_from")
+            used |= {Path(start)} if start else set()
+    kept = {path.resolve().parent for path in used}
+    return sorted(
+        path
+        for path in paths.MODELS.glob("*")
+        if path.is_dir() and path.resolve() not in kept and not any(path.glob("*/checkpoints"))
+    )
 
 
 def delete_model(folder: Path) -> None:
     """Delete a model with all its seeds, and what was made with it."""
-    # As `plan` names the folders of a model's output.
-    output = re.compile(rf"{re.escape(folder.name)}\.[0-9a-f]{{8}}")
     for stage in (paths.ENHANCED, paths.SCORES):
         for path in stage.glob("*"):
-            if output.fullmatch(path.name):
+            if paths.is_output_of(path.name, folder.name):
                 shutil.rmtree(path)
     shutil.rmtree(folder)

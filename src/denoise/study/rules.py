@@ -25,6 +25,22 @@ from denoise.training.settings import TrainingSettings
 PARTS = ("train", "validation")
 
 
+class Labels:
+    """Labels in the messages of rules.
+
+    Example
+    -------
+    >>> "on {NAMES:test-1f2e}".format(NAMES=Labels(lambda stage: "test"))
+    'on test'
+    """
+
+    def __init__(self, label: Callable[..., str]) -> None:
+        self._label = label
+
+    def __format__(self, words: str) -> str:
+        return self._label(*words.split())
+
+
 class Rules:
     """The answers of one plan.
 
@@ -165,18 +181,14 @@ class Rules:
     def windows_of_training(self, wildcards: Any) -> list[str]:
         """What a training reads of its windows: their spectrograms, or what they are mixed from."""
         variant = self.variant(wildcards)
-        if variant.recipe.features.cache and not losses.is_waveform_loss(
-            variant.recipe.training.loss
-        ):
+        if _reads_cache(variant):
             return [paths.spectrograms(variant.spectrograms, part, "shards") for part in PARTS]
         return self._packs(self.plan.mixtures[self._mixture(variant.spectrograms)].upstream)
 
     def tables_of_training(self, wildcards: Any) -> list[str]:
         """The mixture tables that windows are mixed from while training, if they are."""
         variant = self.variant(wildcards)
-        if variant.recipe.features.cache and not losses.is_waveform_loss(
-            variant.recipe.training.loss
-        ):
+        if _reads_cache(variant):
             return []
         return [paths.mixtures(self._mixture(variant.spectrograms), part) for part in PARTS]
 
@@ -189,8 +201,21 @@ class Rules:
         # A variant that it starts from is trained first, to another model.
         stage = self.plan.models[variant.model].settings["training"]["start_from"]
         known = stage in self.plan.models
-        folder = paths.model(stage, int(wildcards.seed)) if known else name
-        return [str(ModelFolder(Path(folder)).model)]
+        folder = paths.model(stage, int(wildcards.seed)) if known else self._given(name)
+        return [str(ModelFolder(folder).model)]
+
+    def _given(self, name: str) -> Path:
+        """The folder of a model that is given by its path.
+
+        If it was trained here for another experiment, the path is absolute: Snakemake would look
+        for the rule that trains it.
+        """
+        folder = Path(name).resolve()
+        if not folder.is_relative_to(paths.MODELS.resolve()):
+            return Path(name)
+        if folder.parent.name in self.plan.models:
+            return paths.MODELS / folder.relative_to(paths.MODELS.resolve())
+        return folder
 
     def label_of_training(self, wildcards: Any) -> str:
         """What a training is called in messages and in MLflow."""
@@ -231,7 +256,7 @@ class Rules:
         """The model that enhances, and its card."""
         method = self.method(wildcards)
         given = paths.model(method.model, int(wildcards.seed))
-        folder = ModelFolder(Path(method.model) if method.kind == "model" else given)
+        folder = ModelFolder(self._given(method.model) if method.kind == "model" else given)
         return {"model": str(folder.model), "card": str(folder.card)}
 
     def spectral_of_method(self, wildcards: Any) -> list[str]:
@@ -253,16 +278,16 @@ class Rules:
         """Samples a second that a method works at; None for those of the test set."""
         return self.method(wildcards).rate
 
-    def label_of_method(self, wildcards: Any) -> str:
-        """What a method is called in messages."""
-        method = self.method(wildcards)
-        label = next(one for one, known in self.plan.methods.items() if known.key == method.key)
-        return f"{label}, seed {wildcards.seed}" if len(method.seeds) > 1 else label
+    def label_of_method(self, key: str, seed: str) -> str:
+        """What the method with this folder is called."""
+        label = next((one for one, known in self.plan.methods.items() if known.key == key), key)
+        several = label in self.plan.methods and len(self.plan.methods[label].seeds) > 1
+        return f"{label}, seed {seed}" if several else label
 
-    def label_of_test_set(self, wildcards: Any) -> str:
-        """What a test set is called in messages."""
+    def label_of_test_set(self, stage: str) -> str:
+        """What a test set is called."""
         names = self.plan.test_set_names
-        return next((one for one, stage in names.items() if stage == wildcards.test_id), "")
+        return next((one for one, known in names.items() if known == stage), stage)
 
     # The experiment
 
@@ -408,6 +433,12 @@ class Rules:
     def about_experiment(self) -> str:
         """What MLflow says of the whole experiment, as JSON."""
         return about.experiment(self.plan)
+
+
+def _reads_cache(variant: Variant) -> bool:
+    """Whether a training reads spectrograms; else it mixes its windows."""
+    recipe = variant.recipe
+    return recipe.features.cache and not losses.is_waveform_loss(recipe.training.loss)
 
 
 def _exit(error: UserError) -> SystemExit:

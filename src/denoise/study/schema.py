@@ -147,7 +147,7 @@ class Recipe(Settings):
     def _check(self) -> Recipe:
         check_shape(self.network, self.features.shape(self.mixing.segment))
         self._check_range()
-        self._check_judged()
+        self._check_adversarial()
         if getattr(self.network, "causal", False):
             self._check_causal()
         if self.augmentation.active and self.features.cache:
@@ -194,7 +194,7 @@ class Recipe(Settings):
             if not NAME.fullmatch(name):
                 raise ValueError(f"test set name '{name}' must be letters, digits and . _ + -")
 
-    def _check_judged(self) -> None:
+    def _check_adversarial(self) -> None:
         """Refuse to learn PESQ where it is not defined."""
         rate = self.audio.sample_rate
         if self.training.adversarial.kind == "metric" and rate not in {8000, 16000}:
@@ -271,7 +271,7 @@ class VariantSettings(Settings):
     """A named variant of the preset."""
 
     name: str = ""
-    """Its name in paths, leaderboard and report; default that of its preset."""
+    """Its label in the leaderboard, the report and MLflow; default that of its preset."""
     preset: str | None = None
     """The preset it starts from, by name or path; default that of the experiment."""
     set: dict[str, Any] = {}
@@ -308,7 +308,7 @@ class Experiment(Settings):
     """Methods to compare with, some of those that `evaluation.baselines` lists."""
     models: dict[str, str] = {}
     """Ready models to compare with: name to folder, such as `{ready: pretrained/best}`. They are
-    scored, not trained; that they never met the test speakers and noise is for you to know."""
+    scored, not trained; make sure they were not trained on the test data."""
     download: DownloadSettings = DownloadSettings()
     """How archives are obtained."""
     examples: int = Field(3, ge=1, le=20)

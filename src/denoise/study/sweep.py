@@ -58,9 +58,9 @@ def override(recipe: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, An
             place = _item(place, part, path)[part if isinstance(place, dict) else int(part)]
             if not isinstance(place, dict | list):
                 raise UserError(f"{path}: {part} is a value, not a group of settings")
-        if key in LEVELS:
+        if key in LEVELS and value is not None:
             for other in LEVELS:
-                if other != key and ".".join([*above, other]) in changes:
+                if other != key and changes.get(".".join([*above, other])) is not None:
                     raise UserError(
                         f"{path}: give one of {', '.join(LEVELS)}, not {key} and {other}"
                     )
@@ -172,11 +172,13 @@ def _check_paths(experiment: Experiment, variant: VariantSettings) -> None:
             (experiment.set, "set"),
             (variant.set, f"variant {variant.label}"),
         ):
-            if path in given:
-                raise UserError(
-                    f"{path} is given in {where} and swept as well: leave it out of one (a "
-                    "preset's own sweep is turned off by sweep: {})"
-                )
+            for same in _same_setting(path):
+                if given.get(same) is not None or path == same in given:
+                    raise UserError(
+                        f"{same} is given in {where} and {'' if path == same else f'{path} '}swept "
+                        "as well: leave it out of one (a preset's own sweep is turned off by "
+                        "sweep: {})"
+                    )
     in_order = [*experiment.set, *variant.set, *experiment.sweep]
     for earlier, later in itertools.combinations(in_order, 2):
         if earlier.startswith(f"{later}."):
@@ -184,6 +186,12 @@ def _check_paths(experiment: Experiment, variant: VariantSettings) -> None:
                 f"{later} replaces a whole group, {earlier} in it included: give the settings "
                 "of the group one by one"
             )
+
+
+def _same_setting(path: str) -> list[str]:
+    """A path, and those that say the same in another way."""
+    group, _, key = path.rpartition(".")
+    return [path, *(f"{group}.{other}" for other in LEVELS if key in LEVELS and other != key)]
 
 
 def _base_recipe(

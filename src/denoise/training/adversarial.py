@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
 from denoise.core.settings import Settings
 
-if TYPE_CHECKING:
-    pass
 _MARGIN = 0.3
 """dB of SI-SDR on the validation windows that an epoch may lie below the best."""
 

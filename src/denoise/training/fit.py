@@ -1,4 +1,4 @@
-"""Training one network on a spectrogram cache, resumable at any time.
+"""Training one network, resumable at any time.
 
 Resuming is the normal path: a run starts from the newest whole checkpoint if there is one.  What
 an epoch does depends only on the checkpoint before it, the seed and the epoch's number (shuffling

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from denoise.core.settings import Settings
-
-if TYPE_CHECKING:
-    pass
 
 
 class OptimiserSettings(Settings):

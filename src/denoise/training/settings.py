@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -10,9 +10,6 @@ from denoise.core.settings import Settings
 from denoise.training import losses
 from denoise.training.adversarial import AdversarialSettings
 from denoise.training.schedule import OptimiserSettings, ScheduleSettings
-
-if TYPE_CHECKING:
-    pass
 
 
 class TrainingSettings(Settings):
