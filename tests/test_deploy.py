@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 
@@ -58,3 +59,20 @@ def test_a_deployed_workflow_plans_and_runs_the_same(tmp_path, monkeypatch):
         run = snakemake(folder, target)
         assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
     assert (study / target).read_bytes() == (clone / target).read_bytes()
+
+
+def test_profiles_name_rules_that_are_there_and_group_what_can_share_an_allocation():
+    rules: dict[str, str] = {}
+    for path in (ROOT / "workflow" / "rules").glob("*.smk"):
+        for block in re.split(r"^rule ", path.read_text(), flags=re.MULTILINE)[1:]:
+            rules[block.partition(":")[0]] = block
+    for path in (ROOT / "profiles").glob("*/config.yaml"):
+        profile = yaml.safe_load(path.read_text())
+        for key in ("set-resources", "groups", "set-threads"):
+            for entry in profile.get(key, ()):
+                assert re.split("[:=]", entry)[0] in rules, (path, entry)
+    # Snakemake wants one value of a text in all jobs of a group.
+    for name, block in rules.items():
+        asked = re.search(r"^    resources:\n((?:        .*\n)+)", block, re.MULTILINE)
+        names = re.findall(r"^        (\w+)=", asked[1], re.MULTILINE) if asked else []
+        assert {*names} <= {"gpu", "downloads"}, name

@@ -15,7 +15,7 @@ from denoise.study.code import chosen_of, code_digest, lock_digest
 from denoise.study.config import coerce_cli_values
 from denoise.study.jobs import begin_workflow, make_importable
 from denoise.study.plan import make_plan
-from denoise.study.rules import Labels, Rules
+from denoise.study.rules import Rules
 from denoise.tracking.store import Store, forget_incomplete, keep_marker
 
 # The repository; None where Snakemake fetches this file from elsewhere, as a module of a study.

@@ -1,9 +1,5 @@
 # Enhancement of the test sets by every model and baseline, and their scores.
 
-# What messages call them; as resources, jobs of different names could not share a group.
-METHOD = Labels(ask.label_of_method)
-TEST_SET = Labels(ask.label_of_test_set)
-
 
 rule enhance:
     input:
@@ -29,10 +25,12 @@ rule enhance:
     resources:
         gpu=1,
     params:
+        label=ask.label_of_method,
+        test_set=ask.label_of_test_set,
         settings=ask.enhancement_params,
         code=enhancement_code,
     message:
-        "Enhancing {TEST_SET:{wildcards.test_id}} with {METHOD:{wildcards.method} {wildcards.seed}}"
+        "Enhancing {params.test_set} with {params.label}"
     script:
         "../scripts/enhance.py"
 
@@ -54,9 +52,10 @@ rule baseline:
         "../envs/denoise.yaml"
     threads: 1
     params:
+        test_set=ask.label_of_test_set,
         code=baseline_code,
     message:
-        "Processing {TEST_SET:{wildcards.test_id}} with baseline {wildcards.baseline}"
+        "Processing {params.test_set} with baseline {wildcards.baseline}"
     script:
         "../scripts/baseline.py"
 
@@ -78,10 +77,12 @@ rule score:
         "../envs/denoise.yaml"
     threads: 8
     params:
+        label=ask.label_of_method,
+        test_set=ask.label_of_test_set,
         bandwidth=ask.rate_of_method,
         code=code_of("score"),
     message:
-        "Scoring {METHOD:{wildcards.method} {wildcards.seed}} on {TEST_SET:{wildcards.test_id}}"
+        "Scoring {params.label} on {params.test_set}"
     script:
         "../scripts/score.py"
 

@@ -36,13 +36,12 @@ rule train:
     threads: ask.threads_of_training
     resources:
         gpu=training_gpus,
-        # Not a parameter: another label repeats nothing.
+    params:
         label=ask.label_of_training,
         variant=ask.variant_of_training,
-    params:
         settings=ask.training_params,
         code=training_code,
     message:
-        "Training {resources.label} (progress: {log})"
+        "Training {params.label} (progress: {log})"
     script:
         "../scripts/train.py"

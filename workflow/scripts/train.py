@@ -35,8 +35,8 @@ if __name__ == "__main__":
                 "scales": files.read_json(data.train)["scales"],
             }
         )
-        called = snakemake.resources
-        run = RunName(snakemake.config["experiment"], called.variant, called.label)
+        called = snakemake.params
+        run = RunName(snakemake.config["experiment"], str(called.variant), str(called.label))
         with live(Store.of_marker(Path(snakemake.input.store)), run, card) as on_epoch:
             train(
                 card,

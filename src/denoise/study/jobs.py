@@ -21,6 +21,20 @@ from denoise.core.provenance import PACKAGE
 from denoise.study.paths import WHOLE_FILES
 
 
+class Label:
+    """A text in a rule's `params` that says what a job is called, and repeats nothing.
+
+    Snakemake runs a job again when its parameters have changed, of which it compares built-in
+    values only.  As a resource, a label would keep jobs from sharing a group.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __str__(self) -> str:
+        return self._text
+
+
 @contextlib.contextmanager
 def job(snakemake: Any) -> Iterator[None]:
     """Send logging, standard output and errors of a Snakemake script to its log file.

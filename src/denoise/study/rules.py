@@ -17,28 +17,13 @@ from denoise.evaluation.experiment import RunFiles
 from denoise.networks.card import ModelFolder
 from denoise.study import about, paths
 from denoise.study.code import Chosen, chosen_of
+from denoise.study.jobs import Label
 from denoise.study.record import is_denoiser, record_of
 from denoise.study.stages import Method, Plan, Stage, Variant
 from denoise.training import losses
 from denoise.training.settings import TrainingSettings
 
 PARTS = ("train", "validation")
-
-
-class Labels:
-    """Labels in the messages of rules.
-
-    Example
-    -------
-    >>> "on {NAMES:test-1f2e}".format(NAMES=Labels(lambda stage: "test"))
-    'on test'
-    """
-
-    def __init__(self, label: Callable[..., str]) -> None:
-        self._label = label
-
-    def __format__(self, words: str) -> str:
-        return self._label(*words.split())
 
 
 class Rules:
@@ -217,14 +202,15 @@ class Rules:
             return paths.MODELS / folder.relative_to(paths.MODELS.resolve())
         return folder
 
-    def label_of_training(self, wildcards: Any) -> str:
+    def label_of_training(self, wildcards: Any) -> Label:
         """What a training is called in messages and in MLflow."""
         label = self._labels[self.variant(wildcards).model]
-        return f"{label}, seed {wildcards.seed}" if len(self.plan.seeds) > 1 else label
+        several = len(self.plan.seeds) > 1
+        return Label(f"{label}, seed {wildcards.seed}" if several else label)
 
-    def variant_of_training(self, wildcards: Any) -> str:
+    def variant_of_training(self, wildcards: Any) -> Label:
         """The label of the variant that a model is trained for, the first of several."""
-        return self.variant(wildcards).label
+        return Label(self.variant(wildcards).label)
 
     def training_choices(self, wildcards: Any) -> Chosen:
         """The parts that a training chooses by name."""
@@ -278,16 +264,16 @@ class Rules:
         """Samples a second that a method works at; None for those of the test set."""
         return self.method(wildcards).rate
 
-    def label_of_method(self, key: str, seed: str) -> str:
-        """What the method with this folder is called."""
-        label = next((one for one, known in self.plan.methods.items() if known.key == key), key)
-        several = label in self.plan.methods and len(self.plan.methods[label].seeds) > 1
-        return f"{label}, seed {seed}" if several else label
+    def label_of_method(self, wildcards: Any) -> Label:
+        """What a method is called in messages."""
+        method = self.method(wildcards)
+        label = next(one for one, known in self.plan.methods.items() if known.key == method.key)
+        return Label(f"{label}, seed {wildcards.seed}" if len(method.seeds) > 1 else label)
 
-    def label_of_test_set(self, stage: str) -> str:
-        """What a test set is called."""
+    def label_of_test_set(self, wildcards: Any) -> Label:
+        """What a test set is called in messages."""
         names = self.plan.test_set_names
-        return next((one for one, known in names.items() if known == stage), stage)
+        return Label(next((one for one, stage in names.items() if stage == wildcards.test_id), ""))
 
     # The experiment
 
