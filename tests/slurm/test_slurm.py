@@ -79,8 +79,11 @@ def test_a_study_on_slurm_gives_the_same_though_its_training_is_cancelled(
     ended = threading.Event()
     watch = threading.Thread(target=cancel_training, args=(log, cancelled, ended))
     watch.start()
-    target = (str(model.runs["test"][0].enhanced), TARGET)[repetitions(0, 1)]
-    run = snakemake(there, *ON_SLURM, target, cores=None)
+    # Scores of two methods, which share an allocation.
+    noisy = record_of(small_study, "small").methods["noisy"]
+    scores = [str(one.runs["test"][0].scores) for one in (model, noisy)]
+    targets = [TARGET] if repetitions(0, 1) else scores
+    run = snakemake(there, *ON_SLURM, *targets, cores=None)
     ended.set()
     watch.join()
     said = run.stdout + run.stderr
