@@ -447,6 +447,12 @@ def test_a_stage_changes_with_its_own_settings_and_those_upstream_only():
     assert not rate.mixtures.keys() & base.mixtures.keys()
 
 
+def test_what_changes_only_the_speed_of_a_training_makes_no_other_model():
+    faster = {"training.loaders": 3, "training.adversarial.processes": 2}
+    assert plan(set=faster).models.keys() == plan().models.keys()
+    assert plan(set={"training.devices": "all"}).models.keys() != plan().models.keys()
+
+
 def test_labels_name_no_stage():
     one, two = (plan(set={"test_sets": {name: {"snr_db": [0, 5]}}}) for name in ("test", "another"))
     assert one.test_sets.keys() == two.test_sets.keys()

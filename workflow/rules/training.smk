@@ -39,6 +39,7 @@ rule train:
     params:
         label=ask.label_of_training,
         variant=ask.variant_of_training,
+        workers=ask.workers_of_training,
         settings=ask.training_params,
         code=training_code,
     message:

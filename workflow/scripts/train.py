@@ -1,5 +1,6 @@
 """Train one model with one seed."""
 
+import json
 from pathlib import Path
 
 from denoise.core import files
@@ -17,7 +18,11 @@ from denoise.training.settings import TrainingSettings
 # The processes that training starts import this file again.
 if __name__ == "__main__":
     card = ModelCard.model_validate_json(snakemake.params.settings)
-    settings = TrainingSettings.model_validate(card.training)
+    workers = json.loads(str(snakemake.params.workers))
+    adversarial = {**card.training["adversarial"], **workers.pop("adversarial")}
+    settings = TrainingSettings.model_validate(
+        {**card.training, **workers, "adversarial": adversarial}
+    )
     bound = all_gpus if settings.devices == "all" else one_gpu
     with job(snakemake), bound(paths.GPU_LOCKS):
         start = Path(snakemake.input.start[0]) if snakemake.input.start else None

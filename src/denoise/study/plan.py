@@ -37,6 +37,9 @@ from denoise.study.sweep import expand, slug
 from denoise.training import losses
 from denoise.training.settings import TrainingSettings
 
+WORKERS: dict[str, Any] = {"loaders": True, "adversarial": {"processes"}}
+"""Settings of a training that change how fast it is and no result."""
+
 
 def make_plan(config: Mapping[str, Any], preset_folder: Path) -> Plan:
     """Check and expand the configuration into everything that is to be run.
@@ -115,7 +118,7 @@ def _computing(training: TrainingSettings) -> dict[str, Any]:
 def _plan_model(plan: Plan, variant: Variant) -> str:
     """The stage of a variant's model, after those whose weights it starts from."""
     recipe = variant.recipe
-    training = recipe.training.model_dump(mode="json")
+    training = recipe.training.model_dump(mode="json", exclude=WORKERS)
     upstream: tuple[str, ...] = (variant.spectrograms,)
     start = plan.variants.get(recipe.training.start_from or "")
     if start is not None:

@@ -18,6 +18,7 @@ from denoise.networks.card import ModelFolder
 from denoise.study import about, paths
 from denoise.study.code import Chosen, chosen_of
 from denoise.study.jobs import Label
+from denoise.study.plan import WORKERS
 from denoise.study.record import is_denoiser, record_of
 from denoise.study.stages import Method, Plan, Stage, Variant
 from denoise.training import losses
@@ -154,6 +155,10 @@ class Rules:
     def training_settings(self, wildcards: Any) -> TrainingSettings:
         """How a model is trained."""
         return self.variant(wildcards).recipe.training
+
+    def workers_of_training(self, wildcards: Any) -> Label:
+        """The settings of a training that change no result, as JSON."""
+        return Label(self.training_settings(wildcards).model_dump_json(include=WORKERS))
 
     def threads_of_training(self, wildcards: Any) -> int:
         """CPU threads of a training."""
