@@ -434,3 +434,68 @@ def test_where_names_the_report_of_the_configuration_not_the_newest(tmp_path, mo
     assert "reports/mine/report.html" in capsys.readouterr().out
     (tmp_path / "config.yaml").write_text("just a text")
     assert "config.yaml must hold keys with values" in fails(capsys, "where")
+
+
+def test_a_folder_that_is_no_export_is_never_replaced(inside, tmp_path, capsys):
+    (tmp_path / "victim" / "thesis").mkdir(parents=True)
+    (tmp_path / "victim" / "thesis" / "a.txt").write_text("x")
+    export = ("export", "tiny", "--format", "savedmodel", "--force", "-o")
+    assert "did not make" in fails(capsys, *export, tmp_path / "victim")
+    assert (tmp_path / "victim" / "thesis" / "a.txt").read_text() == "x"
+    for _ in range(2):  # the second replaces the first
+        run(*export, tmp_path / "made")
+    assert (tmp_path / "made" / "saved_model.pb").is_file()
+
+
+def test_no_output_is_one_of_the_inputs(inside, tmp_path, capsys):
+    for name, seed in (("a.wav", 1), ("a.enhanced.wav", 2)):
+        soundfile.write(tmp_path / name, tone_speech(1, 8000, seed), 8000)
+    before = (tmp_path / "a.enhanced.wav").read_bytes()
+    inputs = [tmp_path / "a.wav", tmp_path / "a.enhanced.wav"]
+    assert "is the input" in fails(capsys, "enhance", *inputs, "--force")
+    assert (tmp_path / "a.enhanced.wav").read_bytes() == before
+    (tmp_path / "link.wav").hardlink_to(tmp_path / "a.enhanced.wav")
+    told = fails(capsys, "enhance", inputs[0], tmp_path / "link.wav", "--force")
+    assert "a.enhanced.wav is the input" in told
+
+
+@pytest.mark.parametrize("arguments", [("--model", ""), ("--model=",), ("",)])
+def test_empty_values_are_refused(inside, tmp_path, capsys, arguments):
+    soundfile.write(tmp_path / "a.wav", tone_speech(1, 8000, 1), 8000)
+    assert "is empty" in fails(capsys, "enhance", tmp_path / "a.wav", *arguments)
+    assert not (tmp_path / "a.enhanced.wav").exists()
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        (float("nan"), "the network gives values that are not finite"),
+        (-20.0, "dB louder, more than 6 dB"),
+    ],
+)
+def test_what_a_broken_network_gives_is_not_written(inside, tmp_path, capsys, weights, said):
+    settings = UNetSettings(filters=(2, 4), dropout=0)
+    network = build_network(settings, (32, 32, 1))
+    *kept, bias = network.get_weights()
+    network.set_weights([*kept, np.full_like(bias, weights)])
+    shutil.copytree(inside / "ready" / "best", tmp_path / "model")
+    network.save(tmp_path / "model" / "model.keras")
+    soundfile.write(tmp_path / "a.wav", tone_speech(1, 8000, 1), 8000)
+    with pytest.raises(SystemExit):
+        run("enhance", tmp_path / "a.wav", "--model", tmp_path / "model")
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "a.enhanced.wav").exists()
+    if not np.isnan(weights):
+        run("enhance", tmp_path / "a.wav", "--model", tmp_path / "model", "--allow-louder")
+        assert (tmp_path / "a.enhanced.wav").exists()
+
+
+def test_a_bad_card_hides_no_other_model(inside, monkeypatch, capsys):
+    ready = {"best": inside / "ready" / "best", "stream": inside / "nowhere"}
+    (inside / "nowhere").mkdir()
+    (inside / "nowhere" / "card.json").write_text("[]")
+    monkeypatch.setattr("denoise.cli.models.ready_models", lambda: ready)
+    run("models")
+    said = capsys.readouterr()
+    assert "best: ready to use" in said.out and "tiny" in said.out
+    assert "nowhere/card.json is not a model card" in said.err

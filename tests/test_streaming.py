@@ -21,7 +21,7 @@ from denoise.core import files
 from denoise.core.errors import UserError
 from denoise.enhancement.enhancer import Enhancer
 from denoise.enhancement.export import FORMATS, METADATA, export
-from denoise.enhancement.live import Times, blocks_of, load_stream, to_pcm
+from denoise.enhancement.live import Times, blocks_of, follow, load_stream, to_pcm
 from denoise.features.codec import Features
 from denoise.features.settings import FeatureSettings
 from denoise.features.stft import istft, stft
@@ -170,6 +170,29 @@ def test_a_file_with_a_header_is_no_stream(causal):
                                  np.dtype("<f4")))  # fmt: skip
 
 
+@pytest.mark.parametrize("how", [KeyboardInterrupt, SystemExit(143), UserError("odd")])
+def test_however_a_stream_ends_all_that_was_taken_is_given(causal, how):
+    def blocks():
+        for start in range(0, 1000, 48):
+            yield NOISY[start : min(start + 48, 1000)]
+        raise how
+
+    out, times = io.BytesIO(), Times()
+    with pytest.raises(type(how) if isinstance(how, BaseException) else how):
+        follow(load_stream(causal), blocks(), out, np.dtype("<f4"), times)
+    whole = Enhancer.load(causal).enhance(NOISY[:1000])
+    np.testing.assert_allclose(np.frombuffer(out.getvalue(), "<f4"), whole, atol=1e-5)
+    assert times.count == 21
+
+
+def test_whole_samples_before_a_broken_one_are_taken():
+    found = []
+    with pytest.raises(UserError, match="1 of 2 bytes"):
+        for block in blocks_of(io.BytesIO(bytes(2 * 10 + 1)), 48, np.dtype("<i2")):
+            found.append(len(block))
+    assert found == [10]
+
+
 def test_pcm_is_rounded_and_clipped():
     found = np.frombuffer(to_pcm(np.array([0.5, 2, -2]), np.dtype("<i2")), "<i2")
     assert found.tolist() == [16384, 32767, -32768]
@@ -233,7 +256,7 @@ def test_frames_that_a_network_does_not_take_are_refused(tmp_path):
     inputs = keras.Input((8, 16, 1))
     model = keras.Model(inputs, keras.layers.Conv2D(1, 1)(inputs))
     model.save(tmp_path / "model.keras")
-    features = FeatureSettings(stft={"n_fft": 16, "hop": 4})
+    features = FeatureSettings(stft={"n_fft": 16, "hop": 4}, bins=8)
     card = model_card(
         name="fixed", rate=RATE, segment=60, features=features, input_shape=(8, 16, 1)
     )

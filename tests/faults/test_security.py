@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import json
 import pickle
 import re
+import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 from made import model_card
+from test_cli import workspace
 from workflow_runs import ROOT
 
 from denoise.core import files
@@ -21,6 +25,8 @@ from denoise.core.tables import read_table, write_table
 from denoise.networks.card import write_card
 from denoise.study.config import _UniqueKeys
 from denoise.training.checkpoints import Checkpoints
+
+__all__ = ["workspace"]
 
 SOURCES = [
     path
@@ -180,3 +186,41 @@ def test_a_table_is_no_formula(tmp_path):
     names = ["=1+1", "@SUM(A1)", "nan", "1e5", "007", '"quoted", and, commas', "two\nlines"]
     write_table(tmp_path / "t.csv", pd.DataFrame({"id": names, "x": range(len(names))}))
     assert list(read_table(tmp_path / "t.csv")["id"]) == names
+
+
+def test_a_model_that_would_unpack_to_gigabytes_is_refused_unread(tmp_path, fault_class):
+    from denoise.networks.loading import load_model
+
+    with zipfile.ZipFile(tmp_path / "model.keras", "w", zipfile.ZIP_DEFLATED) as package:
+        package.writestr("config.json", " " * (200 << 20))
+    write_card(tmp_path / "card.json", model_card())
+    with fault_class("security: bomb in a model"), pytest.raises(UserError) as refused:
+        load_model(tmp_path)
+    assert re.search(r"its config\.json would have 210 MB", str(refused.value))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"name": "../../EVIL"}, "name: String should match pattern"),
+        ({"rate": 1}, "rate: Input should be greater than or equal to 4000"),
+        ({"rate": 1e30}, "rate"),
+        ({"segment": 1}, "segment: Input should be greater than or equal to 16"),
+        ({"segment": 1e9}, "segment: Input should be less than"),
+        ({"network": []}, "network"),
+        (
+            {"segment": 1984},
+            "windows have 32x64 frequencies and frames, the network takes 32x32",
+        ),
+        ({"weights": "0" * 64}, "is the card of another model.keras"),
+    ],
+)
+def test_a_card_is_believed_only_as_far_as_it_fits(workspace, tmp_path, fault_class, changes, said):
+    from denoise.networks.loading import load_model
+
+    shutil.copytree(workspace / "ready" / "best", tmp_path / "model")
+    card = json.loads((tmp_path / "model" / "card.json").read_text())
+    (tmp_path / "model" / "card.json").write_text(json.dumps({**card, **changes}))
+    with fault_class("security: card"), pytest.raises(UserError) as refused:
+        load_model(tmp_path / "model")
+    assert said in str(refused.value) and "\n" not in str(refused.value)

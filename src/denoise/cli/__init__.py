@@ -45,8 +45,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; bad input ends it with one line and status 1."""
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        options = parser().parse_args(arguments)
+        _check_no_empty(given)
+        options = parser().parse_args(given)
         with disk_errors(), _ended_by_sigterm():
             options.run(options)
         sys.stdout.flush()
@@ -65,6 +67,15 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         print(f"{error_word()} {error.filename}: {error.strerror}", file=sys.stderr)
         raise SystemExit(1) from None
+
+
+def _check_no_empty(arguments: list[str]) -> None:
+    """Refuse empty values, as of an unset variable: they look like options left out."""
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        name, equals, value = argument.partition("=")
+        if not argument or (name.startswith("--") and equals and not value):
+            option = name or (before if before.startswith("-") else "an argument")
+            raise UserError(f"{option} is empty: give a value, or leave it out")
 
 
 @contextlib.contextmanager

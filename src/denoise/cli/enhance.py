@@ -67,6 +67,11 @@ def add(verbs: Any) -> None:
     verb.add_argument(
         "--plot", action="store_true", help="also draw waveforms and spectrograms before and after"
     )
+    verb.add_argument(
+        "--allow-louder",
+        action="store_true",
+        help="also write output with more than 6 dB more energy than its recording",
+    )
     existing = verb.add_mutually_exclusive_group()
     existing.add_argument("--force", action="store_true", help="overwrite existing outputs")
     existing.add_argument(
@@ -101,11 +106,12 @@ def _enhance_all(
     folder = find_model(options.model) if options.model else ready_models()[READY[0]]
     # Headers are looked at before the network is loaded, so that a wrong name is told at once.
     durations = _durations([source for source, _ in jobs])
-    from denoise.enhancement.enhancer import Enhancer
+    from denoise.enhancement.enhancer import MOST_GAIN_DB, Enhancer
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_native_libraries():
-        enhancer = Enhancer.load(folder, options.overlap)
+        limit = None if options.allow_louder else MOST_GAIN_DB
+        enhancer = Enhancer.load(folder, options.overlap, limit)
     print(f"model {folder}, {enhancer.rate} Hz", file=sys.stderr)
     watch = _Remaining(sum(durations.values()))
     results = []
@@ -152,9 +158,13 @@ def _durations(sources: list[Path]) -> dict[Path, float]:
 def _check_targets(jobs: list[tuple[Path, Path]], *, plot: bool, force: bool) -> None:
     """Raise `UserError` if an output exists already or two inputs would have the same one."""
     sources: dict[Path, Path] = {}
+    # By the file and not by its name: links and other spellings are the same recording.
+    inputs = {_file_of(source): source for source, _ in jobs}
     for source, target in jobs:
-        if target.exists() and target.samefile(source):
-            raise UserError(f"{target} is the recording itself: give another -o")
+        if target.exists() and _file_of(target) in inputs:
+            which = inputs[_file_of(target)]
+            same = "the recording itself" if which == source else f"the input {which}"
+            raise UserError(f"{target} is {same}: give another -o")
         for made in (target, target.with_suffix(".png")) if plot else (target,):
             if made in sources:
                 raise UserError(
@@ -169,6 +179,12 @@ def _check_targets(jobs: list[tuple[Path, Path]], *, plot: bool, force: bool) ->
                     f"{made} exists already: give --force to overwrite, --skip-existing to enhance "
                     "only what has no output yet, or another -o"
                 )
+
+
+def _file_of(path: Path) -> tuple[int, int]:
+    """What tells a file from every other, whatever it is called."""
+    about = path.stat()
+    return about.st_dev, about.st_ino
 
 
 def _output_paths(inputs: list[Path], output: Path | None) -> list[tuple[Path, Path]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from denoise.cli.shared import add_json, print_json, ready_models, trained_models
+from denoise.cli.shared import add_json, print_json, ready_models, trained_models, warning
 from denoise.core.errors import UserError
 from denoise.networks.card import ModelFolder, read_card
 from denoise.study import paths
@@ -48,7 +48,12 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _list(options: argparse.Namespace) -> None:
-    ready = {name: read_card(ModelFolder(path).card) for name, path in ready_models().items()}
+    ready = {}
+    for name, path in ready_models().items():
+        try:
+            ready[name] = read_card(ModelFolder(path).card)
+        except UserError as error:
+            print(f"{warning()} {error}", file=sys.stderr)
     table = trained_models()
     if options.json:
         about = [

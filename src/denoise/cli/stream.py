@@ -58,7 +58,9 @@ def run(options: argparse.Namespace) -> None:
             "standard input is a terminal or closed: pipe raw PCM into `denoise stream`, or give "
             "--microphone"
         )
-    from denoise.enhancement.live import blocks_of, blocks_of_microphone, follow, load_stream
+    if sys.stdout is None:
+        raise UserError("standard output is closed: it is where the audio goes")
+    from denoise.enhancement.live import Times, blocks_of, blocks_of_microphone, follow, load_stream
     from denoise.networks import backend
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -83,9 +85,12 @@ def run(options: argparse.Namespace) -> None:
         blocks = blocks_of(sys.stdin.buffer, stream.hop, kind)
     else:
         blocks = blocks_of_microphone(options.microphone, stream.rate, stream.hop)
-    times = follow(stream, blocks, sys.stdout.buffer, kind)
-    if options.json:
-        told = times.as_dict(stream.hop / stream.rate) if times.count else {}
-        print(json.dumps(about | told), file=sys.stderr)
-    elif times.count:
-        print(times.summary(stream.hop / stream.rate), file=sys.stderr)
+    times = Times()
+    try:
+        follow(stream, blocks, sys.stdout.buffer, kind, times)
+    finally:
+        if options.json:
+            told = times.as_dict(stream.hop / stream.rate) if times.count else {}
+            print(json.dumps(about | told), file=sys.stderr)
+        elif times.count:
+            print(times.summary(stream.hop / stream.rate), file=sys.stderr)

@@ -23,11 +23,32 @@ from typing import Any
 
 import numpy as np
 
+from denoise.core.errors import UserError
+
 
 @contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path (a file or a folder) that becomes `path` if the block succeeds."""
+def replacing(path: str | Path, known_by: str | None = None) -> Iterator[Path]:
+    """Give a temporary path (a file or a folder) that becomes `path` if the block succeeds.
+
+    Parameters
+    ----------
+    known_by
+        A file that every folder of this kind holds, such as ``state.json``.  A folder that stands
+        at `path` without it was not made by this program, and is never replaced; nor is a file by a
+        folder.
+
+    Raises
+    ------
+    UserError
+        If something stands there that may not be replaced.
+
+    Example
+    -------
+    >>> with replacing("shards", known_by="shard-0.npy") as folder:
+    ...     folder.mkdir()
+    """
     target = Path(path)
+    _check_replaceable(target, known_by)
     target.parent.mkdir(parents=True, exist_ok=True)
     _sweep(target.parent)
     owner = f"{os.getpid()}-{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
@@ -36,11 +57,26 @@ def replacing(path: str | Path) -> Iterator[Path]:
     temporary = target.with_name(f".{stem}.{owner}.tmp{target.suffix}")
     try:
         yield temporary
-        if temporary.is_dir() and target.is_dir():
-            shutil.rmtree(target)
+        if temporary.is_dir():
+            # It may have come while the block ran.
+            _check_replaceable(target, known_by)
+            if target.is_dir():
+                shutil.rmtree(target)
         temporary.replace(target)
     finally:
         _remove(temporary)
+
+
+def _check_replaceable(target: Path, known_by: str | None) -> None:
+    """Raise `UserError` if a folder that somebody else made, or a file, stands in the way."""
+    if target.is_dir():
+        if any(target.iterdir()) and (known_by is None or not (target / known_by).is_file()):
+            raise UserError(
+                f"{target} is a folder that this program did not make: name another place, or move "
+                "it away"
+            )
+    elif known_by is not None and target.exists():
+        raise UserError(f"{target} is a file where a folder is to be: name another place")
 
 
 @functools.cache
@@ -133,6 +169,47 @@ def file_digest(path: str | Path, algorithm: str = "sha256") -> str:
     """The hex digest of a file's content."""
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, algorithm).hexdigest()
+
+
+class Digests:
+    """Digests of files, remembered by size and time of change, so that each is read once.
+
+    Parameters
+    ----------
+    memory
+        A JSON file that keeps them between runs; without one, or where it cannot be written, every
+        file is read again.
+
+    Example
+    -------
+    >>> digests = Digests(Path("digests.json"))
+    >>> content = [digests.of(path) for path in paths]
+    >>> digests.keep()
+    """
+
+    def __init__(self, memory: Path | None = None) -> None:
+        self._memory, self._changed = memory, False
+        self._known: dict[str, list[Any]] = {}
+        with contextlib.suppress(OSError, ValueError):
+            found = read_json(memory) if memory is not None else {}
+            self._known = found if isinstance(found, dict) else {}
+
+    def of(self, path: Path) -> str:
+        """The SHA-256 of a file, 16 hex digits."""
+        about, name = path.stat(), str(path.absolute())
+        when = [about.st_size, about.st_mtime_ns, about.st_ino]
+        known = self._known.get(name)
+        if isinstance(known, list) and known[:-1] == when:
+            return str(known[-1])
+        found = file_digest(path)[:16]
+        self._known[name], self._changed = [*when, found], True
+        return found
+
+    def keep(self) -> None:
+        """Write what was read, for the next run."""
+        if self._memory is not None and self._changed:
+            with contextlib.suppress(OSError):
+                write_json(self._memory, self._known)
 
 
 def _plain(value: Any) -> Any:

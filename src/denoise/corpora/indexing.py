@@ -61,7 +61,7 @@ def index_subset(
 def _extract_subset(
     corpus: Corpus, subset: str, archives: list[Path], final: Path, made_of: dict[str, Any]
 ) -> pd.DataFrame:
-    with files.replacing(final) as temporary:
+    with files.replacing(final, _STAMP) as temporary:
         temporary.mkdir(parents=True)
         for archive in archives:
             if not archive.stat().st_size:

@@ -17,16 +17,36 @@ from denoise.enhancement.stream import Stream
 from denoise.enhancement.windows import LONG, WindowedRun, takes_any_length
 from denoise.features.codec import Features
 from denoise.features.stft import stft
-from denoise.networks.card import ModelCard, ModelFolder, read_card
+from denoise.networks.card import ModelCard
+from denoise.networks.loading import load_model
 
 _BLOCK = 1 << 15  # samples that are given to a network at once
 
 
-class Enhancer:
-    """A trained model and what is needed to apply it."""
+MOST_GAIN_DB = 6.0
+"""A denoiser takes away: output that has this much more energy than its input comes from a model
+that is broken, or that was made for other audio."""
+_SILENCE = 1e-8
+"""Mean square of full scale -80 dB, above which output of a silent input counts."""
 
-    def __init__(self, model: Any, card: ModelCard, overlap: float = 0.5) -> None:
-        self.model, self.card = model, card
+
+class Enhancer:
+    """A trained model and what is needed to apply it.
+
+    Parameters
+    ----------
+    most_gain_db
+        How much more energy than its input a channel's output may have, such as `MOST_GAIN_DB`.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        card: ModelCard,
+        overlap: float = 0.5,
+        most_gain_db: float | None = None,
+    ) -> None:
+        self.model, self.card, self.most_gain_db = model, card, most_gain_db
         self.rate, self.window = card.rate, card.segment
         overlap_samples = round(self.window * overlap)
         # Networks for any number of frames see more context, and less of it twice.
@@ -38,34 +58,22 @@ class Enhancer:
         self.stream = Stream(model, card) if card.causal else None
 
     @classmethod
-    def load(cls, folder: Path, overlap: float = 0.5) -> Enhancer:
+    def load(
+        cls, folder: Path, overlap: float = 0.5, most_gain_db: float | None = None
+    ) -> Enhancer:
         """Load ``model.keras`` and ``card.json`` of a model folder.
 
         Raises
         ------
         UserError
-            If either is missing or cannot be read.
+            As of `networks.loading.load_model`.
         """
-        given = ModelFolder(folder)
-        for path in (given.model, given.card):
-            if not path.is_file():
-                raise UserError(
-                    f"{folder} is not a model: it has no {path.name} (see `denoise models` for "
-                    "those that are trained here)"
-                )
-        card = read_card(given.card)
-        import keras
-
+        model, card = load_model(folder)
         try:
-            model = keras.saving.load_model(given.model, compile=False, safe_mode=True)
-        except Exception as error:  # Keras raises whatever its parts raise
-            reason = " ".join(str(error).split())
-            raise UserError(f"{given.model} cannot be loaded: {reason}") from None
-        try:
-            return cls(model, card, overlap)
+            return cls(model, card, overlap, most_gain_db)
         except (ValueError, TypeError) as error:
             reason = " ".join(str(error).split())
-            raise UserError(f"{given.card} does not fit {given.model.name}: {reason}") from None
+            raise UserError(f"{folder}: the card does not fit the network: {reason}") from None
 
     def enhance(self, noisy: np.ndarray) -> np.ndarray:
         """Enhance mono audio [shape=(samples,)] at `rate`; the result has the same shape."""
@@ -101,6 +109,8 @@ class Enhancer:
         ------
         TypeError
             If `blocks` is an iterator, which could be gone through only once.
+        UnusableAudio
+            At the end, if the output is louder than `most_gain_db` allows.
         """
         if iter(blocks) is blocks:
             raise TypeError("blocks is an iterator, which can be gone through only once")
@@ -112,14 +122,16 @@ class Enhancer:
         self, blocks: Iterable[np.ndarray], number: int, rate: int
     ) -> Iterator[np.ndarray]:
         taken = given = 0
+        energies = [0.0, 0.0]
 
         def own_channel() -> Iterator[np.ndarray]:
             nonlocal taken
-            taken = 0
+            taken, energies[0] = 0, 0.0
             for block in blocks:
                 taken += len(block)
                 if number >= block.shape[1]:
                     raise audio.UnusableAudio("was replaced while it was read")
+                energies[0] += audio.energy(block[:, number])
                 yield block[:, number]
 
         def own() -> Iterator[np.ndarray]:
@@ -135,8 +147,21 @@ class Enhancer:
             # Rounding to and fro may add samples at the end.
             kept = part[: taken - given]
             given += len(kept)
+            energies[1] += audio.energy(kept)
             yield kept
         yield np.zeros(taken - given, np.float32)
+        self._check_gain(energies[0], energies[1], taken)
+
+    def _check_gain(self, before: float, after: float, samples: int) -> None:
+        """Raise `UnusableAudio` if a channel became louder than it may."""
+        if self.most_gain_db is None:
+            return
+        gain_db = 10 * np.log10(max(after, 1e-30) / max(before, _SILENCE * samples, 1e-30))
+        if gain_db > self.most_gain_db:
+            raise audio.UnusableAudio(
+                f"would become {gain_db:.1f} dB louder, more than {self.most_gain_db:g} dB: the "
+                f"model {self.card.name} is broken or was made for other audio"
+            )
 
     def enhance_with_reference(
         self, noisy: np.ndarray, clean: np.ndarray, rate: int

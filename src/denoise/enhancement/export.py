@@ -26,6 +26,7 @@ from denoise.networks.registry import streaming_network
 FORMATS = {"litert": ".tflite", "onnx": ".onnx", "savedmodel": ".savedmodel"}
 """Format → suffix of the file; a SavedModel is a folder."""
 METADATA = "denoise.json"
+_EXTRA = "assets.extra"
 
 
 def export(folder: Path, kind: str, target: Path, frames: int | None = None) -> dict[str, Any]:
@@ -60,8 +61,9 @@ def export(folder: Path, kind: str, target: Path, frames: int | None = None) -> 
     count = frames or own or (1 if stepped else card.input_shape[1])
     free = frames is None and own is None and not stepped and kind != "litert"
     about = describe(card, model, None if free else count)
+    made = f"{_EXTRA}/{METADATA}" if kind == "savedmodel" else None
     try:
-        with _quiet(), files.replacing(target) as temporary:
+        with _quiet(), files.replacing(target, made) as temporary:
             _write(model, kind, temporary, None if free else count)
             _attach(temporary, kind, about)
     except ImportError as error:
@@ -140,7 +142,7 @@ def _attach(path: Path, kind: str, about: dict[str, Any]) -> None:
         onnx.helper.set_model_props(network, {"denoise": text})
         onnx.save(network, path)
     else:
-        extra = path / "assets.extra"
+        extra = path / _EXTRA
         extra.mkdir()
         (extra / METADATA).write_text(text)
 

@@ -59,13 +59,13 @@ class Times:
 
 
 def follow(
-    stream: Stream, blocks: Iterable[np.ndarray], out: BinaryIO, kind: np.dtype[Any]
-) -> Times:
+    stream: Stream, blocks: Iterable[np.ndarray], out: BinaryIO, kind: np.dtype[Any], times: Times
+) -> None:
     """Enhance `blocks` of float32 samples and write what is ready at once, as samples of `kind`.
 
-    An interruption from the keyboard, or a reader that goes away, ends the stream.
+    However the stream ends, what was taken is given: also before an interruption or an error is
+    passed on.  A reader that goes away ends it without one.
     """
-    times = Times()
 
     def write(samples: np.ndarray) -> None:
         out.write(to_pcm(samples, kind))
@@ -78,13 +78,11 @@ def follow(
                 ready = stream.process(block)
                 times.add(time.perf_counter() - started)
                 write(ready)
-        except KeyboardInterrupt:
-            pass
-        write(stream.flush())
+        finally:
+            write(stream.flush())
     except BrokenPipeError:
         # Python would complain about it once more when it closes standard output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
-    return times
 
 
 def to_pcm(samples: np.ndarray, kind: np.dtype[Any]) -> bytes:
@@ -111,17 +109,18 @@ def blocks_of(source: BinaryIO, size: int, kind: np.dtype[Any]) -> Iterator[np.n
                 " or convert it (ffmpeg -i FILE -f s16le -ac 1 -ar 16000 -)"
             )
         first = False
-        if len(data) % kind.itemsize:
-            raise UserError(
-                f"standard input ends in the middle of a sample: {len(data) % kind.itemsize} of "
-                f"{kind.itemsize} bytes. Is it really of the --format that was given?"
-            )
-        samples = np.frombuffer(data, kind).astype(np.float32)
+        left = len(data) % kind.itemsize
+        samples = np.frombuffer(data[: len(data) - left], kind).astype(np.float32)
         if kind.kind == "i":
             samples /= np.iinfo(kind).max + 1.0
         elif not np.isfinite(samples).all():
             raise UserError("standard input holds NaN or infinite samples: is it really f32le?")
         yield samples
+        if left:
+            raise UserError(
+                f"standard input ends in the middle of a sample: {left} of {kind.itemsize} bytes. "
+                "Is it really of the --format that was given?"
+            )
 
 
 def blocks_of_microphone(device: str, rate: int, size: int) -> Iterator[np.ndarray]:

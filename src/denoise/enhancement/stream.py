@@ -24,6 +24,22 @@ from denoise.networks.registry import streaming_network
 OnFrames = Callable[[np.ndarray, np.ndarray, np.ndarray], None]
 
 
+def check_finite(output: np.ndarray) -> np.ndarray:
+    """The output of a network, unless it is not finite.
+
+    Raises
+    ------
+    UserError
+        If a value is NaN or infinite; written as audio, it would be full scale.
+    """
+    if not np.isfinite(output).all():
+        raise UserError(
+            "the network gives values that are not finite: its weights are damaged, or the input "
+            "is far beyond full scale"
+        )
+    return output
+
+
 class Stream:
     """One stream of mono audio through a causal network.
 
@@ -126,7 +142,7 @@ class Stream:
         # The states stay with the backend: to bring them all here and back would take longer.
         step = self._step_one if count == 1 else self._step
         result, *self._states = step([encoded, *self._states])
-        output = np.asarray(result)
+        output = check_finite(np.asarray(result))
         if self.on_frames is not None:
             self.on_frames(spectra, output, references)
         enhanced = self.features.decode(output, spectra, references)[0].T

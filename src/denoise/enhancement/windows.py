@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from denoise.enhancement.stream import OnFrames
+from denoise.enhancement.stream import OnFrames, check_finite
 from denoise.features.codec import Features
 from denoise.features.stft import istft, stft
 
@@ -133,7 +133,7 @@ class WindowedRun:
         size = large if len(inputs) > small else small
         padded = np.zeros((size, *inputs.shape[1:]), np.float32)
         padded[: len(inputs)] = inputs
-        return np.asarray(self._model.predict_on_batch(padded))[: len(inputs)]
+        return check_finite(np.asarray(self._model.predict_on_batch(padded))[: len(inputs)])
 
     def _give(self, ready: list[np.ndarray]) -> np.ndarray:
         joined = np.concatenate(ready)

@@ -67,7 +67,7 @@ def write(
     """
     table = read_table(mixtures)
     place = out.shards.relative_to(out.manifest.parent)
-    with files.replacing(out.shards) as temporary:
+    with files.replacing(out.shards, "input-0.npy") as temporary:
         temporary.mkdir(parents=True)
         work = functools.partial(_write_shard, rate=rate, features=features, folder=temporary)
         jobs = list(enumerate(_parts(table))) if features.settings.cache else []

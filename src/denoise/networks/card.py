@@ -22,11 +22,11 @@ class ModelCard(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    name: str
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+_-]{0,199}$")
     """Of the model, whichever experiments use it."""
-    rate: int = Field(gt=0)
+    rate: int = Field(ge=4000, le=192_000)
     """Samples a second that the network works at."""
-    segment: int = Field(gt=0)
+    segment: int = Field(ge=16, le=1 << 24)
     """Samples of a training window."""
     features: FeatureSettings
     scales: dict[str, tuple[float, float]] = {}
@@ -48,9 +48,11 @@ class ModelCard(BaseModel):
 
     RESULTS: ClassVar = (
         "precision", "parameters", "input_shape", "training_windows", "best_epoch",
-        "best_val_loss", "wall_time_s", "code_version", "software", "hardware",
+        "best_val_loss", "wall_time_s", "code_version", "software", "hardware", "weights",
     )  # fmt: skip
     """What is known only when it is trained."""
+    weights: str = ""
+    """SHA-256 of the ``model.keras`` that the card belongs to."""
     precision: str = ""
     parameters: int = 0
     input_shape: tuple[int, ...] = ()

@@ -81,7 +81,7 @@ class Checkpoints:
 
         If this epoch is the best so far, `keep_best` has written its weights.
         """
-        with files.replacing(self.folder / f"epoch-{len(history):05d}") as temporary:
+        with files.replacing(self.folder / f"epoch-{len(history):05d}", "state.json") as temporary:
             temporary.mkdir(parents=True)
             _save_arrays(temporary / "state.npz", (item.numpy() for item in self._state(model)))
             if better:
@@ -122,7 +122,7 @@ class Checkpoints:
 
     def save_part(self, model: keras.Model, epochs: int, progress: Progress) -> None:
         """Write the state in the middle of the epoch after `epochs`."""
-        with files.replacing(self._part) as temporary:
+        with files.replacing(self._part, "state.json") as temporary:
             temporary.mkdir(parents=True)
             state = [*self._state(model), *self.random]
             _save_arrays(temporary / "state.npz", (item.numpy() for item in state))

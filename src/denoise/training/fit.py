@@ -215,5 +215,6 @@ def _write_model(
         "code_version": code_version(),
         "software": backend.software(),
         "hardware": backend.hardware(),
+        "weights": files.file_digest(out.model),
     }
     write_card(out.card, card.model_copy(update=found))

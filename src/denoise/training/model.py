@@ -10,6 +10,7 @@ import numpy as np
 from denoise.core.errors import UserError
 from denoise.networks import backend
 from denoise.networks.base import NetworkSettings
+from denoise.networks.loading import load_network
 from denoise.networks.registry import build_network
 from denoise.training import data_parallel, losses
 from denoise.training.batches import Batches, WaveformBatches
@@ -112,10 +113,8 @@ def network_of(model: keras.Model) -> keras.Model:
 
 def interpolate_weights(path: Path, model: keras.Model, share: float = 1.0) -> None:
     """Replace this share of a model's weights by those of a ``model.keras``."""
-    import keras
-
     network = network_of(model)
-    others = keras.saving.load_model(path, compile=False, safe_mode=True).get_weights()
+    others = load_network(path).get_weights()
     own = network.get_weights()
     if [weight.shape for weight in others] != [weight.shape for weight in own]:
         raise UserError(

@@ -1,0 +1,97 @@
+"""Loading a trained network, after its card and its file were checked against each other.
+
+Both may come from anybody: nothing of them is believed before, and no code in them is run.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from denoise.core import files
+from denoise.core.errors import UserError
+from denoise.networks.card import ModelCard, ModelFolder, read_card
+
+if TYPE_CHECKING:
+    import keras
+
+_MOST_BYTES = {"config.json": 64 << 20, "metadata.json": 1 << 20}
+"""Of the texts in a ``model.keras``; the largest preset's has 0.1 MB."""
+_MOST_WEIGHTS = 4 << 30
+_MOST_RATIO = 100
+"""Times that the weights may be as large as the file that holds them."""
+
+
+def load_model(folder: Path) -> tuple[keras.Model, ModelCard]:
+    """The network of a model folder, and its card.
+
+    Raises
+    ------
+    UserError
+        If either is missing or cannot be read, if they do not belong together, or if the file would
+        take more memory than a network does.
+    """
+    given = ModelFolder(folder)
+    for path in (given.model, given.card):
+        if not path.is_file():
+            raise UserError(
+                f"{folder} is not a model: it has no {path.name} (see `denoise models` for those "
+                "that are trained here)"
+            )
+    card = read_card(given.card)
+    if card.weights and card.weights != files.file_digest(given.model):
+        raise UserError(
+            f"{given.card} is the card of another model.keras, or one of the two was changed: copy "
+            "both again from where they were trained"
+        )
+    network = load_network(given.model)
+    _check_fits(network, card, given)
+    return network, card
+
+
+def load_network(path: Path) -> keras.Model:
+    """The network in a ``model.keras``.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read, or would take more memory than a network does.
+    """
+    import keras
+
+    _check_sizes(path)
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises whatever its parts raise
+        raise UserError(f"{path} cannot be loaded: {' '.join(str(error).split())}") from None
+
+
+def _check_sizes(path: Path) -> None:
+    """Look at the sizes of what is packed in a ``model.keras`` before any of it is unpacked."""
+    try:
+        with zipfile.ZipFile(path) as package:
+            members = package.infolist()
+    except (zipfile.BadZipFile, OSError) as error:
+        raise UserError(f"{path} cannot be loaded: {error}") from None
+    for member in members:
+        most = _MOST_BYTES.get(member.filename, _MOST_WEIGHTS)
+        if member.file_size > min(most, max(1 << 20, _MOST_RATIO * path.stat().st_size)):
+            raise UserError(
+                f"{path} cannot be loaded: its {member.filename} would have "
+                f"{member.file_size / 1e6:,.0f} MB, which no network of this file's size has"
+            )
+
+
+def _check_fits(network: keras.Model, card: ModelCard, given: ModelFolder) -> None:
+    """Raise `UserError` unless the network takes windows as the card describes them."""
+    expected = card.features.shape(card.segment)
+    shape = network.inputs[0].shape[1:3] if network.inputs else ()
+    if len(shape) != 2 or any(
+        size not in (None, wanted) for size, wanted in zip(shape, expected, strict=True)
+    ):
+        taken = "x".join(str(size or "any") for size in shape)
+        raise UserError(
+            f"{given.card} does not fit {given.model.name}: its windows have "
+            f"{expected[0]}x{expected[1]} frequencies and frames, the network takes {taken}"
+        )
