@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from denoise.core import files
 from denoise.core.errors import UserError
+from denoise.corpora.folder import listing_digest
 from denoise.study.checks import check_backends
 from denoise.study.config import coerce_cli_values
 from denoise.study.plan import make_plan
@@ -210,11 +212,11 @@ def test_the_default_configuration_is_valid():
         ({"set": {"data.noise": [{"corpus": "esc50", "folds": [6]}]}}, "unknown fold 6 of esc50"),
         ({"set": {"data.speech": [{"corpus": "esc50"}]}}, "speech names esc50 all, which holds"),
         ({"baselines": ["wiener"]}, "unknown baseline 'wiener'.*noisereduce"),
-        ({"models": {"oracle": "x"}}, "models: oracle is the name of a variant or baseline"),
-        ({"models": {"a/b": "x"}}, "models: a/b: names are letters, digits"),
+        ({"models": {"oracle": "x"}}, "models: oracle: a baseline or a reference"),
+        ({"models": {"a/b": "x"}}, "models: a/b: names are at most 200 letters"),
         ({"models": {"ready": "nowhere"}}, "models: ready: nowhere has no model.keras"),
-        ({"variants": [{"name": "noisy"}], "sweep": {}}, "'noisy' exists already"),
-        ({"variants": [{"name": "a/b"}], "sweep": {}}, "names are letters"),
+        ({"variants": [{"name": "noisy"}], "sweep": {}}, "'noisy': a baseline or a reference"),
+        ({"variants": [{"name": "a/b"}], "sweep": {}}, "names are at most 200 letters"),
         ({"sweep": {"training.loss": ["huber", "huber"]}}, "exists already"),
     ],
 )
@@ -451,6 +453,41 @@ def test_what_changes_only_the_speed_of_a_training_makes_no_other_model():
     faster = {"training.loaders": 3, "training.adversarial.processes": 2}
     assert plan(set=faster).models.keys() == plan().models.keys()
     assert plan(set={"training.devices": "all"}).models.keys() != plan().models.keys()
+
+
+@pytest.mark.parametrize("label", ["clean", "Reference", "noisy", "oracle", "anchor"])
+def test_what_the_report_calls_its_own_names_no_variant_or_model(label):
+    with pytest.raises(UserError, match="give it another name"):
+        plan(variants=[{"name": label}], sweep={})
+    with pytest.raises(UserError, match="give it another name"):
+        plan(models={label: str(PRESETS.parent / "pretrained" / "best")})
+
+
+def test_a_sweep_that_multiplies_to_a_million_is_refused_at_once():
+    many = {f"training.{key}": [*range(1, 101)] for key in ("batch_size", "epochs", "threads")}
+    with pytest.raises(UserError, match="1,000,000 variants are more than 2,000"):
+        plan(sweep=many)
+    with pytest.raises(UserError, match="2 variants are more than 1"):
+        plan(sweep={"training.loss": ["huber", "mse"]}, most_variants=1)
+
+
+def test_recordings_are_known_by_their_content(tmp_path, monkeypatch):
+    folder, memory = tmp_path / "noises", tmp_path / "memory.json"
+    folder.mkdir()
+    for name in "ab":
+        (folder / f"{name}.wav").write_bytes(name.encode() * 100)
+    before = listing_digest(folder, memory)
+    (folder / "a.wav").touch()
+    assert listing_digest(folder, memory) == before
+    read = []
+    digest = files.file_digest
+    monkeypatch.setattr(files, "file_digest", lambda path: read.append(path) or digest(path))
+    assert listing_digest(folder, memory) == before and read == []
+    (folder / "b.wav").write_bytes(b"c" * 100)
+    assert listing_digest(folder, memory) != before
+    assert read == [folder / "b.wav"]
+    memory.write_text("[]")  # whatever it holds
+    assert listing_digest(folder) == listing_digest(folder, memory)
 
 
 def test_labels_name_no_stage():

@@ -13,16 +13,24 @@ from pathlib import Path
 import pandas as pd
 
 from denoise.audio import audio_files
+from denoise.core import files
 from denoise.core.errors import UserError
 from denoise.core.settings import digest
 from denoise.corpora.base import Corpus, index_table
 
 
-def listing_digest(folder: Path) -> str:
-    """Identifies a folder's content by names and sizes, so that a touched file changes nothing."""
-    rows = [
-        [path.relative_to(folder).as_posix(), path.stat().st_size] for path in audio_files(folder)
-    ]
+def listing_digest(folder: Path, memory: Path | None = None) -> str:
+    """Identifies a folder's recordings by names and contents, so that a touched file changes
+    nothing, and another recording of the same length does.
+
+    Parameters
+    ----------
+    memory
+        As of `core.files.Digests`.
+    """
+    digests = files.Digests(memory)
+    rows = [[path.relative_to(folder).as_posix(), digests.of(path)] for path in audio_files(folder)]
+    digests.keep()
     return digest(rows, 12)
 
 

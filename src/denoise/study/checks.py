@@ -10,10 +10,9 @@ from pathlib import Path
 from denoise.core.errors import UserError, did_you_mean
 from denoise.corpora.registry import find_corpus
 from denoise.corpora.sources import SourceSettings
-from denoise.evaluation.baselines import BASELINES
 from denoise.networks import backend
 from denoise.networks.card import ModelCard, ModelFolder, read_card
-from denoise.study.schema import NAME, TestData
+from denoise.study.schema import TestData, check_label
 from denoise.study.stages import Plan, Variant
 
 
@@ -66,10 +65,7 @@ def check_storage(plan: Plan, prefix: str | None) -> None:
 def check_ready_model(plan: Plan, name: str, folder: str) -> ModelCard:
     """The card of a model that was trained before; refuses labels and folders of no use."""
     where = f"models: {name}"
-    if not NAME.fullmatch(name):
-        raise UserError(f"{where}: names are letters, digits and . _ + -")
-    if name in plan.variants or name in BASELINES:
-        raise UserError(f"{where} is the name of a variant or baseline: give it another")
+    check_label(where, name, plan.variants)
     given = ModelFolder(Path(folder))
     for path in (given.model, given.card):
         if not path.is_file():

@@ -18,6 +18,8 @@ TRACKING_STORE = Path("results/mlflow")
 """The MLflow database and its artifacts."""
 STORE_MARKER = TRACKING_STORE / "store.json"
 GPU_LOCKS = Path("results/locks")
+DIGESTS = Path(".snakemake/denoise/recordings.json")
+"""What the user's recordings held when they were last read."""
 CODE_NOTES = Path(".snakemake/denoise/code")
 """What digests of code are made of."""
 WHOLE_FILES = ("resources/archives/", str(STORE_MARKER))

@@ -212,7 +212,7 @@ def _plan_split(
                 settings |= {
                     "path": source.path,
                     "speaker_level": source.speaker_level,
-                    "listing": listing_digest(Path(source.path)),
+                    "listing": listing_digest(Path(source.path), paths.DIGESTS),
                 }
             plan.indexes[f"{source.corpus}/{subset}"] = Stage(subset, settings)
         settings = {

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
-from denoise.core.errors import unknown
+from denoise.core.errors import UserError, unknown
 from denoise.core.settings import Settings
 from denoise.corpora.download import DownloadSettings
 from denoise.corpora.registry import find_corpus
@@ -26,7 +27,30 @@ from denoise.training import losses
 from denoise.training.settings import TrainingSettings
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,199}")
+RESERVED = frozenset({*BASELINES, "clean", "reference", "anchor"})
+"""What the report calls its own: no variant or ready model may be called so."""
 PAIRED = {"voicebank_demand"}
+
+
+def check_label(where: str, label: str, taken: Container[str]) -> None:
+    """Refuse a label that is no name, or that something else has.
+
+    Raises
+    ------
+    UserError
+        That says at `where` what would be right.
+    """
+    if not NAME.fullmatch(label):
+        raise UserError(f"{where}: names are at most 200 letters, digits and . _ + -")
+    if label.lower() in RESERVED:
+        raise UserError(
+            f"{where}: a baseline or a reference of the report has this name: give it another name"
+        )
+    if label in taken:
+        raise UserError(
+            f"{where} exists already: give it another name, or take out the value that is swept "
+            "twice"
+        )
 
 
 class DataSettings(Settings):
@@ -311,6 +335,8 @@ class Experiment(Settings):
     scored, not trained; make sure they were not trained on the test data."""
     download: DownloadSettings = DownloadSettings()
     """How archives are obtained."""
+    most_variants: int = Field(2000, ge=1)
+    """More variants than this are refused: a sweep multiplies quickly."""
     examples: int = Field(3, ge=1, le=20)
     """Utterances to hear in the report for each variant: best, median and worst at least."""
 

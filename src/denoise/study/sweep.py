@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 import copy
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from denoise.core.errors import UserError
-from denoise.evaluation.baselines import BASELINES
 from denoise.mixing.settings import LEVELS
 from denoise.networks.registry import NETWORKS
 from denoise.study.config import read_preset, recipe_of
 from denoise.study.messages import validated
-from denoise.study.schema import NAME, Experiment, Recipe, VariantSettings
+from denoise.study.schema import Experiment, Recipe, VariantSettings, check_label
 from denoise.study.stages import Variant
 
 _WHOLE_GROUPS = {
@@ -135,7 +135,14 @@ def expand(
         If a variant is impossible or named twice, or a swept path changes nothing.
     """
     variants: dict[str, Variant] = {}
-    for given in experiment.variants or (VariantSettings(name=name),):
+    named = experiment.variants or (VariantSettings(name=name),)
+    count = len(named) * math.prod(map(len, experiment.sweep.values()))
+    if count > experiment.most_variants:
+        raise UserError(
+            f"sweep: {count:,} variants are more than {experiment.most_variants:,}: sweep fewer "
+            "values together, or raise most_variants"
+        )
+    for given in named:
         _check_paths(experiment, given)
         base = _base_recipe(experiment, given, preset, preset_folder)
         for values in itertools.product(*experiment.sweep.values()):
@@ -147,13 +154,7 @@ def expand(
             with _named(f"variant {label}"):
                 changed = override(base, changes)
             recipe = validated(Recipe, changed, f"variant {label}")
-            if not NAME.fullmatch(label):
-                raise UserError(f"variant '{label}': names are letters, digits and . _ + -")
-            if label in variants or label in BASELINES:
-                raise UserError(
-                    f"variant '{label}' exists already: give it another name, or take out the "
-                    "value that is swept twice"
-                )
+            check_label(f"variant '{label}'", label, variants)
             differs = {"preset": given.preset, **changes} if given.preset else changes
             variants[label] = Variant(label, recipe, differs)
     for path, swept_values in experiment.sweep.items():
