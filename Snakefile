@@ -3,14 +3,14 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
-from denoise.core.errors import one_line_errors
+from denoise.core.boundary import ending
 from denoise.study.config import read_yaml
 
 min_version("9.0")
 
 # Snakemake would say neither which file nor which line is wrong.
 if Path("config.yaml").exists():
-    with one_line_errors():
+    with ending():
         read_yaml(Path("config.yaml"))
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import re
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
+from snakemake.io import PeriodicityDetector
 
 from denoise.core import files
 from denoise.core.errors import UserError
@@ -218,6 +220,14 @@ def test_the_default_configuration_is_valid():
         ({"variants": [{"name": "noisy"}], "sweep": {}}, "'noisy': a baseline or a reference"),
         ({"variants": [{"name": "a/b"}], "sweep": {}}, "names are at most 200 letters"),
         ({"sweep": {"training.loss": ["huber", "huber"]}}, "exists already"),
+        ({"preset": "a" * 5000}, "unknown preset 'aaa"),
+        ({"preset": "a" * 5000 + ".yaml"}, "cannot be read: File name too long"),
+        ({"preset": "/dev/zero"}, "unknown preset '/dev/zero'"),
+        ({"set": {"data.speech.².hours": 1}}, "'²' must be a number below"),
+        ({"set": {"training.epochs": 10**300}}, "epochs has 301 digits: no setting is so large"),
+        ({"set": {"training.epochs": True}}, "epochs is true, which is no number"),
+        ({"set": {"mixing.snr_range_db": [False, True]}}, "snr_range_db is false, which is no num"),
+        ({"seeds": [True, False]}, "seeds is true, which is no number"),
     ],
 )
 def test_mistakes_get_one_line_with_the_key_and_what_is_allowed(config, said):
@@ -233,10 +243,63 @@ def test_an_empty_or_broken_file_is_named(tmp_path):
     (tmp_path / "p.yaml").write_text("seeds: [1]\nseeds: [2]\n")
     with pytest.raises(UserError, match="key 'seeds' stands twice.*line 2"):
         make_plan({"preset": str(tmp_path / "p.yaml")}, PRESETS)
+    (tmp_path / "p.yaml").write_text("training:\n  epochs: 1:30\n")
+    with pytest.raises(UserError, match="1:30 would be read as 90: write that.*line 2"):
+        make_plan({"preset": str(tmp_path / "p.yaml")}, PRESETS)
+    (tmp_path / "p.yaml").unlink()
+    (tmp_path / "p.yaml").symlink_to("/dev/zero")
+    with pytest.raises(UserError, match=r"p\.yaml is not a file"):
+        make_plan({"preset": str(tmp_path / "p.yaml")}, PRESETS)
     with pytest.raises(UserError, match="preset is missing .'presset' is not a known key"):
         make_plan({"presset": "quickstart"}, PRESETS)
     with pytest.raises(UserError, match="preset is missing: name"):
         make_plan({}, PRESETS)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        # Each level names the one before ten times: 10^8 keys, or values, from 300 characters.
+        (
+            "a: &a {k: 1}\n"
+            + "".join(
+                f"{key}: &{key} {{<<: [{', '.join([f'*{before}'] * 10)}], {key}: 1}}\n"
+                for before, key in itertools.pairwise("abcdefghi")
+            ),
+            "its merges make more than 100,000 values",
+        ),
+        (
+            "a: &a [1]\n"
+            + "".join(
+                f"{key}: &{key} [{', '.join([f'*{before}'] * 10)}]\n"
+                for before, key in itertools.pairwise("abcdefghi")
+            ),
+            "holds more than 100,000 values",
+        ),
+        ("a: &a [*a]\n", "holds more than 100,000 values"),
+        ("a: " + "x" * (1 << 20), "longer than 1 MiB"),
+    ],
+    ids=["merges", "aliases", "in itself", "long"],
+)
+def test_what_unfolds_to_more_than_anybody_writes_is_refused(tmp_path, text, said):
+    (tmp_path / "p.yaml").write_text(text)
+    with pytest.raises(UserError, match=said):
+        make_plan({"preset": str(tmp_path / "p.yaml")}, PRESETS)
+
+
+@pytest.mark.parametrize("name", ["a" * 60, "x-" + "ab" * 20, "7" * 20])
+def test_names_that_snakemake_takes_for_endless_are_refused(name):
+    # Its own detector is what the refusal has to agree with.
+    assert PeriodicityDetector().is_periodic(name) is not None
+    for given in (
+        {"variants": [{"name": name}], "sweep": {}},
+        {"experiment": name},
+        {"set": {"test_sets": {name: {"snr_db": [0]}}}},
+    ):
+        with pytest.raises(UserError, match="twenty times"):
+            plan(**given)
+    assert PeriodicityDetector().is_periodic("a" * 19) is None
+    plan(experiment="a" * 19)
 
 
 def test_another_network_is_named_and_keeps_its_own_defaults():

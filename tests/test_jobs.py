@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from snakemake.iocontainers import Namedlist
 
-from denoise.core.errors import UserError
+from denoise.core.errors import UserError, explained
 from denoise.study import jobs
 from denoise.study.jobs import _WORKFLOW, begin_workflow, job
 
@@ -93,21 +93,29 @@ def test_locks_of_a_run_that_is_alive_are_left(left):
 
 
 @pytest.mark.parametrize(
-    ("error", "ends_with", "logged"),
+    ("error", "status", "told"),
     [
-        (UserError("the key x is wrong"), SystemExit, "ERROR the key x is wrong"),
-        (ZeroDivisionError("by zero"), ZeroDivisionError, "the job failed unexpectedly"),
+        (UserError("the key x\x1b[2J is wrong"), 1, "the key x\\x1b[2J is wrong"),
+        (PermissionError(13, "Permission denied", "results"), 1, "results: Permission denied"),
+        (
+            ZeroDivisionError("by zero"),
+            70,
+            "unexpected ZeroDivisionError: by zero: ",
+        ),
     ],
 )
-def test_a_failed_job_says_why_in_its_log(tmp_path, monkeypatch, capfd, error, ends_with, logged):
+def test_a_failed_job_says_why_in_one_line_and_in_its_log(
+    tmp_path, monkeypatch, capfd, error, status, told
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(_WORKFLOW, raising=False)
     given = SimpleNamespace(log=["logs/job.log"], config={}, input=[], output=[])
-    with pytest.raises(ends_with), job(given):
+    with pytest.raises(SystemExit) as end, job(given):
         raise error
+    assert end.value.code == status
     text = Path("logs/job.log").read_text()
-    assert logged in text
-    traceback = "Traceback (most recent call last)" in text
-    assert traceback == (ends_with is not SystemExit)
-    said = "" if traceback else "error: the key x is wrong\n"
-    assert capfd.readouterr().err == said
+    assert ("Traceback (most recent call last)" in text) == (status == 70)
+    assert status == 70 or str(explained(error)) in text
+    said = capfd.readouterr().err
+    assert said.startswith(f"error: {told}") and said.count("\n") == 1
+    assert status == 1 or str(Path("logs/job.log").absolute()) in said

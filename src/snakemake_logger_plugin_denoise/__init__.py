@@ -19,6 +19,7 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_interface_logger_plugins.settings import LogHandlerSettingsBase
 
+from denoise.core.terminal import say
 from denoise.study.progress import Study, end_of, error_of, now
 
 _TERMINAL_S, _FILE_S = 20, 60
@@ -87,8 +88,7 @@ class LogHandler(LogHandlerBase):
         job = self.study.finish(int(told["jobid"]), failed=True)  # type: ignore[call-overload]
         logs = [Path(log) for log in list(told.get("log") or [])]  # type: ignore[call-overload]
         for log in logs:
-            sys.stderr.write(end_of(log) + "\n")
-        sys.stderr.flush()
+            say(*end_of(log).split("\n"))
         reasons = [reason for reason in map(error_of, logs) if reason]
         what = job.about if job else str(told.get("rule_name"))
         self.failures[what] = reasons[0] if reasons else "see above"
@@ -98,17 +98,15 @@ class LogHandler(LogHandlerBase):
             with self.lock_of_study:
                 text = self.study.status() if self.study.running else ""
             if text:
-                sys.stderr.write(f"[{now()}] {text}\n")
-                sys.stderr.flush()
+                say(*f"[{now()}] {text}".split("\n"))
 
     def close(self) -> None:
         """Say what failed, and nothing more."""
         self.ended.set()
         for what, reason in self.failures.items():
-            sys.stderr.write(f"failed: {what}: {reason}\n")
+            say(f"failed: {what}: {reason}")
         if self.failures:
-            sys.stderr.write("The same command goes on from here.\n")
-            sys.stderr.flush()
+            say("The same command goes on from here.")
         self.failures = {}
         super().close()
 

@@ -17,7 +17,7 @@ from workflow_runs import snakemake
 from denoise import audio
 from denoise.core import files
 from denoise.core.arrays import PackWriter, save_array
-from denoise.core.errors import UserError, disk_errors
+from denoise.core.errors import explained
 from denoise.core.tables import write_table
 from denoise.corpora.archives import extract
 from denoise.corpora.selection import AudioSettings
@@ -108,8 +108,9 @@ def test_what_does_not_fit_is_said_and_nothing_is_left(disk, fault_class, monkey
     with fault_class("full disk: one write"):
         place = disk(1)
         (place / "kept").write_text("as it was")
-        with pytest.raises(UserError, match="the disk is full"), disk_errors():
+        with pytest.raises(Exception) as error:  # each library has its own
             write(place)
+        assert str(explained(error.value)).startswith("the disk is full")
         left = [path for path in place.rglob("*") if path.is_file()]
         assert [path.name for path in left] == ["kept"], left
         assert left[0].read_text() == "as it was"

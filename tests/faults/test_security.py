@@ -23,7 +23,7 @@ from denoise.core.arrays import load_array
 from denoise.core.errors import UserError
 from denoise.core.tables import read_table, write_table
 from denoise.networks.card import write_card
-from denoise.study.config import _UniqueKeys
+from denoise.study.config import _PlainYaml
 from denoise.training.checkpoints import Checkpoints
 
 __all__ = ["workspace"]
@@ -77,8 +77,8 @@ def test_no_source_loads_a_pickle(fault_class):
                 if name.endswith("load_model"):
                     assert options.get("safe_mode", "True") == "True", path
                 if name == "yaml.load":
-                    assert issubclass(_UniqueKeys, yaml.SafeLoader)
-                    assert ast.unparse(call.args[1]) == "_UniqueKeys", path
+                    assert issubclass(_PlainYaml, yaml.SafeLoader)
+                    assert ast.unparse(call.args[1]) == "_PlainYaml", path
                 if name in ("eval", "exec", "os.system") or "unsafe" in name:
                     raise AssertionError((path, name))
                 assert options.get("shell", "False") == "False", path

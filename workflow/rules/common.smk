@@ -1,18 +1,18 @@
 # The plan of the experiment, and what rules ask it.
 import os
-import sys
 from pathlib import Path
 
 from snakemake.sourcecache import LocalSourceFile
 
+from denoise.core.boundary import ending
 from denoise.core.bundled import presets_of
-from denoise.core.errors import UserError
+from denoise.core.errors import adding
 from denoise.corpora.registry import CORPORA
 from denoise.evaluation.baselines import BASELINES
 from denoise.study import paths
 from denoise.study.checks import check_backends, check_storage
 from denoise.study.code import chosen_of, code_digest, lock_digest
-from denoise.study.config import coerce_cli_values
+from denoise.study.config import coerce_cli_values, read_yaml
 from denoise.study.jobs import begin_workflow, make_importable
 from denoise.study.plan import make_plan
 from denoise.study.rules import Rules
@@ -30,7 +30,17 @@ if not workflow.subprocess_exec:
 
 config.update(coerce_cli_values(config, workflow.config_settings.config))
 
-try:
+CHANGED_BY = [str(path) for path in workflow.config_settings.configfiles]
+CHANGED_BY += ["--config"] * bool(workflow.config_settings.config)
+
+with (
+    ending(),
+    adding(
+        f" (config.yaml is changed by {', '.join(CHANGED_BY)})" if CHANGED_BY else ""
+    ),
+):
+    for path in workflow.config_settings.configfiles:
+        read_yaml(Path(path))  # Snakemake takes more for YAML
     PLAN = make_plan(config, presets_of(ROOT))
     if STORAGE:
         PREFIX = workflow.storage_settings.default_storage_prefix
@@ -38,13 +48,6 @@ try:
     # Pods have an image of their own.
     elif workflow.is_main_process:
         check_backends(PLAN)
-except UserError as error:
-    changed_by = [str(path) for path in workflow.config_settings.configfiles]
-    changed_by += ["--config"] * bool(workflow.config_settings.config)
-    given = (
-        f" (config.yaml is changed by {', '.join(changed_by)})" if changed_by else ""
-    )
-    sys.exit(f"error: {error}{given}")
 
 EXPERIMENT = PLAN.name
 REPORT = f"reports/{EXPERIMENT}"

@@ -5,7 +5,6 @@ Each verb is a module that adds itself to the parser and runs.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import signal
@@ -18,18 +17,21 @@ import shtab
 import denoise
 from denoise.cli import compare, demo, enhance, export, listen, models, score, stream, where, why
 from denoise.cli.completion import complete_values
-from denoise.cli.shared import error_word
-from denoise.core.errors import UserError, disk_errors
+from denoise.cli.shared import Parser
+from denoise.core import terminal
+from denoise.core.boundary import ending
+from denoise.core.errors import UserError
 
 VERBS = (enhance, score, models, compare, listen, why, demo, stream, export, where)
 _SHELLS = """exit status: 0 if all went well, 1 after an error that is told in one line, 2 for wrong
-usage, 130 if interrupted and 143 if told to end.  For completion of verbs, options, files and
-names, add to the start-up file of your shell: eval "$(denoise --completion bash)"  (or zsh)"""
+usage, 70 after a flaw of the program, 130 if interrupted and 143 if told to end.  For completion of
+verbs, options, files and names, add to the start-up file of your shell:
+eval "$(denoise --completion bash)"  (or zsh)"""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The parser of all verbs."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="denoise",
         description="Use and compare the speech denoisers that were trained here.",
         epilog=_SHELLS,
@@ -46,27 +48,27 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; bad input ends it with one line and status 1."""
     given = sys.argv[1:] if arguments is None else arguments
+    terminal.prepare()
     try:
-        _check_no_empty(given)
-        options = parser().parse_args(given)
-        with disk_errors(), _ended_by_sigterm():
+        with ending(), _ended_by_sigterm(), _until_nobody_reads():
+            _check_no_empty(given)
+            options = parser().parse_args(given)
             options.run(options)
-        sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except KeyboardInterrupt:
+        terminal.say("interrupted: what was complete is kept")
+        raise SystemExit(128 + signal.SIGINT) from None
+
+
+@contextlib.contextmanager
+def _until_nobody_reads() -> Iterator[None]:
+    """End quietly when whoever read the output has seen enough, as `head` does."""
+    try:
+        yield
     except BrokenPipeError:
-        # Whoever read the output has seen enough, as `head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(128 + signal.SIGPIPE) from None
-    except UserError as error:
-        print(f"{error_word()} {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        print("interrupted: what was complete is kept", file=sys.stderr)
-        raise SystemExit(128 + signal.SIGINT) from None
-    except OSError as error:
-        if error.filename is None:
-            raise
-        print(f"{error_word()} {error.filename}: {error.strerror}", file=sys.stderr)
-        raise SystemExit(1) from None
 
 
 def _check_no_empty(arguments: list[str]) -> None:

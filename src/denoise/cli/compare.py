@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pandas as pd
 from denoise.cli.shared import add_json, print_json
 from denoise.core.errors import UserError, unknown
 from denoise.core.tables import read_table
+from denoise.core.terminal import say, show
 from denoise.evaluation.experiment import ExperimentRecord
 from denoise.metrics.registry import METRICS
 
@@ -118,26 +118,25 @@ def run(options: argparse.Namespace) -> None:
             }
         )
         return
-    print(f"first   {first.name}: {names[0]}\nsecond  {second.name}: {names[1]}\n")
-    print("Settings that differ:" if changed else "No setting differs.")
+    show(f"first   {first.name}: {names[0]}", f"second  {second.name}: {names[1]}", "")
+    show("Settings that differ:" if changed else "No setting differs.")
     for path, (one, other) in changed.items():
-        print(f"  {path}: {one} | {other}")
-    print(f"\nTest set {test_set}:")
+        show(f"  {path}: {one} | {other}")
+    show("", f"Test set {test_set}:")
     shown = rows.drop(columns="p_wilcoxon", errors="ignore")
-    print(shown.to_string(index=False, na_rep="–", float_format="{:.3g}".format))
+    show(*shown.to_string(index=False, na_rep="–", float_format="{:.3g}".format).split("\n"))
     if same:
         ids = tables[0].index.intersection(tables[1].index)
         speakers = tables[0].loc[ids, "speaker"].nunique()
         over = f"{speakers} speakers" if speakers > 1 else resampled(speakers)
-        print(
+        show(
             f"low, high: 95 % interval by bootstrap over {over}; p_holm: Wilcoxon signed-rank test "
             f"over utterances, corrected for the {len(rows)} measures"
         )
     else:
-        print(
+        say(
             f"the two test sets called {test_set} hold different mixtures: the means are not "
-            "comparable as they stand, and no difference is tested",
-            file=sys.stderr,
+            "comparable as they stand, and no difference is tested"
         )
 
 

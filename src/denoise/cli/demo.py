@@ -7,7 +7,6 @@ import contextlib
 import ipaddress
 import os
 import signal
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -19,9 +18,9 @@ from denoise.cli.shared import (
     quiet_native_libraries,
     ready_models,
     trained_models,
-    warning,
 )
 from denoise.core.errors import UserError
+from denoise.core.terminal import show, warn
 
 
 def add(verbs: Any) -> None:
@@ -59,11 +58,7 @@ def run(options: argparse.Namespace) -> None:
     if not models:
         raise UserError("there is no model to offer: train one, or name a folder with --model")
     if not _is_local(options.host):
-        print(
-            f"{warning()} everyone who reaches {options.host} can use this page: it asks for no "
-            "password",
-            file=sys.stderr,
-        )
+        warn(f"everyone who reaches {options.host} can use this page: it asks for no password")
     try:
         import gradio  # noqa: F401
     except ImportError:
@@ -88,7 +83,7 @@ def run(options: argparse.Namespace) -> None:
         except OSError:
             raise UserError(f"port {options.port} is in use: give another with --port") from None
         with contextlib.suppress(KeyboardInterrupt):
-            print(f"http://{options.host}:{options.port} (Ctrl-C ends it)", flush=True)
+            show(f"http://{options.host}:{options.port} (Ctrl-C ends it)")
             while True:
                 time.sleep(3600)
     # Exit without waiting for the threads of the server, or for one that denoises.

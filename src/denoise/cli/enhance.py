@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import glob
 import os
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,17 +16,16 @@ from denoise import audio
 from denoise.cli.shared import (
     READY,
     add_json,
-    error_word,
     expanded,
     find_model,
     print_json,
     quiet_native_libraries,
     ready_models,
-    warning,
 )
 from denoise.core import files
 from denoise.core.errors import UserError, is_full_disk
 from denoise.core.pools import progress
+from denoise.core.terminal import fail, say, warn
 
 if TYPE_CHECKING:
     from denoise.enhancement.enhancer import Enhancer
@@ -89,7 +87,7 @@ def run(options: argparse.Namespace) -> None:
     if options.skip_existing:
         asked, jobs = jobs, [job for job in jobs if not job[1].exists()]
         if len(jobs) < len(asked):
-            print(f"{len(asked) - len(jobs)} of {len(asked)} outputs exist", file=sys.stderr)
+            say(f"{len(asked) - len(jobs)} of {len(asked)} outputs exist")
     results = _enhance_all(jobs, options) if jobs else []
     if options.json:
         print_json(results)
@@ -112,7 +110,7 @@ def _enhance_all(
     with quiet_native_libraries():
         limit = None if options.allow_louder else MOST_GAIN_DB
         enhancer = Enhancer.load(folder, options.overlap, limit)
-    print(f"model {folder}, {enhancer.rate} Hz", file=sys.stderr)
+    say(f"model {folder}, {enhancer.rate} Hz")
     watch = _Remaining(sum(durations.values()))
     results = []
     for number, (source, target) in enumerate(jobs, 1):
@@ -124,11 +122,11 @@ def _enhance_all(
         except (audio.UnusableAudio, OSError) as reason:
             if is_full_disk(reason):
                 raise
-            print(f"{error_word()} {source} {reason}", file=sys.stderr)
+            fail(f"{source} {reason}")
             continue
         finally:
             watch.done(durations[source])
-        print(f"[{number}/{len(jobs)}] {source} -> {target}{watch.left()}", file=sys.stderr)
+        say(f"[{number}/{len(jobs)}] {source} -> {target}{watch.left()}")
         results.append(
             {
                 "input": source,
@@ -149,7 +147,7 @@ def _durations(sources: list[Path]) -> dict[Path, float]:
         reason = f"{source} cannot be read as audio: give a wav, flac, ogg or mp3 file"
         if len(sources) == 1:
             raise UserError(reason)
-        print(f"{error_word()} {reason}", file=sys.stderr)
+        fail(reason)
     if not readable:
         raise UserError(f"none of {len(sources)} files can be read as audio")
     return readable
@@ -230,7 +228,7 @@ def _recordings(folder: Path) -> list[Path]:
         ("of formats that folders leave out", others),
     ):
         if paths:
-            print(f"{len(paths)} files {what} are left out: {min(paths)}, …", file=sys.stderr)
+            say(f"{len(paths)} files {what} are left out: {min(paths)}, …")
     return [path for path in found if path not in own]
 
 
@@ -290,10 +288,9 @@ def enhance_file(enhancer: Enhancer, source: Path, target: Path, *, plot: bool) 
             given += len(enhanced)
     share = clipped / (given * channels)
     if share > _MOST_CLIPPED and subtype not in audio.FLOAT_SUBTYPES:
-        print(
-            f"{warning()} {target}: {share:.1%} of the samples were beyond full scale and are "
-            "clipped: lower the level of the input",
-            file=sys.stderr,
+        warn(
+            f"{target}: {share:.1%} of the samples were beyond full scale and are "
+            "clipped: lower the level of the input"
         )
     if plot:
         _plot(source, target)
@@ -310,6 +307,6 @@ def _plot(source: Path, target: Path) -> None:
         mono = (block.mean(axis=1) for block in recording)
         waves[name] = next(audio.rechunked(mono, most))
     if recording.samples > most:
-        print(f"the plot shows the first {_MOST_PLOTTED_S // 60} minutes", file=sys.stderr)
+        say(f"the plot shows the first {_MOST_PLOTTED_S // 60} minutes")
     with files.replacing(target.with_suffix(".png")) as temporary:
         figures.signals(waves, recording.rate).savefig(temporary, format="png", dpi=110)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 from denoise.cli.shared import READY, add_json, find_model, print_json, quiet_native_libraries
 from denoise.core.errors import UserError
+from denoise.core.terminal import say
 
 
 def add(verbs: Any) -> None:
@@ -58,6 +58,6 @@ def run(options: argparse.Namespace) -> None:
         about = export(folder, options.format, target, options.frames)
     shapes = ", ".join("x".join(str(n or "any") for n in shape) for shape in about["inputs"][:1])
     states = f" and {about['states']} states" if about["states"] else ""
-    print(f"{folder} -> {target}: input {shapes}{states}", file=sys.stderr)
+    say(f"{folder} -> {target}: input {shapes}{states}")
     if options.json:
         print_json({"model": folder, "output": target, **about})

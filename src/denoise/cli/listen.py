@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 from denoise.cli.shared import add_json, expanded, must_be_new, print_json
 from denoise.core import files
 from denoise.core.errors import UserError
+from denoise.core.terminal import say, show
 from denoise.study import paths
 
 
@@ -93,9 +93,9 @@ def _make(options: argparse.Namespace) -> None:
         print_json({"page": page_path, "key": key_path, **key})
         return
     size = len(page) / 1e6
-    print(f"{page_path}: {trials} pages, {size:.1f} MB, methods {', '.join(key['methods'])}")
-    print(f"{key_path}: which version is which; keep it, and keep it from listeners")
-    print("Afterwards: denoise listen --score ratings/*.json", file=sys.stderr)
+    show(f"{page_path}: {trials} pages, {size:.1f} MB, methods {', '.join(key['methods'])}")
+    show(f"{key_path}: which version is which; keep it, and keep it from listeners")
+    say("Afterwards: denoise listen --score ratings/*.json")
 
 
 def _score(options: argparse.Namespace) -> None:
@@ -112,15 +112,11 @@ def _score(options: argparse.Namespace) -> None:
     if options.json:
         print_json({"kind": key["kind"], "listeners": counted, "left_out": left_out, "rows": table})
     else:
-        print(table.round(3).to_string(index=False))
+        show(*table.round(3).to_string(index=False).split("\n"))
     for name in left_out:
-        print(
+        say(
             f"left out: {name}, who rated the hidden reference below 90 in more than 15 % of the "
-            "trials",
-            file=sys.stderr,
+            "trials"
         )
     where = f" and in {folder / 'report.html'}" if in_report else ""
-    print(
-        f"{counted} listener{'s' if counted != 1 else ''}: {folder / 'listening.csv'}{where}",
-        file=sys.stderr,
-    )
+    say(f"{counted} listener{'s' if counted != 1 else ''}: {folder / 'listening.csv'}{where}")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
 import numpy as np
 
-from denoise.cli.shared import add_json, print_json, ready_models, trained_models, warning
+from denoise.cli.shared import add_json, print_json, ready_models, trained_models
 from denoise.core.errors import UserError
+from denoise.core.terminal import say, show, warn
 from denoise.networks.card import ModelFolder, read_card
 from denoise.study import paths
 
@@ -53,7 +53,7 @@ def _list(options: argparse.Namespace) -> None:
         try:
             ready[name] = read_card(ModelFolder(path).card)
         except UserError as error:
-            print(f"{warning()} {error}", file=sys.stderr)
+            warn(error)
     table = trained_models()
     if options.json:
         about = [
@@ -63,9 +63,9 @@ def _list(options: argparse.Namespace) -> None:
         print_json({"ready": about, "trained": table})
         return
     for name, card in ready.items():
-        print(f"{name}: ready to use, {card.rate} Hz, {card.parameters:,} parameters")
+        show(f"{name}: ready to use, {card.rate} Hz, {card.parameters:,} parameters")
     if table.empty:
-        print(
+        show(
             "the models that are trained here have no label any more: see `denoise models --unused`"
             if any(paths.MODELS.glob("*/seed*/card.json"))
             else "no model is trained in this folder yet: run `snakemake --cores all all`"
@@ -76,7 +76,7 @@ def _list(options: argparse.Namespace) -> None:
     if table["experiment"].nunique() > 1:
         shown.insert(0, "experiment")
     columns = [name for name in shown if name in table and table[name].notna().any()]
-    print(table[columns].replace({np.nan: "–"}).to_string(index=False))
+    show(*table[columns].replace({np.nan: "–"}).to_string(index=False).split("\n"))
 
 
 def _unused(options: argparse.Namespace) -> None:
@@ -94,8 +94,8 @@ def _unused(options: argparse.Namespace) -> None:
             delete_model(folder)
         if not options.json:
             did = "deleted" if options.delete else "unused"
-            print(f"{did}: {folder} ({sizes[folder] / 1e6:.1f} MB)")
+            show(f"{did}: {folder} ({sizes[folder] / 1e6:.1f} MB)")
     if not folders:
-        print("every model is named by config.yaml or a report", file=sys.stderr)
+        say("every model is named by config.yaml or a report")
     elif not options.delete:
-        print("to delete them: denoise models --unused --delete", file=sys.stderr)
+        say("to delete them: denoise models --unused --delete")

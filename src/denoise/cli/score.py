@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pandas as pd
 from denoise.cli.shared import PLACES, add_json, must_be_new, print_json
 from denoise.core.errors import UserError
 from denoise.core.tables import write_table
+from denoise.core.terminal import say, show
 from denoise.metrics.registry import METRICS
 
 
@@ -61,12 +61,12 @@ def run(options: argparse.Namespace) -> None:
         told = means.reset_index(names="method").to_dict("records")
         print_json({"table": options.output, "methods": told})
     else:
-        print(means.round(PLACES).to_string())
+        show(*means.round(PLACES).to_string().split("\n"))
     for row in table[table["status"] != "ok"].itertuples():
-        print(f"{row.method} {row.file}: {row.status}", file=sys.stderr)
+        say(f"{row.method} {row.file}: {row.status}")
     if failed.any():
-        print("means are over the files that have a value for every method", file=sys.stderr)
-    print(f"a row for each file: {options.output}", file=sys.stderr)
+        say("means are over the files that have a value for every method")
+    say(f"a row for each file: {options.output}")
     unscored = int(table[list(METRICS)].isna().all(axis=1).sum())
     if unscored:
         raise UserError(f"{unscored} of {len(table)} rows could not be scored at all")

@@ -19,6 +19,7 @@ import pandas as pd
 from denoise.core.bundled import bundled
 from denoise.core.errors import UserError, did_you_mean
 from denoise.core.tables import read_table
+from denoise.core.terminal import say, show, show_json, warn
 from denoise.metrics.registry import METRICS
 from denoise.networks.card import ModelFolder, read_card
 from denoise.study import paths
@@ -29,20 +30,13 @@ READY = ("best", "stream")
 """The models that come with the program: for recordings, and for streams."""
 
 
-def error_word() -> str:
-    """``error:``, in red on a terminal."""
-    return _coloured("error:", 31)
+class Parser(argparse.ArgumentParser):
+    """A parser whose messages, which repeat what was given, are safe to look at."""
 
-
-def warning() -> str:
-    """``warning:``, in yellow on a terminal."""
-    return _coloured("warning:", 33)
-
-
-def _coloured(word: str, colour: int) -> str:
-    # https://no-color.org
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return word if plain or not sys.stderr.isatty() else f"\033[1;{colour}m{word}\033[0m"
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if message:
+            told = show if file is sys.stdout else say
+            told(*message.removesuffix("\n").split("\n"))
 
 
 def add_json(verb: argparse.ArgumentParser) -> None:
@@ -52,7 +46,8 @@ def add_json(verb: argparse.ArgumentParser) -> None:
 
 def print_json(value: Any) -> None:
     """Print a value as JSON; what is no number is null."""
-    print(json.dumps(_for_json(value), indent=1, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(_for_json(value), indent=1, ensure_ascii=False, allow_nan=False)
+    show_json(text)
 
 
 def _for_json(value: Any) -> Any:
@@ -110,7 +105,7 @@ def trained_models() -> pd.DataFrame:
         try:
             card = read_card(one.folder.card)
         except UserError as error:
-            print(f"{warning()} {error}", file=sys.stderr)
+            warn(error)
             continue
         about = {
             "experiment": one.experiment,
@@ -139,7 +134,7 @@ def _mean_scores(test_set: str, path: Path) -> dict[str, Any]:
         means = {name: round(value, PLACES[name]) for name, value in found.items()}
         return {"test_set": test_set, "split": table["split"].iloc[0], **means}
     except (ValueError, KeyError, IndexError, TypeError) as error:
-        print(f"{warning()} {path} is no table of scores ({error!r})", file=sys.stderr)
+        warn(f"{path} is no table of scores ({error!r})")
         return {}
 
 

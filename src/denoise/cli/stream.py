@@ -12,6 +12,7 @@ import numpy as np
 
 from denoise.cli.shared import READY, find_model, quiet_native_libraries
 from denoise.core.errors import UserError
+from denoise.core.terminal import say
 
 PCM = {"s16le": "<i2", "f32le": "<f4"}
 """Formats of a stream's samples, and their NumPy types."""
@@ -76,10 +77,9 @@ def run(options: argparse.Namespace) -> None:
         "latency_ms": 1000 * stream.latency / stream.rate,
     }
     if not options.json:
-        print(
+        say(
             f"model {folder}: {stream.rate} Hz mono {options.format}, blocks of {stream.hop} "
-            f"samples, latency {about['latency_ms']:g} ms",
-            file=sys.stderr,
+            f"samples, latency {about['latency_ms']:g} ms"
         )
     if options.microphone is None:
         blocks = blocks_of(sys.stdin.buffer, stream.hop, kind)
@@ -91,6 +91,6 @@ def run(options: argparse.Namespace) -> None:
     finally:
         if options.json:
             told = times.as_dict(stream.hop / stream.rate) if times.count else {}
-            print(json.dumps(about | told), file=sys.stderr)
+            say(json.dumps(about | told))
         elif times.count:
-            print(times.summary(stream.hop / stream.rate), file=sys.stderr)
+            say(times.summary(stream.hop / stream.rate))

@@ -9,6 +9,7 @@ from typing import Any
 from denoise.cli.shared import add_json, print_json
 from denoise.core import files
 from denoise.core.errors import UserError
+from denoise.core.terminal import show
 from denoise.study import paths
 from denoise.study.config import own_config, read_yaml
 
@@ -38,10 +39,10 @@ def run(options: argparse.Namespace) -> None:
         board = report.with_name("leaderboard.csv")
         print_json({"report": report, "leaderboard": board, "ui": f"{_SERVER}/{page}"})
         return
-    print(f"Report:      {report}")
-    print(f"Leaderboard: {report.with_name('leaderboard.csv')}")
-    print(f"MLflow UI:   make ui, then open {_SERVER}/{page}")
-    print("Your files:  denoise enhance noisy.wav")
+    show(f"Report:      {report}")
+    show(f"Leaderboard: {report.with_name('leaderboard.csv')}")
+    show(f"MLflow UI:   make ui, then open {_SERVER}/{page}")
+    show("Your files:  denoise enhance noisy.wav")
 
 
 _SERVER = "http://127.0.0.1:5000"

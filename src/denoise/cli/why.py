@@ -15,6 +15,7 @@ from denoise.cli.shared import add_json, print_json
 from denoise.core.bundled import presets_of
 from denoise.core.differences import differences
 from denoise.core.errors import UserError, unknown
+from denoise.core.terminal import show
 from denoise.evaluation.experiment import ExperimentRecord
 from denoise.study import paths
 from denoise.study.code import changed_files
@@ -96,20 +97,20 @@ def _print_reasons(
     variant: str, changed: dict[str, tuple[Any, Any]] | None, jobs: list[dict[str, Any]]
 ) -> None:
     if changed:
-        print("Settings that changed since the report was made:")
+        show("Settings that changed since the report was made:")
         for path, (before, now) in changed.items():
-            print(f"  {path}: {before} -> {now}")
+            show(f"  {path}: {before} -> {now}")
     if not jobs:
-        print(f"Nothing to run: the results of {variant} are up to date.")
+        show(f"Nothing to run: the results of {variant} are up to date.")
         return
-    print("What changed:")
+    show("What changed:")
     for job in jobs:
         for cause in job["causes"]:
-            print(f"  {job['job']}: {cause}")
-    print(f"{len(jobs)} step{'s' if len(jobs) > 1 else ''} of {variant} will run:")
+            show(f"  {job['job']}: {cause}")
+    show(f"{len(jobs)} step{'s' if len(jobs) > 1 else ''} of {variant} will run:")
     for job in jobs:
-        print(f"  {job['job']}")
-    print("After them come the leaderboard, the report and the records in MLflow.")
+        show(f"  {job['job']}")
+    show("After them come the leaderboard, the report and the records in MLflow.")
 
 
 def _changed_settings(plan: Plan, variant: str) -> dict[str, tuple[Any, Any]] | None:

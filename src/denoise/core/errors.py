@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import errno
-import sys
+import os
 from collections.abc import Iterable, Iterator
 
 
@@ -19,6 +19,15 @@ class UserError(ValueError):
 
     A ``ValueError``, so that settings models add the key it was found at.
     """
+
+
+@contextlib.contextmanager
+def adding(text: str) -> Iterator[None]:
+    """Add `text` to every `UserError` of the block."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{error}{text}") from None
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -46,29 +55,24 @@ def is_full_disk(error: Exception) -> bool:
     return number in _FULL or any(text in str(error) for text in _FULL_TEXTS)
 
 
-@contextlib.contextmanager
-def disk_errors() -> Iterator[None]:
-    """Turn the errors of a full disk, whichever library raises them, into a `UserError`."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        if not is_full_disk(error):
-            raise
-        place = getattr(error, "filename", None)
-        raise UserError(
+def explained(error: BaseException) -> str | None:
+    """An error in one line, if it is of the user's doing; None if it is one of the program.
+
+    Of the user's doing are wrong inputs, and what the machine lacks: room, memory, rights.
+    """
+    if isinstance(error, UserError):
+        return str(error)
+    if not isinstance(error, Exception):
+        return None
+    place = getattr(error, "filename", None)
+    if is_full_disk(error):
+        return (
             f"the disk is full{f' ({place})' if place else ''}: make room and run the same command "
             "again; what was complete is kept"
-        ) from error
-
-
-@contextlib.contextmanager
-def one_line_errors() -> Iterator[None]:
-    """End the process with status 1 and one ``error:`` line when a `UserError` comes up."""
-    try:
-        with disk_errors():
-            yield
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        )
+    if isinstance(error, OSError) and place is not None:
+        where = place if isinstance(place, str) else os.fsdecode(place)
+        return f"{where}: {error.strerror}"
+    if isinstance(error, MemoryError):
+        return "memory is short: close other programs, or work on less at once"
+    return None

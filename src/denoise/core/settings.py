@@ -7,11 +7,13 @@ is what identifies a stage and what reaches a rule as its parameters.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import typing
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Settings(BaseModel):
@@ -25,6 +27,35 @@ class Settings(BaseModel):
         # Names may look like numbers: speakers do.
         coerce_numbers_to_str=True,
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_values(cls, given: Any) -> Any:
+        """Refuse what Python takes for a number and nobody means as one."""
+        for key, value in given.items() if isinstance(given, dict) else ():
+            for one in value if isinstance(value, list | tuple) else [value]:
+                if isinstance(one, bool) and not _takes_bool(cls, key):
+                    raise ValueError(f"{key} is {str(one).lower()}, which is no number or name")
+                if isinstance(one, int) and abs(one) > _LARGEST:
+                    raise ValueError(f"{key} has {len(str(one))} digits: no setting is so large")
+        return given
+
+
+_LARGEST = 2**63
+"""Whole numbers above are exact in no other program."""
+
+
+@functools.cache
+def _takes_bool(model: type[Settings], key: str) -> bool:
+    """Whether a field may be true or false; what is no field is told of elsewhere."""
+    field = model.model_fields.get(key)
+    return field is None or _mentions_bool(field.annotation)
+
+
+def _mentions_bool(annotation: Any) -> bool:
+    if isinstance(annotation, bool) or annotation in (bool, Any):  # of Literal
+        return True
+    return any(map(_mentions_bool, typing.get_args(annotation)))
 
 
 def canonical_json(value: Any) -> str:

@@ -16,8 +16,30 @@ from denoise.study.schema import Experiment
 _STUDY_KEYS = {"variants", "sweep", "seeds", "baselines", "models", "examples"}
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML in which a key that stands twice is an error, instead of the last one counting."""
+_MOST_BYTES, _MOST_VALUES = 1 << 20, 100_000
+
+
+class _PlainYaml(yaml.SafeLoader):
+    """YAML that says what it means: no key twice, of which the last would count, no number to the
+    base of 60 (``1:30``), and no aliases that unfold to more than anybody writes."""
+
+    values = 0
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        if isinstance(node, yaml.ScalarNode) and ":" in node.value and node.tag in _NUMBERS:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{node.value} would be read as {super().construct_object(node)}: "
+                "write that, or put it in quotes", node.start_mark,
+            )  # fmt: skip
+        return super().construct_object(node, deep)
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        super().flatten_mapping(node)
+        self.values += len(node.value)
+        if self.values > _MOST_VALUES:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"its merges make more than {_MOST_VALUES:,} values", node.start_mark
+            )
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -31,10 +53,24 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_NUMBERS = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
+
+
+def _text_of(path: Path) -> str:
+    """The text of a configuration; what cannot be one is not read to its end."""
+    if not path.is_file():
+        raise UserError(f"{path} is not a file: give a YAML file")
+    with path.open("rb") as file:
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise UserError(f"{path} is longer than {_MOST_BYTES >> 20} MiB: it is no configuration")
+    return content.decode("utf-8")
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping; one clear line if it is not one."""
     try:
-        value = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
+        value = yaml.load(_text_of(path), _PlainYaml)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -45,10 +81,25 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path} is not valid YAML: it is nested too deeply, or in itself"
         ) from None
+    _check_size(path, value)
     if not isinstance(value, dict):
         found = "nothing" if value is None else type(value).__name__
         raise UserError(f"{path} must hold keys with values, not {found}")
     return value
+
+
+def _check_size(path: Path, value: Any) -> None:
+    """Refuse what is small as text and huge when all its aliases are followed."""
+    left, count = [value], 0
+    while left:
+        one = left.pop()
+        count += 1
+        if isinstance(one, dict):
+            left += one.values()
+        elif isinstance(one, list):
+            left += one
+        if count + len(left) > _MOST_VALUES:
+            raise UserError(f"{path} holds more than {_MOST_VALUES:,} values: shorten it")
 
 
 def own_config() -> Path | None:
@@ -62,9 +113,10 @@ def read_preset(name: str, folder: Path) -> dict[str, Any]:
     """The content of a preset by name (in `folder`) or path."""
     path = Path(name)
     if path.suffix not in {".yaml", ".yml"}:
-        path = folder / f"{name}.yaml"
-        if not path.exists():
-            raise unknown("preset", name, [known.stem for known in folder.glob("*.yaml")])
+        known = {path.stem: path for path in folder.glob("*.yaml")}
+        if name not in known:
+            raise unknown("preset", name, known)
+        path = known[name]
     return read_yaml(path)
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from denoise.core import files
-from denoise.core.errors import UserError, disk_errors
+from denoise.core.boundary import ending
+from denoise.core.errors import explained
 from denoise.core.provenance import PACKAGE
 from denoise.study.paths import WHOLE_FILES
 
@@ -39,8 +40,8 @@ class Label:
 def job(snakemake: Any) -> Iterator[None]:
     """Send logging, standard output and errors of a Snakemake script to its log file.
 
-    What compiled libraries write goes there too.  A `UserError` is also shown on the terminal, as
-    one line; anything else with a traceback.
+    What compiled libraries write goes there too.  An error is also shown on the terminal, in
+    one line; of what is no mistake of the user, the log has the traceback.
 
     Where Snakemake gives copies of files that lie in a storage, the block works in their folder,
     and paths are those that they have in the storage.
@@ -60,16 +61,16 @@ def job(snakemake: Any) -> Iterator[None]:
             force=True,
         )
         logging.captureWarnings(True)
-        with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
+        with (
+            contextlib.redirect_stdout(stream),
+            contextlib.redirect_stderr(stream),
+            ending(path.absolute(), terminal),
+        ):
             try:
-                with disk_errors():
-                    yield
-            except UserError as error:
-                logging.error("%s", error)
-                print(f"error: {error}", file=terminal, flush=True)
-                raise SystemExit(1) from None
-            except Exception:
-                logging.exception("the job failed unexpectedly")
+                yield
+            except Exception as error:
+                told = explained(error)
+                logging.error("%s", told or "a flaw of the program:", exc_info=told is None)
                 raise
 
 

@@ -31,7 +31,7 @@ from denoise.study.checks import (
     check_tested,
 )
 from denoise.study.config import load
-from denoise.study.schema import NAME
+from denoise.study.schema import check_name
 from denoise.study.stages import Method, Plan, Stage, Variant
 from denoise.study.sweep import expand, slug
 from denoise.training import losses
@@ -58,8 +58,7 @@ def make_plan(config: Mapping[str, Any], preset_folder: Path) -> Plan:
     """
     experiment, preset = load(config, preset_folder)
     name = experiment.experiment or Path(experiment.preset).stem
-    if not NAME.fullmatch(name):
-        raise UserError(f"experiment '{name}': names are at most 200 letters, digits and . _ + -")
+    check_name(f"experiment '{name}'", name)
     stem = Path(experiment.preset).stem
     plan = Plan(experiment, name, expand(experiment, preset, stem, preset_folder))
     for variant in plan.variants.values():

@@ -26,10 +26,26 @@ from denoise.networks.unet import UNetSettings
 from denoise.training import losses
 from denoise.training.settings import TrainingSettings
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,199}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,199}")
+_REPEATED = re.compile(r"(.+)\1{19}$")
+"""What Snakemake takes for a name that grows for ever."""
 RESERVED = frozenset({*BASELINES, "clean", "reference", "anchor"})
 """What the report calls its own: no variant or ready model may be called so."""
 PAIRED = {"voicebank_demand"}
+
+
+def check_name(where: str, name: str) -> None:
+    """Refuse what cannot be a name of files and of jobs.
+
+    Raises
+    ------
+    UserError
+        That says at `where` what would be right.
+    """
+    if not _NAME.fullmatch(name):
+        raise UserError(f"{where}: names are at most 200 letters, digits and . _ + -")
+    if _REPEATED.search(name):
+        raise UserError(f"{where}: nothing in a name may stand there twenty times: shorten it")
 
 
 def check_label(where: str, label: str, taken: Container[str]) -> None:
@@ -40,8 +56,7 @@ def check_label(where: str, label: str, taken: Container[str]) -> None:
     UserError
         That says at `where` what would be right.
     """
-    if not NAME.fullmatch(label):
-        raise UserError(f"{where}: names are at most 200 letters, digits and . _ + -")
+    check_name(where, label)
     if label.lower() in RESERVED:
         raise UserError(
             f"{where}: a baseline or a reference of the report has this name: give it another name"
@@ -215,8 +230,7 @@ class Recipe(Settings):
                     f"test_sets.{name}.split validation needs recordings that are not trained on, "
                     "but data.splits.by_window leaves none"
                 )
-            if not NAME.fullmatch(name):
-                raise ValueError(f"test set name '{name}' must be letters, digits and . _ + -")
+            check_name(f"test set '{name}'", name)
 
     def _check_adversarial(self) -> None:
         """Refuse to learn PESQ where it is not defined."""

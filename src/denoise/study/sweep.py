@@ -72,7 +72,7 @@ def override(recipe: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 def _item(place: Any, part: str, path: str) -> Any:
     """`place`, in which `part` of the path stands or can be set."""
     if isinstance(place, list):
-        if not part.isdigit() or int(part) >= len(place):
+        if not (part.isascii() and part.isdigit()) or int(part) >= len(place):
             raise UserError(f"{path}: '{part}' must be a number below {len(place)}")
     else:
         place.setdefault(part, {})
