@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 from conftest import hiss, tone_speech
 from made import files_of_test_set
 
@@ -12,6 +13,7 @@ from denoise.audio import resample
 from denoise.core import files
 from denoise.core.arrays import PackWriter, load_array
 from denoise.core.tables import read_table, write_table
+from denoise.evaluation.folders import score_folders
 from denoise.evaluation.scoring import MethodOutput, score_test_set
 from denoise.metrics.pesq import pesq
 from denoise.metrics.sdr import si_sdr
@@ -81,3 +83,58 @@ def test_without_a_common_rate_the_test_set_keeps_its_own(test_set):
     table = scored(test_set, "noisy", RATE, RATE)
     packs = [load_array(test_set / f"{name}.npy")[: 2 * RATE] for name in ("clean", "noisy")]
     assert table["si_sdr"].iloc[0] == pytest.approx(si_sdr(*packs), rel=1e-6)
+
+
+@pytest.fixture
+def stereo(tmp_path):
+    """Two voices left and right, and what is written beside them with a name for each fault."""
+    left, right = (tone_speech(2, RATE, number) for number in (1, 2))
+    noise = 0.05 * np.stack([hiss(2, RATE, 3), hiss(2, RATE, 4)], axis=1)
+    clean = np.stack([left, right], axis=1)
+    for name, estimate in {
+        "same": clean + noise,
+        "swapped": clean[:, ::-1] + noise,
+        "turned over": noise - clean,
+        "mono": (clean + noise).mean(axis=1),
+    }.items():
+        for role, wave in (("clean", clean), ("enhanced", estimate)):
+            (tmp_path / role).mkdir(exist_ok=True)
+            soundfile.write(tmp_path / role / f"{name}.wav", wave, RATE, subtype="FLOAT")
+    return tmp_path
+
+
+def test_channels_are_scored_each_with_its_own_reference(stereo):
+    table = score_folders(stereo / "clean", stereo / "enhanced").set_index(["file", "channel"])
+    clean, estimate = (
+        soundfile.read(stereo / role / "same.wav")[0] for role in ("clean", "enhanced")
+    )
+    for channel in (1, 2):
+        expected = si_sdr(clean[:, channel - 1], estimate[:, channel - 1])
+        assert table.loc[("same", channel), "si_sdr"] == pytest.approx(expected, abs=1e-3)
+        # The sum of both channels is the same: as mono it could not be told.
+        assert table.loc[("swapped", channel), "si_sdr"] < expected - 10
+        assert "si_sdr: inverted polarity" in table.loc[("turned over", channel), "status"]
+    assert table.loc[("mono", 1), "status"] == ("channels differ: the reference has 2, this has 1")
+
+
+def test_a_reference_of_one_channel_is_that_of_all(tmp_path):
+    clean = tone_speech(2, RATE, 1)
+    noisy = clean[:, None] + hiss(2, RATE, 5)[:, None] * [0.02, 0.2]
+    for role, wave in (("clean", clean), ("enhanced", noisy)):
+        (tmp_path / role).mkdir()
+        soundfile.write(tmp_path / role / "a.wav", wave, RATE, subtype="FLOAT")
+    table = score_folders(tmp_path / "clean", tmp_path / "enhanced")
+    assert table["channel"].tolist() == [1, 2] and (table["status"] == "ok").all()
+    # Twenty decibels more noise.
+    assert np.subtract(*table["si_sdr"]) == pytest.approx(20, abs=0.2)
+
+
+def test_out_of_phase_channels_are_no_silence(tmp_path):
+    wave = tone_speech(2, RATE, 1)
+    pair = np.stack([wave, -wave], axis=1)
+    for role, level in (("clean", 0.0), ("enhanced", 0.02)):
+        (tmp_path / role).mkdir()
+        noisy = pair + level * hiss(2, RATE, 7)[:, None]
+        soundfile.write(tmp_path / role / "a.wav", noisy, RATE, subtype="FLOAT")
+    table = score_folders(tmp_path / "clean", tmp_path / "enhanced")
+    assert (table["status"] == "ok").all() and (table["si_sdr"] > 5).all()

@@ -111,7 +111,7 @@ def enhance(folder: Path, out: Path, usable: set[str]) -> None:
 def score(folder: Path, out: Path, usable: set[str]) -> None:
     """Each recording has numbers, or a status that says why not."""
     table = score_folders(folder, folder)
-    assert len(table) == len(list(folder.iterdir()))
+    assert table["file"].nunique() == len(list(folder.iterdir()))
     for row in table.to_dict("records"):
         values = np.array([row[name] for name in METRICS], float)
         assert row["status"] and "\n" not in row["status"]

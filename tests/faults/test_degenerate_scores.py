@@ -41,13 +41,17 @@ def scored(clean: np.ndarray, estimate: np.ndarray) -> dict[str, float | str]:
         (SPEECH[:3200], NOISY[:3200], {"pesq_wb", "stoi"}),
         (SPEECH[:1], NOISY[:1], {"pesq_wb", "stoi"}),
         (SPEECH[:0], NOISY[:0], {"si_sdr", "snr", "pesq_wb", "stoi"}),
-        (np.full(RATE, 0.1), NOISY[:RATE], set()),
+        (np.full(RATE, 0.1), NOISY[:RATE], {"si_sdr", "snr", "pesq_wb", "stoi"}),
+        (SPEECH, np.full(len(SPEECH), 0.1), {"si_sdr", "snr", "pesq_wb", "stoi"}),
+        (SPEECH, -SPEECH, {"si_sdr"}),
+        (SPEECH, -0.3 * NOISY, {"si_sdr"}),
         (1e-30 * SPEECH, NOISY, set()),
         (SPEECH, 1e-30 * NOISY, set()),
         (1e4 * SPEECH, NOISY, set()),
     ],
     ids=["silent reference", "silent output", "both silent", "20 ms", "0.2 s", "one sample", "none",
-         "constant reference", "almost silent reference", "almost silent output", "loud reference"],
+         "constant reference", "constant output", "turned over", "noisy and turned over",
+         "almost silent reference", "almost silent output", "loud reference"],
 )  # fmt: skip
 def test_what_is_not_defined_has_a_status(fault_class, clean, estimate, undefined):
     with fault_class("metrics: undefined"):

@@ -13,6 +13,7 @@ from denoise.audio.recordings import (
     has_audio_suffix,
     read,
     read_mono,
+    seconds,
 )
 from denoise.audio.resampling import rechunked, resample, resampled
 
@@ -31,6 +32,7 @@ __all__ = [
     "resample",
     "resampled",
     "rms",
+    "seconds",
     "write",
     "writing",
 ]

@@ -72,6 +72,6 @@ def _opened(
 ) -> soundfile.SoundFile:
     """A file to write to, stored as `subtype` if its format can."""
     try:
-        return soundfile.SoundFile(path, "w", rate, channels, subtype, format=kind)
+        return soundfile.SoundFile(os.fsencode(path), "w", rate, channels, subtype, format=kind)
     except (soundfile.LibsndfileError, ValueError):
-        return soundfile.SoundFile(path, "w", rate, channels, format=kind)
+        return soundfile.SoundFile(os.fsencode(path), "w", rate, channels, format=kind)

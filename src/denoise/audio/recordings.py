@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,11 +89,22 @@ class Recording:
     @contextlib.contextmanager
     def _open(self) -> Iterator[soundfile.SoundFile]:
         try:
-            with soundfile.SoundFile(str(self.path)) as stream:
+            # As bytes: a name need not be UTF-8.
+            with soundfile.SoundFile(os.fsencode(self.path)) as stream:
                 yield stream
-        except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
-            reason = str(error).replace(f"Error opening {str(self.path)!r}: ", "").strip()
-            raise UnusableAudio(f"cannot be decoded ({reason})") from None
+        except soundfile.LibsndfileError as error:
+            raise UnusableAudio(f"cannot be decoded ({error.error_string.strip()})") from None
+        except (OSError, RuntimeError) as error:
+            raise UnusableAudio(f"cannot be decoded ({error})") from None
+
+
+def seconds(path: str | Path) -> float | None:
+    """The length of a recording by its header; None if it has none."""
+    try:
+        recording = Recording(path)
+    except UnusableAudio:
+        return None
+    return recording.samples / recording.rate
 
 
 def _check_samples(block: np.ndarray) -> None:

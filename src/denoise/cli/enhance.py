@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import soundfile
 
 from denoise import audio
 from denoise.cli.shared import (
@@ -141,7 +140,7 @@ def _enhance_all(
 
 def _durations(sources: list[Path]) -> dict[Path, float]:
     """Length in seconds of each recording that can be read; says which cannot."""
-    lengths = {source: _duration(source) for source in sources}
+    lengths = {source: audio.seconds(source) for source in sources}
     readable = {source: seconds for source, seconds in lengths.items() if seconds is not None}
     for source in sorted(lengths.keys() - readable):
         reason = f"{source} cannot be read as audio: give a wav, flac, ogg or mp3 file"
@@ -235,14 +234,6 @@ def _recordings(folder: Path) -> list[Path]:
 def _source(path: Path) -> Path:
     """Without its suffixes, what an output of this command was made of."""
     return path.with_suffix("").with_suffix("")
-
-
-def _duration(path: Path) -> float | None:
-    """Seconds of audio by the header of a file; None if it has none."""
-    try:
-        return float(soundfile.info(str(path)).duration)
-    except (soundfile.LibsndfileError, OSError):
-        return None
 
 
 _ETA_S = 20

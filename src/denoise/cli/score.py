@@ -21,7 +21,8 @@ def add(verbs: Any) -> None:
     verb = verbs.add_parser(
         "score",
         help="score enhanced files against clean ones",
-        description="Score files of the same names: SNR, SI-SDR, PESQ, STOI and the others.",
+        description="Score files of the same names, channel by channel: SNR, SI-SDR, PESQ, STOI "
+        "and the others.",
     )
     verb.add_argument("--clean", type=Path, required=True, metavar="DIR", help="clean references")
     verb.add_argument("--enhanced", type=Path, required=True, metavar="DIR", help="to be scored")
@@ -45,28 +46,32 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"--jobs {options.jobs} must be at least 1")
     table = score_folders(options.clean, options.enhanced, options.noisy, processes=options.jobs)
     write_table(options.output, table)
+    # Over the channels for which every method has a value: others would be unlike sets.
+    by_method = {
+        name: table.pivot_table(name, ["file", "channel"], "method", dropna=False)
+        for name in METRICS
+    }
     means = pd.DataFrame(
-        {
-            # Over the files for which every method has a value: others would be unlike sets.
-            name: table.pivot_table(name, "file", "method", dropna=False).dropna().mean()
-            for name in METRICS
-        },
+        {name: values.dropna().mean() for name, values in by_method.items()},
         index=table["method"].unique(),
     ).dropna(axis=1, how="all")
     failed = table["status"].ne("ok").groupby(table["method"], sort=False).sum()
-    counts = table.groupby("method", sort=False).size()
-    means.insert(0, "files", counts)
-    means.insert(1, "failed", failed)
+    counts = table.groupby("method", sort=False)["file"].agg(["nunique", "size"])
+    told_of = {"files": counts["nunique"], "channels": counts["size"], "failed": failed}
+    if (counts["nunique"] == counts["size"]).all():
+        del told_of["channels"]
+    means = pd.DataFrame(told_of).join(means)
     if options.json:
-        told = means.reset_index(names="method").to_dict("records")
-        print_json({"table": options.output, "methods": told})
+        rows = means.reset_index(names="method").to_dict("records")
+        print_json({"table": options.output, "methods": rows})
     else:
         show(*means.round(PLACES).to_string().split("\n"))
     for row in table[table["status"] != "ok"].itertuples():
-        say(f"{row.method} {row.file}: {row.status}")
+        channel = f" (channel {row.channel})" if row.channel > 1 else ""
+        say(f"{row.method} {row.file}{channel}: {row.status}")
     if failed.any():
-        say("means are over the files that have a value for every method")
-    say(f"a row for each file: {options.output}")
+        say("means are over the channels that have a value for every method")
+    say(f"a row for each channel of each file: {options.output}")
     unscored = int(table[list(METRICS)].isna().all(axis=1).sum())
     if unscored:
         raise UserError(f"{unscored} of {len(table)} rows could not be scored at all")

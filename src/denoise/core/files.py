@@ -25,6 +25,9 @@ import numpy as np
 
 from denoise.core.errors import UserError
 
+NOT_UTF8 = "backslashreplace"
+"""How bytes of names that are not UTF-8 are written; JSON reads them as they were."""
+
 
 @contextlib.contextmanager
 def replacing(path: str | Path, known_by: str | None = None) -> Iterator[Path]:
@@ -53,7 +56,7 @@ def replacing(path: str | Path, known_by: str | None = None) -> Iterator[Path]:
     _sweep(target.parent)
     owner = f"{os.getpid()}-{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
     # Shortened, as a name may have 255 bytes and this is longer than the target's.
-    stem = target.stem.encode()[:100].decode(errors="ignore")
+    stem = os.fsencode(target.stem)[:100].decode(errors="ignore")
     temporary = target.with_name(f".{stem}.{owner}.tmp{target.suffix}")
     try:
         yield temporary
@@ -152,7 +155,7 @@ def wait_for(path: str | Path, seconds: float = 60) -> None:
 def write_text(path: str | Path, text: str) -> None:
     """Write `text` as UTF-8, atomically."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors=NOT_UTF8)
 
 
 def write_json(path: str | Path, value: Any) -> None:

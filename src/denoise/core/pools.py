@@ -16,6 +16,8 @@ import joblib
 from threadpoolctl import ThreadpoolController
 from tqdm import tqdm
 
+from denoise.core.terminal import printable
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -36,7 +38,7 @@ def progress(items: Iterable[Item] | None, label: str, total: int | None = None)
         total = len(items)
     return tqdm(
         items,
-        desc=label,
+        desc=printable(label),
         total=total,
         mininterval=0.5 if terminal else 15,
         ascii=not terminal,

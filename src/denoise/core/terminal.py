@@ -47,9 +47,7 @@ def _acts(char: str) -> bool:
 def show_json(text: str) -> None:
     """Print JSON to standard output, with such characters in its strings as ``\\u001b``."""
     if sys.stdout is not None:
-        escaped = (
-            f"\\u{ord(char):04x}" if char != "\n" and _acts(char) else char for char in text
-        )
+        escaped = (f"\\u{ord(char):04x}" if char != "\n" and _acts(char) else char for char in text)
         sys.stdout.write(f"{''.join(escaped)}\n")
 
 

@@ -16,7 +16,17 @@ from denoise.audio import audio_files
 from denoise.core import files
 from denoise.core.errors import UserError
 from denoise.core.settings import digest
+from denoise.core.text import utf8
 from denoise.corpora.base import Corpus, index_table
+
+
+def recordings(folder: Path) -> list[Path]:
+    """The audio files of a folder, whose names must be such that tables can hold them."""
+    found = audio_files(folder)
+    for path in found:
+        if utf8(str(path)) != str(path):
+            raise UserError(f"{path}: its name is not UTF-8: rename it, as `convmv -t utf8` does")
+    return found
 
 
 def listing_digest(folder: Path, memory: Path | None = None) -> str:
@@ -29,7 +39,7 @@ def listing_digest(folder: Path, memory: Path | None = None) -> str:
         As of `core.files.Digests`.
     """
     digests = files.Digests(memory)
-    rows = [[path.relative_to(folder).as_posix(), digests.of(path)] for path in audio_files(folder)]
+    rows = [[path.relative_to(folder).as_posix(), digests.of(path)] for path in recordings(folder)]
     digests.keep()
     return digest(rows, 12)
 
@@ -39,7 +49,7 @@ def build_folder(folder: Path, speaker_level: int | None) -> pd.DataFrame:
     rows: list[dict[str, object]] = []
     # Files of one name in two folders are different recordings.
     prefix = f"{folder.name or 'root'}-{digest(str(folder), 6)}"
-    for path in audio_files(folder):
+    for path in recordings(folder):
         relative = path.relative_to(folder)
         name = f"{prefix}/{relative.with_suffix('').as_posix()}"
         parents = relative.parts[:-1]

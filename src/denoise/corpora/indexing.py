@@ -6,9 +6,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
-import soundfile
 
+from denoise import audio
 from denoise.core import files
 from denoise.core.errors import UserError
 from denoise.core.tables import write_table
@@ -92,19 +93,11 @@ def _checked(table: pd.DataFrame, root: Path, what: str) -> pd.DataFrame:
     duplicates = table.loc[table["id"].duplicated(), "id"]
     if len(duplicates):
         raise UserError(f"{what} holds two recordings named '{duplicates.iloc[0]}'")
-    return table.assign(duration=[_duration(root / path) for path in table["path"]])
+    lengths = [audio.seconds(root / path) for path in table["path"]]
+    return table.assign(duration=np.array(lengths, float))
 
 
 def _write_index(table: pd.DataFrame, root: Path, target: Path) -> None:
     for column in ("path", "noisy_path"):
         table[column] = [str(root / path) if path else "" for path in table[column]]
     write_table(target, table)
-
-
-def _duration(path: Path) -> float:
-    """Seconds by the file's header, NaN if it has none (preparation will say why)."""
-    try:
-        info = soundfile.info(str(path))
-    except soundfile.LibsndfileError:
-        return float("nan")
-    return info.frames / info.samplerate

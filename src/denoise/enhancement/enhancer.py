@@ -5,6 +5,7 @@ A causal network goes through the recording once, from its start; others see ove
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ class Enhancer:
         ----------
         blocks : iterable of np.ndarray [shape=(samples, channels)]
             The audio in blocks of any size, which do not change the result.  It is gone through
-            once for each channel, and twice if the recipe needs the level of the whole recording.
+            once, and twice if the recipe needs the level of the whole recording.
 
         Yields
         ------
@@ -114,32 +115,43 @@ class Enhancer:
         """
         if iter(blocks) is blocks:
             raise TypeError("blocks is an iterator, which can be gone through only once")
-        each = [self._channel(blocks, number, rate) for number in range(channels)]
+        references = self._references(_by_channel(blocks, channels), rate)
+        each = [
+            self._channel(own, rate, reference)
+            for own, reference in zip(_by_channel(blocks, channels), references, strict=True)
+        ]
         for parts in zip(*each, strict=True):
             yield np.stack(parts, axis=1)
 
+    def _references(self, each: list[Iterator[np.ndarray]], rate: int) -> list[np.ndarray | None]:
+        """Magnitude of 0 dB of every channel as a whole; None where no window needs it."""
+        if self.stream is not None or self.features.settings.reference != "utterance":
+            return [None] * len(each)
+        running = [
+            self.features.running_reference(audio.resampled(own, rate, self.rate)) for own in each
+        ]
+        found: list[np.ndarray | None] = []
+        for latest in zip(*running, strict=True):
+            found = list(latest)
+        return found
+
     def _channel(
-        self, blocks: Iterable[np.ndarray], number: int, rate: int
+        self, own: Iterator[np.ndarray], rate: int, reference: np.ndarray | None
     ) -> Iterator[np.ndarray]:
         taken = given = 0
         energies = [0.0, 0.0]
 
-        def own_channel() -> Iterator[np.ndarray]:
+        def counted() -> Iterator[np.ndarray]:
             nonlocal taken
-            taken, energies[0] = 0, 0.0
-            for block in blocks:
-                taken += len(block)
-                if number >= block.shape[1]:
-                    raise audio.UnusableAudio("was replaced while it was read")
-                energies[0] += audio.energy(block[:, number])
-                yield block[:, number]
-
-        def own() -> Iterator[np.ndarray]:
-            return audio.resampled(own_channel(), rate, self.rate)
+            for samples in own:
+                taken += len(samples)
+                energies[0] += audio.energy(samples)
+                yield samples
 
         def enhanced() -> Iterator[np.ndarray]:
-            run = self._start(own())
-            for part in audio.rechunked(own(), _BLOCK):
+            run = self._start(reference)
+            at_own_rate = audio.resampled(counted(), rate, self.rate)
+            for part in audio.rechunked(at_own_rate, _BLOCK):
                 yield run.process(part)
             yield run.flush()
 
@@ -177,7 +189,7 @@ class Enhancer:
         own, wanted = (audio.resample(signal, rate, self.rate) for signal in (noisy, clean))
         if len(own) == 0:
             return np.zeros(len(noisy), np.float32), float("nan")
-        run = self._start([own])
+        run = self._start(self._references([iter([own])], self.rate)[0])
         follows = isinstance(run, Stream)
         # A stream is compared frame by frame, all else window by window.
         whole = run.cut(wanted) if isinstance(run, WindowedRun) else stft(wanted[None], self.stft)
@@ -194,10 +206,21 @@ class Enhancer:
         restored = audio.resample(enhanced, self.rate, rate)[: len(noisy)]
         return np.pad(restored, (0, len(noisy) - len(restored))), float(np.mean(errors))
 
-    def _start(self, own: Iterable[np.ndarray]) -> Stream | WindowedRun:
+    def _start(self, reference: np.ndarray | None) -> Stream | WindowedRun:
         """A run through the network of one channel, given here at `rate`."""
         if self.stream is not None:
             return self.stream.new_stream()
-        whole = self.features.settings.reference == "utterance"
-        reference = self.features.utterance_reference(own) if whole else None
         return WindowedRun(self.model, self.features, self.window, self.hop, reference)
+
+
+def _by_channel(blocks: Iterable[np.ndarray], channels: int) -> list[Iterator[np.ndarray]]:
+    """Each channel of audio, which is read once if all of them are gone through together."""
+
+    def channel(copy: Iterator[np.ndarray], number: int) -> Iterator[np.ndarray]:
+        for block in copy:
+            if number >= block.shape[1]:
+                raise audio.UnusableAudio("was replaced while it was read")
+            yield block[:, number]
+
+    copies = itertools.tee(blocks, channels)
+    return [channel(copy, number) for number, copy in enumerate(copies)]

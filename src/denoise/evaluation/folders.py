@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from denoise import audio
 from denoise.audio import audio_files
 from denoise.core.errors import UserError
 from denoise.core.pools import ordered_map
+from denoise.core.text import utf8
 from denoise.evaluation.scoring import CHUNK
 from denoise.metrics.registry import METRICS, score_utterance
 
@@ -23,13 +27,15 @@ def score_folders(
     """Score the files of `enhanced` against those of the same name in `clean`.
 
     Files are compared by their path without suffix, at 16 kHz if the clean file's rate is at least
-    that, else at 8 kHz.  With `noisy`, its files are scored too; only names that stand in all
+    that, else at 8 kHz.  Every channel is compared with the same one of the reference, or with the
+    reference's only one.  With `noisy`, its files are scored too; only names that stand in all
     folders are, so that means are over the same files.
 
     Returns
     -------
     pd.DataFrame
-        Columns ``file``, ``method`` (``enhanced`` or ``noisy``), the metrics and ``status``.
+        A row for each channel of each file, with the columns ``file``, ``channel`` (from 1),
+        ``method`` (``enhanced`` or ``noisy``), the metrics and ``status``.
 
     Raises
     ------
@@ -39,7 +45,7 @@ def score_folders(
     folders = {"clean": clean, "enhanced": enhanced} | ({"noisy": noisy} if noisy else {})
     found = {
         method: {
-            path.relative_to(folder).with_suffix("").as_posix(): path
+            utf8(path.relative_to(folder).with_suffix("").as_posix()): path
             for path in audio_files(folder)
         }
         for method, folder in folders.items()
@@ -67,25 +73,46 @@ def score_folders(
         for name in sorted(common)
     ]
     rows = ordered_map(_score_files, jobs, processes=processes, label="score", chunk=CHUNK)
-    return pd.DataFrame(rows)
+    return pd.DataFrame([row for of_file in rows for row in of_file])
 
 
-def _score_files(item: tuple[str, str, Path, Path]) -> dict[str, float | str]:
+def _score_files(item: tuple[str, str, Path, Path]) -> list[dict[str, Any]]:
+    """A row for each channel."""
     name, method, clean_path, other_path = item
-    about: dict[str, float | str] = {"file": name, "method": method}
     try:
-        clean, rate = audio.read(clean_path)
-        other, other_rate = audio.read(other_path)
+        pairs = list(_channels(clean_path, other_path))
     except audio.UnusableAudio as error:
-        empty: dict[str, float | str] = dict.fromkeys(METRICS, float("nan"))
-        return {**about, **empty, "status": str(error)}
-    working = 16000 if rate >= 16000 else 8000
-    first = audio.resample(clean.mean(axis=1), rate, working)
-    second = audio.resample(other.mean(axis=1), other_rate, working)
+        unscored = {**dict.fromkeys(METRICS, float("nan")), "status": str(error)}
+        return [{"file": name, "channel": 1, "method": method, **unscored}]
+    return [
+        {"file": name, "channel": number, "method": method, **score_utterance(*pair)}
+        for number, pair in enumerate(pairs, 1)
+    ]
+
+
+def _channels(clean_path: Path, other_path: Path) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+    """Reference and estimate [shape=(samples,)] of each channel, and the rate of both.
+
+    Raises
+    ------
+    UnusableAudio
+        If a file cannot be read, or the two are not of one recording.
+    """
+    clean, rate = audio.read(clean_path)
+    other, other_rate = audio.read(other_path)
+    # A reference of one channel is that of every channel.
+    if clean.shape[1] not in (1, other.shape[1]):
+        raise audio.UnusableAudio(
+            f"channels differ: the reference has {clean.shape[1]}, this has {other.shape[1]}"
+        )
     # Codecs and resamplers may add or drop a few samples; more is another recording.
-    if abs(len(first) - len(second)) > 0.05 * working:
-        empty = dict.fromkeys(METRICS, float("nan"))
-        lengths = f"{len(first) / working:.2f} s and {len(second) / working:.2f} s"
-        return {**about, **empty, "status": f"lengths differ: {lengths}"}
-    length = min(len(first), len(second))
-    return {**about, **score_utterance(first[:length], second[:length], working)}
+    lengths = len(clean) / rate, len(other) / other_rate
+    if abs(lengths[0] - lengths[1]) > 0.05:
+        raise audio.UnusableAudio(f"lengths differ: {lengths[0]:.2f} s and {lengths[1]:.2f} s")
+    working = 16000 if rate >= 16000 else 8000
+    references = [audio.resample(channel, rate, working) for channel in clean.T]
+    for number, channel in enumerate(other.T):
+        estimate = audio.resample(channel, other_rate, working)
+        reference = references[number % len(references)]
+        length = min(len(reference), len(estimate))
+        yield reference[:length], estimate[:length], working

@@ -9,8 +9,7 @@ The arithmetic is written once, in `Codec`, for NumPy (`Features`) and for the t
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -234,20 +233,23 @@ class Features(Codec):
         return np.broadcast_to(found, (len(noisy), 1, 1))
 
     def utterance_reference(self, parts: Iterable[np.ndarray]) -> np.ndarray:
-        """Magnitude of 0 dB [shape=(1, 1, 1)] of all windows of a recording.
+        """The last `running_reference`, which is that of the whole recording."""
+        *_, found = self.running_reference(parts)
+        return found
+
+    def running_reference(self, parts: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Magnitude of 0 dB [shape=(1, 1, 1)] of all windows of a recording so far.
 
         Parameters
         ----------
         parts : iterable of np.ndarray [shape=(samples,)]
-            The recording, whole or in parts of any size; not looked at if the magnitude is fixed.
+            The recording, whole or in parts of any size.
         """
-        if self.settings.reference == "absolute":
-            return self.references(np.zeros((1, 1, 1), np.complex64))
-        found = (
-            self.references(stft(part[None], self.settings.stft))
-            for part in audio.rechunked(parts, _CHUNK)
-        )
-        return functools.reduce(np.maximum, found, np.full((1, 1, 1), _FAINTEST, np.float32))
+        found = np.full((1, 1, 1), _FAINTEST, np.float32)
+        yield found
+        for part in audio.rechunked(parts, _CHUNK):
+            found = np.maximum(found, self.references(stft(part[None], self.settings.stft)))
+            yield found
 
     def levels(
         self, noisy: np.ndarray, clean: np.ndarray | None, references: np.ndarray

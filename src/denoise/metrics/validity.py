@@ -21,12 +21,13 @@ def mean_square(signal: np.ndarray) -> float:
 
 
 def need_signals(clean: np.ndarray, estimate: np.ndarray) -> None:
-    """Raise `Undefined` unless both are finite and can be heard."""
+    """Raise `Undefined` unless both are finite and hold something to be heard."""
     if len(clean) == 0:
         raise Undefined("no samples")
     if not (np.isfinite(clean).all() and np.isfinite(estimate).all()):
         raise Undefined("NaN or infinite samples")
-    if mean_square(clean) < _SILENCE:
-        raise Undefined("silent reference")
-    if mean_square(estimate) < _SILENCE:
-        raise Undefined("silent estimate")
+    for name, signal in (("reference", clean), ("estimate", estimate)):
+        # Of a constant nothing is heard, and measures that take the offset away divide by nothing.
+        if np.var(signal, dtype=np.float64) < _SILENCE:
+            constant = mean_square(signal) >= _SILENCE
+            raise Undefined(f"{'constant' if constant else 'silent'} {name}")

@@ -9,9 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from denoise.core.boundary import USER_ERROR
 from denoise.core.errors import UserError, unknown
 from denoise.core.labels import labels
 from denoise.core.settings import canonical_json
+from denoise.core.terminal import fail
 from denoise.corpora.registry import find_corpus
 from denoise.evaluation.experiment import RunFiles
 from denoise.networks.card import ModelFolder
@@ -434,4 +436,5 @@ def _reads_cache(variant: Variant) -> bool:
 
 def _exit(error: UserError) -> SystemExit:
     """Ends Snakemake with one line; it would show where in the rules another exception came up."""
-    return SystemExit(f"error: {error}")
+    fail(error)
+    return SystemExit(USER_ERROR)
