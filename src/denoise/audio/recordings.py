@@ -56,6 +56,8 @@ class Recording:
         Length by the header.
     subtype : str
         How samples are stored, as libsndfile names it.
+    tags : dict
+        What is written about it: ``title``, ``artist``, ``comment`` and the like.
 
     Raises
     ------
@@ -69,6 +71,7 @@ class Recording:
         with self._open() as stream:
             self.rate, self.channels = stream.samplerate, stream.channels
             self.samples, self.subtype = stream.frames, stream.subtype
+            self.tags = {name: text for name, text in stream.copy_metadata().items() if text}
 
     def __iter__(self) -> Iterator[np.ndarray]:
         count = 0

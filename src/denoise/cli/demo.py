@@ -6,21 +6,29 @@ import argparse
 import contextlib
 import ipaddress
 import os
+import shutil
 import signal
+import socket
 import tempfile
 import time
+import urllib.parse
 from pathlib import Path
 from typing import Any
 
-from denoise.cli.enhance import enhance_file
+from denoise.cli.enhance import enhance_file, plot
 from denoise.cli.shared import (
     find_model,
     quiet_native_libraries,
     ready_models,
     trained_models,
 )
+from denoise.core import files
 from denoise.core.errors import UserError
 from denoise.core.terminal import show, warn
+
+KEPT_S = 3600
+"""How long recordings and results stay; all go when the page is closed."""
+_FOLDER = "denoise-demo-"
 
 
 def add(verbs: Any) -> None:
@@ -30,8 +38,8 @@ def add(verbs: Any) -> None:
         help="open a page to record, denoise and listen",
         description="Open a page in the browser: record or drop a file, choose a model, hear it "
         "before and after, see the spectrograms, save the result. It is only reachable from this "
-        "machine, and no recording leaves it. Needs `make demo` or pip install 'denoise[demo]' "
-        "once.",
+        "machine, no recording leaves it, and none stays longer than an hour. Needs "
+        "`make demo` or pip install 'denoise[demo]' once.",
     )
     verb.add_argument(
         "--model", action="append", help="offer only this model or folder; may be repeated"
@@ -59,35 +67,47 @@ def run(options: argparse.Namespace) -> None:
         raise UserError("there is no model to offer: train one, or name a folder with --model")
     if not _is_local(options.host):
         warn(f"everyone who reaches {options.host} can use this page: it asks for no password")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    _forget_others()
+    # A recording that is still being denoised may write into it while it is removed.
+    with tempfile.TemporaryDirectory(
+        prefix=f"{_FOLDER}{os.getpid()}-", ignore_cleanup_errors=True
+    ) as folder:
+        os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / "uploads")
+        _serve(models, Path(folder), options)
+    # Exit without waiting for the threads of the server, or for one that denoises.
+    os._exit(0)
+
+
+def _serve(models: dict[str, Path], folder: Path, options: argparse.Namespace) -> None:
+    """Show the page until it is interrupted."""
     try:
         import gradio  # noqa: F401
+        from starlette.middleware import Middleware
     except ImportError:
         raise UserError(
             "the page needs Gradio: run `make demo`, or pip install 'denoise[demo]'"
         ) from None
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
-    # A recording that is still being denoised may write into it while it is removed.
-    with tempfile.TemporaryDirectory(prefix="denoise-demo-", ignore_cleanup_errors=True) as folder:
-        page = build(models, Path(folder))
-        try:
-            page.launch(
-                server_name=options.host,
-                server_port=options.port,
-                inbrowser=not options.no_browser,
-                share=False,
-                quiet=True,
-                prevent_thread_lock=True,
-                allowed_paths=[folder],
-            )
-        except OSError:
-            raise UserError(f"port {options.port} is in use: give another with --port") from None
-        with contextlib.suppress(KeyboardInterrupt):
-            show(f"http://{options.host}:{options.port} (Ctrl-C ends it)")
-            while True:
-                time.sleep(3600)
-    # Exit without waiting for the threads of the server, or for one that denoises.
-    os._exit(0)
+    page = build(models, folder)
+    try:
+        page.launch(
+            server_name=options.host,
+            server_port=options.port,
+            inbrowser=not options.no_browser,
+            share=False,
+            quiet=True,
+            prevent_thread_lock=True,
+            allowed_paths=[str(folder)],
+            app_kwargs={"middleware": [Middleware(HostCheck, options.host)]},
+        )
+    except OSError:
+        raise UserError(f"port {options.port} is in use: give another with --port") from None
+    with contextlib.suppress(KeyboardInterrupt):
+        show(f"http://{options.host}:{options.port} (Ctrl-C ends it)")
+        while True:
+            time.sleep(60)
+            forget_old(folder)
 
 
 def offered() -> dict[str, Path]:
@@ -96,6 +116,54 @@ def offered() -> dict[str, Path]:
     for row in trained_models().to_dict("records"):
         found.setdefault(str(row["variant"]), Path(row["folder"]))
     return found
+
+
+def forget_old(folder: Path, age_s: float = KEPT_S) -> None:
+    """Delete what was recorded, dropped or made longer ago."""
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            if path.is_file() and time.time() - path.stat().st_mtime > age_s:
+                path.unlink()
+
+
+def _forget_others() -> None:
+    """Delete the folders of pages that were killed."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
+        owner = path.name.removeprefix(_FOLDER).split("-")[0]
+        if owner.isdecimal() and not files.runs(int(owner)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+class HostCheck:
+    """Answers only those who ask for this machine by its address or its own name.
+
+    Else a page of somebody else, whose name is made to lead here after it was loaded, could read
+    what is here (DNS rebinding).
+    """
+
+    def __init__(self, app: Any, host: str) -> None:
+        self._app = app
+        own = {"localhost", host}
+        self._local = _is_local(host)
+        self._names = own if self._local else own | {socket.gethostname(), socket.getfqdn()}
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Pass a request on, or refuse it with status 421."""
+        if scope["type"] == "http" and not self.knows(dict(scope["headers"]).get(b"host", b"")):
+            refused = {"type": "http.response.start", "status": 421, "headers": []}
+            await send(refused)
+            await send({"type": "http.response.body", "body": b"another host was asked for"})
+        elif scope["type"] != "websocket":  # which the page does not use
+            await self._app(scope, receive, send)
+
+    def knows(self, given: bytes) -> bool:
+        """Whether the ``Host`` of a request is this machine."""
+        try:
+            host = urllib.parse.urlsplit(f"//{given.decode('latin-1')}").hostname or ""
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            return host in self._names
+        return address.is_loopback or not self._local
 
 
 def _is_local(host: str) -> bool:
@@ -122,14 +190,15 @@ def build(models: dict[str, Path], folder: Path) -> Any:
                 loaded[name] = Enhancer.load(models[name])
         target = folder / f"{Path(source).stem[:80]}.{name}.wav"
         try:
-            enhance_file(loaded[name], Path(source), target, plot=True)
+            enhance_file(loaded[name], Path(source), target)
+            plot(Path(source), target)
         except UserError as reason:
             raise gradio.Error(f"The recording {reason}", print_exception=False) from None
         rate = loaded[name].rate
         return str(target), str(target.with_suffix(".png")), f"{name}, {rate} Hz"
 
     figures.title("snr")  # loads what draws, before the first recording waits for it
-    with gradio.Blocks(title="denoise") as page:
+    with gradio.Blocks(title="denoise", delete_cache=(600, KEPT_S)) as page:
         gradio.Markdown("# denoise\nRecord or drop a file, choose a model, and compare by ear.")
         with gradio.Row():
             with gradio.Column():

@@ -22,13 +22,16 @@ from denoise.cli.shared import (
     ready_models,
 )
 from denoise.core import files
-from denoise.core.errors import UserError, is_full_disk
+from denoise.core.errors import UserError, explained, is_full_disk
 from denoise.core.pools import progress
 from denoise.core.terminal import fail, say, warn
 
 if TYPE_CHECKING:
     from denoise.enhancement.enhancer import Enhancer
+    from denoise.enhancement.marks import Marks
 
+Job = tuple[Path, Path]
+"""A recording, and where its enhanced version goes."""
 _MOST_CLIPPED = 1e-3
 _MOST_PLOTTED_S = 600
 _MADE = ".enhanced"
@@ -95,14 +98,39 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"{failed} of {len(jobs)} files could not be enhanced")
 
 
-def _enhance_all(
-    jobs: list[tuple[Path, Path]], options: argparse.Namespace
-) -> list[dict[str, Any]]:
+def _enhance_all(jobs: list[Job], options: argparse.Namespace) -> list[dict[str, Any]]:
     """Enhance each input into its output; what was done, of those that could be."""
-    _check_targets(jobs, plot=options.plot, force=options.force)
+    from denoise.enhancement.marks import Marks
+
     folder = find_model(options.model) if options.model else ready_models()[READY[0]]
+    marks = Marks(folder, options.overlap)
+    done = _check_targets(jobs, None if options.force else marks, plot=options.plot)
+    if done:
+        more = ": going on with the others" if len(done) < len(jobs) else ""
+        say(
+            f"{len(done)} of {len(jobs)} outputs are there, made of the same recordings with the "
+            f"same model and settings{more}"
+        )
     # Headers are looked at before the network is loaded, so that a wrong name is told at once.
     durations = _durations([source for source, _ in jobs])
+    todo = [job for job in jobs if job[0] in durations and job not in done]
+    results = [_result(job, durations, folder, made_before=True) for job in jobs if job in done]
+    if not todo:
+        return results
+    enhancer = _loaded(folder, options)
+    watch = _Remaining(sum(durations[source] for source, _ in todo))
+    for number, job in enumerate(todo, 1):
+        began = time.monotonic()
+        made = _enhance_one(enhancer, job, marks, options)
+        watch.done(durations[job[0]])
+        if made:
+            say(f"[{number}/{len(todo)}] {job[0]} -> {job[1]}{watch.left()}")
+            seconds = time.monotonic() - began
+            results.append(_result(job, durations, folder, seconds))
+    return results
+
+
+def _loaded(folder: Path, options: argparse.Namespace) -> Enhancer:
     from denoise.enhancement.enhancer import MOST_GAIN_DB, Enhancer
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -110,32 +138,43 @@ def _enhance_all(
         limit = None if options.allow_louder else MOST_GAIN_DB
         enhancer = Enhancer.load(folder, options.overlap, limit)
     say(f"model {folder}, {enhancer.rate} Hz")
-    watch = _Remaining(sum(durations.values()))
-    results = []
-    for number, (source, target) in enumerate(jobs, 1):
-        if source not in durations:
-            continue
-        began = time.monotonic()
+    return enhancer
+
+
+def _result(
+    job: Job, durations: dict[Path, float], folder: Path, seconds: float = 0.0,
+    *, made_before: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    return {
+        "input": job[0],
+        "output": job[1],
+        "duration_s": durations[job[0]],
+        "seconds": seconds,
+        "model": folder,
+        "made_before": made_before,
+    }
+
+
+def _enhance_one(enhancer: Enhancer, job: Job, marks: Marks, options: argparse.Namespace) -> bool:
+    """Enhance a recording, and say so if it cannot be; whether the output is there."""
+    source, target = job
+    try:
+        mark = marks.of(source)
         try:
-            enhance_file(enhancer, source, target, plot=options.plot)
-        except (audio.UnusableAudio, OSError) as reason:
-            if is_full_disk(reason):
-                raise
-            fail(f"{source} {reason}")
-            continue
-        finally:
-            watch.done(durations[source])
-        say(f"[{number}/{len(jobs)}] {source} -> {target}{watch.left()}")
-        results.append(
-            {
-                "input": source,
-                "output": target,
-                "duration_s": durations[source],
-                "seconds": time.monotonic() - began,
-                "model": folder,
-            }
-        )
-    return results
+            enhance_file(enhancer, source, target, mark, new=not options.force)
+        except FileExistsError:
+            # The same command at work beside this one makes the same file.
+            if not marks.is_on(target, source):
+                raise UserError(f"{target} was made meanwhile by something else") from None
+        if options.plot:
+            plot(source, target)
+    except (UserError, OSError) as reason:
+        if is_full_disk(reason):
+            raise
+        about_source = isinstance(reason, audio.UnusableAudio)
+        fail(f"{source} {reason}" if about_source else f"{source}: {explained(reason) or reason}")
+        return False
+    return True
 
 
 def _durations(sources: list[Path]) -> dict[Path, float]:
@@ -152,9 +191,21 @@ def _durations(sources: list[Path]) -> dict[Path, float]:
     return readable
 
 
-def _check_targets(jobs: list[tuple[Path, Path]], *, plot: bool, force: bool) -> None:
-    """Raise `UserError` if an output exists already or two inputs would have the same one."""
+def _check_targets(jobs: list[Job], marks: Marks | None, *, plot: bool) -> list[Job]:
+    """Those of the jobs whose outputs are there, made as they would be now.
+
+    Parameters
+    ----------
+    marks
+        What such outputs say; None if whatever is there may be replaced.
+
+    Raises
+    ------
+    UserError
+        If another output exists already, or two inputs would have the same one.
+    """
     sources: dict[Path, Path] = {}
+    done: list[Job] = []
     # By the file and not by its name: links and other spellings are the same recording.
     inputs = {_file_of(source): source for source, _ in jobs}
     for source, target in jobs:
@@ -162,7 +213,8 @@ def _check_targets(jobs: list[tuple[Path, Path]], *, plot: bool, force: bool) ->
             which = inputs[_file_of(target)]
             same = "the recording itself" if which == source else f"the input {which}"
             raise UserError(f"{target} is {same}: give another -o")
-        for made in (target, target.with_suffix(".png")) if plot else (target,):
+        outputs = (target, target.with_suffix(".png")) if plot else (target,)
+        for made in outputs:
             if made in sources:
                 raise UserError(
                     f"{sources[made]} and {source} would both be written to {made}: enhance them "
@@ -171,11 +223,20 @@ def _check_targets(jobs: list[tuple[Path, Path]], *, plot: bool, force: bool) ->
             sources[made] = source
             if made.is_dir():
                 raise UserError(f"{made} is a folder: give another -o")
-            if made.exists() and not force:
+        if marks is None:
+            continue
+        own = target.exists() and marks.is_on(target, source)
+        if own and all(made.exists() for made in outputs):
+            done.append((source, target))
+            continue
+        for made in outputs[own:]:
+            if made.exists():
                 raise UserError(
-                    f"{made} exists already: give --force to overwrite, --skip-existing to enhance "
-                    "only what has no output yet, or another -o"
+                    f"{made} exists already and is not what this command makes: give --force to "
+                    "overwrite, --skip-existing to enhance only what has no output yet, or "
+                    "another -o"
                 )
+    return done
 
 
 def _file_of(path: Path) -> tuple[int, int]:
@@ -184,9 +245,9 @@ def _file_of(path: Path) -> tuple[int, int]:
     return about.st_dev, about.st_ino
 
 
-def _output_paths(inputs: list[Path], output: Path | None) -> list[tuple[Path, Path]]:
+def _output_paths(inputs: list[Path], output: Path | None) -> list[Job]:
     """Input and output file of each recording; formats that are only read become WAV."""
-    pairs = []
+    pairs: list[Job] = []
     for path in inputs:
         path = path.resolve() if path.name in {"", ".."} else path
         if path.is_dir():
@@ -260,18 +321,37 @@ class _Remaining:
         return f" ({minutes}:{seconds:02d} left)"
 
 
-def enhance_file(enhancer: Enhancer, source: Path, target: Path, *, plot: bool) -> None:
-    """Write the denoised recording to `target`, and with `plot` a picture beside it."""
+def enhance_file(
+    enhancer: Enhancer, source: Path, target: Path, mark: str = "", *, new: bool = False
+) -> None:
+    """Write the denoised recording to `target`.
+
+    Parameters
+    ----------
+    mark
+        Added to the comment of the recording, whose other tags are kept.
+    new
+        Whether nothing may stand there before.
+
+    Raises
+    ------
+    FileExistsError
+        If something did.
+    """
     recording = audio.Recording(source)
     rate, channels = recording.rate, recording.channels
     same = source.suffix.lower() == target.suffix.lower()
     subtype = recording.subtype if same else None
+    comment = " | ".join(filter(None, [recording.tags.get("comment"), mark]))
     clipped = given = 0
     with (
         progress(None, source.name, recording.samples // rate) as bar,
-        files.replacing(target) as temporary,
-        audio.writing(temporary, rate, (recording.samples, channels), subtype) as put,
-    ):
+        files.replacing(target, new=new) as temporary,
+        audio.writing(
+            temporary, rate, (recording.samples, channels), subtype,
+            recording.tags | {"comment": comment},
+        ) as put,
+    ):  # fmt: skip
         for enhanced in enhancer.enhance_blocks(recording, rate, channels):
             put(enhanced)
             clipped += int(np.count_nonzero(np.abs(enhanced) > 1))
@@ -283,12 +363,10 @@ def enhance_file(enhancer: Enhancer, source: Path, target: Path, *, plot: bool) 
             f"{target}: {share:.1%} of the samples were beyond full scale and are "
             "clipped: lower the level of the input"
         )
-    if plot:
-        _plot(source, target)
 
 
-def _plot(source: Path, target: Path) -> None:
-    """Draw a recording before and after; of a long one, the beginning."""
+def plot(source: Path, target: Path) -> None:
+    """Draw a recording before and after beside it; of a long one, the beginning."""
     from denoise.report import figures
 
     waves = {}

@@ -41,7 +41,9 @@ def add(verbs: Any) -> None:
     )
     verb.add_argument("--utterances", type=int, default=6, help="how many (default %(default)s)")
     verb.add_argument("--test-set", metavar="NAME", help="default the first")
-    verb.add_argument("--seed", type=int, default=0, help="of the order of the versions")
+    verb.add_argument(
+        "--seed", type=int, help="of the order of the versions; default one that nobody can guess"
+    )
     verb.add_argument("-o", "--output", type=Path, help="default reports/EXPERIMENT/listening.html")
     verb.add_argument("--force", action="store_true", help="overwrite an existing test")
     add_json(verb)
@@ -66,6 +68,8 @@ def _make(options: argparse.Namespace) -> None:
 
     if options.utterances < 1:
         raise UserError(f"--utterances {options.utterances} must be at least 1")
+    if options.seed is not None and options.seed < 0:
+        raise UserError(f"--seed {options.seed} must not be negative")
     folder = report_folder(options.experiment)
     page_path = options.output or folder / "listening.html"
     key_path = folder / "listening.json"

@@ -30,7 +30,9 @@ NOT_UTF8 = "backslashreplace"
 
 
 @contextlib.contextmanager
-def replacing(path: str | Path, known_by: str | None = None) -> Iterator[Path]:
+def replacing(
+    path: str | Path, known_by: str | None = None, *, new: bool = False
+) -> Iterator[Path]:
     """Give a temporary path (a file or a folder) that becomes `path` if the block succeeds.
 
     Parameters
@@ -39,6 +41,9 @@ def replacing(path: str | Path, known_by: str | None = None) -> Iterator[Path]:
         A file that every folder of this kind holds, such as ``state.json``.  A folder that stands
         at `path` without it was not made by this program, and is never replaced; nor is a file by a
         folder.
+    new
+        Whether nothing may stand there, not even what comes while the block runs; if something
+        does, it is kept, and `FileExistsError` is raised.
 
     Raises
     ------
@@ -52,7 +57,9 @@ def replacing(path: str | Path, known_by: str | None = None) -> Iterator[Path]:
     """
     target = Path(path)
     _check_replaceable(target, known_by)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    if new:
+        _check_free(target)
+    _make_folder(target.parent)
     _sweep(target.parent)
     owner = f"{os.getpid()}-{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
     # Shortened, as a name may have 255 bytes and this is longer than the target's.
@@ -65,9 +72,39 @@ def replacing(path: str | Path, known_by: str | None = None) -> Iterator[Path]:
             _check_replaceable(target, known_by)
             if target.is_dir():
                 shutil.rmtree(target)
-        temporary.replace(target)
+        if new:
+            _put_new(temporary, target)
+        else:
+            temporary.replace(target)
+    except OSError as error:
+        if error.filename == str(temporary):  # a name that nobody gave
+            error.filename = str(target)
+        raise
     finally:
         _remove(temporary)
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
+
+
+def _put_new(temporary: Path, target: Path) -> None:
+    """Give a file its name, which must be free."""
+    try:
+        target.hardlink_to(temporary)  # in one step, where renaming would replace
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        _check_free(target)
+        temporary.replace(target)
+
+
+def _check_free(target: Path) -> None:
+    if target.exists():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
 
 
 def _check_replaceable(target: Path, known_by: str | None) -> None:

@@ -159,6 +159,19 @@ def check_disjoint(table: pd.DataFrame) -> None:
         )
 
 
+def _why_empty(table: pd.DataFrame, split: str) -> str:
+    """What would put recordings into a split, where `assign` gave it none."""
+    kind = "sex" if (table["speaker"] != "").any() else "noise_type"
+    sizes = table.groupby(kind)["group"].nunique()
+    if kind == "noise_type" and sizes.max() == 1 < len(sizes):
+        return (
+            f"each of its {len(sizes)} noise types has one recording, which serves for "
+            "training: name recordings of one type alike (rain_1.wav, rain_2.wav), or give a "
+            f"source split: {split}"
+        )
+    return f"add recordings, or a source with split: {'test' if split == 'test' else 'all'}"
+
+
 def members(table: pd.DataFrame, split: str, what: str) -> pd.DataFrame:
     """The recordings that serve for a split: its own, or the training's if it goes by window.
 
@@ -178,8 +191,5 @@ def members(table: pd.DataFrame, split: str, what: str) -> pd.DataFrame:
         split = "train"
     found = table[table["split"] == split]
     if found.empty:
-        raise UserError(
-            f"the {split} split of the {what} is empty: add recordings, or a source with "
-            f"split: {'test' if split == 'test' else 'all'}"
-        )
+        raise UserError(f"the {split} split of the {what} is empty: {_why_empty(table, split)}")
     return found

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from denoise.core import files
 from denoise.core.errors import UserError
+from denoise.core.files import file_digest
+from denoise.core.settings import digest
 from denoise.features.settings import FeatureSettings
 from denoise.networks.registry import AnyNetwork
 
@@ -97,6 +99,10 @@ class ModelFolder:
     def checkpoints(self) -> Path:
         """The folder of what an interrupted training goes on from, until the model is written."""
         return self.path / "checkpoints"
+
+    def content(self) -> str:
+        """What identifies the model, wherever it lies: its network and its card."""
+        return digest([file_digest(path) for path in (self.model, self.card) if path.is_file()])
 
     def complete(self) -> bool:
         """Whether there is a model to use."""

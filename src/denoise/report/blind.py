@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import secrets
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -45,8 +46,8 @@ class BlindTest(NamedTuple):
     """Variants and baselines; the best five variants and the best baseline if none are given."""
     utterances: int = 6
     """How many, chosen as for the report."""
-    seed: int = 0
-    """Of the order of the versions."""
+    seed: int | None = None
+    """Of the order of the versions; default one that nobody can guess."""
 
 
 def make_page(folder: Path, wanted: BlindTest) -> tuple[str, dict[str, Any]]:
@@ -85,14 +86,12 @@ def make_page(folder: Path, wanted: BlindTest) -> tuple[str, dict[str, Any]]:
     kind, experiment = wanted.kind, record.experiment
     test: dict[str, Any] = {"experiment": experiment, "kind": kind, "trials": []}
     key: dict[str, Any] = {**test, "test_set": test_set, "methods": methods, "trials": {}}
-    rng = np.random.default_rng(wanted.seed)
+    key["seed"] = str(secrets.randbits(128) if wanted.seed is None else wanted.seed)
+    rng = np.random.default_rng(int(key["seed"]))
     for utterance in list(chosen)[: wanted.utterances]:
         waves = listening.same_level(sound.signals(sound.table.loc[utterance], methods))
         longest = int(listening.LONGEST_S * sound.rate)
-        audio = {
-            name: listening.data_uri("audio/flac", listening.flac(wave[:longest], sound.rate))
-            for name, wave in waves.items()
-        }
+        audio = {name: wave[:longest] for name, wave in waves.items()}
         groups: Iterable[tuple[str, ...]] = (
             [(*methods, REFERENCE, ANCHOR)]
             if kind == "mushra"
@@ -109,8 +108,11 @@ def make_page(folder: Path, wanted: BlindTest) -> tuple[str, dict[str, Any]]:
                 {
                     "id": number,
                     "rate": sound.rate,
-                    "reference": audio[REFERENCE],
-                    "versions": [{"id": f"v{k}", "uri": audio[n]} for k, n in enumerate(order)],
+                    "reference": _encoded(audio[REFERENCE], sound.rate, rng),
+                    "versions": [
+                        {"id": f"v{k}", "uri": _encoded(audio[n], sound.rate, rng)}
+                        for k, n in enumerate(order)
+                    ],
                 }
             )
     test["id"] = key["id"] = digest(key, 12)
@@ -122,6 +124,16 @@ def make_page(folder: Path, wanted: BlindTest) -> tuple[str, dict[str, Any]]:
         scripts=[asset("player.js"), asset("blind.js")],
     )
     return page, key
+
+
+def _encoded(wave: np.ndarray, rate: int, rng: np.random.Generator) -> str:
+    """Audio in 16 bits, with dither of its own: the source of the page does not show that a hidden
+    reference is the open one.
+
+    Of a triangular density two steps wide (Lipshitz, Wannamaker & Vanderkooy, JAES 40(5), 1992).
+    """
+    dither = rng.triangular(-1, 0, 1, len(wave)) / (1 << 15)
+    return listening.data_uri("audio/flac", listening.flac(wave + dither, rate))
 
 
 def _chosen_methods(folder: Path, test_set: str, wanted: BlindTest) -> tuple[list[str], list[str]]:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from denoise.core.errors import UserError, did_you_mean
+from denoise.corpora.folder import build_folder
 from denoise.corpora.registry import find_corpus
 from denoise.corpora.sources import SourceSettings
+from denoise.corpora.splits import SPLITS, assign, members
 from denoise.networks import backend
 from denoise.networks.card import ModelCard, ModelFolder, read_card
-from denoise.study.schema import TestData, check_label
+from denoise.study.schema import DataSettings, TestData, check_label
 from denoise.study.stages import Plan, Variant
 
 
@@ -105,14 +110,39 @@ def check_start(plan: Plan, variant: Variant) -> None:
 
 def check_tested(variant: Variant, test_name: str) -> None:
     """Refuse a test set of the recipe's recordings if they are all for training."""
+    data = variant.recipe.data
     for side in ("speech", "noise"):
-        sources = getattr(variant.recipe.data, side)
+        sources = getattr(data, side)
+        if sources and not data.paired and all(_is_whole_folder(source) for source in sources):
+            _check_folders(sources, side, data)
         if sources and all(source.split in {"train", "validation"} for source in sources):
             raise UserError(
                 f"variant {variant.label}: test_sets.{test_name} has no {side}: all sources of "
                 f"data.{side} have split: train or validation. Give one split: test or all, or the "
                 f"test set (test_sets.{test_name}.data) recordings of its own"
             )
+
+
+def _is_whole_folder(source: SourceSettings) -> bool:
+    """Whether a source is all of a folder, whose recordings are known before they are prepared."""
+    chosen = source.noise_types or source.speakers or source.recordings
+    return source.path is not None and source.split == "all" and not chosen
+
+
+def _check_folders(sources: Sequence[SourceSettings], side: str, data: DataSettings) -> None:
+    """Refuse folders of which nothing is left for a split."""
+    tables = []
+    for source in sources:
+        table = build_folder(Path(str(source.path)), source.speaker_level).assign(sex="")
+        if side == "noise":
+            table["speaker"] = ""
+        else:
+            table["noise_type"] = ""
+        table["split"] = assign(table, source.split, data.splits, data.seed)
+        tables.append(table)
+    divided = pd.concat(tables).assign(validation_windows=float(data.splits.by_window))
+    for split in SPLITS:
+        members(divided, split, side)
 
 
 def check_no_train_test_overlap(variant: Variant, test_name: str, own: TestData) -> None:

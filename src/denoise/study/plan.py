@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from denoise.core import files
 from denoise.core.errors import UserError
 from denoise.core.settings import canonical_json, digest
 from denoise.corpora.folder import listing_digest
@@ -105,8 +104,7 @@ def _plan_methods(plan: Plan) -> None:
 def _content(folder: str) -> str:
     """What identifies the model in any folder: other weights in its place are another model."""
     given = ModelFolder(Path(folder))
-    made_of = [files.file_digest(path) for path in (given.model, given.card) if path.is_file()]
-    return f"{slug(given.path.name)}-{digest(made_of)}"
+    return f"{slug(given.path.name)}-{given.content()}"
 
 
 def _computing(training: TrainingSettings) -> dict[str, Any]:
