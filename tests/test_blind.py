@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 from made import write_record
 
 from denoise import cli
@@ -82,6 +85,8 @@ def test_the_page_does_not_say_which_version_is_which(experiment, capsys):
         assert name not in told
     for trial in key["trials"].values():
         assert set(trial["versions"].values()) == {"good", "fair", "logmmse", "clean", "noisy"}
+    sounds = re.findall(r"data:audio/flac;base64,([^\"]*)", shown)
+    assert len(sounds) == 6 * len(key["trials"]) == len(set(sounds))  # the reference is there twice
     orders = {tuple(trial["versions"].values()) for trial in key["trials"].values()}
     assert len(orders) > 1  # the same number is not always the same method
     with pytest.raises(SystemExit):
@@ -93,9 +98,37 @@ def test_the_page_does_not_say_which_version_is_which(experiment, capsys):
     assert {len(trial["versions"]) for trial in told["trials"].values()} == {2}
 
 
+def test_the_order_cannot_be_guessed_and_can_be_repeated(experiment, capsys):
+    keys = []
+    for seed in ([], [], ["--seed", "7"], ["--seed", "7"]):
+        cli.main(["listen", "tried", "--force", *seed])
+        keys.append(files.read_json(experiment / "listening.json"))
+    assert keys[0]["seed"] != keys[1]["seed"] and int(keys[0]["seed"]) > 2**64
+    assert keys[0]["id"] != keys[1]["id"]
+    assert keys[2] == keys[3]
+    page = (experiment / "listening.html").read_text()
+    cli.main(["listen", "tried", "--force"])
+    assert (experiment / "listening.html").read_text() != page
+    assert files.read_json(experiment / "listening.json")["seed"] not in page
+    capsys.readouterr()
+
+
+def test_dither_is_all_that_tells_two_versions_of_one_sound(experiment):
+    wave = 0.1 * np.sin(np.arange(8000) / 5)
+    rng = np.random.default_rng(0)
+    sounds = [blind._encoded(wave, RATE, rng).split(",")[1] for _ in range(2)]
+    first, second = (soundfile.read(io.BytesIO(base64.b64decode(sound)))[0] for sound in sounds)
+    assert (first != second).any()
+    # Two steps of 16 bits: a triangle of one to each side, and the rounding of both.
+    assert np.abs(first - second).max() <= 4 / 2**15
+    # Its mean square and that of rounding are 1/6 and 1/12 of a step squared.
+    assert np.mean((first - wave) ** 2) * 4**15 == pytest.approx(1 / 4, rel=0.1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["tried", "--seed", "-1"], "--seed -1 must not be negative"),
         (["tryed"], "unknown experiment with a report 'tryed' (did you mean 'tried'?)"),
         (["tried", "--methods", "goood"], "unknown method 'goood' (did you mean 'good'?)"),
         (["tried", "--test-set", "other"], "unknown test set 'other': there are test"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from made import model_card, write_record
 from denoise import cli
 from denoise.cli import shared
 from denoise.core.errors import UserError
+from denoise.enhancement.enhancer import Enhancer
 from denoise.features.settings import FeatureSettings
 from denoise.networks.card import write_card
 from denoise.networks.registry import build_network
@@ -242,13 +245,127 @@ def test_what_has_an_output_already_is_skipped_when_asked(inside, tmp_path, caps
     for name in ("a", "b"):
         soundfile.write(folder / f"{name}.wav", tone_speech(1, 8000, 1), 8000)
     (tmp_path / "in.enhanced").mkdir()
-    run("enhance", folder / "a.wav", "-o", tmp_path / "in.enhanced")
+    run("enhance", folder / "a.wav", "-o", tmp_path / "in.enhanced", "--overlap", 0.25)
     before = (tmp_path / "in.enhanced/a.wav").stat().st_mtime_ns
     assert "--skip-existing" in fails(capsys, "enhance", folder)
     run("enhance", folder, "--skip-existing")
     assert "1 of 2 outputs exist" in capsys.readouterr().err
     assert (tmp_path / "in.enhanced/b.wav").is_file()
     assert (tmp_path / "in.enhanced/a.wav").stat().st_mtime_ns == before
+
+
+def test_the_same_command_goes_on_where_it_ended(inside, tmp_path, capsys):
+    folder, out = tmp_path / "in", tmp_path / "in.enhanced"
+    folder.mkdir()
+    for name in ("a.wav", "b.flac", "c.ogg", "d.mp3"):
+        soundfile.write(folder / name, tone_speech(1, 8000, 1), 8000)
+    run("enhance", folder, "--plot")
+    (out / "b.flac").unlink()
+    (out / "c.png").unlink()
+    before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    sound = (out / "d.mp3").read_bytes()
+    # That a picture is there says nothing of the recording beside it.
+    assert "b.png exists already" in fails(capsys, "enhance", folder, "--plot")
+    (out / "b.png").unlink()
+    run("enhance", folder, "--plot", "--json")
+    said = capsys.readouterr()
+    assert "2 of 4 outputs are there, made of the same recordings with the same model" in said.err
+    told = {Path(row["input"]).name: row["made_before"] for row in json.loads(said.out)}
+    assert told == {"a.wav": True, "b.flac": False, "c.ogg": False, "d.mp3": True}
+    assert {path.name for path in out.iterdir()} == before.keys() | {"b.flac", "c.png"}
+    kept = ("a.wav", "a.png", "c.ogg", "d.mp3", "d.png")
+    assert {name: (out / name).stat().st_mtime_ns for name in kept} == {
+        name: before[name] for name in kept
+    }
+    assert (out / "d.mp3").read_bytes() == sound
+    run("enhance", folder)
+    assert "4 of 4 outputs are there" in capsys.readouterr().err
+
+
+def test_what_was_made_otherwise_is_not_taken_for_an_output(inside, tmp_path, capsys):
+    source, out = tmp_path / "a.wav", tmp_path / "a.enhanced.wav"
+    soundfile.write(source, tone_speech(1, 8000, 1), 8000)
+    run("enhance", source)
+    sound = out.read_bytes()
+    told = fails(capsys, "enhance", source, "--overlap", 0.25)
+    assert "a.enhanced.wav exists already and is not what this command makes" in told
+    soundfile.write(source, tone_speech(1, 8000, 2), 8000)  # of the same length
+    assert "exists already" in fails(capsys, "enhance", source)
+    shutil.copy(source, out)
+    assert "exists already" in fails(capsys, "enhance", source)
+    run("enhance", source, "--force")
+    assert out.read_bytes() not in (sound, source.read_bytes())
+
+
+def test_tags_are_kept_and_the_comment_says_how_it_was_made(inside, tmp_path):
+    source = tmp_path / "a.flac"
+    with soundfile.SoundFile(source, "w", 8000, 1) as file:
+        file.title, file.comment = "Über allem", "Take 3"
+        file.write(tone_speech(1, 8000, 1))
+    run("enhance", source)
+    with soundfile.SoundFile(tmp_path / "a.enhanced.flac") as file:
+        assert file.title == "Über allem"
+        assert re.fullmatch(
+            r"Take 3 \| enhanced by denoise [\d.]+, model tiny \([0-9a-f]{16}\)", file.comment
+        )
+
+
+def test_what_comes_meanwhile_is_not_replaced(inside, tmp_path, capsys, monkeypatch):
+    source, out = tmp_path / "a.wav", tmp_path / "a.enhanced.wav"
+    soundfile.write(source, tone_speech(1, 8000, 1), 8000)
+    whole = Enhancer.enhance_blocks
+
+    def beside(self, blocks, rate, channels):
+        yield from whole(self, blocks, rate, channels)
+        made_beside()
+
+    monkeypatch.setattr(Enhancer, "enhance_blocks", beside)
+    made_beside = lambda: out.write_bytes(b"mine")  # noqa: E731
+    told = fails(capsys, "enhance", source)
+    assert told == "error: 1 of 1 files could not be enhanced"
+    assert out.read_bytes() == b"mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.enhanced.wav", "a.wav"]
+    out.unlink()
+    monkeypatch.setattr(Enhancer, "enhance_blocks", whole)
+    run("enhance", source, "-o", tmp_path / "same.wav")
+    monkeypatch.setattr(Enhancer, "enhance_blocks", beside)
+    # The same command beside this one made the same: that is no error.
+    made_beside = lambda: shutil.copy(tmp_path / "same.wav", out)  # noqa: E731
+    run("enhance", source)
+    assert out.read_bytes() == (tmp_path / "same.wav").read_bytes()
+
+
+def test_any_file_name_is_enhanced_and_scored(inside, tmp_path, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    names = [os.fsdecode(b"caf\xe9.wav"), "\x1b[31mred.wav", "new\nline.wav", "plain.wav"]
+    for name in names:
+        with (folder / name).open("wb") as file:
+            soundfile.write(file, tone_speech(1, 8000, 1), 8000, format="WAV")
+    run("enhance", folder, "--json")
+    said = capsys.readouterr()
+    assert {Path(row["input"]).name for row in json.loads(said.out)} == set(names)
+    assert "\x1b[31m" not in said.out + said.err
+    assert {path.name for path in (tmp_path / "in.enhanced").iterdir()} == set(names)
+    run("score", "--clean", folder, "--enhanced", tmp_path / "in.enhanced", "-o",
+        tmp_path / "s.csv", "--jobs", 1)  # fmt: skip
+    assert pd.read_csv(tmp_path / "s.csv")["file"].tolist() == sorted(
+        [r"caf\xe9", "\x1b[31mred", "new\nline", "plain"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("/proc/x.wav", "/proc/x.wav: No such file or directory"),
+        ("/dev/full/x.wav", "/dev/full: Not a directory"),
+    ],
+)
+def test_the_cause_is_named_where_nothing_can_be_written(inside, tmp_path, capsys, place, said):
+    soundfile.write(tmp_path / "a.wav", tone_speech(1, 8000, 1), 8000)
+    with pytest.raises(SystemExit):
+        run("enhance", tmp_path / "a.wav", "-o", place)
+    assert f"error: {tmp_path / 'a.wav'}: {said}\n" in capsys.readouterr().err
 
 
 def test_own_outputs_and_other_formats_in_a_folder_are_left_out_and_named(inside, tmp_path, capsys):

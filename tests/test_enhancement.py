@@ -40,6 +40,28 @@ def test_a_network_that_removes_nothing_gives_the_input_back(samples, overlap):
     np.testing.assert_allclose(back, wave, atol=1e-4)
 
 
+@pytest.mark.parametrize("reference", ["window", "utterance"])
+def test_channels_are_read_together_once_or_twice(reference):
+    class Counted:
+        """Audio of many channels that counts how often it is gone through."""
+
+        times = 0
+
+        def __iter__(self):
+            self.times += 1
+            yield from np.split(wave, 10)
+
+    wave = 0.1 * np.random.default_rng(0).standard_normal((40_000, 30)).astype(np.float32)
+    features = CARD.features.model_copy(update={"reference": reference})
+    enhancer = Enhancer(Constant(6.0), CARD.model_copy(update={"features": features}))
+    blocks = Counted()
+    together = np.concatenate(list(enhancer.enhance_blocks(blocks, 8000, 30)))
+    assert blocks.times == (1 if reference == "window" else 2)
+    for channel in (0, 29):
+        alone = enhancer.enhance_any(wave[:, channel : channel + 1], 8000)[:, 0]
+        np.testing.assert_allclose(together[:, channel], alone, atol=1e-6)
+
+
 def test_a_constant_noise_estimate_lowers_the_level_by_it():
     wave = tone_speech(3, 8000, 0)
     back = Enhancer(Constant(6.0), CARD).enhance(wave)

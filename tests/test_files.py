@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -34,6 +35,48 @@ def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path):
         raise RuntimeError
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
     assert (tmp_path / "a.txt").read_text() == "old"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_what_must_be_new_replaces_nothing(tmp_path, monkeypatch, links):
+    if not links:  # as on FAT
+
+        def refuse(self, other):
+            raise PermissionError(1, "Operation not permitted", str(self))
+
+        monkeypatch.setattr(Path, "hardlink_to", refuse)
+    with files.replacing(tmp_path / "a", new=True) as temporary:
+        temporary.write_text("mine")
+    with pytest.raises(FileExistsError), files.replacing(tmp_path / "a", new=True):
+        raise AssertionError("the block is not begun")
+    with pytest.raises(FileExistsError), files.replacing(tmp_path / "b", new=True) as temporary:
+        temporary.write_text("mine")
+        (tmp_path / "b").write_text("another's")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "a": "mine", "b": "another's",
+    }  # fmt: skip
+
+
+def test_errors_name_the_file_that_was_asked_for(tmp_path):
+    def write() -> None:
+        with files.replacing(tmp_path / "a") as temporary:
+            temporary.mkdir()
+            temporary.write_text("x")
+
+    with pytest.raises(IsADirectoryError) as error:
+        write()
+    assert error.value.filename == str(tmp_path / "a")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError) as other, files.replacing(tmp_path / "file" / "a"):
+        pass
+    assert other.value.filename == str(tmp_path / "file")
+
+
+def test_names_that_are_not_utf8_can_be_written_and_told(tmp_path):
+    name = os.fsdecode(b"caf\xe9.txt")
+    files.write_text(tmp_path / name, name)
+    files.write_json(tmp_path / "a.json", {"file": name})
+    assert files.read_json(tmp_path / "a.json") == {"file": name}
 
 
 def test_what_a_killed_process_left_is_swept_away_and_what_a_living_one_writes_is_not(tmp_path):

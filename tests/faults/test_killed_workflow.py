@@ -16,6 +16,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import yaml
 from studies import small
 from workflow_runs import BIN, planned, snakemake
 
@@ -195,6 +196,31 @@ def test_two_commands_in_one_folder_do_not_meet(small_study, tmp_path, fault_cla
         assert first.wait(600) == 0
         third = snakemake(folder, "all")
         assert third.returncode == 0 and "Nothing to be done" in third.stdout + third.stderr
+
+
+def test_two_commands_of_other_configurations_share_what_is_made(
+    small_study, tmp_path, fault_class
+):
+    """Only what one is making, the other may not make or read."""
+    with fault_class("concurrency: two configurations in one folder"):
+        folder = tmp_path / "study"
+        shutil.copytree(small_study, folder, symlinks=True)
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        for name, loss in (("config", "mae"), ("other", "huber")):
+            change = {"experiment": f"with-{loss}", "set": {**config["set"], "training.loss": loss}}
+            (folder / f"{name}.yaml").write_text(yaml.safe_dump({**config, **change}))
+        first = start(folder)
+        while not re.search(r"Training ", (folder / "output.log").read_text(errors="replace")):
+            assert first.poll() is None
+            time.sleep(0.1)
+        second = snakemake(folder, "all", "--configfile", "other.yaml")
+        assert second.returncode == 0, second.stdout[-3000:] + second.stderr[-3000:]
+        assert first.wait(600) == 0
+        found = results(folder)
+        assert results(small_study).items() <= found.items()
+        for name in ("with-mae", "with-huber"):
+            assert (folder / "reports" / name / "report.html").is_file()
+            assert len(list((folder / "results/tracking" / name).glob("*.json"))) == 2
 
 
 def test_two_studies_that_share_resources(small_study, tmp_path, web_mirror, fault_class):

@@ -8,9 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
+import requests
 import soundfile
 from workflow_runs import BIN
 
@@ -35,10 +37,11 @@ def address(study, tmp_path):
     found = re.match(r"http://127\.0\.0\.1:\d+", line)
     assert found, line + process.stderr.read()
     yield found.group()
-    folders = set(temporary.glob("denoise-demo-*"))
+    assert len(list(temporary.glob("denoise-demo-*"))) == 1
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0
-    assert folders and not any(folder.exists() for folder in folders)
+    # Uploads lay in it, too.
+    assert not list(temporary.rglob("*.wav")) and not list(temporary.glob("denoise-demo-*"))
 
 
 @pytest.mark.slow
@@ -64,6 +67,7 @@ def test_a_file_is_denoised_and_can_be_saved(page, address, tmp_path):
     (tmp_path / "got.wav").write_bytes(audio)
     found, rate = soundfile.read(tmp_path / "got.wav")
     assert rate == 8000 and len(found) == 24_000 and np.isfinite(found).all()
+    assert requests.get(address, headers={"Host": "evil.example"}, timeout=30).status_code == 421
     # Nothing of it goes anywhere else; without a network Gradio does without its fonts.
     own = [url for url in asked if url.startswith((address, "data:", "blob:"))]
     others = {url for url in asked if url not in own}
@@ -100,6 +104,41 @@ def test_it_ends_at_once_though_a_recording_is_being_denoised(tmp_path):
     assert list(tmp_path.glob("denoise-demo-*"))
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 0
+
+
+@pytest.mark.parametrize(
+    ("host", "known", "unknown"),
+    [
+        ("127.0.0.1", ["127.0.0.1:7860", "localhost", "[::1]:7860", "127.8.9.1"],
+         ["evil.example", "192.168.0.7", "127.0.0.1.evil.example", "", "a b", "[::1", "10.0.0.1"]),
+        ("0.0.0.0", ["192.168.0.7:7860", "localhost:7860", socket.gethostname()],
+         ["evil.example:7860", "", "127.0.0.1.evil.example"]),
+        ("lab.example", ["lab.example:7860", "192.168.0.7"], ["evil.example"]),
+    ],
+)  # fmt: skip
+def test_only_requests_for_this_machine_are_answered(host, known, unknown):
+    check = demo.HostCheck(None, host)
+    assert all(check.knows(name.encode()) for name in known)
+    assert not any(check.knows(name.encode()) for name in unknown)
+
+
+def test_recordings_are_forgotten_after_an_hour_and_those_of_a_killed_page_at_once(
+    tmp_path, monkeypatch
+):
+    mine = tmp_path / f"denoise-demo-{os.getpid()}-a" / "uploads"
+    mine.mkdir(parents=True)
+    for name, age in (("old.wav", 3700), ("new.wav", 3500)):
+        (mine / name).touch()
+        os.utime(mine / name, (time.time() - age,) * 2)
+    demo.forget_old(mine.parent)
+    assert [path.name for path in mine.iterdir()] == ["new.wav"]
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    killed = tmp_path / f"denoise-demo-{gone.pid}-b"
+    killed.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    demo._forget_others()
+    assert not killed.exists() and mine.exists()
 
 
 def test_only_this_machine_reaches_it_unless_told(capsys, monkeypatch, tmp_path):

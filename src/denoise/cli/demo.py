@@ -160,10 +160,12 @@ class HostCheck:
         """Whether the ``Host`` of a request is this machine."""
         try:
             host = urllib.parse.urlsplit(f"//{given.decode('latin-1')}").hostname or ""
-            address = ipaddress.ip_address(host)
+        except ValueError:
+            return False
+        try:
+            return ipaddress.ip_address(host).is_loopback or not self._local
         except ValueError:
             return host in self._names
-        return address.is_loopback or not self._local
 
 
 def _is_local(host: str) -> bool:
