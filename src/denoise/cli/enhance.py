@@ -113,8 +113,9 @@ def _enhance_all(jobs: list[Job], options: argparse.Namespace) -> list[dict[str,
         )
     # Headers are looked at before the network is loaded, so that a wrong name is told at once.
     durations = _durations([source for source, _ in jobs])
-    todo = [job for job in jobs if job[0] in durations and job not in done]
-    results = [_result(job, durations, folder, made_before=True) for job in jobs if job in done]
+    readable = [job for job in jobs if job[0] in durations]
+    todo = [job for job in readable if job not in done]
+    results = [_result(job, durations, folder, made_before=True) for job in readable if job in done]
     if not todo:
         return results
     enhancer = _loaded(folder, options)
@@ -191,7 +192,7 @@ def _durations(sources: list[Path]) -> dict[Path, float]:
     return readable
 
 
-def _check_targets(jobs: list[Job], marks: Marks | None, *, plot: bool) -> list[Job]:
+def _check_targets(jobs: list[Job], marks: Marks | None, *, plot: bool) -> set[Job]:
     """Those of the jobs whose outputs are there, made as they would be now.
 
     Parameters
@@ -205,7 +206,7 @@ def _check_targets(jobs: list[Job], marks: Marks | None, *, plot: bool) -> list[
         If another output exists already, or two inputs would have the same one.
     """
     sources: dict[Path, Path] = {}
-    done: list[Job] = []
+    done: set[Job] = set()
     # By the file and not by its name: links and other spellings are the same recording.
     inputs = {_file_of(source): source for source, _ in jobs}
     for source, target in jobs:
@@ -227,7 +228,7 @@ def _check_targets(jobs: list[Job], marks: Marks | None, *, plot: bool) -> list[
             continue
         own = target.exists() and marks.is_on(target, source)
         if own and all(made.exists() for made in outputs):
-            done.append((source, target))
+            done.add((source, target))
             continue
         for made in outputs[own:]:
             if made.exists():
