@@ -8,13 +8,13 @@ from denoise.study.config import read_yaml
 
 min_version("9.0")
 
-# Snakemake would say neither which file nor which line is wrong.
-if Path("config.yaml").exists():
+# With --configfile, those files replace it: a key that they leave out has its default.
+if not workflow.config_settings.configfiles:
+    # Snakemake would say neither which file nor which line is wrong.
     with ending():
         read_yaml(Path("config.yaml"))
 
-
-configfile: "config.yaml"
+    configfile: "config.yaml"
 
 
 include: "workflow/rules/common.smk"

@@ -56,7 +56,10 @@ def test_why_says_that_nothing_runs_or_which_setting_makes_what_run(own):
 
 @pytest.mark.slow
 def test_why_takes_the_configuration_that_snakemake_is_given_too(own):
-    (own / "more.yaml").write_text(yaml.safe_dump({"set": {"training.epochs": 3}}))
+    config = yaml.safe_load((own / "config.yaml").read_text())
+    config["set"]["training.epochs"] = 3
+    (own / "more.yaml").write_text(yaml.safe_dump(config))
+    (own / "config.yaml").unlink()
     told = denoise(own, "why", VARIANT, "--configfile", "more.yaml", "--json")
     assert told.returncode == 0, told.stderr
     assert json.loads(told.stdout)["settings"] == {"training.epochs": [1, 3]}

@@ -6,7 +6,6 @@ from snakemake.sourcecache import LocalSourceFile
 
 from denoise.core.boundary import ending
 from denoise.core.bundled import presets_of
-from denoise.core.errors import adding
 from denoise.corpora.registry import CORPORA
 from denoise.evaluation.baselines import BASELINES
 from denoise.study import paths
@@ -30,18 +29,14 @@ if not workflow.subprocess_exec:
 
 config.update(coerce_cli_values(config, workflow.config_settings.config))
 
-CHANGED_BY = [str(path) for path in workflow.config_settings.configfiles]
-CHANGED_BY += ["--config"] * bool(workflow.config_settings.config)
+GIVEN = [Path(path).name for path in workflow.config_settings.configfiles]
+GIVEN = GIVEN or ["config.yaml"]
+GIVEN += ["--config"] * bool(workflow.config_settings.config)
 
-with (
-    ending(),
-    adding(
-        f" (config.yaml is changed by {', '.join(CHANGED_BY)})" if CHANGED_BY else ""
-    ),
-):
+with ending():
     for path in workflow.config_settings.configfiles:
         read_yaml(Path(path))  # Snakemake takes more for YAML
-    PLAN = make_plan(config, presets_of(ROOT))
+    PLAN = make_plan(config, presets_of(ROOT), " with ".join(GIVEN))
     if STORAGE:
         PREFIX = workflow.storage_settings.default_storage_prefix
         check_storage(PLAN, PREFIX)

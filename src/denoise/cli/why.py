@@ -39,9 +39,11 @@ def add(verbs: Any) -> None:
     verb.add_argument("--seed", type=int, help="of one seed; default all of config.yaml")
     verb.add_argument(
         "--configfile",
+        nargs="+",
+        default=[],
         type=Path,
         metavar="FILE",
-        help="given to `snakemake --configfile` too, over config.yaml",
+        help="as given to `snakemake --configfile`, instead of config.yaml",
     )
     add_json(verb)
     verb.set_defaults(run=run)
@@ -59,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
     seeds = plan.seeds if options.seed is None else [options.seed]
     changed = _changed_settings(plan, options.variant)
     runs = record_of(plan).methods[options.variant].runs.values()
-    more = ["--configfile", str(options.configfile)] if options.configfile else []
+    more = ["--configfile", *map(str, options.configfile)] if options.configfile else []
     jobs = planned_jobs([str(found[seed].scores) for found in runs for seed in seeds], more)
     if options.json:
         print_json(
@@ -75,22 +77,24 @@ def run(options: argparse.Namespace) -> None:
         _print_reasons(options.variant, changed, jobs)
 
 
-def _plan_of(configfile: Path | None) -> Plan:
-    """The plan of the study in this folder, with a file over its config.yaml if one is given."""
+def _plan_of(configfiles: list[Path]) -> Plan:
+    """The plan of the study in this folder, of these files instead of its config.yaml."""
     from snakemake.utils import update_config
 
     from denoise.study.config import own_config, read_yaml
     from denoise.study.plan import make_plan
 
     own = own_config()
-    if own is None:
+    given = configfiles or [path for path in [own] if path is not None]
+    if not given:
         raise UserError("there is no config.yaml here: run it in the folder of the study")
-    config = read_yaml(own)
-    if configfile is not None:
-        if not configfile.is_file():
-            raise UserError(f"{configfile} does not exist: give a file for --configfile")
-        update_config(config, read_yaml(configfile))
-    return make_plan(config, presets_of(Path.cwd()))
+    config: dict[str, Any] = {}
+    for path in given:
+        if not path.is_file():
+            raise UserError(f"{path} does not exist: give a file for --configfile")
+        update_config(config, read_yaml(path))
+    named = " with ".join(path.name for path in given)
+    return make_plan(config, presets_of(Path.cwd()), named)
 
 
 def _print_reasons(

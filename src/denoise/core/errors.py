@@ -7,11 +7,10 @@ Commands and scripts print that one line instead of a traceback.
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 
 class UserError(ValueError):
@@ -19,15 +18,6 @@ class UserError(ValueError):
 
     A ``ValueError``, so that settings models add the key it was found at.
     """
-
-
-@contextlib.contextmanager
-def adding(text: str) -> Iterator[None]:
-    """Add `text` to every `UserError` of the block."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{error}{text}") from None
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

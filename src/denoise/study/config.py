@@ -120,18 +120,20 @@ def read_preset(name: str, folder: Path) -> dict[str, Any]:
     return read_yaml(path)
 
 
-def load(config: Mapping[str, Any], preset_folder: Path) -> tuple[Experiment, dict[str, Any]]:
-    """The experiment and the preset it names, from the content of ``config.yaml``."""
+def load(
+    config: Mapping[str, Any], preset_folder: Path, named: str
+) -> tuple[Experiment, dict[str, Any]]:
+    """The experiment and the preset it names, from the content of the file `named`."""
     config = dict(config)
     if "preset" not in config:
         meant = difflib.get_close_matches("preset", map(str, config), 1)
         hint = f" ('{meant[0]}' is not a known key)" if meant else ""
-        raise UserError(f"config.yaml: preset is missing{hint}: name a file of presets/")
+        raise UserError(f"{named}: preset is missing{hint}: name a file of presets/")
     preset = read_preset(str(config["preset"]), preset_folder)
     own = config.get("set") or {}
     if not isinstance(own, dict):
         raise UserError(
-            f"config.yaml: set is {own!r}: give paths with values, such as {{training.epochs: 20}}"
+            f"{named}: set is {own!r}: give paths with values, such as {{training.epochs: 20}}"
         )
     # A preset may bring a study of its own, which config.yaml replaces key by key.
     for key in _STUDY_KEYS & preset.keys():
@@ -140,7 +142,7 @@ def load(config: Mapping[str, Any], preset_folder: Path) -> tuple[Experiment, di
             config[key] = {path: values for path, values in preset[key].items() if path not in own}
     config["set"] = {**preset.get("set", {}), **own}
     config = {key: value for key, value in config.items() if value is not None}
-    return validated(Experiment, config, "config.yaml"), recipe_of(preset)
+    return validated(Experiment, config, named), recipe_of(preset)
 
 
 def recipe_of(preset: dict[str, Any]) -> dict[str, Any]:

@@ -40,7 +40,7 @@ WORKERS: dict[str, Any] = {"loaders": True, "adversarial": {"processes"}}
 """Settings of a training that change how fast it is and no result."""
 
 
-def make_plan(config: Mapping[str, Any], preset_folder: Path) -> Plan:
+def make_plan(config: Mapping[str, Any], preset_folder: Path, named: str = "config.yaml") -> Plan:
     """Check and expand the configuration into everything that is to be run.
 
     Parameters
@@ -49,17 +49,19 @@ def make_plan(config: Mapping[str, Any], preset_folder: Path) -> Plan:
         The content of ``config.yaml``, with what the command line changed.
     preset_folder
         Where presets are looked up by name.
+    named
+        What the configuration is called in errors.
 
     Raises
     ------
     UserError
         In one line, for anything that is wrong with the configuration.
     """
-    experiment, preset = load(config, preset_folder)
+    experiment, preset = load(config, preset_folder, named)
     name = experiment.experiment or Path(experiment.preset).stem
     check_name(f"experiment '{name}'", name)
     stem = Path(experiment.preset).stem
-    plan = Plan(experiment, name, expand(experiment, preset, stem, preset_folder))
+    plan = Plan(experiment, name, expand(experiment, preset, stem, preset_folder, named))
     for variant in plan.variants.values():
         check_start(plan, variant)
         _plan_variant(plan, variant)

@@ -125,9 +125,16 @@ def slug(value: Any) -> str:
 
 
 def expand(
-    experiment: Experiment, preset: dict[str, Any], name: str, preset_folder: Path
+    experiment: Experiment, preset: dict[str, Any], name: str, preset_folder: Path, file: str
 ) -> dict[str, Variant]:
     """Every variant of the experiment: named variants times the grid of the sweep.
+
+    Parameters
+    ----------
+    name
+        Of the only variant where none is named.
+    file
+        What the configuration is called in errors.
 
     Raises
     ------
@@ -144,7 +151,7 @@ def expand(
         )
     for given in named:
         _check_paths(experiment, given)
-        base = _base_recipe(experiment, given, preset, preset_folder)
+        base = _base_recipe(experiment, given, preset, preset_folder, file)
         for values in itertools.product(*experiment.sweep.values()):
             swept = dict(zip(experiment.sweep, values, strict=True))
             label = "_".join(
@@ -196,7 +203,11 @@ def _same_setting(path: str) -> list[str]:
 
 
 def _base_recipe(
-    experiment: Experiment, variant: VariantSettings, preset: dict[str, Any], folder: Path
+    experiment: Experiment,
+    variant: VariantSettings,
+    preset: dict[str, Any],
+    folder: Path,
+    file: str,
 ) -> dict[str, Any]:
     """The recipe of the variant's preset with the ``set`` of the experiment.
 
@@ -214,7 +225,7 @@ def _base_recipe(
     with _named(f"variant {variant.label}: set"):
         base = override(base, experiment.set)
     if not variant.preset:
-        validated(Recipe, base, "config.yaml: set")
+        validated(Recipe, base, f"{file}: set")
     return base
 
 
