@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from made import prepare_into, prepared_source
 
 from denoise import audio
+from denoise.audio import audio_files
 from denoise.core import files
 from denoise.core.arrays import load_array
 from denoise.core.errors import UserError
@@ -184,7 +185,7 @@ def test_files_of_one_name_in_two_folders_are_different_recordings(tmp_path):
         (tmp_path / part / "speech").mkdir(parents=True)
         for number in range(4):
             path = tmp_path / part / "speech" / f"{number}.wav"
-            soundfile.write(path, tone_speech(1.5, RATE, number), RATE)
+            soundfile.write(path, tone_speech(1.5, RATE, number + 10 * len(part)), RATE)
         index_folder(tmp_path / part / "speech", None, tmp_path / f"{part}.csv")
         prepare_into(tmp_path / f"{part}-out", tmp_path / f"{part}.csv")
     sources = [prepared_source(tmp_path / f"{use}-out", use) for use in ("train", "test")]
@@ -194,11 +195,69 @@ def test_files_of_one_name_in_two_folders_are_different_recordings(tmp_path):
     assert set(table["noise_type"]) == {""}
 
 
+def test_copies_of_a_recording_stay_in_one_split(tmp_path, caplog):
+    folder = tmp_path / "speech"
+    for number in range(12):
+        (folder / f"s{number}").mkdir(parents=True)
+        wave = tone_speech(1.5, RATE, number)
+        soundfile.write(folder / f"s{number}" / "own.wav", wave, RATE)
+        if number < 6:
+            copied = tone_speech(1.5, RATE, 99)
+            soundfile.write(folder / f"s{number}" / f"copy{number}.wav", copied, RATE)
+    index_folder(folder, 1, tmp_path / "index.csv")
+    prepare_into(tmp_path / "out", tmp_path / "index.csv")
+    splits.split([prepared_source(tmp_path / "out")], SplitSettings(), 0, tmp_path / "splits.csv")
+    table = read_table(tmp_path / "splits.csv")
+    assert len(set(table[table["id"].str.contains("copy")]["split"])) == 1
+    # So do the other recordings of their speakers.
+    assert len(set(table[table["speaker"].isin([f"s{k}" for k in range(6)])]["split"])) == 1
+    assert set(table["split"]) == {"train", "validation", "test"}
+    assert "6 recordings are there twice or more, and stay in one split" in caplog.text
+
+
+def test_a_recording_of_two_sources_is_not_trained_on_and_tested(tmp_path):
+    for part in ("mine", "yours"):
+        (tmp_path / part).mkdir()
+        for number in range(3):
+            wave = tone_speech(1.5, RATE, 7 if number == 0 else number + 10 * len(part))
+            soundfile.write(tmp_path / part / f"{part}{number}.wav", wave, RATE)
+        index_folder(tmp_path / part, None, tmp_path / f"{part}.csv")
+        prepare_into(tmp_path / f"{part}-out", tmp_path / f"{part}.csv")
+    sources = [prepared_source(tmp_path / "mine-out", "train"),
+               prepared_source(tmp_path / "yours-out", "test")]  # fmt: skip
+    with pytest.raises(UserError, match=r"1 recordings stand in two splits, such as .*0\.wav"):
+        splits.split(sources, SplitSettings(), 0, tmp_path / "splits.csv")
+
+
+def test_folders_that_links_lead_to_are_read_once(tmp_path):
+    for name in ("in/a.wav", "elsewhere/b.wav"):
+        (tmp_path / name).parent.mkdir()
+        soundfile.write(tmp_path / name, tone_speech(1, RATE, 1), RATE)
+    (tmp_path / "in/link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in/again").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/loop").symlink_to(tmp_path / "in")
+    found = audio_files(tmp_path / "in")
+    names = [path.relative_to(tmp_path / "in").as_posix() for path in found]
+    assert names == ["a.wav", "again/b.wav"]
+
+
+@pytest.mark.parametrize("wave", [np.full(RATE, 0.25), np.array([0.5])])
+def test_what_only_stands_still_is_dropped(tmp_path, wave):
+    (tmp_path / "in").mkdir()
+    soundfile.write(tmp_path / "in/still.wav", wave, RATE)
+    soundfile.write(tmp_path / "in/hum.wav", hiss(1.5, RATE, 0), RATE)
+    index_folder(tmp_path / "in", None, tmp_path / "index.csv")
+    settings = AudioSettings(max_dropped=0.5, min_duration_s=0)
+    prepare_into(tmp_path / "out", tmp_path / "index.csv", "noise", settings)
+    (dropped,) = files.read_json(tmp_path / "out/manifest.json")["dropped"]
+    assert dropped["path"].endswith("still.wav") and dropped["reason"] == "is constant"
+
+
 def test_named_validation_speakers_leave_a_test_split_and_must_exist(tmp_path):
     rows = [(f"s{k}", sex) for k, sex in enumerate("FMFMFMFMFM")]
     table = pd.DataFrame(rows, columns=["speaker", "sex"])
-    table["group"], table["noise_type"], table["corpus"], table["id"] = (
-        table["speaker"], "", "x", table["speaker"],
+    table["group"], table["noise_type"], table["corpus"], table["id"], table["content"] = (
+        table["speaker"], "", "x", table["speaker"], table["speaker"],
     )  # fmt: skip
     chosen = SplitSettings(validation_speakers=("s3", "s4"))
     split = assign(table, "all", chosen, 0)
@@ -213,8 +272,8 @@ def test_named_validation_speakers_leave_a_test_split_and_must_exist(tmp_path):
 def test_validation_by_window_leaves_no_recording_to_validation_alone(tmp_path):
     rows = [(f"s{k}", "FM"[k % 2]) for k in range(10)]
     table = pd.DataFrame(rows, columns=["speaker", "sex"])
-    table["group"], table["noise_type"], table["corpus"], table["id"] = (
-        table["speaker"], "", "x", table["speaker"],
+    table["group"], table["noise_type"], table["corpus"], table["id"], table["content"] = (
+        table["speaker"], "", "x", table["speaker"], table["speaker"],
     )  # fmt: skip
     write_table(tmp_path / "index.csv", table)
     chosen = SplitSettings(by_window=True, validation=0.1, test=0.2)
@@ -226,7 +285,7 @@ def test_validation_by_window_leaves_no_recording_to_validation_alone(tmp_path):
 
 def test_sources_for_test_alone_need_no_training(tmp_path):
     table = pd.DataFrame({"id": ["a"], "speaker": "s", "sex": "F", "noise_type": "", "group": "s",
-                          "corpus": "x"})  # fmt: skip
+                          "corpus": "x", "content": "a"})  # fmt: skip
     write_table(tmp_path / "index.csv", table)
     splits.split([prepared_source(tmp_path, "test")], SplitSettings(), 0, tmp_path / "splits.csv")
     assert list(read_table(tmp_path / "splits.csv")["split"]) == ["test"]
@@ -326,7 +385,7 @@ def test_a_leak_is_refused():
 def test_a_source_for_validation_leaves_the_others_to_training_and_test(tmp_path):
     for name, kinds in (("common", ["rain", "dog"]), ("held", ["saw"])):
         rows = [{"id": f"{name}{kind}{k}", "group": f"{name}{kind}{k}", "noise_type": kind,
-                 "sex": "", "speaker": "", "corpus": "x"}
+                 "sex": "", "speaker": "", "corpus": "x", "content": f"{name}{kind}{k}"}
                 for kind in kinds for k in range(10)]  # fmt: skip
         write_table(tmp_path / name / "index.csv", pd.DataFrame(rows))
     out = tmp_path / "splits.csv"

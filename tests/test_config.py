@@ -349,6 +349,24 @@ def test_recipes_of_different_rates_meet_on_a_test_set_of_its_own_data():
         assert getattr(compared, group) == getattr(alone.recipe, group)
 
 
+def test_an_empty_group_of_the_command_line_empties_it():
+    config = {"set": {"a": 1}, "sweep": {"b": [1, 2]}, "seeds": [0], "download": {"mirror": "m"}}
+    given = {"set": {}, "sweep": {"b": ["3"]}}
+    # As Snakemake merges them.
+    merged = {**config, "sweep": {"b": ["3"]}}
+    assert coerce_cli_values(merged, given) == {**config, "set": {}, "sweep": {"b": [3]}}
+
+
+def test_a_folder_for_training_and_one_within_it_for_a_test_are_refused(noise_folder, tmp_path):
+    (tmp_path / "link").symlink_to(noise_folder)
+    (noise_folder / "part").mkdir()
+    for other in (tmp_path / "link", noise_folder / "part", noise_folder.parent):
+        sources = [{"corpus": "folder", "path": str(path), "split": split}
+                   for path, split in ((noise_folder, "train"), (other, "test"))]  # fmt: skip
+        with pytest.raises(UserError, match="for train and for test: give both different"):
+            plan(set={"data.noise": sources})
+
+
 def test_what_the_command_line_gives_as_text_has_its_type():
     # A path that the file gives keeps its type, one that the command line gives is read as YAML.
     config = {"set": {"a": "8000", "b": "null", "c": "text", "d": ["1", {"e": "true"}], "f": "1"}}
@@ -421,7 +439,7 @@ def test_a_study_is_replaced_key_by_key():
         (
             {"variants": [{"preset": "unet-mse-librispeech",
                            "set": {"data.noise.0.folds": [4, 5]}}]},
-            "takes esc50 .* which the variant",
+            "data.noise takes esc50 all for train and for test: give both different subsets",
         ),
         (
             {"preset": "quickstart", "set": {

@@ -15,8 +15,9 @@ import pandas as pd
 import pytest
 
 from denoise.core import files
-from denoise.core.arrays import ArrayWriter, PackWriter, load_array
-from denoise.core.tables import Rows
+from denoise.core.arrays import ArrayReader, ArrayWriter, PackWriter, load_array, save_array
+from denoise.core.errors import UserError
+from denoise.core.tables import Rows, read_table
 
 WRITER = """
 import sys, time
@@ -194,3 +195,30 @@ def test_rows_are_the_dictionaries_of_a_table_in_a_fraction_of_the_memory():
     for number in (0, 7, count - 1):
         np.testing.assert_equal(rows[number], expected[number])
         assert list(map(type, rows[number].values())) == [str, str, float, float, int, bool]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "read"),
+    [
+        ("a.csv", b"", read_table),
+        ("a.csv", b"id,offset\na,1\nb,", read_table),
+        ("a.csv", b"\xff\xfe\n", read_table),
+        ("a.json", b"{", files.read_made),
+        ("a.json", b"", files.read_made),
+        ("a.npy", b"", load_array),
+        ("a.npy", b"no array\n", load_array),
+        ("a.npy", None, load_array),
+        ("a.npy", None, ArrayReader),
+    ],
+)
+def test_a_damaged_file_is_named_with_what_to_do(tmp_path, name, content, read):
+    path = tmp_path / name
+    if content is None:  # cut off
+        save_array(path, np.zeros(1000, np.float32))
+        content = path.read_bytes()[:2000]
+    path.write_bytes(content)
+    with pytest.raises(UserError) as error:
+        read(path)
+    said = str(error.value)
+    assert said.startswith(f"{path} is damaged (") and "\n" not in said
+    assert said.endswith("): delete it, and `snakemake` makes it again")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -24,7 +28,7 @@ from denoise.tracking.record import (
 from denoise.tracking.store import (
     RunName,
     Store,
-    forget_incomplete,
+    forget_unrecorded,
     initialise,
 )
 
@@ -117,18 +121,77 @@ def test_what_could_not_be_recorded_is_tried_again(store, monkeypatch):
         broken.setenv("MLFLOW_TRACKING_URI", "sqlite:////nowhere/at/all/mlflow.db")
         record_into(store, model, {}, marker)
     assert marker.exists()
-    forget_incomplete(marker.parent)
+    forget_unrecorded(Store(STORE), marker.parent)
     assert not marker.exists()
     monkeypatch.setattr("denoise.tracking.record.log_model", lambda *arguments: None)
     record_into(store, model, {}, marker)
-    forget_incomplete(marker.parent)
+    forget_unrecorded(Store(STORE), marker.parent)
     assert marker.exists() and runs_of("e")["v"] == "FINISHED"
+
+
+def record_in_a_process() -> None:
+    """`record_into` of the working folder by another process, as MLflow keeps what it opened."""
+    code = (
+        "from pathlib import Path; from test_tracking import record_into;"
+        "import denoise.tracking.record as r; r.log_model = lambda *a: None;"
+        "record_into(Path(), Path('model'), {}, Path('tracking/v-seed0.json'))"
+    )
+    here = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": here}, capture_output=True
+    )
+    assert ran.returncode == 0, ran.stderr.decode()
+
+
+def test_a_copied_study_writes_into_its_own_folder(store, monkeypatch):
+    model = store / "model"
+    write_card(model / "card.json", CARD)
+    write_table(model / "history.csv", pd.DataFrame([{"epoch": 1, "val_loss": 1.0}]))
+    monkeypatch.setattr("denoise.tracking.record.log_model", lambda *arguments: None)
+    record_into(store, model, {}, store / "tracking" / "v-seed0.json")
+    copy = store.parent / f"{store.name}-copy"
+    shutil.copytree(store, copy)
+    before = {path: path.stat().st_mtime_ns for path in store.rglob("*")}
+    monkeypatch.chdir(copy)
+    (copy / "tracking" / "v-seed0.json").unlink()
+    (copy / "model" / "history.csv").write_text("epoch,val_loss\n1,1.0\n2,0.5\n")
+    record_in_a_process()
+    assert {path: path.stat().st_mtime_ns for path in store.rglob("*")} == before
+    run = files.read_json(copy / "tracking" / "v-seed0.json")["run"]
+    kept = copy / STORE / "artifacts" / run / "artifacts" / "history.csv"
+    assert kept.read_text().endswith("2,0.5\n")
+    # The store of the copy knows where its artifacts are.
+    client = Store(STORE).client
+    assert client.get_run(run).info.artifact_uri == kept.parent.as_uri()
+
+
+@pytest.mark.parametrize("damage", ["deleted", "emptied", "cut off", "artifacts deleted"])
+def test_what_a_store_has_lost_is_recorded_again(store, monkeypatch, caplog, damage):
+    model, note = store / "model", store / "tracking" / "v-seed0.json"
+    write_card(model / "card.json", CARD)
+    write_table(model / "history.csv", pd.DataFrame([{"epoch": 1, "val_loss": 1.0}]))
+    monkeypatch.setattr("denoise.tracking.record.log_model", lambda *arguments: None)
+    record_into(store, model, {}, note)
+    database = store / STORE / "mlflow.db"
+    if damage == "deleted":
+        shutil.rmtree(store / STORE)
+    elif damage == "artifacts deleted":
+        shutil.rmtree(store / STORE / "artifacts")
+    else:
+        database.write_bytes(database.read_bytes()[: 0 if damage == "emptied" else 5000])
+    forget_unrecorded(Store(STORE), note.parent)
+    assert not note.exists()
+    assert ("mlflow.db.damaged" in caplog.text) == (damage == "cut off")
+    record_in_a_process()
+    assert files.read_json(note)["complete"]
+    forget_unrecorded(Store(STORE), note.parent)
+    assert note.exists()
 
 
 def test_a_marker_that_is_none_is_forgotten(tmp_path):
     for name, text in (("a", ""), ("b", "[]"), ("c", '{"complete": false}'), ("d", "{}")):
         (tmp_path / f"{name}.json").write_text(text)
-    forget_incomplete(tmp_path)
+    forget_unrecorded(Store(tmp_path / "none"), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["d.json"]
 
 

@@ -24,7 +24,7 @@ from denoise.networks.card import write_card
 from denoise.tracking.live import live
 from denoise.tracking.notes import RunAbout
 from denoise.tracking.record import RunFiles, record
-from denoise.tracking.store import RunName, Store, forget_incomplete, initialise
+from denoise.tracking.store import RunName, Store, forget_unrecorded, initialise
 
 EPOCHS = [{"epoch": k, "loss": 1.0 / k, "val_loss": 2.0 / k} for k in range(1, 6)]
 
@@ -50,7 +50,7 @@ def train(variant: str, folder: str, between=lambda epoch: None) -> None:
 def record_again(variant: str, folder: Path) -> bool:
     """What the workflow does when it is run again; whether everything could be recorded."""
     marker = folder / "tracking" / f"{variant}.json"
-    forget_incomplete(marker.parent)
+    forget_unrecorded(Store(STORE), marker.parent)
     if not marker.exists():
         record(
             Store(STORE), about(variant), RunFiles(folder / "models" / variant, {}, {}, []), marker

@@ -14,8 +14,9 @@ from denoise.study.code import chosen_of, code_digest, lock_digest
 from denoise.study.config import coerce_cli_values, read_yaml
 from denoise.study.jobs import begin_workflow, make_importable
 from denoise.study.plan import make_plan
+from denoise.study.results import note_planned
 from denoise.study.rules import Rules
-from denoise.tracking.store import Store, forget_incomplete, keep_marker
+from denoise.tracking.store import Store, forget_unrecorded, keep_marker
 
 # The repository; None where Snakemake fetches this file from elsewhere, as a module of a study.
 HERE = workflow.current_basedir
@@ -58,7 +59,8 @@ if STORAGE:
     )
 
 if workflow.is_main_process:
-    forget_incomplete(paths.tracking(EXPERIMENT))
+    note_planned(ask.record)
+    forget_unrecorded(Store(paths.TRACKING_STORE), paths.tracking(EXPERIMENT))
     keep_marker(Store(paths.TRACKING_STORE), paths.STORE_MARKER, paths.MODELS)
 
 

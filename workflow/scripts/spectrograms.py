@@ -11,7 +11,7 @@ from denoise.study.jobs import job
 
 with job(snakemake):
     settings = json.loads(snakemake.params.settings)
-    scales = files.read_json(snakemake.input.scaling[0]) if snakemake.input.scaling else {}
+    scales = files.read_made(snakemake.input.scaling[0]) if snakemake.input.scaling else {}
     cache.write(
         Path(snakemake.input.mixtures),
         settings["rate"],

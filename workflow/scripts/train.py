@@ -37,7 +37,7 @@ if __name__ == "__main__":
             update={
                 "code": snakemake.params.code,
                 "data": known,
-                "scales": files.read_json(data.train)["scales"],
+                "scales": files.read_made(data.train)["scales"],
             }
         )
         called = snakemake.params

@@ -33,12 +33,25 @@ def audio_files(folder: Path) -> list[Path]:
         raise UserError(f"folder '{folder}' does not exist: give the path of a folder of audio")
     found = sorted(
         path
-        for path in folder.rglob("*")
+        for path in _files_below(folder)
         if has_audio_suffix(path) and path.is_file() and path.name[0] != "."
     )
     if not found:
         raise UserError(f"folder '{folder}' holds no {', '.join(AUDIO_SUFFIXES)} files")
     return found
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """All files; of folders that links lead to, too, but of none twice."""
+    seen: set[tuple[int, int]] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        about = Path(place).stat()
+        if (about.st_dev, about.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((about.st_dev, about.st_ino))
+        folders.sort()
+        yield from (Path(place, name) for name in names)
 
 
 class Recording:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from denoise.core.errors import Damaged
 from denoise.core.files import replacing
 
 
@@ -21,8 +22,17 @@ def save_array(path: str | Path, array: np.ndarray) -> None:
 
 
 def load_array(path: str | Path) -> np.ndarray:
-    """Memory-map a ``.npy`` file for reading; pickled content is refused."""
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    """Memory-map a ``.npy`` file for reading.
+
+    Raises
+    ------
+    Damaged
+        If it is none, has become shorter, or holds pickled objects.
+    """
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise Damaged(path, error) from None
 
 
 class PackWriter:
@@ -96,8 +106,8 @@ class ArrayReader:
 
     Raises
     ------
-    ValueError
-        If the file is no array, or holds pickled objects.
+    Damaged
+        As of `load_array`.
     """
 
     def __init__(self, path: Path) -> None:

@@ -20,6 +20,14 @@ class UserError(ValueError):
     """
 
 
+class Damaged(UserError):
+    """A file that this program made, and something else has changed since."""
+
+    def __init__(self, path: object, reason: object) -> None:
+        said = " ".join(str(reason).split())
+        super().__init__(f"{path} is damaged ({said}): delete it, and `snakemake` makes it again")
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for the nearest of `known`, or an empty string."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from denoise.core.errors import UserError
+from denoise.core.errors import Damaged, UserError
 
 NOT_UTF8 = "backslashreplace"
 """How bytes of names that are not UTF-8 are written; JSON reads them as they were."""
@@ -203,6 +203,20 @@ def write_json(path: str | Path, value: Any) -> None:
 def read_json(path: str | Path) -> Any:
     """The value in a JSON file."""
     return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def read_made(path: str | Path) -> Any:
+    """The value in a JSON file that a job made.
+
+    Raises
+    ------
+    Damaged
+        If it is none.
+    """
+    try:
+        return read_json(path)
+    except ValueError as error:
+        raise Damaged(path, error) from None
 
 
 def file_digest(path: str | Path, algorithm: str = "sha256") -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from denoise.core.errors import Damaged
 from denoise.core.files import replacing
 
 
@@ -31,6 +33,7 @@ _TEXT_COLUMNS = frozenset(
         "status",
         "split",
         "corpus",
+        "content",
         "source",
         "speech_source",
         "noise_source",
@@ -42,7 +45,30 @@ _TEXT_COLUMNS = frozenset(
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
-    """Read a CSV table; columns of names stay text even where they look like numbers."""
+    """Read a CSV table; columns of names stay text even where they look like numbers.
+
+    Raises
+    ------
+    Damaged
+        If it is empty, cut off, or no table.
+    """
+    try:
+        _check_whole(Path(path))
+        return _read(path)
+    except ValueError as error:  # those of pandas and of decoding, too
+        raise Damaged(path, error) from None
+
+
+def _check_whole(path: Path) -> None:
+    """Raise `ValueError` if a table does not end with a line."""
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - 1))
+        if file.read(1) != b"\n":
+            raise ValueError("it is empty" if end == 0 else "its last line is cut off")
+
+
+def _read(path: str | Path) -> pd.DataFrame:
     header = pd.read_csv(path, nrows=0).columns
     text = [name for name in header if name in _TEXT_COLUMNS]
     # A recording may be called "nan" or "NA": only numbers can be missing.

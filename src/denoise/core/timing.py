@@ -37,6 +37,6 @@ class Stopwatch:
 
 def real_time_factor(paths: list[Path]) -> float:
     """Computing time / duration, the mean over runs; NaN if none of them was timed."""
-    told = [files.read_json(path) for path in paths if path.exists()]
+    told = [files.read_made(path) for path in paths if path.exists()]
     factors = [one["seconds"] / one["audio_s"] for one in told if one["audio_s"] > 0]
     return sum(factors) / len(factors) if factors else float("nan")

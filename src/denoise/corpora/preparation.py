@@ -7,6 +7,7 @@ packed one after another.
 from __future__ import annotations
 
 import functools
+import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,11 +101,10 @@ def prepare(
             if isinstance(result, str):
                 dropped.append({"id": row["id"], "path": row["path"], "reason": result})
                 continue
-            clean, noisy, level = result
+            clean, noisy, row["level"], row["content"] = result
             row["offset"] = pack.append(clean)
             row["samples"] = len(clean)
             row["noisy_offset"] = pack.append(noisy) if noisy is not None else -1
-            row["level"] = level
             rows.append(row)
         digest = pack.close()
     _check_dropped(dropped, len(table), settings, what)
@@ -143,9 +143,9 @@ def _check_dropped(
 
 def _load(
     paths: tuple[str, str], rate: int, trim_top_db: float | None
-) -> tuple[np.ndarray, np.ndarray | None, float] | str:
-    """Mono audio of a recording and of its noisy version and its active level, or the reason it
-    cannot be used."""
+) -> tuple[np.ndarray, np.ndarray | None, float, str] | str:
+    """Mono audio of a recording and of its noisy version, its active level and the digest of its
+    samples, or the reason it cannot be used."""
     path, noisy_path = paths
     try:
         clean = audio.read_mono(path, rate)
@@ -153,6 +153,8 @@ def _load(
             return f"is shorter than a sample at {rate} Hz"
         if audio.energy(clean) < _SILENCE**2 * len(clean):
             return "is silent"
+        if np.ptp(clean) < _SILENCE:
+            return "is constant"
         noisy = audio.read_mono(noisy_path, rate) if noisy_path else None
     except audio.UnusableAudio as error:
         return str(error)
@@ -164,4 +166,5 @@ def _load(
 
         clean, _ = effects.trim(clean, top_db=trim_top_db)
     level, _ = audio.active_level(clean, rate)
-    return clean, noisy, level
+    content = hashlib.sha256(np.ascontiguousarray(clean).data).hexdigest()[:12]
+    return clean, noisy, level, content

@@ -6,6 +6,7 @@ recording), so that nothing heard in training is heard again in the test.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from pydantic import Field, model_validator
 from denoise.core.errors import UserError, unknown
 from denoise.core.settings import Settings, item_seed
 from denoise.core.tables import read_table, write_table
+
+log = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test")
 
@@ -123,12 +126,13 @@ def split(
     Raises
     ------
     UserError
-        If a group stands in two splits, or a validation speaker is not there.
+        If a group or a recording stands in two splits, or a validation speaker is not there.
     """
     tables: list[pd.DataFrame] = []
     held = any(source.split == "validation" for source in prepared)
     for source in prepared:
         table = read_table(source.index)
+        table["group"] = _with_copies(table)
         table["split"] = assign(table, source.split, settings, seed, held=held)
         table.insert(0, "source", str(source.audio))
         tables.append(table)
@@ -139,6 +143,7 @@ def split(
             raise unknown("speaker in splits.validation_speakers", name, speakers)
     merged["validation_windows"] = settings.validation if settings.by_window else 0.0
     check_disjoint(merged)
+    _check_copies(merged)
     write_table(out_path, merged)
 
 
@@ -170,6 +175,42 @@ def _why_empty(table: pd.DataFrame, split: str) -> str:
             f"source split: {split}"
         )
     return f"add recordings, or a source with split: {'test' if split == 'test' else 'all'}"
+
+
+def _with_copies(table: pd.DataFrame) -> pd.Series:
+    """The groups of the recordings; those that hold the same recording are one, so that none of its
+    copies is heard in another split."""
+    leader = {name: name for name in table["group"]}
+
+    def led(name: str) -> str:
+        while leader[name] != name:
+            name = leader[name]
+        return name
+
+    copies = table[table["content"].duplicated(keep=False)]
+    for _, groups in copies.groupby("content", sort=True)["group"]:
+        first, *others = sorted({led(name) for name in groups})
+        leader.update(dict.fromkeys(others, first))
+    if len(copies):
+        log.warning(
+            "%d recordings are there twice or more, and stay in one split: %s",
+            len(copies),
+            ", ".join(copies["id"].head(5)) + (", …" if len(copies) > 5 else ""),
+        )
+    return table["group"].map(led)
+
+
+def _check_copies(table: pd.DataFrame) -> None:
+    """Raise `UserError` if a recording of one source stands in a split of another, too."""
+    counts = table.groupby("content")["split"].nunique()
+    shared = counts[counts > 1]
+    if len(shared):
+        twice = table[table["content"] == shared.index[0]].drop_duplicates("split")
+        places = " and ".join(f"{row.id} ({row.split})" for row in twice.itertuples())
+        raise UserError(
+            f"{len(shared)} recordings stand in two splits, such as {places}: give the sources "
+            "different recordings"
+        )
 
 
 def members(table: pd.DataFrame, split: str, what: str) -> pd.DataFrame:

@@ -36,7 +36,7 @@ def enhance_test_set(
 ) -> None:
     """Write a model's output for a test set."""
     enhancer = Enhancer.load(model_folder, settings.overlap)
-    rate = files.read_json(test_set.manifest)["rate"]
+    rate = files.read_made(test_set.manifest)["rate"]
     table = read_table(test_set.mixtures)
     noisy, clean = load_array(test_set.noisy), load_array(test_set.clean)
     errors: list[float] = []

@@ -163,7 +163,7 @@ def apply_baseline(name: str, noisy: np.ndarray, clean: np.ndarray, rate: int) -
 def apply_to_test_set(name: str, test_set: TestSetFiles, out_path: Path, speed_path: Path) -> None:
     """Write the baseline's output for a test set, packed like its noisy audio, and the time that it
     took, as of `Stopwatch.write`."""
-    rate = files.read_json(test_set.manifest)["rate"]
+    rate = files.read_made(test_set.manifest)["rate"]
     table = read_table(test_set.mixtures)
     noisy, clean = load_array(test_set.noisy), load_array(test_set.clean)
     watch = Stopwatch()

@@ -42,7 +42,7 @@ def score_test_set(
 
     Everything is scored at the test set's ``score_rate``.
     """
-    manifest = files.read_json(test_set.manifest)
+    manifest = files.read_made(test_set.manifest)
     table = read_table(test_set.mixtures)
     work = functools.partial(
         _score_slice,

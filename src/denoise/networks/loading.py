@@ -42,8 +42,9 @@ def load_model(folder: Path) -> tuple[keras.Model, ModelCard]:
     card = read_card(given.card)
     if card.weights and card.weights != files.file_digest(given.model):
         raise UserError(
-            f"{given.card} is the card of another model.keras, or one of the two was changed: copy "
-            "both again from where they were trained"
+            f"{given.card} is the card of another model.keras, or one of the two was damaged: copy "
+            f"both again from where they were trained; if that is here, delete {folder} and run "
+            "`snakemake` again"
         )
     network = load_network(given.model)
     _check_fits(network, card, given)

@@ -88,7 +88,7 @@ def data_card(
     prepared: list[Path], splits_: list[Path], spectrograms: list[Path], record: ExperimentRecord
 ) -> dict[str, Any]:
     """What was trained and tested on; paths as of `build.ReportInputs`."""
-    sources = [{"name": path.parent.name, **files.read_json(path)} for path in prepared]
+    sources = [{"name": path.parent.name, **files.read_made(path)} for path in prepared]
     splits = []
     for path in splits_:
         table = read_table(path)
@@ -103,11 +103,11 @@ def data_card(
                 }
             )
     windows = [
-        {"name": f"{path.parent.parent.name}/{path.parent.name}", **files.read_json(path)}
+        {"name": f"{path.parent.parent.name}/{path.parent.name}", **files.read_made(path)}
         for path in spectrograms
     ]
     tests = [
-        {"name": label, **files.read_json(one.manifest)} for label, one in record.test_sets.items()
+        {"name": label, **files.read_made(one.manifest)} for label, one in record.test_sets.items()
     ]
     return {"sources": sources, "splits": splits, "windows": windows, "tests": tests}
 

@@ -44,7 +44,7 @@ class TestAudio:
     @property
     def rate(self) -> int:
         """Samples per second."""
-        return int(files.read_json(self.test_set.manifest)["rate"])
+        return int(files.read_made(self.test_set.manifest)["rate"])
 
     @property
     def table(self) -> pd.DataFrame:

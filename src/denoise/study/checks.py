@@ -145,27 +145,43 @@ def _check_folders(sources: Sequence[SourceSettings], side: str, data: DataSetti
         members(divided, split, side)
 
 
+def check_sources(variant: Variant) -> None:
+    """Refuse sources of the same recordings for two splits."""
+    for side in ("speech", "noise"):
+        for one, other in itertools.combinations(getattr(variant.recipe.data, side), 2):
+            shared, splits = _overlap(one, other), {one.split, other.split}
+            if shared is not None and one.split != other.split and "all" not in splits:
+                raise UserError(
+                    f"variant {variant.label}: data.{side} takes {one.corpus} {shared} for "
+                    f"{one.split} and for {other.split}: give both different subsets, speakers or "
+                    "folds"
+                )
+
+
 def check_no_train_test_overlap(variant: Variant, test_name: str, own: TestData) -> None:
     """Refuse a test set of recordings that the variant trains on."""
     data = variant.recipe.data
     for trained, tested in itertools.chain(
         itertools.product(data.speech, own.speech), itertools.product(data.noise, own.noise)
     ):
-        if trained.split == "test" or trained.corpus != tested.corpus:
-            continue
-        shared = _shared(trained, tested)
-        if shared is None:
-            continue
-        for name in ("speakers", "folds", "noise_types", "recordings"):
-            first, second = set(getattr(trained, name)), set(getattr(tested, name))
-            if first and second and not first & second:
-                break
-        else:
+        shared = _overlap(trained, tested) if trained.split != "test" else None
+        if shared is not None:
             raise UserError(
                 f"variant {variant.label}: test set '{test_name}' takes {tested.corpus} "
                 f"{shared}, which the variant trains on: give both different subsets, "
                 "speakers or folds"
             )
+
+
+def _overlap(one: SourceSettings, other: SourceSettings) -> str | None:
+    """What two sources have in common of their recordings, if anything."""
+    if one.corpus != other.corpus or (shared := _shared(one, other)) is None:
+        return None
+    for name in ("speakers", "folds", "noise_types", "recordings"):
+        first, second = set(getattr(one, name)), set(getattr(other, name))
+        if first and second and not first & second:
+            return None
+    return shared
 
 
 def _shared(trained: SourceSettings, tested: SourceSettings) -> str | None:

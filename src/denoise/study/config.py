@@ -158,10 +158,15 @@ def coerce_cli_values(config: Any, given: Any) -> Any:
     config
         A value of the configuration.
     given
-        What the command line says of it: Snakemake leaves whatever is nested there as text.
+        What the command line says of it: Snakemake leaves whatever is nested there as text.  An
+        empty group empties it.
     """
     if isinstance(config, dict) and isinstance(given, dict):
-        return {key: coerce_cli_values(value, given.get(key)) for key, value in config.items()}
+        return {
+            # Snakemake would merge an empty group into what is there.
+            key: {} if given.get(key) == {} else coerce_cli_values(value, given.get(key))
+            for key, value in config.items()
+        }
     if isinstance(config, list) and isinstance(given, list):
         return [coerce_cli_values(value, value) for value in config]
     if isinstance(config, str) and config == given:

@@ -144,6 +144,18 @@ def begin_workflow(*, main: bool, folder: Path = Path(".snakemake")) -> None:
         fcntl.flock(stream, fcntl.LOCK_SH)
 
 
+def at_work(folder: Path = Path(".snakemake")) -> bool:
+    """Whether a Snakemake is at work in this study."""
+    try:
+        with (folder / "denoise.lock").open("a") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
 def _marks_of_whole_files(folder: Path) -> Iterator[Path]:
     """Snakemake's marks of incomplete outputs that are whole if they are there at all.
 

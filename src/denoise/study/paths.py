@@ -22,8 +22,15 @@ DIGESTS = Path(".snakemake/denoise/recordings.json")
 """What the user's recordings held when they were last read."""
 CODE_NOTES = Path(".snakemake/denoise/code")
 """What digests of code are made of."""
+PLANNED = Path(".snakemake/denoise/planned")
+"""Which models the last run of each experiment was to make."""
 WHOLE_FILES = ("resources/archives/", str(STORE_MARKER))
 """Outputs of one file, renamed when complete, that rules need as `ancient`."""
+
+
+def planned(experiment: str = "") -> Path:
+    """The note of the models that a run is to make; without a name their folder."""
+    return PLANNED / f"{experiment}.json" if experiment else PLANNED
 
 
 def archive(corpus: str, name: str) -> str:

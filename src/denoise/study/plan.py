@@ -26,6 +26,7 @@ from denoise.study import paths
 from denoise.study.checks import (
     check_no_train_test_overlap,
     check_ready_model,
+    check_sources,
     check_start,
     check_tested,
 )
@@ -64,6 +65,7 @@ def make_plan(config: Mapping[str, Any], preset_folder: Path, named: str = "conf
     plan = Plan(experiment, name, expand(experiment, preset, stem, preset_folder, named))
     for variant in plan.variants.values():
         check_start(plan, variant)
+        check_sources(variant)
         _plan_variant(plan, variant)
     for variant in plan.variants.values():
         missing = sorted(plan.test_set_names.keys() - variant.test_sets.keys())

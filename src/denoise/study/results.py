@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from denoise.core import files
 from denoise.core.bundled import presets_of
 from denoise.core.errors import UserError, unknown
 from denoise.evaluation.experiment import ExperimentRecord
 from denoise.networks.card import ModelFolder
 from denoise.study import paths
 from denoise.study.config import own_config, read_yaml
+from denoise.study.jobs import at_work
 from denoise.study.plan import make_plan
 from denoise.study.record import record_of
 
@@ -143,10 +145,26 @@ def find_labelled(name: str) -> ModelFolder | None:
     return first.folder
 
 
+def note_planned(record: ExperimentRecord) -> None:
+    """Note which models a run is to make, as its report, which says so too, comes last."""
+    models = [str(path) for one in record.methods.values() for path in one.models.values()]
+    files.write_json(paths.planned(record.experiment), models)
+
+
+def planned_models() -> Iterator[Path]:
+    """The models of runs that were begun, and whose reports are still to come."""
+    for path in paths.planned().glob("*.json"):
+        report = paths.record(path.stem)
+        if not report.is_file() or report.stat().st_mtime < path.stat().st_mtime:
+            with contextlib.suppress(OSError, ValueError, TypeError):
+                yield from map(Path, files.read_json(path))
+
+
 def unused_models() -> list[Path]:
     """The folders below that of all models that no experiment names any more.
 
-    A model that others start from is used, and so is one that is being trained.
+    A model that others start from is used, and so is one that is being trained, or was by a run
+    that has not come to its report.
 
     Raises
     ------
@@ -162,6 +180,7 @@ def unused_models() -> list[Path]:
         )
     used = {path for record in known for one in record.methods.values()
             for path in one.models.values()}  # fmt: skip
+    used |= set(planned_models())
     for record in known:
         for variant in record.variants.values():
             start = variant.recipe.get("training", {}).get("start_from")
@@ -172,6 +191,12 @@ def unused_models() -> list[Path]:
         for path in paths.MODELS.glob("*")
         if path.is_dir() and path.resolve() not in kept and not any(path.glob("*/checkpoints"))
     )
+
+
+def check_idle() -> None:
+    """Raise `UserError` while a run is at work here, which may need what is deleted."""
+    if at_work():
+        raise UserError("`snakemake` is at work in this folder: wait for it to end")
 
 
 def delete_model(folder: Path) -> None:

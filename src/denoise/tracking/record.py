@@ -161,7 +161,7 @@ def record_experiment(
 ) -> None:
     """Put the report, its figures and the leaderboard into the parent run of the experiment, and
     how many of its runs are recorded."""
-    recorded = sum(files.read_json(path)["complete"] for path in made.runs)
+    recorded = sum(files.read_made(path)["complete"] for path in made.runs)
     status = "reported"
     if recorded < len(made.runs):
         status = f"reported, {recorded} of {len(made.runs)} runs recorded"

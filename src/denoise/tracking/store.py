@@ -18,6 +18,7 @@ from typing import Any
 from denoise.core import files
 from denoise.core.settings import digest
 from denoise.networks.card import ModelCard
+from denoise.tracking import local
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,15 @@ class Store:
     @property
     def _local(self) -> str:
         # Absolute: MLflow keeps what it opened by this name, wherever the process has gone since.
-        return f"sqlite:///{(self.folder / 'mlflow.db').absolute()}"
+        return f"sqlite:///{self._database.absolute()}"
+
+    @property
+    def _database(self) -> Path:
+        return self.folder / "mlflow.db"
+
+    @property
+    def _artifacts(self) -> Path:
+        return self.folder / "artifacts"
 
     @property
     def uri(self) -> str:
@@ -69,7 +78,19 @@ class Store:
         mlflow.set_tracking_uri(self.uri)
         # Processes that open a fresh SQLite store at once break it.
         with files.locked(self.folder / "store.lock"):
+            if self.uri == self._local:
+                local.claim(self._database, self._artifacts)
             return mlflow.MlflowClient(self.uri)
+
+    def local_runs(self) -> set[str] | None:
+        """The runs in the SQLite store, after it was set aside if it is damaged; None with a
+        server, which is not asked."""
+        if self.uri != self._local:
+            return None
+        aside = local.set_aside_if_damaged(self._database)
+        if aside is not None:
+            log.warning("the MLflow store is damaged: it is %s now, and made anew", aside)
+        return local.recorded_runs(self._database, self._artifacts)
 
     def experiment(self, name: str) -> str:
         """The id of an experiment, which is made if it is not there."""
@@ -77,8 +98,7 @@ class Store:
 
         found = self.client.get_experiment_by_name(name)
         if found is None:
-            artifacts = (self.folder / "artifacts").absolute()
-            place = artifacts.as_uri() if self.uri == self._local else None
+            place = self._artifacts.absolute().as_uri() if self.uri == self._local else None
             try:
                 return str(self.client.create_experiment(name, artifact_location=place, tags=KIND))
             except mlflow.exceptions.MlflowException:
@@ -151,14 +171,23 @@ def never_failing(what: str) -> Iterator[_Outcome]:
         outcome.failed = True
 
 
-def forget_incomplete(folder: Path) -> None:
-    """Delete the markers in `folder` of what could not be recorded, so that it is tried again."""
-    for path in folder.glob("*.json"):
+def forget_unrecorded(store: Store, notes: Path) -> None:
+    """Delete the notes in a folder of what is not in the store, so that it is recorded again.
+
+    That is what could not be recorded, and what was, in a store that has been deleted or damaged
+    since; a damaged one is set aside.
+    """
+    found = sorted(notes.glob("*.json"))
+    known = store.local_runs() if found else None
+    for path in found:
         try:
-            complete = files.read_json(path).get("complete", True)
-        except (ValueError, AttributeError):  # not even a marker
-            complete = False
-        if not complete:
+            note = files.read_json(path)
+            run = note.get("run", note.get("parent_run"))
+            local = str(note.get("tracking_uri", "")).startswith("sqlite:")
+            kept = note.get("complete", True) and (known is None or not local or run in known)
+        except (ValueError, AttributeError):  # not even a note
+            kept = False
+        if not kept:
             path.unlink()
 
 

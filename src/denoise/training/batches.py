@@ -38,7 +38,7 @@ def open_batches(
 
     Those that were not cached are rendered, and varied by `augmentation` when they are shuffled.
     """
-    manifest = files.read_json(manifest_path)
+    manifest = files.read_made(manifest_path)
     batch_size = settings.batch_size // settings.accumulate
     waveforms = losses.is_waveform_loss(settings.loss)
     if manifest["shards"] and not waveforms:
