@@ -128,6 +128,8 @@ def test_dither_is_all_that_tells_two_versions_of_one_sound(experiment):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["tried", "-o", "reports/tried/listening.json"], "listening.json must end in .html"),
+        (["tried", "--utterances", "100000000000"], "must be at least 1 and at most 200"),
         (["tried", "--seed", "-1"], "--seed -1 must not be negative"),
         (["tryed"], "unknown experiment with a report 'tryed' (did you mean 'tried'?)"),
         (["tried", "--methods", "goood"], "unknown method 'goood' (did you mean 'good'?)"),

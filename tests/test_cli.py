@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -264,7 +266,7 @@ def test_the_same_command_goes_on_where_it_ended(inside, tmp_path, capsys):
     (out / "c.png").unlink()
     before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
     sound = (out / "d.mp3").read_bytes()
-    # That a picture is there says nothing of the recording beside it.
+    (out / "b.png").write_bytes(b"mine")
     assert "b.png exists already" in fails(capsys, "enhance", folder, "--plot")
     (out / "b.png").unlink()
     run("enhance", folder, "--plot", "--json")
@@ -295,6 +297,105 @@ def test_what_was_made_otherwise_is_not_taken_for_an_output(inside, tmp_path, ca
     assert "exists already" in fails(capsys, "enhance", source)
     run("enhance", source, "--force")
     assert out.read_bytes() not in (sound, source.read_bytes())
+
+
+def test_a_copy_that_broke_off_is_not_taken_for_an_output(inside, tmp_path, capsys):
+    for name in ("a.wav", "a.flac", "a.ogg"):
+        source = tmp_path / name
+        soundfile.write(source, tone_speech(2, 8000, 1), 8000)
+        out = tmp_path / f"a.enhanced{source.suffix}"
+        run("enhance", source)
+        whole = out.read_bytes()
+        out.write_bytes(whole[: len(whole) * 3 // 4])
+        assert "exists already" in fails(capsys, "enhance", source), name
+        run("enhance", source, "--force")
+        assert len(out.read_bytes()) == len(whole)
+
+
+def test_outputs_beside_or_below_their_recordings_are_not_enhanced_again(inside, tmp_path, capsys):
+    for name in ("in/a.wav", "in/sub/b.wav"):
+        (tmp_path / name).parent.mkdir()
+        soundfile.write(tmp_path / name, tone_speech(1, 8000, len(name)), 8000)
+    for _ in range(2):
+        run("enhance", tmp_path / "in" / "*.wav")
+        run("enhance", tmp_path / "in", "-o", tmp_path / "in/out")
+    said = capsys.readouterr().err
+    assert "1 of the inputs are outputs of this command: left out" in said
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.wav")) == [
+        "in/a.enhanced.wav", "in/a.wav", "in/out/a.wav", "in/out/sub/b.wav", "in/sub/b.wav",
+    ]  # fmt: skip
+
+
+def test_what_cannot_be_read_in_a_folder_is_an_error(inside, tmp_path, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    soundfile.write(folder / "a.wav", tone_speech(1, 8000, 1), 8000)
+    (folder / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
+    with pytest.raises(SystemExit):
+        run("enhance", folder)
+    said = capsys.readouterr().err
+    assert "gone.wav cannot be read: No such file or directory" in said
+    assert "1 of 2 files could not be enhanced" in said
+    assert (tmp_path / "in.enhanced/a.wav").is_file()
+    (tmp_path / "link.wav").symlink_to("nowhere/x.wav")
+    told = fails(capsys, "enhance", folder / "a.wav", "-o", tmp_path / "link.wav")
+    assert "link.wav exists already" in told
+
+
+def test_tables_and_pages_replace_no_recording_and_no_key(inside, tmp_path, capsys):
+    for folder in ("clean", "enhanced"):
+        (tmp_path / folder).mkdir()
+        soundfile.write(tmp_path / folder / "a.wav", tone_speech(1, 8000, 1), 8000)
+    sound = (tmp_path / "clean/a.wav").read_bytes()
+    told = fails(capsys, "score", "--clean", tmp_path / "clean", "--enhanced",
+                 tmp_path / "enhanced", "-o", tmp_path / "clean/a.wav", "--force")  # fmt: skip
+    assert "clean/a.wav must end in .csv" in told
+    assert (tmp_path / "clean/a.wav").read_bytes() == sound
+
+
+def test_what_is_no_speech_by_its_rate_is_not_scored(inside, tmp_path, capsys):
+    noise = 0.1 * hiss(1, 8000, 1)[:2000]
+    for folder, wave in (("clean", noise), ("enhanced", noise[::-1])):
+        (tmp_path / folder).mkdir()
+        soundfile.write(tmp_path / folder / "a.wav", wave, 2)
+    told = fails(capsys, "score", "--clean", tmp_path / "clean", "--enhanced",
+                 tmp_path / "enhanced", "-o", tmp_path / "s.csv", "--jobs", 1)  # fmt: skip
+    assert "rows could not be scored at all" in told
+    (status,) = pd.read_csv(tmp_path / "s.csv")["status"]
+    assert status == "has 2 Hz: speech is scored from 4000 Hz on"
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: path.write_text("[" * 200_000), "is nested too deeply"),
+        (lambda path: os.mkfifo(path), "is not a file"),
+        (lambda path: (path.touch(), os.truncate(path, 1 << 30)), "has 1,074 MB, which"),
+    ],
+)
+def test_a_card_that_is_none_is_refused_at_once(inside, tmp_path, capsys, make, said):
+    shutil.copytree("results/models/tiny/seed0", tmp_path / "model")
+    (tmp_path / "model/card.json").unlink()
+    make(tmp_path / "model/card.json")
+    soundfile.write(tmp_path / "a.wav", tone_speech(1, 8000, 1), 8000)
+    told = fails(capsys, "enhance", tmp_path / "a.wav", "--model", tmp_path / "model")
+    assert "card.json is not a model card" in told and said in told
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&- 2>&-"])
+def test_a_closed_terminal_is_no_error(workspace, tmp_path, closed):
+    soundfile.write(tmp_path / "a.wav", tone_speech(1, 8000, 1), 8000)
+    model = workspace / "results/models/tiny/seed0"
+    command = f"{sys.executable} -m denoise.cli enhance a.wav --model {model} {closed}"
+    assert subprocess.run([command], shell=True, cwd=tmp_path).returncode == 0
+    assert soundfile.info(str(tmp_path / "a.enhanced.wav")).frames == 8000
+
+
+def test_a_backend_that_is_not_there_is_named(inside, tmp_path, capsys, monkeypatch):
+    soundfile.write(tmp_path / "a.wav", tone_speech(1, 8000, 1), 8000)
+    monkeypatch.setenv("KERAS_BACKEND", "nonsense")
+    told = fails(capsys, "enhance", tmp_path / "a.wav")
+    assert "KERAS_BACKEND is 'nonsense', which is not installed: unset it" in told
 
 
 def test_tags_are_kept_and_the_comment_says_how_it_was_made(inside, tmp_path):
@@ -358,14 +459,16 @@ def test_any_file_name_is_enhanced_and_scored(inside, tmp_path, capsys):
     ("place", "said"),
     [
         ("/proc/x.wav", "/proc/x.wav: No such file or directory"),
-        ("/dev/full/x.wav", "/dev/full: Not a directory"),
+        ("/sys/x.wav", "/sys/x.wav: "),
     ],
 )
 def test_the_cause_is_named_where_nothing_can_be_written(inside, tmp_path, capsys, place, said):
     soundfile.write(tmp_path / "a.wav", tone_speech(1, 8000, 1), 8000)
     with pytest.raises(SystemExit):
         run("enhance", tmp_path / "a.wav", "-o", place)
-    assert f"error: {tmp_path / 'a.wav'}: {said}\n" in capsys.readouterr().err
+    assert f"error: {tmp_path / 'a.wav'}: {said}" in capsys.readouterr().err
+    told = fails(capsys, "enhance", tmp_path / "a.wav", "-o", tmp_path / "a.wav" / "x.wav")
+    assert "a.wav is not a folder: give another -o" in told
 
 
 def test_own_outputs_and_other_formats_in_a_folder_are_left_out_and_named(inside, tmp_path, capsys):

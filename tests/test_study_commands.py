@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -142,9 +143,34 @@ def test_models_that_nothing_names_any_more_are_listed_and_deleted_when_asked(ow
     assert folder.exists() and scores.exists()
     refused = denoise(own, "models", "--delete")
     assert refused.returncode == 1 and "--unused" in refused.stderr
+    mine = own / "results/models/mine"
+    mine.mkdir()
+    (mine / "notes.txt").write_text("precious")
+    (own / "results/models/link").symlink_to(folder)
+    with (own / ".snakemake/denoise.lock").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_SH)  # as a run that is at work does
+        refused = denoise(own, "models", "--unused", "--delete")
+        assert refused.returncode == 1 and "`snakemake` is at work" in refused.stderr
+    assert folder.exists()
     assert denoise(own, "models", "--unused", "--delete").stdout.startswith("deleted: ")
     assert not folder.exists() and not scores.exists()
-    assert len(list((own / "results/models").iterdir())) == 2
+    assert (mine / "notes.txt").read_text() == "precious"
+    assert len(list((own / "results/models").iterdir())) == 4
+
+
+def test_models_of_a_run_whose_report_is_to_come_are_not_unused(own):
+    """As of `snakemake --config`, before the report says what they are called."""
+    folder = model_of(own, VARIANT).parent
+    config = yaml.safe_load((own / "config.yaml").read_text())
+    config["sweep"]["training.loss"].remove("mae")
+    (own / "config.yaml").write_text(yaml.safe_dump(config))
+    shutil.rmtree(own / "reports/tried")
+    assert denoise(own, "models", "--unused").stdout.startswith("unused: ")
+    losses = '{"training.loss": ["mae"]}'
+    planned = dry_run(own, "all", "--config", f"sweep={losses}", "experiment=other")
+    assert planned.returncode == 0, planned.stderr
+    assert denoise(own, "models", "--unused").stdout == ""
+    assert folder.exists()
 
 
 def test_what_is_not_known_to_be_unused_is_never_deleted(own):
@@ -162,6 +188,9 @@ def test_what_is_not_known_to_be_unused_is_never_deleted(own):
     refused = denoise(own, "models", "--unused", "--delete")
     assert refused.returncode == 1 and "reports/tried/study.json" in refused.stderr
     (own / "reports/tried/study.json").unlink()
+    refused = denoise(own, "models", "--unused", "--delete")
+    assert refused.returncode == 1 and "report.html has no study.json" in refused.stderr
+    (own / "reports/tried/report.html").unlink()
     (own / "config.yaml").write_text("preset: quickstrat\n")
     refused = denoise(own, "models", "--unused", "--delete")
     assert refused.returncode == 1 and "quickstrat" in refused.stderr

@@ -47,7 +47,6 @@ def claims(content: bytes, samples: int) -> bytes:
 
 
 FINE: dict[str, bytes] = {
-    "constant.wav": wav(np.full(RATE, 0.3)),
     "offset.wav": wav(SPEECH * 0.5 + 0.4),
     "clipped.wav": wav(np.clip(20 * SPEECH, -1, 1)),
     "8 bit.wav": wav(SPEECH, subtype="PCM_U8"),
@@ -71,10 +70,11 @@ FINE: dict[str, bytes] = {
 """Recordings that are audio, whatever else they are."""
 
 SHORT: dict[str, bytes] = {
-    "one sample.wav": wav(SPEECH[:1]),
     "20 ms.wav": wav(SPEECH[:320]),
 }
 SILENT: dict[str, bytes] = {
+    "constant.wav": wav(np.full(RATE, 0.3)),
+    "one sample.wav": wav(SPEECH[:1]),
     "silent.wav": wav(np.zeros(RATE)),
     "almost silent.wav": wav(np.full(RATE, 1e-6), subtype="FLOAT"),
     "cancels.wav": wav(np.stack([SPEECH, -SPEECH], axis=1), subtype="FLOAT"),

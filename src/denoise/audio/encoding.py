@@ -82,7 +82,7 @@ def writing(
 def _raise_cause(path: Path, size: int) -> None:
     """Raise the `OSError` that keeps `size` bytes from being written, which libsndfile hides."""
     with path.open("wb") as file:
-        file.truncate(0)
+        file.truncate(size)  # takes no room, but what is too long is refused
     if shutil.disk_usage(path.parent).free < size:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 

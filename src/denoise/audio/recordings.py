@@ -34,17 +34,22 @@ def audio_files(folder: Path) -> list[Path]:
     found = sorted(
         path
         for path in _files_below(folder)
-        if has_audio_suffix(path) and path.is_file() and path.name[0] != "."
+        if has_audio_suffix(path) and path.name[0] != "." and (path.is_file() or _is_broken(path))
     )
     if not found:
         raise UserError(f"folder '{folder}' holds no {', '.join(AUDIO_SUFFIXES)} files")
     return found
 
 
+def _is_broken(path: Path) -> bool:
+    """Whether a link leads nowhere, which is told by whoever wants to read it."""
+    return path.is_symlink() and not path.exists()
+
+
 def _files_below(folder: Path) -> Iterator[Path]:
     """All files; of folders that links lead to, too, but of none twice."""
     seen: set[tuple[int, int]] = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
+    for place, folders, names in os.walk(folder, onerror=_raised, followlinks=True):
         about = Path(place).stat()
         if (about.st_dev, about.st_ino) in seen:
             folders.clear()
@@ -52,6 +57,10 @@ def _files_below(folder: Path) -> Iterator[Path]:
         seen.add((about.st_dev, about.st_ino))
         folders.sort()
         yield from (Path(place, name) for name in names)
+
+
+def _raised(error: OSError) -> None:
+    raise error
 
 
 class Recording:
@@ -102,6 +111,13 @@ class Recording:
         if _promised_bytes(self.path) > self.path.stat().st_size + 1:
             raise UnusableAudio("is truncated (shorter than its WAV header says)")
 
+    def _check_readable(self) -> None:
+        """Say why the system does not let a file be read, which libsndfile hides."""
+        try:
+            self.path.open("rb").close()
+        except OSError as error:
+            raise UnusableAudio(f"cannot be read ({error.strerror})") from None
+
     @contextlib.contextmanager
     def _open(self) -> Iterator[soundfile.SoundFile]:
         try:
@@ -109,6 +125,7 @@ class Recording:
             with soundfile.SoundFile(os.fsencode(self.path)) as stream:
                 yield stream
         except soundfile.LibsndfileError as error:
+            self._check_readable()
             raise UnusableAudio(f"cannot be decoded ({error.error_string.strip()})") from None
         except (OSError, RuntimeError) as error:
             raise UnusableAudio(f"cannot be decoded ({error})") from None

@@ -29,6 +29,10 @@ verbs, options, files and names, add to the start-up file of your shell:
 eval "$(denoise --completion bash)"  (or zsh)"""
 
 
+_GRACE_S = 5.0
+"""What there is to tidy up after SIGTERM takes no longer."""
+
+
 def parser() -> Parser:
     """The parser of all verbs."""
     top = Parser(
@@ -88,7 +92,12 @@ def _ended_by_sigterm() -> Iterator[None]:
         return
 
     def end(*_: object) -> None:
-        raise SystemExit(128 + signal.SIGTERM)
+        status = 128 + signal.SIGTERM
+        # Whoever reads the output may read no more, and would be waited for.
+        last = threading.Timer(_GRACE_S, os._exit, [status])
+        last.daemon = True
+        last.start()
+        raise SystemExit(status)
 
     before = signal.signal(signal.SIGTERM, end)
     try:

@@ -62,6 +62,10 @@ def run(options: argparse.Namespace) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if not 1 <= options.port <= 65535:
         raise UserError(f"--port {options.port} must be between 1 and 65535")
+    try:
+        socket.getaddrinfo(options.host, options.port)
+    except OSError as error:
+        raise UserError(f"--host {options.host}: {error.strerror}") from None
     models = {name: find_model(name) for name in options.model} if options.model else offered()
     if not models:
         raise UserError("there is no model to offer: train one, or name a folder with --model")

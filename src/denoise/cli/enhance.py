@@ -90,20 +90,20 @@ def run(options: argparse.Namespace) -> None:
         asked, jobs = jobs, [job for job in jobs if not job[1].exists()]
         if len(jobs) < len(asked):
             say(f"{len(asked) - len(jobs)} of {len(asked)} outputs exist")
-    results = _enhance_all(jobs, options) if jobs else []
+    results, failed = _enhance_all(jobs, options) if jobs else ([], 0)
     if options.json:
         print_json(results)
-    failed = len(jobs) - len(results)
     if failed:
-        raise UserError(f"{failed} of {len(jobs)} files could not be enhanced")
+        raise UserError(f"{failed} of {len(results) + failed} files could not be enhanced")
 
 
-def _enhance_all(jobs: list[Job], options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Enhance each input into its output; what was done, of those that could be."""
+def _enhance_all(jobs: list[Job], options: argparse.Namespace) -> tuple[list[dict[str, Any]], int]:
+    """Enhance each input into its output; what was done, and how many could not be."""
     from denoise.enhancement.marks import Marks
 
     folder = find_model(options.model) if options.model else ready_models()[READY[0]]
     marks = Marks(folder, options.overlap)
+    jobs = _without_outputs(jobs, marks)
     done = _check_targets(jobs, None if options.force else marks, plot=options.plot)
     if done:
         more = ": going on with the others" if len(done) < len(jobs) else ""
@@ -117,7 +117,7 @@ def _enhance_all(jobs: list[Job], options: argparse.Namespace) -> list[dict[str,
     todo = [job for job in readable if job not in done]
     results = [_result(job, durations, folder, made_before=True) for job in readable if job in done]
     if not todo:
-        return results
+        return results, len(jobs) - len(results)
     enhancer = _loaded(folder, options)
     watch = _Remaining(sum(durations[source] for source, _ in todo))
     for number, job in enumerate(todo, 1):
@@ -128,7 +128,7 @@ def _enhance_all(jobs: list[Job], options: argparse.Namespace) -> list[dict[str,
             say(f"[{number}/{len(todo)}] {job[0]} -> {job[1]}{watch.left()}")
             seconds = time.monotonic() - began
             results.append(_result(job, durations, folder, seconds))
-    return results
+    return results, len(jobs) - len(results)
 
 
 def _loaded(folder: Path, options: argparse.Namespace) -> Enhancer:
@@ -168,7 +168,7 @@ def _enhance_one(enhancer: Enhancer, job: Job, marks: Marks, options: argparse.N
             if not marks.is_on(target, source):
                 raise UserError(f"{target} was made meanwhile by something else") from None
         if options.plot:
-            plot(source, target)
+            plot(source, target, mark)
     except (UserError, OSError) as reason:
         if is_full_disk(reason):
             raise
@@ -180,16 +180,27 @@ def _enhance_one(enhancer: Enhancer, job: Job, marks: Marks, options: argparse.N
 
 def _durations(sources: list[Path]) -> dict[Path, float]:
     """Length in seconds of each recording that can be read; says which cannot."""
-    lengths = {source: audio.seconds(source) for source in sources}
-    readable = {source: seconds for source, seconds in lengths.items() if seconds is not None}
-    for source in sorted(lengths.keys() - readable):
-        reason = f"{source} cannot be read as audio: give a wav, flac, ogg or mp3 file"
+    readable: dict[Path, float] = {}
+    for source in sources:
+        seconds = audio.seconds(source)
+        if seconds is not None:
+            readable[source] = seconds
+            continue
+        reason = f"{source} {_why_unreadable(source)}"
         if len(sources) == 1:
             raise UserError(reason)
         fail(reason)
     if not readable:
         raise UserError(f"none of {len(sources)} files can be read as audio")
     return readable
+
+
+def _why_unreadable(source: Path) -> str:
+    try:
+        source.open("rb").close()
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return "cannot be read as audio: give a wav, flac, ogg or mp3 file"
 
 
 def _check_targets(jobs: list[Job], marks: Marks | None, *, plot: bool) -> set[Job]:
@@ -208,7 +219,7 @@ def _check_targets(jobs: list[Job], marks: Marks | None, *, plot: bool) -> set[J
     sources: dict[Path, Path] = {}
     done: set[Job] = set()
     # By the file and not by its name: links and other spellings are the same recording.
-    inputs = {_file_of(source): source for source, _ in jobs}
+    inputs = {_file_of(source): source for source, _ in jobs if source.is_file()}
     for source, target in jobs:
         if target.exists() and _file_of(target) in inputs:
             which = inputs[_file_of(target)]
@@ -222,22 +233,50 @@ def _check_targets(jobs: list[Job], marks: Marks | None, *, plot: bool) -> set[J
                     "one by one"
                 )
             sources[made] = source
+            _check_place(made)
             if made.is_dir():
                 raise UserError(f"{made} is a folder: give another -o")
         if marks is None:
             continue
-        own = target.exists() and marks.is_on(target, source)
-        if own and all(made.exists() for made in outputs):
+        own = {made: os.path.lexists(made) and _is_made(made, source, marks) for made in outputs}
+        if all(own.values()):
             done.add((source, target))
-            continue
-        for made in outputs[own:]:
-            if made.exists():
+        for made in outputs:
+            if os.path.lexists(made) and not own[made]:
                 raise UserError(
                     f"{made} exists already and is not what this command makes: give --force to "
                     "overwrite, --skip-existing to enhance only what has no output yet, or "
                     "another -o"
                 )
     return done
+
+
+def _check_place(made: Path) -> None:
+    """Raise `UserError` if a file lies where a folder is to be."""
+    above = next(place for place in made.parents if os.path.lexists(place))
+    if not above.is_dir():
+        raise UserError(f"{made}: {above} is not a folder: give another -o")
+
+
+def _is_made(made: Path, source: Path, marks: Marks) -> bool:
+    """Whether a file is what this command makes of a recording."""
+    if not made.is_file():
+        return False
+    told = marks.is_on_picture if made.suffix == ".png" else marks.is_on
+    return told(made, source)
+
+
+def _without_outputs(jobs: list[Job], marks: Marks) -> list[Job]:
+    """The jobs whose recordings are not what another one of them has made before."""
+    made = {_file_of(target): source for source, target in jobs if target.is_file()}
+    left = []
+    for source, target in jobs:
+        origin = made.get(_file_of(source)) if source.is_file() else None
+        if origin is None or origin == source or not marks.is_on(source, origin):
+            left.append((source, target))
+    if len(left) < len(jobs):
+        say(f"{len(jobs) - len(left)} of the inputs are outputs of this command: left out")
+    return left
 
 
 def _file_of(path: Path) -> tuple[int, int]:
@@ -366,8 +405,14 @@ def enhance_file(
         )
 
 
-def plot(source: Path, target: Path) -> None:
-    """Draw a recording before and after beside it; of a long one, the beginning."""
+def plot(source: Path, target: Path, mark: str = "") -> None:
+    """Draw a recording before and after beside it; of a long one, the beginning.
+
+    Parameters
+    ----------
+    mark
+        Written into the picture.
+    """
     from denoise.report import figures
 
     waves = {}
@@ -379,4 +424,6 @@ def plot(source: Path, target: Path) -> None:
     if recording.samples > most:
         say(f"the plot shows the first {_MOST_PLOTTED_S // 60} minutes")
     with files.replacing(target.with_suffix(".png")) as temporary:
-        figures.signals(waves, recording.rate).savefig(temporary, format="png", dpi=110)
+        figures.signals(waves, recording.rate).savefig(
+            temporary, format="png", dpi=110, metadata={"Comment": mark}
+        )

@@ -11,6 +11,9 @@ from denoise.cli.shared import READY, add_json, find_model, print_json, quiet_na
 from denoise.core.errors import UserError
 from denoise.core.terminal import say
 
+_MOST_FRAMES = 100_000
+"""Of a call; at the usual hop, half an hour."""
+
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
@@ -43,8 +46,8 @@ def run(options: argparse.Namespace) -> None:
     from denoise.enhancement.export import FORMATS, export
 
     folder = find_model(options.model)
-    if options.frames is not None and options.frames < 1:
-        raise UserError(f"--frames {options.frames} must be at least 1")
+    if options.frames is not None and not 1 <= options.frames <= _MOST_FRAMES:
+        raise UserError(f"--frames {options.frames} must be between 1 and {_MOST_FRAMES:,}")
     suffix = FORMATS[options.format]
     from denoise.networks.card import ModelFolder, read_card
 

@@ -12,6 +12,9 @@ from denoise.core.errors import UserError
 from denoise.core.terminal import say, show
 from denoise.study import paths
 
+_MOST_UTTERANCES = 200
+"""More than anybody listens to."""
+
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
@@ -66,14 +69,16 @@ def _make(options: argparse.Namespace) -> None:
     from denoise.report import blind
     from denoise.study.results import report_folder
 
-    if options.utterances < 1:
-        raise UserError(f"--utterances {options.utterances} must be at least 1")
+    if not 1 <= options.utterances <= _MOST_UTTERANCES:
+        raise UserError(
+            f"--utterances {options.utterances} must be at least 1 and at most {_MOST_UTTERANCES}"
+        )
     if options.seed is not None and options.seed < 0:
         raise UserError(f"--seed {options.seed} must not be negative")
     folder = report_folder(options.experiment)
     page_path = options.output or folder / "listening.html"
     key_path = folder / "listening.json"
-    must_be_new(page_path, force=options.force)
+    must_be_new(page_path, ".html", force=options.force)
     if key_path.exists() and not options.force:
         raise UserError(
             f"{key_path} exists already: without it the ratings of the earlier test cannot be "

@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
     """Carry out ``denoise score``."""
     from denoise.evaluation.folders import score_folders
 
-    must_be_new(options.output, force=options.force)
+    must_be_new(options.output, ".csv", force=options.force)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     if options.jobs is not None and options.jobs < 1:
         raise UserError(f"--jobs {options.jobs} must be at least 1")

@@ -77,16 +77,19 @@ def expanded(paths: Iterable[Path]) -> list[Path]:
     return found
 
 
-def must_be_new(path: Path, *, force: bool) -> None:
+def must_be_new(path: Path, suffix: str, *, force: bool) -> None:
     """Refuse a target that exists already, unless overwriting it is wanted.
 
     Raises
     ------
     UserError
-        If `path` is a folder, or exists and `force` is not given.
+        If `path` is a folder, exists and `force` is not given, or does not end in `suffix`, as a
+        recording does not.
     """
     if path.is_dir():
         raise UserError(f"-o {path} is a folder: give the name of a file")
+    if path.suffix.lower() != suffix:
+        raise UserError(f"-o {path} must end in {suffix}")
     if path.exists() and not force:
         raise UserError(f"{path} exists already: give --force to overwrite, or another -o")
 

@@ -90,8 +90,6 @@ def _plan_of(configfiles: list[Path]) -> Plan:
         raise UserError("there is no config.yaml here: run it in the folder of the study")
     config: dict[str, Any] = {}
     for path in given:
-        if not path.is_file():
-            raise UserError(f"{path} does not exist: give a file for --configfile")
         update_config(config, read_yaml(path))
     named = " with ".join(path.name for path in given)
     return make_plan(config, presets_of(Path.cwd()), named)

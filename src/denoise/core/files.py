@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import time
 import uuid
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ import numpy as np
 
 from denoise.core.errors import Damaged, UserError
 
+_LONGEST_JSON = 1 << 28
 NOT_UTF8 = "backslashreplace"
 """How bytes of names that are not UTF-8 are written; JSON reads them as they were."""
 
@@ -103,12 +105,14 @@ def _put_new(temporary: Path, target: Path) -> None:
 
 
 def _check_free(target: Path) -> None:
-    if target.exists():
+    if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
 
 
 def _check_replaceable(target: Path, known_by: str | None) -> None:
     """Raise `UserError` if a folder that somebody else made, or a file, stands in the way."""
+    if target.is_dir() and target.is_symlink() and known_by is not None:
+        raise UserError(f"{target} is a link: name the folder that it leads to")
     if target.is_dir():
         if any(target.iterdir()) and (known_by is None or not (target / known_by).is_file()):
             raise UserError(
@@ -201,8 +205,22 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """The value in a JSON file."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """The value in a JSON file.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON, longer than any that is made here, or no file at all, such as a pipe.
+    """
+    about = Path(path).stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise ValueError(f"{path} is not a file")
+    if about.st_size > _LONGEST_JSON:
+        raise ValueError(f"{path} has {about.st_size / 1e6:,.0f} MB, which no such file has")
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deeply") from None
 
 
 def read_made(path: str | Path) -> Any:

@@ -87,6 +87,13 @@ def _write(stream: IO[str] | None, lines: Iterable[object], start: str = "") -> 
 
 def prepare() -> None:
     """Let names be shown that the terminal's encoding lacks, and log messages as warnings."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # closed, and the next file to be opened would take its place
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stderr is None:  # libraries do not expect that
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import os
+import tempfile
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -27,6 +28,10 @@ FORMATS = {"litert": ".tflite", "onnx": ".onnx", "savedmodel": ".savedmodel"}
 """Format → suffix of the file; a SavedModel is a folder."""
 METADATA = "denoise.json"
 _EXTRA = "assets.extra"
+_SAVED = frozenset(
+    {_EXTRA, "assets", "fingerprint.pb", "keras_metadata.pb", "saved_model.pb", "variables"}
+)
+"""What a SavedModel consists of."""
 
 
 def export(folder: Path, kind: str, target: Path, frames: int | None = None) -> dict[str, Any]:
@@ -62,6 +67,8 @@ def export(folder: Path, kind: str, target: Path, frames: int | None = None) -> 
     free = frames is None and own is None and not stepped and kind != "litert"
     about = describe(card, model, None if free else count)
     made = f"{_EXTRA}/{METADATA}" if kind == "savedmodel" else None
+    if kind == "savedmodel":
+        _check_own(target)
     try:
         with _quiet(), files.replacing(target, made) as temporary:
             _write(model, kind, temporary, None if free else count)
@@ -72,6 +79,14 @@ def export(folder: Path, kind: str, target: Path, frames: int | None = None) -> 
             "make export, or pip install 'denoise[export]'"
         ) from None
     return about
+
+
+def _check_own(folder: Path) -> None:
+    """Refuse to replace a SavedModel in which something else was put."""
+    made = (folder / _EXTRA / METADATA).is_file()  # what was not is refused anyhow
+    names = {path.name for path in folder.iterdir()} if made else set()
+    if others := sorted(names - _SAVED):
+        raise UserError(f"{folder} holds {others[0]}, which is no part of a model: move it away")
 
 
 def describe(card: ModelCard, model: Any, frames: int | None) -> dict[str, Any]:
@@ -118,16 +133,17 @@ def _write(model: Any, kind: str, path: Path, frames: int | None) -> None:
         )
         for tensor in model.inputs
     ]
-    # Keras looks at the suffix.
-    named = path.with_name(path.name + FORMATS[kind])
     formats = {"litert": "litert", "onnx": "onnx", "savedmodel": "tf_saved_model"}
-    model.export(
-        str(named),
-        format=formats[kind],
-        verbose=False,
-        input_signature=[signature] if len(signature) > 1 else signature,
-    )
-    named.rename(path)
+    # Keras looks at the suffix, which a folder of the user's may lack.
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
+        named = Path(folder) / f"model{FORMATS[kind]}"
+        model.export(
+            str(named),
+            format=formats[kind],
+            verbose=False,
+            input_signature=[signature] if len(signature) > 1 else signature,
+        )
+        named.rename(path)
 
 
 def _attach(path: Path, kind: str, about: dict[str, Any]) -> None:

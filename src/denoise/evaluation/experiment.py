@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from denoise.core import files
 from denoise.core.errors import UserError
@@ -95,6 +95,13 @@ class ExperimentRecord(Record):
             return cls.model_validate(files.read_json(path))
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror}") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+            raise UserError(
+                f"{path} is no record of an experiment ({reason}): run `snakemake` with its "
+                "configuration again"
+            ) from None
         except ValueError as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(

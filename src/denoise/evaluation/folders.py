@@ -20,6 +20,9 @@ from denoise.metrics.registry import METRICS, score_utterance
 
 log = logging.getLogger(__name__)
 
+_LOWEST_RATE = 4000
+"""Below, nothing of speech is left to be scored."""
+
 
 def score_folders(
     clean: Path, enhanced: Path, noisy: Path | None = None, *, processes: int = 1
@@ -98,8 +101,15 @@ def _channels(clean_path: Path, other_path: Path) -> Iterator[tuple[np.ndarray, 
     UnusableAudio
         If a file cannot be read, or the two are not of one recording.
     """
-    clean, rate = audio.read(clean_path)
+    try:
+        clean, rate = audio.read(clean_path)
+    except audio.UnusableAudio as error:
+        raise audio.UnusableAudio(f"the reference {error}") from None
     other, other_rate = audio.read(other_path)
+    if min(rate, other_rate) < _LOWEST_RATE:
+        raise audio.UnusableAudio(
+            f"has {min(rate, other_rate)} Hz: speech is scored from {_LOWEST_RATE} Hz on"
+        )
     # A reference of one channel is that of every channel.
     if clean.shape[1] not in (1, other.shape[1]):
         raise audio.UnusableAudio(

@@ -5,6 +5,8 @@ Both may come from anybody: nothing of them is believed before, and no code in t
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,6 +61,9 @@ def load_network(path: Path) -> keras.Model:
     UserError
         If it cannot be read, or would take more memory than a network does.
     """
+    name = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if importlib.util.find_spec(name) is None:
+        raise UserError(f"KERAS_BACKEND is '{name}', which is not installed: unset it")
     import keras
 
     _check_sizes(path)

@@ -59,7 +59,8 @@ _NUMBERS = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
 def _text_of(path: Path) -> str:
     """The text of a configuration; what cannot be one is not read to its end."""
     if not path.is_file():
-        raise UserError(f"{path} is not a file: give a YAML file")
+        said = "is not a file" if path.exists() else "does not exist"
+        raise UserError(f"{path} {said}: give a YAML file")
     with path.open("rb") as file:
         content = file.read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:

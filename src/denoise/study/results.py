@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -148,16 +149,26 @@ def find_labelled(name: str) -> ModelFolder | None:
 def note_planned(record: ExperimentRecord) -> None:
     """Note which models a run is to make, as its report, which says so too, comes last."""
     models = [str(path) for one in record.methods.values() for path in one.models.values()]
-    files.write_json(paths.planned(record.experiment), models)
+    note = paths.planned(record.experiment)
+    if _noted(note) != models:  # else it is as old as what was planned
+        files.write_json(note, models)
 
 
 def planned_models() -> Iterator[Path]:
     """The models of runs that were begun, and whose reports are still to come."""
-    for path in paths.planned().glob("*.json"):
-        report = paths.record(path.stem)
-        if not report.is_file() or report.stat().st_mtime < path.stat().st_mtime:
-            with contextlib.suppress(OSError, ValueError, TypeError):
-                yield from map(Path, files.read_json(path))
+    for note in paths.planned().glob("*.json"):
+        # Of a run that has ended the report may have been deleted, so that its models can be.
+        ends = (paths.record(note.stem), paths.tracking(note.stem, "experiment"))
+        ended = max((path.stat().st_mtime for path in ends if path.is_file()), default=0.0)
+        if ended < note.stat().st_mtime:
+            yield from map(Path, _noted(note))
+
+
+def _noted(note: Path) -> list[str]:
+    try:
+        return list(map(str, files.read_json(note)))
+    except (OSError, ValueError, TypeError):
+        return []
 
 
 def unused_models() -> list[Path]:
@@ -172,6 +183,12 @@ def unused_models() -> list[Path]:
         If the configuration or a report cannot be read, so that what it names is not known.
     """
     planned = planned_record()
+    for report in paths.REPORTS.glob("*/report.html"):
+        if not paths.record(report.parent.name).is_file():
+            raise UserError(
+                f"{report} has no study.json beside it that says which models it is of: run "
+                "`snakemake` with its configuration again, or delete its folder"
+            )
     known = [*reported_records(), *([planned] if planned is not None else [])]
     if not known:
         raise UserError(
@@ -189,7 +206,15 @@ def unused_models() -> list[Path]:
     return sorted(
         path
         for path in paths.MODELS.glob("*")
-        if path.is_dir() and path.resolve() not in kept and not any(path.glob("*/checkpoints"))
+        if _is_made(path) and path.resolve() not in kept and not any(path.glob("*/checkpoints"))
+    )
+
+
+def _is_made(folder: Path) -> bool:
+    """Whether a folder holds models that a training made, and nothing else."""
+    inside = list(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
+    return bool(inside) and all(
+        re.fullmatch(r"seed\d+", one.name) and ModelFolder(one).card.is_file() for one in inside
     )
 
 
