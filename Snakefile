@@ -11,8 +11,9 @@ min_version("9.0")
 # With --configfile, those files replace it: a key that they leave out has its default.
 if not workflow.config_settings.configfiles:
     # Snakemake would say neither which file nor which line is wrong.
-    with ending():
-        read_yaml(Path("config.yaml"))
+    if Path("config.yaml").exists():
+        with ending():
+            read_yaml(Path("config.yaml"))
 
     configfile: "config.yaml"
 

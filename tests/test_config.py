@@ -357,6 +357,25 @@ def test_an_empty_group_of_the_command_line_empties_it():
     assert coerce_cli_values(merged, given) == {**config, "set": {}, "sweep": {"b": [3]}}
 
 
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["rain", "wind", "saw"], "validation split of the noise is empty: its noise types have at "
+         "most 1 recording each"),
+        (["fan_1", "fan_2", "rain"], "at most 2 recordings each, .* name recordings of one type "),
+    ],
+)  # fmt: skip
+def test_noise_that_does_not_reach_for_all_splits_is_refused_at_once(tmp_path, names, said):
+    for name in names:
+        (tmp_path / f"{name}.wav").write_bytes(b"not read yet")
+    with pytest.raises(UserError, match=said):
+        plan(set={"data.noise": [{"corpus": "folder", "path": str(tmp_path)}]})
+    (tmp_path / "fan_7.wav").touch()
+    (tmp_path / "fan_8.wav").touch()
+    (tmp_path / "fan_9.wav").touch()
+    plan(set={"data.noise": [{"corpus": "folder", "path": str(tmp_path)}]})
+
+
 def test_a_folder_for_training_and_one_within_it_for_a_test_are_refused(noise_folder, tmp_path):
     (tmp_path / "link").symlink_to(noise_folder)
     (noise_folder / "part").mkdir()

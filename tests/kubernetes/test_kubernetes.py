@@ -98,7 +98,8 @@ def test_what_pods_cannot_reach_is_refused_before_they_start(tmp_path):
     folder = copy_project(tmp_path / "project")
     recordings = tmp_path / "mine"
     recordings.mkdir()
-    soundfile.write(recordings / "one.wav", hiss(3, 8000, 0), 8000)
+    for number in range(3):
+        soundfile.write(recordings / f"fan_{number}.wav", hiss(3, 8000, number), 8000)
     stored = ("--default-storage-provider", "s3", *through("http://127.0.0.1:9"), "all")
     configure(folder, set=TINY, sweep={})
     run = dry_run(folder, "--default-storage-provider", "s3", "all")

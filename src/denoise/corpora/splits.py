@@ -167,12 +167,13 @@ def check_disjoint(table: pd.DataFrame) -> None:
 def _why_empty(table: pd.DataFrame, split: str) -> str:
     """What would put recordings into a split, where `assign` gave it none."""
     kind = "sex" if (table["speaker"] != "").any() else "noise_type"
-    sizes = table.groupby(kind)["group"].nunique()
-    if kind == "noise_type" and sizes.max() == 1 < len(sizes):
+    most = int(table.groupby(kind)["group"].nunique().max())
+    if kind == "noise_type" and most < len(SPLITS):
         return (
-            f"each of its {len(sizes)} noise types has one recording, which serves for "
-            "training: name recordings of one type alike (rain_1.wav, rain_2.wav), or give a "
-            f"source split: {split}"
+            f"its noise types have at most {most} recording{'s' * (most > 1)} each, of which the "
+            "first serves for training, the second for the test and the third for validation: name "
+            "recordings of one type alike (rain_1.wav, rain_2.wav, …), or give a source "
+            f"split: {split}"
         )
     return f"add recordings, or a source with split: {'test' if split == 'test' else 'all'}"
 
