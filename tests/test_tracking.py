@@ -137,9 +137,9 @@ def record_in_a_process() -> None:
         "record_into(Path(), Path('model'), {}, Path('tracking/v-seed0.json'))"
     )
     here = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    ran = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": here}, capture_output=True
-    )
+    env = {**os.environ, "PYTHONPATH": here}
+    env.pop("MLFLOW_TRACKING_URI", None)  # which MLflow has set to the store that it opened
+    ran = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True)
     assert ran.returncode == 0, ran.stderr.decode()
 
 
@@ -161,6 +161,7 @@ def test_a_copied_study_writes_into_its_own_folder(store, monkeypatch):
     kept = copy / STORE / "artifacts" / run / "artifacts" / "history.csv"
     assert kept.read_text().endswith("2,0.5\n")
     # The store of the copy knows where its artifacts are.
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
     client = Store(STORE).client
     assert client.get_run(run).info.artifact_uri == kept.parent.as_uri()
 

@@ -72,6 +72,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping; one clear line if it is not one."""
     try:
         value = yaml.load(_text_of(path), _PlainYaml)
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
