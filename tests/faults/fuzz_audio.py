@@ -77,8 +77,8 @@ def prepare(folder: Path, out: Path, usable: set[str]) -> None:
     packed = {Path(name).stem for name in index["id"]}
     dropped = {Path(drop["path"]).stem: drop["reason"] for drop in manifest["dropped"]}
     assert all(dropped.values())
-    # What is read and yet not packed is silent, or has come to say a rate of millions of hertz.
-    reasons = {"is silent", f"is shorter than a sample at {RATE} Hz"}
+    # What is read and yet not packed says nothing, or has come to say a rate of millions of hertz.
+    reasons = {"is silent", "is constant", f"is shorter than a sample at {RATE} Hz"}
     assert packed <= usable and {dropped[name] for name in usable - packed} <= reasons
 
 
