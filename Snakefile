@@ -3,7 +3,7 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
-from denoise.core.boundary import ending
+from denoise.core.boundary import report_errors
 from denoise.study.config import read_yaml
 
 min_version("9.0")
@@ -12,7 +12,7 @@ min_version("9.0")
 if not workflow.config_settings.configfiles:
     # Snakemake would say neither which file nor which line is wrong.
     if Path("config.yaml").exists():
-        with ending():
+        with report_errors():
             read_yaml(Path("config.yaml"))
 
     configfile: "config.yaml"

@@ -212,7 +212,7 @@ def test_copies_of_a_recording_stay_in_one_split(tmp_path, caplog):
     # So do the other recordings of their speakers.
     assert len(set(table[table["speaker"].isin([f"s{k}" for k in range(6)])]["split"])) == 1
     assert set(table["split"]) == {"train", "validation", "test"}
-    assert "6 recordings are there twice or more, and stay in one split" in caplog.text
+    assert "6 duplicate recordings, kept in one split" in caplog.text
 
 
 def test_a_recording_of_two_sources_is_not_trained_on_and_tested(tmp_path):

@@ -100,7 +100,7 @@ def test_locks_of_a_run_that_is_alive_are_left(left):
         (
             ZeroDivisionError("by zero"),
             70,
-            "unexpected ZeroDivisionError: by zero: ",
+            "internal error (ZeroDivisionError: by zero): ",
         ),
     ],
 )

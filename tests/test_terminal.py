@@ -15,7 +15,7 @@ from draw_rooms import ROOT
 
 from denoise.cli import main
 from denoise.core import terminal
-from denoise.core.boundary import ending
+from denoise.core.boundary import report_errors
 from denoise.core.errors import UserError
 from denoise.core.terminal import printable
 
@@ -99,14 +99,14 @@ def test_messages_of_libraries_are_warnings():
     assert ran.stderr == "warning: a\\x1b[2Jb\n"
 
 
-def test_a_flaw_of_the_program_is_one_line_and_a_report(capsys, tmp_path, monkeypatch):
+def test_an_internal_error_is_one_line_and_a_report(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with pytest.raises(SystemExit) as end, ending():
+    with pytest.raises(SystemExit) as end, report_errors():
         raise KeyError("x\x1b[2J")
     assert end.value.code == 70
     said = capsys.readouterr().err
     report = next(tmp_path.iterdir())
-    assert said.startswith("error: unexpected KeyError: 'x") and said.count("\n") == 1
+    assert said.startswith("error: internal error (KeyError: 'x") and said.count("\n") == 1
     assert str(report) in said and not DRAWS.search(said)
     assert "Traceback (most recent call last)" in report.read_text()
 
@@ -121,14 +121,14 @@ def test_a_flaw_of_the_program_is_one_line_and_a_report(capsys, tmp_path, monkey
     ],
 )
 def test_what_a_user_can_mend_is_one_line(error, told, capsys):
-    with pytest.raises(SystemExit) as end, ending():
+    with pytest.raises(SystemExit) as end, report_errors():
         raise error
     assert end.value.code == 1
     assert capsys.readouterr().err == f"error: {told}\n"
 
 
-def test_an_interrupt_is_no_flaw():
-    with pytest.raises(KeyboardInterrupt), ending():
+def test_an_interrupt_is_no_internal_error():
+    with pytest.raises(KeyboardInterrupt), report_errors():
         raise KeyboardInterrupt
 
 

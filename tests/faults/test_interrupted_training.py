@@ -53,8 +53,8 @@ def in_a_process(caches, folder, change: str) -> subprocess.CompletedProcess[byt
     code = (
         "import os, sys; from pathlib import Path; from test_training import run;"
         "from denoise.training.batches import SpectrogramBatches;"
-        "from denoise.core.boundary import ending;"
-        f"{change};\nwith ending():"
+        "from denoise.core.boundary import report_errors;"
+        f"{change};\nwith report_errors():"
         "    run({k: Path(v) for k, v in eval(sys.argv[1]).items()}, Path(sys.argv[2]),"
         f"**{CHANGES!r})"
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snakemake.sourcecache import LocalSourceFile
 
-from denoise.core.boundary import ending
+from denoise.core.boundary import report_errors
 from denoise.core.bundled import presets_of
 from denoise.corpora.registry import CORPORA
 from denoise.evaluation.baselines import BASELINES
@@ -34,7 +34,7 @@ GIVEN = [Path(path).name for path in workflow.config_settings.configfiles]
 GIVEN = GIVEN or ["config.yaml"]
 GIVEN += ["--config"] * bool(workflow.config_settings.config)
 
-with ending():
+with report_errors():
     for path in workflow.config_settings.configfiles:
         read_yaml(Path(path))  # Snakemake takes more for YAML
     PLAN = make_plan(config, presets_of(ROOT), " with ".join(GIVEN))

@@ -132,7 +132,7 @@ class Recording:
 
 
 def seconds(path: str | Path) -> float | None:
-    """The length of a recording by its header; None if it has none."""
+    """The duration of a recording in seconds by its header; None if it cannot be read."""
     try:
         recording = Recording(path)
     except UnusableAudio:

@@ -19,12 +19,12 @@ from denoise.cli import compare, demo, enhance, export, listen, models, score, s
 from denoise.cli.completion import complete_values
 from denoise.cli.shared import Parser
 from denoise.core import terminal
-from denoise.core.boundary import ending
+from denoise.core.boundary import report_errors
 from denoise.core.errors import UserError
 
 VERBS = (enhance, score, models, compare, listen, why, demo, stream, export, where)
 _SHELLS = """exit status: 0 if all went well, 1 after an error that is told in one line, 2 for wrong
-usage, 70 after a flaw of the program, 130 if interrupted and 143 if told to end.  For completion of
+usage, 70 after an internal error, 130 if interrupted and 143 if told to end.  For completion of
 verbs, options, files and names, add to the start-up file of your shell:
 eval "$(denoise --completion bash)"  (or zsh)"""
 
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     terminal.prepare()
     try:
-        with ending(), _ended_by_sigterm(), _until_nobody_reads():
+        with report_errors(), _ended_by_sigterm(), _exit_on_broken_pipe():
             _check_no_empty(given)
             options = parser().parse_args(given)
             options.run(options)
@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 @contextlib.contextmanager
-def _until_nobody_reads() -> Iterator[None]:
+def _exit_on_broken_pipe() -> Iterator[None]:
     """End quietly when whoever read the output has seen enough, as `head` does."""
     try:
         yield

@@ -80,10 +80,10 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _unused(options: argparse.Namespace) -> None:
-    from denoise.study.results import check_idle, delete_model, unused_models
+    from denoise.study.results import check_not_running, delete_model, unused_models
 
     if options.delete:
-        check_idle()
+        check_not_running()
     folders = unused_models()
     sizes = {
         folder: sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,7 +1,7 @@
-"""Where every error ends: of a command, of a job of the workflow, and of its plan.
+"""Error handling at the outermost level of commands, workflow jobs and planning.
 
-What a user can mend is told in one line.  Anything else is a flaw of the program: it is told in one
-line too, and a report of it is kept for those who mend it.
+An error that the user can fix is reported in one line.  Anything else is an internal error: also
+one line, with the traceback written to a file for a bug report.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from denoise.core.errors import explained
 from denoise.core.terminal import fail
 
 USER_ERROR = 1
-FLAW = 70
+INTERNAL_ERROR = 70
 """``EX_SOFTWARE`` of sysexits.h."""
 
 
 @contextlib.contextmanager
-def ending(log: Path | None = None, to: IO[str] | None = None) -> Iterator[None]:
+def report_errors(log: Path | None = None, to: IO[str] | None = None) -> Iterator[None]:
     """End the process with one line if an exception comes up in the block.
 
     Parameters
@@ -38,7 +38,7 @@ def ending(log: Path | None = None, to: IO[str] | None = None) -> Iterator[None]
     Raises
     ------
     SystemExit
-        With `USER_ERROR`, or `FLAW`.
+        With `USER_ERROR`, or `INTERNAL_ERROR`.
     """
     try:
         yield
@@ -47,18 +47,15 @@ def ending(log: Path | None = None, to: IO[str] | None = None) -> Iterator[None]
         if told is None:
             place = log or _report(error)
             said = " ".join(str(error).split())[:300]
-            fail(
-                f"unexpected {type(error).__name__}{f': {said}' if said else ''}: this is a flaw "
-                f"of the program; what it was doing stands in {place}: please report it with that",
-                to,
-            )
-            raise SystemExit(FLAW) from None
+            what = f"{type(error).__name__}{f': {said}' if said else ''}"
+            fail(f"internal error ({what}): details in {place}; please report it with them", to)
+            raise SystemExit(INTERNAL_ERROR) from None
         fail(told, to)
         raise SystemExit(USER_ERROR) from None
 
 
 def _report(error: Exception) -> Path | str:
-    """Write what is needed to mend a flaw; where it is."""
+    """Write the traceback and the versions to a file; its path."""
     about = [
         f"denoise {denoise.__version__}, Python {platform.python_version()}, {platform.platform()}",
         f"arguments: {sys.argv[1:]!r}",

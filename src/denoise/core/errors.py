@@ -54,9 +54,9 @@ def is_full_disk(error: Exception) -> bool:
 
 
 def explained(error: BaseException) -> str | None:
-    """An error in one line, if it is of the user's doing; None if it is one of the program.
+    """An error the user can fix, in one line; None for an internal error.
 
-    Of the user's doing are wrong inputs, and what the machine lacks: room, memory, rights.
+    The user can fix wrong inputs, and a lack of disk space, memory or permissions.
     """
     if isinstance(error, UserError):
         return str(error)

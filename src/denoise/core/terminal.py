@@ -16,7 +16,7 @@ from typing import IO
 
 _CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode's controls, halves of pairs, and separators of lines."""
-_TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """What turns the direction of writing (Boucher & Anderson, Trojan Source, USENIX Security 2023)."""
 
 
@@ -33,21 +33,27 @@ def printable(text: object) -> str:
 
 
 def _shown(char: str) -> str:
-    if not _acts(char):
+    if not _is_control(char):
         return char
     # The bytes of a file name that is not UTF-8 come as these.
     byte = 0xDC80 <= ord(char) <= 0xDCFF
     return f"\\x{ord(char) - 0xDC00:02x}" if byte else char.encode("unicode_escape").decode()
 
 
-def _acts(char: str) -> bool:
-    return unicodedata.category(char) in _CONTROLS or char in _TURNING
+def _is_control(char: str) -> bool:
+    return unicodedata.category(char) in _CONTROLS or char in _BIDI
+
+
+def _json_shown(char: str) -> str:
+    return f"\\u{ord(char):04x}" if char != "\n" and _is_control(char) else char
 
 
 def show_json(text: str) -> None:
     """Print JSON to standard output, with such characters in its strings as ``\\u001b``."""
     if sys.stdout is not None:
-        escaped = (f"\\u{ord(char):04x}" if char != "\n" and _acts(char) else char for char in text)
+        escaped = (
+            f"\\u{ord(char):04x}" if char != "\n" and _is_control(char) else char for char in text
+        )
         sys.stdout.write(f"{''.join(escaped)}\n")
 
 

@@ -132,7 +132,7 @@ def split(
     held = any(source.split == "validation" for source in prepared)
     for source in prepared:
         table = read_table(source.index)
-        table["group"] = _with_copies(table)
+        table["group"] = _groups_with_duplicates(table)
         table["split"] = assign(table, source.split, settings, seed, held=held)
         table.insert(0, "source", str(source.audio))
         tables.append(table)
@@ -143,7 +143,7 @@ def split(
             raise unknown("speaker in splits.validation_speakers", name, speakers)
     merged["validation_windows"] = settings.validation if settings.by_window else 0.0
     check_disjoint(merged)
-    _check_copies(merged)
+    _check_duplicates(merged)
     write_table(out_path, merged)
 
 
@@ -178,31 +178,31 @@ def _why_empty(table: pd.DataFrame, split: str) -> str:
     return f"add recordings, or a source with split: {'test' if split == 'test' else 'all'}"
 
 
-def _with_copies(table: pd.DataFrame) -> pd.Series:
-    """The groups of the recordings; those that hold the same recording are one, so that none of its
-    copies is heard in another split."""
-    leader = {name: name for name in table["group"]}
+def _groups_with_duplicates(table: pd.DataFrame) -> pd.Series:
+    """The group of each recording; groups that share a duplicate recording are merged (union-find),
+    so that no duplicate is heard in another split."""
+    parent = {name: name for name in table["group"]}
 
-    def led(name: str) -> str:
-        while leader[name] != name:
-            name = leader[name]
+    def root(name: str) -> str:
+        while parent[name] != name:
+            name = parent[name]
         return name
 
-    copies = table[table["content"].duplicated(keep=False)]
-    for _, groups in copies.groupby("content", sort=True)["group"]:
-        first, *others = sorted({led(name) for name in groups})
-        leader.update(dict.fromkeys(others, first))
-    if len(copies):
+    duplicates = table[table["content"].duplicated(keep=False)]
+    for _, groups in duplicates.groupby("content", sort=True)["group"]:
+        first, *others = sorted({root(name) for name in groups})
+        parent.update(dict.fromkeys(others, first))
+    if len(duplicates):
         log.warning(
-            "%d recordings are there twice or more, and stay in one split: %s",
-            len(copies),
-            ", ".join(copies["id"].head(5)) + (", …" if len(copies) > 5 else ""),
+            "%d duplicate recordings, kept in one split: %s",
+            len(duplicates),
+            ", ".join(duplicates["id"].head(5)) + (", …" if len(duplicates) > 5 else ""),
         )
-    return table["group"].map(led)
+    return table["group"].map(root)
 
 
-def _check_copies(table: pd.DataFrame) -> None:
-    """Raise `UserError` if a recording of one source stands in a split of another, too."""
+def _check_duplicates(table: pd.DataFrame) -> None:
+    """Raise `UserError` if the same recording is in two splits, by way of two sources."""
     counts = table.groupby("content")["split"].nunique()
     shared = counts[counts > 1]
     if len(shared):

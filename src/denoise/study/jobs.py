@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from denoise.core import files
-from denoise.core.boundary import ending
+from denoise.core.boundary import report_errors
 from denoise.core.errors import explained
 from denoise.core.provenance import PACKAGE
 from denoise.study.paths import WHOLE_FILES
@@ -64,13 +64,13 @@ def job(snakemake: Any) -> Iterator[None]:
         with (
             contextlib.redirect_stdout(stream),
             contextlib.redirect_stderr(stream),
-            ending(path.absolute(), terminal),
+            report_errors(path.absolute(), terminal),
         ):
             try:
                 yield
             except Exception as error:
                 told = explained(error)
-                logging.error("%s", told or "a flaw of the program:", exc_info=told is None)
+                logging.error("%s", told or "internal error:", exc_info=told is None)
                 raise
 
 
@@ -144,7 +144,7 @@ def begin_workflow(*, main: bool, folder: Path = Path(".snakemake")) -> None:
         fcntl.flock(stream, fcntl.LOCK_SH)
 
 
-def at_work(folder: Path = Path(".snakemake")) -> bool:
+def is_running(folder: Path = Path(".snakemake")) -> bool:
     """Whether a Snakemake is at work in this study."""
     try:
         with (folder / "denoise.lock").open("a") as stream:

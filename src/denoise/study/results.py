@@ -17,7 +17,7 @@ from denoise.evaluation.experiment import ExperimentRecord
 from denoise.networks.card import ModelFolder
 from denoise.study import paths
 from denoise.study.config import own_config, read_yaml
-from denoise.study.jobs import at_work
+from denoise.study.jobs import is_running
 from denoise.study.plan import make_plan
 from denoise.study.record import record_of
 
@@ -218,9 +218,9 @@ def _is_made(folder: Path) -> bool:
     )
 
 
-def check_idle() -> None:
+def check_not_running() -> None:
     """Raise `UserError` while a run is at work here, which may need what is deleted."""
-    if at_work():
+    if is_running():
         raise UserError("`snakemake` is at work in this folder: wait for it to end")
 
 
