@@ -111,13 +111,6 @@ class Recording:
         if _promised_bytes(self.path) > self.path.stat().st_size + 1:
             raise UnusableAudio("is truncated (shorter than its WAV header says)")
 
-    def _check_readable(self) -> None:
-        """Say why the system does not let a file be read, which libsndfile hides."""
-        try:
-            self.path.open("rb").close()
-        except OSError as error:
-            raise UnusableAudio(f"cannot be read ({error.strerror})") from None
-
     @contextlib.contextmanager
     def _open(self) -> Iterator[soundfile.SoundFile]:
         try:
@@ -125,7 +118,7 @@ class Recording:
             with soundfile.SoundFile(os.fsencode(self.path)) as stream:
                 yield stream
         except soundfile.LibsndfileError as error:
-            self._check_readable()
+            check_readable(self.path)
             raise UnusableAudio(f"cannot be decoded ({error.error_string.strip()})") from None
         except (OSError, RuntimeError) as error:
             raise UnusableAudio(f"cannot be decoded ({error})") from None
@@ -138,6 +131,15 @@ def seconds(path: str | Path) -> float | None:
     except UnusableAudio:
         return None
     return recording.samples / recording.rate
+
+
+def check_readable(path: Path) -> None:
+    """Raise `UnusableAudio` with the system's reason, which libsndfile hides, if a file cannot be
+    opened."""
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise UnusableAudio(f"cannot be read: {error.strerror}") from None
 
 
 def _check_samples(block: np.ndarray) -> None:

@@ -190,9 +190,9 @@ def _durations(sources: list[Path]) -> dict[Path, float]:
 
 def _why_unreadable(source: Path) -> str:
     try:
-        source.open("rb").close()
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
+        audio.check_readable(source)
+    except audio.UnusableAudio as error:
+        return str(error)
     return "cannot be read as audio: give a wav, flac, ogg or mp3 file"
 
 

@@ -108,7 +108,8 @@ def check_targets(jobs: list[Job], marks: Marks | None, *, plot: bool) -> set[Jo
     for source, target in jobs:
         if target.exists() and _file_of(target) in inputs:
             which = inputs[_file_of(target)]
-            same = "the recording itself" if which == source else f"the input {which}"
+            other = f"the input {which}, and the output of {source}"
+            same = "the recording itself" if which == source else other
             raise UserError(f"{target} is {same}: give another -o")
         outputs = (target, target.with_suffix(".png")) if plot else (target,)
         for made in outputs:
