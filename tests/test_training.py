@@ -23,9 +23,9 @@ from denoise.networks import backend
 from denoise.networks.registry import build_network
 from denoise.networks.unet import UNetSettings
 from denoise.training.batches import open_batches
+from denoise.training.epochs import _Follower
 from denoise.training.fit import should_stop
-from denoise.training.model import compiled as compiled_model
-from denoise.training.model import precision
+from denoise.training.model import compiled, precision
 from denoise.training.schedule import OptimiserSettings, ScheduleSettings, learning_rate
 from denoise.training.settings import TrainingSettings
 
@@ -63,6 +63,13 @@ def run(
     settings = TrainingSettings(**{"epochs": 4, "batch_size": 8, "threads": 1, **changes})
     train_into(out, caches, network, settings, 7, on_epoch=on_epoch)
     return read_table(out / "history.csv")
+
+
+def eager(*arguments):
+    """The model that is trained, but with steps that run in Python, where they can be watched."""
+    model = compiled(*arguments)
+    model.run_eagerly = True
+    return model
 
 
 def weights(folder: Path) -> list[np.ndarray]:
@@ -137,16 +144,18 @@ def test_the_learning_rate_rises_from_zero_while_warming_up():
 def test_the_rate_of_a_step_reaches_the_optimiser(caches, tmp_path, monkeypatch):
     import keras
 
-    used: list[float] = []
-    train_on_batch = keras.Model.train_on_batch
+    rates: list[float] = []
+    update = keras.optimizers.Adam.update_step
 
-    def watched(model, *batch, **options):
-        used.append(float(model.optimizer.learning_rate))
-        return train_on_batch(model, *batch, **options)
+    def watched(optimizer, gradient, variable, learning_rate):
+        rates.append(float(learning_rate))
+        return update(optimizer, gradient, variable, learning_rate)
 
-    monkeypatch.setattr(keras.Model, "train_on_batch", watched)
+    monkeypatch.setattr(keras.optimizers.Adam, "update_step", watched)
+    monkeypatch.setattr("denoise.training.fit.compiled", eager)
     schedule = {"kind": "cosine", "warmup_epochs": 1, "minimum": 1e-6}
     history = run(caches, tmp_path / "out", epochs=2, learning_rate=0.01, schedule=schedule)
+    used = rates[:: len(weights(tmp_path / "out"))]  # the same for all weights of a step
     assert len(used) == 14  # 50 windows in batches of 8, twice
     assert int(np.argmax(used)) in (5, 6) and 0 < used[0] < 0.01 / 6
     assert used[-1] == pytest.approx(1e-6)
@@ -184,17 +193,11 @@ def test_clipping_limits_the_gradient_over_all_weights(caches, tmp_path, monkeyp
     import keras
 
     norms: list[float] = []
-    update, compiled = keras.optimizers.Adam.update_step, compiled_model
+    update = keras.optimizers.Adam.update_step
 
     def watched(optimizer, gradient, variable, learning_rate):
         norms.append(keras.ops.sum(keras.ops.square(gradient)))
         return update(optimizer, gradient, variable, learning_rate)
-
-    def eager(*arguments):
-        """The same model, but with steps that run in Python, where gradients can be seen."""
-        model = compiled(*arguments)
-        model.run_eagerly = True
-        return model
 
     monkeypatch.setattr(keras.optimizers.Adam, "update_step", watched)
     monkeypatch.setattr("denoise.training.fit.compiled", eager)
@@ -203,18 +206,15 @@ def test_clipping_limits_the_gradient_over_all_weights(caches, tmp_path, monkeyp
 
 
 def test_the_average_of_the_weights_is_validated_and_kept(caches, tmp_path):
-    import keras
-
     seen: list[list[np.ndarray]] = []
-    train_on_batch = keras.Model.train_on_batch
+    after = _Follower.after_batch
 
-    def watched(model, *batch, **options):
-        result = train_on_batch(model, *batch, **options)
-        seen.append(model.get_weights())
-        return result
+    def watched(follower, *given):
+        seen.append(follower.saver.model.get_weights())
+        return after(follower, *given)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keras.Model, "train_on_batch", watched)
+        patch.setattr(_Follower, "after_batch", watched)
         history = run(caches, tmp_path / "out", epochs=1, optimiser={"ema": 0.8})
     average = seen[0]
     for step in seen[1:]:

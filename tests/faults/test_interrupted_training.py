@@ -192,7 +192,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_batch(tmp_path, fault_class):
     array[3] = np.nan
     save_array(bad["train"] / "input-1.npy", array)
     with fault_class("training: NaN loss"):
-        with pytest.raises(TrainingFailed, match=r"batch \d of epoch 1.*learning_rate"):
+        with pytest.raises(TrainingFailed, match=r"by batch \d of epoch 1.*learning_rate"):
             run(bad, tmp_path / "out")
         assert not (tmp_path / "out" / "model.keras").exists()
 
@@ -209,7 +209,7 @@ def test_a_loss_that_becomes_nan_keeps_the_epochs_before(
 
     with fault_class("training: NaN loss"):
         monkeypatch.setattr(SpectrogramBatches, "batch", spoilt)
-        with pytest.raises(TrainingFailed, match=r"batch 4 of epoch 3"):
+        with pytest.raises(TrainingFailed, match=r"by batch [4-7] of epoch 3"):
             run(caches, tmp_path, **CHANGES)
         kept = sorted(path.name for path in (tmp_path / "checkpoints").glob("epoch-*"))
         assert kept == ["epoch-00001", "epoch-00002"]
@@ -228,7 +228,7 @@ def test_too_little_memory_says_what_to_lower(caches, tmp_path, fault_class, mon
     def fail(*args, **options):
         raise error
 
-    monkeypatch.setattr(keras.Model, "train_on_batch", fail)
+    monkeypatch.setattr(keras.Model, "fit", fail)
     with (
         fault_class("training: out of memory"),
         pytest.raises(UserError, match=r"raise training\.accumulate \(now 1\).*batch_size"),

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from denoise.training.settings import TrainingSettings
 
 _SIDES = ("input", "target")
+Batch = tuple[np.ndarray, np.ndarray]
 
 
 def open_batches(
@@ -79,20 +80,23 @@ class Batches(abc.ABC):
     def __len__(self) -> int:
         return -(-self.count // self.batch_size)
 
+    def windows_of(self, first: int, last: int) -> int:
+        """How many windows the batches from `first` to before `last` have."""
+        return min(last * self.batch_size, self.count) - first * self.batch_size
+
     def chosen(self, number: int) -> np.ndarray:
         """Which windows make the batch `number` of this epoch."""
         return self.order[number * self.batch_size : (number + 1) * self.batch_size]
 
     @abc.abstractmethod
-    def batch(self, number: int) -> tuple[Any, Any]:
-        """What the model is trained with, as tensors: those who compute with the target would else
-        be given arrays by some backends."""
+    def batch(self, number: int) -> Batch:
+        """What the model is given, and what its loss compares that with."""
 
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+    def __iter__(self) -> Iterator[Batch]:
         """All batches of an epoch."""
         return self.iterate_from(0)
 
-    def iterate_from(self, first: int) -> Iterator[tuple[Any, Any]]:
+    def iterate_from(self, first: int) -> Iterator[Batch]:
         """The batches of an epoch from one on; a thread makes the next meanwhile."""
         with ThreadPoolExecutor(1) as thread:
             yield from prefetch(thread, self.batch, range(first, len(self)), 1)
@@ -120,17 +124,15 @@ class SpectrogramBatches(Batches):
         self.item_shape = self.readers[0][0].shape[1:]
         self.outputs = self.readers[0][1].shape[-1]
 
-    def batch(self, number: int) -> tuple[Any, Any]:
+    def batch(self, number: int) -> Batch:
         """Input and target of a batch."""
-        from keras import ops
-
         chosen = self.chosen(number)
         sides = []
         for side, reader in enumerate(self.readers[0]):
             rows = np.empty((len(chosen), *reader.shape[1:]), reader.dtype)
             for shard, row, out in zip(self.shards[chosen], self.rows[chosen], rows, strict=True):
                 self.readers[shard][side].read(row, out)
-            sides.append(ops.convert_to_tensor(rows.astype(np.float32, copy=False)))
+            sides.append(rows.astype(np.float32, copy=False))
         return sides[0], sides[1]
 
 
@@ -142,13 +144,9 @@ class RenderedBatches(Batches):
         self.features, self.mixer = features, mixer
         self.item_shape, self.outputs = _shapes(features, mixer)
 
-    def batch(self, number: int) -> tuple[Any, Any]:
+    def batch(self, number: int) -> Batch:
         """Input and target of a batch."""
-        from keras import ops
-
-        waves = self.mixer.batch(self.chosen(number), self.epoch_seed)
-        inputs, targets = _spectrograms(self.features, waves)
-        return ops.convert_to_tensor(inputs), ops.convert_to_tensor(targets)
+        return _spectrograms(self.features, self.mixer.batch(self.chosen(number), self.epoch_seed))
 
 
 class WaveformBatches(Batches):
@@ -175,16 +173,12 @@ class WaveformBatches(Batches):
         self.processes, self._make = processes, make
         self._pool: ProcessPoolExecutor | None = None
 
-    def batch(self, number: int) -> tuple[Any, Any]:
+    def batch(self, number: int) -> Batch:
         """Noisy, and noisy with clean, of a batch."""
-        return self._tensors(self.mixer.batch(self.chosen(number), self.epoch_seed))
+        waves = self.mixer.batch(self.chosen(number), self.epoch_seed)
+        return waves[..., 0], waves
 
-    def _tensors(self, waves: np.ndarray) -> tuple[Any, Any]:
-        from keras import ops
-
-        return ops.convert_to_tensor(waves[..., 0]), ops.convert_to_tensor(waves)
-
-    def iterate_from(self, first: int) -> Iterator[tuple[Any, Any]]:
+    def iterate_from(self, first: int) -> Iterator[Batch]:
         """The batches of an epoch, made beforehand by other processes if there are any."""
         if not self.processes:
             yield from super().iterate_from(first)
@@ -199,7 +193,7 @@ class WaveformBatches(Batches):
             )
         jobs = ((self.chosen(number), self.epoch_seed) for number in range(first, len(self)))
         for waves in prefetch(self._pool, _load, jobs, 2 * self.processes):
-            yield self._tensors(waves)
+            yield waves[..., 0], waves
 
     def close(self) -> None:
         """End the processes."""

@@ -78,7 +78,7 @@ def over(devices: list[str], model_class: type[keras.Model]) -> type[keras.Model
             x, y = data[:2]
             for metric in self.metrics:
                 if metric.name == "loss":
-                    metric.update_state(tf.add_n(losses))
+                    metric.update_state(tf.add_n(losses), sample_weight=tf.shape(x)[0])
             return dict(self.compute_metrics(x, y, tf.concat(outputs, 0)))
 
     return Divided

@@ -9,16 +9,18 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from denoise.core.errors import UserError
 from denoise.core.settings import item_seed
-from denoise.training.batches import Batches
+from denoise.training.batches import Batch, Batches
 from denoise.training.checkpoints import Checkpoints, Progress
 from denoise.training.discriminator import Discriminator
 from denoise.training.model import network_of
+from denoise.training.optimiser import set_learning_rates
 from denoise.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SAVE_S = 600
+_READ_S = 1.0
+_SHOW_S = 15.0
 _MEMORY_ERRORS = {"ResourceExhaustedError", "OutOfMemoryError", "MemoryError"}
 
 
@@ -89,9 +93,16 @@ class EpochSaver:
             self._progress = self.checkpoints.restore_part(self.model, self.epoch)
         return self._progress
 
+    @property
+    def is_due(self) -> bool:
+        """Whether `after` has something to do."""
+        return bool(self._told) or time.monotonic() - self._saved > _SAVE_S
+
     def after(self, batches: int, mean: EpochMean) -> None:
-        """To be called after each batch that was trained with."""
-        if self._told or time.monotonic() - self._saved > _SAVE_S:
+        """Save what `batches` have taught, if that is due, and end if that was asked for."""
+        if self.is_due:
+            if hasattr(self.model, "jax_state_sync"):
+                self.model.jax_state_sync()
             self._save(batches, mean)
         self.stop_if_told(f"batch {batches} of epoch {self.epoch + 1}")
 
@@ -132,37 +143,161 @@ def train_epoch(
     """
     model, epoch, discriminator = saver.model, saver.epoch, saver.discriminator
     _reseed(model, item_seed(seed, "dropout", epoch))
-    if discriminator is not None:
-        discriminator.start_epoch(item_seed(seed, "replay", epoch))
-    errors: list[float] = []
     windows.shuffle(item_seed(seed, "shuffle", epoch))
-    started = last = time.monotonic()
     steps = len(windows)
     done = saver.begin()
-    mean = EpochMean() if done is None else EpochMean(done.sums, done.items)
-    first = 0 if done is None else done.batches
-    for step, batch in enumerate(windows.iterate_from(first), first):
-        # The first step of a warm-up has a rate above zero, the last reaches the full rate.
-        model.optimizer.learning_rate.assign(rate((step + 1) / steps))
-        with _memory_errors(settings):
-            loss = mean.add(model.train_on_batch(*batch, return_dict=True), len(batch[0]))
-        if not math.isfinite(loss):
-            raise _not_finite(loss, f"at batch {step + 1} of epoch {epoch + 1}")
-        if discriminator is not None:
-            error = discriminator.learn(*_enhanced(model, batch))
-            errors += [] if error is None else [error]
+    # The first step of a warm-up has a rate above zero, the last reaches the full rate.
+    set_learning_rates(model.optimizer, [rate((step + 1) / steps) for step in range(steps)])
+    follower = _Follower(settings, steps, saver, done)
+    with _memory_errors(settings):
+        if discriminator is None:
+            _fit(windows, follower, saver)
+            found: dict[str, float] = {}
+        else:
+            discriminator.start_epoch(item_seed(seed, "replay", epoch))
+            found = _alternate(windows, follower, saver, discriminator)
+    saver.before_validation(steps, follower.mean)
+    return follower.mean.values() | found
+
+
+class _Follower:
+    """What is done after each batch: look whether to end, and now and then read the loss, for
+    which the device has to be waited for.
+
+    Parameters
+    ----------
+    done
+        What was done of the epoch before it was interrupted.
+    """
+
+    def __init__(
+        self, settings: TrainingSettings, steps: int, saver: EpochSaver, done: Progress | None
+    ) -> None:
+        self.settings, self.steps, self.saver = settings, steps, saver
+        self.first = 0 if done is None else done.batches
+        self.mean = EpochMean() if done is None else EpochMean(done.sums, done.items)
+        self._before = self.mean
+        self._started = self._read = self._told = time.monotonic()
+
+    def after_batch(self, step: int, means: Any, windows: Batches) -> None:
+        """To be called after batch `step`, with the `means` of loss and metrics since the first."""
         now = time.monotonic()
-        if now - last > 15 or step == steps - 1:
-            last = now
-            left = settings.epochs - epoch - (step + 1) / steps
+        last = step == self.steps - 1
+        if not (last or self.saver.is_due or now - self._read > _READ_S):
+            return
+        self._read = now
+        self.mean = self._before.plus(
+            {name: float(each) for name, each in means.items()},
+            windows.windows_of(self.first, step + 1),
+        )
+        self.show(step, last)
+        self.saver.after(step + 1, self.mean)
+
+    def show(self, step: int, last: bool) -> None:
+        """Write how far the training has come, if that was not written a moment ago."""
+        epoch = self.saver.epoch
+        loss = self.mean.values()["loss"]
+        if not math.isfinite(loss):
+            raise _not_finite(loss, f"by batch {step + 1} of epoch {epoch + 1}")
+        now = time.monotonic()
+        if last or now - self._told > _SHOW_S:
+            self._told = now
+            left = self.settings.epochs - epoch - (step + 1) / self.steps
             log.info(
                 "epoch %d/%d batch %d/%d loss %.5f, at most %s left",
-                epoch + 1, settings.epochs, step + 1, steps, mean.values()["loss"],
-                _clock((now - started) / (step + 1 - first) * steps * left),
+                epoch + 1, self.settings.epochs, step + 1, self.steps, loss,
+                _clock((now - self._started) / (step + 1 - self.first) * self.steps * left),
             )  # fmt: skip
-        saver.after(step + 1, mean)
-    saver.before_validation(steps, mean)
-    return mean.values() | ({"discriminator": float(np.mean(errors))} if errors else {})
+
+
+def _fit(windows: Batches, follower: _Follower, saver: EpochSaver) -> None:
+    """The rest of an epoch, by the backend's own loop, which never waits for a step to end."""
+    model, first, last = saver.model, follower.first, _looped(windows)
+    mean = EpochMean()
+    if first < last:
+        trained: list[np.ndarray] = []
+
+        def keep_trained() -> None:
+            # The loop puts the moving averages of the weights, if there are any, in their place.
+            if model.optimizer.use_ema:
+                trained.extend(variable.numpy() for variable in model.trainable_variables)
+
+        history = model.fit(
+            windows.iterate_from(first),
+            steps_per_epoch=last - first,
+            shuffle=False,
+            verbose=0,
+            callbacks=_callbacks(
+                model,
+                lambda step, means: follower.after_batch(first + step, means, windows),
+                keep_trained,
+            ),
+        )
+        if trained:
+            for variable, value in zip(model.trainable_variables, trained, strict=True):
+                variable.assign(value)
+        means = {name: values[0] for name, values in history.history.items()}
+        mean = mean.plus(means, windows.windows_of(first, last))
+    for step in range(max(first, last), len(windows)):
+        batch = windows.batch(step)
+        mean = mean.plus(model.train_on_batch(*_tensors(batch), return_dict=True), len(batch[0]))
+        follower.after_batch(step, mean.values(), windows)
+
+
+def _looped(windows: Batches) -> int:
+    """How many batches the backend's own loop can be given.
+
+    JAX's divides all among several devices as it does the first, which it cannot do with a last one
+    that is smaller.
+    """
+    import keras
+
+    uneven = windows.count % windows.batch_size > 0
+    return len(windows) - (uneven and keras.distribution.distribution() is not None)
+
+
+def _callbacks(
+    model: keras.Model,
+    after_batch: Callable[[int, Any], None],
+    after_epoch: Callable[[], None] = lambda: None,
+) -> keras.callbacks.CallbackList:
+    """For `fit` and `evaluate`: Keras's own list of callbacks reads the loss after each batch."""
+    import keras
+
+    class Callbacks(keras.callbacks.CallbackList):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            after_batch(batch, logs)
+
+        def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+            after_batch(batch, logs)
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            super().on_epoch_end(epoch, logs)
+            after_epoch()
+
+    return Callbacks(add_history=True, model=model)
+
+
+def _alternate(
+    windows: Batches, follower: _Follower, saver: EpochSaver, discriminator: Discriminator
+) -> dict[str, float]:
+    """An epoch in which the discriminator learns from what the network made of each batch."""
+    model, errors = saver.model, []
+    means = EpochMean()
+    for step, batch in enumerate(windows):
+        given = _tensors(batch)
+        means = means.plus(model.train_on_batch(*given, return_dict=True), len(batch[0]))
+        follower.after_batch(step, means.values(), windows)
+        error = discriminator.learn(*_enhanced(model, batch))
+        errors += [] if error is None else [error]
+    return {"discriminator": float(np.mean(errors))} if errors else {}
+
+
+def _tensors(batch: Batch) -> list[Any]:
+    """Some backends would give the loss the arrays as they are."""
+    from keras import ops
+
+    return [ops.convert_to_tensor(array) for array in batch]
 
 
 @contextlib.contextmanager
@@ -182,28 +317,39 @@ def _memory_errors(settings: TrainingSettings) -> Iterator[None]:
         ) from error
 
 
-def _enhanced(model: keras.Model, batch: tuple[Any, Any]) -> tuple[np.ndarray, np.ndarray]:
+def _enhanced(model: keras.Model, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
     """The audio of a batch [shape=(batch, samples, 2)] and what the network makes of it."""
     from keras import ops
 
     noisy, waves = batch
     output = ops.convert_to_tensor(model.predict_on_batch(noisy))
-    return ops.convert_to_numpy(waves), ops.convert_to_numpy(model.decode(output, noisy))
+    return waves, ops.convert_to_numpy(model.decode(output, ops.convert_to_tensor(noisy)))
 
 
 def validate(windows: Batches, saver: EpochSaver) -> dict[str, float]:
     """The means of the loss and the metrics over the validation windows, named ``val_…``; with a
     discriminator also those of PESQ and SI-SDR."""
     model, epoch = saver.model, saver.epoch
-    mean = EpochMean()
     scores: dict[str, list[float]] = {}
-    for batch in windows:
-        mean.add(model.test_on_batch(*batch, return_dict=True), len(batch[0]))
+
+    def after_batch(*_: Any) -> None:
+        saver.stop_if_told(f"the last batch of epoch {epoch + 1}")
+
+    mean, looped = EpochMean(), 0
+    if saver.discriminator is None and (looped := _looped(windows)):
+        means = model.evaluate(
+            windows.iterate_from(0), steps=looped, verbose=0, return_dict=True,
+            callbacks=_callbacks(model, after_batch),
+        )  # fmt: skip
+        mean = mean.plus(means, windows.windows_of(0, looped))
+    for batch in windows.iterate_from(looped):
+        given = _tensors(batch)
+        mean = mean.plus(model.test_on_batch(*given, return_dict=True), len(batch[0]))
         if saver.discriminator is not None:
             for name, values in saver.discriminator.scores(*_enhanced(model, batch)).items():
                 scores.setdefault(name, []).extend(values)
-        saver.stop_if_told(f"the last batch of epoch {epoch + 1}")
-    row = {f"val_{name}": value for name, value in mean.values().items()}
+        after_batch()
+    row = {f"val_{name}": float(value) for name, value in mean.values().items()}
     if not math.isfinite(row["val_loss"]):
         raise _not_finite(row["val_loss"], f"on the validation windows of epoch {epoch + 1}")
     return row | {f"val_{name}": float(np.mean(values)) for name, values in scores.items()}
@@ -216,19 +362,17 @@ def _not_finite(loss: float, where: str) -> TrainingFailed:
     )
 
 
+@dataclass(frozen=True)
 class EpochMean:
-    """Means over an epoch; Keras gives the values of each batch by itself."""
+    """Means over the windows of an epoch so far."""
 
-    def __init__(self, sums: dict[str, float] | None = None, items: int = 0) -> None:
-        self.sums: dict[str, float] = dict(sums or {})
-        self.items = items
+    sums: dict[str, float] = field(default_factory=dict)
+    items: int = 0
 
-    def add(self, values: dict[str, Any], items: int) -> float:
-        """Add the mean values of a batch of `items`; returns its loss."""
-        self.items += items
-        for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0.0) + items * float(value)
-        return float(values["loss"])
+    def plus(self, means: dict[str, float], items: int) -> EpochMean:
+        """These with the `means` over `items` more windows."""
+        sums = {name: self.sums.get(name, 0.0) + items * mean for name, mean in means.items()}
+        return EpochMean(sums, self.items + items)
 
     def values(self) -> dict[str, float]:
         return {name: total / self.items for name, total in self.sums.items()}

@@ -45,9 +45,7 @@ def compiled(
     if jit == "auto":
         jit = settings.backend == "jax" or (backend.has_gpu() and divided is keras.Model)
     model.compile(
-        optimizer=optimiser(
-            settings.optimiser, settings.initial_learning_rate, settings.accumulate
-        ),
+        optimizer=optimiser(settings.optimiser, len(windows), settings.accumulate),
         loss=None if waveforms else losses.LOSSES[str(settings.loss)],
         metrics=[losses.METRICS[name] for name in settings.metrics],
         jit_compile=jit and settings.backend != "torch",

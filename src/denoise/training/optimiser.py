@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from denoise.training.schedule import OptimiserSettings
 
@@ -13,16 +15,24 @@ if TYPE_CHECKING:
 
 
 def optimiser(
-    settings: OptimiserSettings, initial: float, accumulate: int = 1
+    settings: OptimiserSettings, batches: int, accumulate: int = 1
 ) -> keras.optimizers.Optimizer:
-    """The Keras optimiser that `settings` describe, with the learning rate `initial`.
+    """The Keras optimiser that `settings` describe.
 
-    It steps once for every `accumulate` gradients, by their mean.
+    Its learning rates are set for an epoch at a time, by `set_learning_rates`: a compiled step
+    then finds its own, where assigning one before each step would make it wait for the host.
+
+    Parameters
+    ----------
+    batches
+        Of an epoch.
+    accumulate
+        It steps once for so many gradients, by their mean.
     """
     import keras
+    from keras import ops
 
     common = {
-        "learning_rate": initial,
         "global_clipnorm": settings.clip_norm,
         "use_ema": settings.ema is not None,
         # Keras averages the weights after each gradient, whether it steps or not.
@@ -30,8 +40,23 @@ def optimiser(
         "gradient_accumulation_steps": accumulate if accumulate > 1 else None,
     }
     if settings.name == "adamw":
-        return keras.optimizers.AdamW(weight_decay=settings.weight_decay, **common)
-    return keras.optimizers.Adam(**common)
+        made = keras.optimizers.AdamW(weight_decay=settings.weight_decay, **common)
+    else:
+        made = keras.optimizers.Adam(**common)
+    made.rates = made.add_variable((batches,), name="rates")
+
+    def rate_of_this_step() -> Any:
+        # Counts the steps, each of which is made with the last of its gradients.
+        batch = made.iterations * accumulate + accumulate - 1
+        return ops.take(made.rates, batch % batches)
+
+    made.learning_rate = rate_of_this_step
+    return made
+
+
+def set_learning_rates(made: keras.optimizers.Optimizer, rates: list[float]) -> None:
+    """Set the learning rate for each batch of the epoch that begins."""
+    made.rates.assign(np.array(rates, np.float32))
 
 
 @contextlib.contextmanager
