@@ -84,7 +84,7 @@ class WaveformCodec(Codec):
         frames hardly reach are not amplified further: their errors would rule the loss.
         """
         ones = self._spectrum(np.ones((1, self.samples), np.float32))
-        return 1 / np.maximum(np.asarray(self._invert(ones.real, ones.imag)), 0.1)
+        return 1 / np.maximum(self.xp.convert_to_numpy(self._invert(ones.real, ones.imag)), 0.1)
 
     def prepare(self) -> None:
         """Compute what is constant, outside of any compiled step."""
@@ -113,4 +113,4 @@ class WaveformCodec(Codec):
         real, imag = gain[0] * mixed.real, gain[0] * mixed.imag
         if len(gain) == 2:
             real, imag = real - gain[1] * mixed.imag, imag + gain[1] * mixed.real
-        return self._invert(real, imag) * self._weights
+        return self._invert(real, imag) * self.xp.convert_to_tensor(self._weights)
