@@ -1,129 +1,143 @@
-"""The examples of docs/extending.md work as they stand, each in under 30 lines of code."""
+"""Parts that a study brings along: the examples of docs/extending.md, errors, what runs again."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import encoded, hiss, tar_of
+from made import model_card
+
+from denoise import extend
+from denoise.core.errors import UserError
+from denoise.networks.card import write_card
+from denoise.networks.registry import NETWORKS
+from denoise.study.code import chosen_of, digests_of_files
+from denoise.study.plan import make_plan
+from denoise.training import losses
 
 ROOT = Path(__file__).parents[1]
+PRESETS = ROOT / "presets"
+TRAIN = ROOT / "workflow" / "scripts" / "train.py"
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
-SECTIONS = {
-    part.split("\n", 1)[0]: re.findall(r"```(python|diff)\n# (\S+)\n(.*?)```", part, re.DOTALL)
-    for part in PAGE.split("\n## ")[1:]
-}
+EXAMPLES = dict(re.findall(r"```python\n# (\S+)\n(.*?)```", PAGE, re.DOTALL))
+PLAIN = {"name": "plain", "filters": [4, 8]}
 
 
-def code_lines(blocks) -> int:
-    """Lines that are neither empty, nor a docstring, nor there before."""
-    count = 0
-    for kind, _, text in blocks:
-        lines = text.splitlines()
-        if kind == "diff":
-            lines = [line[1:] for line in lines if line.startswith("+")]
-        text = re.sub(r'"""(.*?)"""', "", "\n".join(lines), flags=re.DOTALL)
-        count += sum(bool(line.strip()) for line in text.splitlines())
-    return count
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """The folder of a study with the page's examples, which are forgotten afterwards."""
+    for name, text in EXAMPLES.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    make_plan({"preset": "quickstart"}, PRESETS)
 
 
-def apply(blocks, folder: Path) -> None:
-    """Apply blocks of the page to a copy of the project's sources in `folder`."""
-    for kind, name, text in blocks:
-        path = folder / name
-        if kind == "python":
-            path.write_text(text)
-            continue
-        lines = text.splitlines(keepends=True)
-        before, after = (
-            "".join(line[1:] for line in lines if line[0] in f" {sign}") for sign in "-+"
-        )
-        content = path.read_text()
-        assert content.count(before) == 1, f"{name} no longer has {before!r} once"
-        path.write_text(content.replace(before, after))
+def plan(*extensions: str, sweep: dict | None = None, **changes):
+    config = {"preset": "quickstart", "sweep": sweep or {}, "set": changes}
+    return make_plan({**config, "extensions": list(extensions)}, PRESETS)
 
 
-def use(section: str, tmp_path: Path, code: str, **given: object) -> dict:
-    """Apply a section, run `code` with the result, and return what it puts into `found`."""
-    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    apply(SECTIONS[section], tmp_path)
-    head = "import json, sys; given = json.loads(sys.argv[1]); found = {}\n"
-    ended = subprocess.run(
-        [sys.executable, "-c", f"{head}{code}\nprint(json.dumps(found))", json.dumps(given)],
-        env={**os.environ, "PYTHONPATH": str(tmp_path / "src")},
-        capture_output=True,
-        text=True,
-    )
-    assert ended.returncode == 0, ended.stderr[-3000:]
-    return json.loads(ended.stdout.splitlines()[-1])
+def only_recipe(*extensions: str, **changes):
+    (variant,) = plan(*extensions, **changes).variants.values()
+    return variant.recipe
 
 
-@pytest.mark.parametrize("section", SECTIONS)
-def test_examples_are_short(section):
-    assert 0 < code_lines(SECTIONS[section]) < 30
+def in_the_folder(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "denoise.cli", *arguments],
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True, text=True,
+    )  # fmt: skip
 
 
-def test_the_network_of_the_example_builds_from_the_configuration(tmp_path):
-    code = """
-from pathlib import Path
-from denoise.networks.registry import build_network
-from denoise.study.plan import make_plan
-network = {"name": "plain", "filters": [4, 8]}
-plan = make_plan({"preset": "quickstart", "sweep": {}, "set": {"network": network}},
-                 Path(given["presets"]))
-(variant,) = plan.variants.values()
-model = build_network(variant.recipe.network, (8, 8, 1), 2)
-found = {"parameters": model.count_params(), "output": list(model.output_shape)}
-"""
-    found = use("A network", tmp_path, code, presets=str(ROOT / "presets"))
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_have_at_most_twenty_lines_of_code(name):
+    without = re.sub(r'"""(.*?)"""', "", EXAMPLES[name], flags=re.DOTALL)
+    assert 0 < sum(bool(line.strip()) for line in without.splitlines()) <= 20
+
+
+def test_the_network_of_the_example_builds_from_the_configuration(study):
+    from denoise.networks.registry import build_network
+
+    model = build_network(only_recipe("my_network.py", network=PLAIN).network, (8, 8, 1), 2)
     # 3x3 from 1 to 4, 3x3 from 4 to 8, 1x1 from 8 to 2, with biases.
-    assert found == {"parameters": 40 + 296 + 18, "output": [None, 8, 8, 2]}
+    assert model.count_params() == 40 + 296 + 18
+    assert model.output_shape == (None, 8, 8, 2)
 
 
-def test_the_loss_of_the_example_trains_by_its_name(tmp_path):
-    code = """
-import numpy as np
-from denoise.networks.registry import build_network
-from denoise.networks.unet import UNetSettings
-from denoise.training import losses
-from denoise.training.settings import TrainingSettings
-name = TrainingSettings(loss="charbonnier").loss
-model = build_network(UNetSettings(filters=(2, 4)), (8, 8, 1))
-model.compile("adam", losses.LOSSES[name])
-zeros = np.zeros((3, 8, 8, 1), np.float32)
-found = {"at_zero": float(np.mean(losses.LOSSES[name](zeros, zeros + 3))),
-         "trained": float(model.train_on_batch(zeros, zeros))}
-"""
-    found = use("A loss", tmp_path, code)
-    assert found["at_zero"] == pytest.approx((9 + 1e-6) ** 0.5)
-    assert found["trained"] == pytest.approx(1e-3, abs=1e-3)
+def test_the_loss_of_the_example_is_chosen_by_name_or_by_file_and_function(study):
+    for name, files in (("charbonnier", ["my_losses.py"]), ("my_losses.py:charbonnier", [])):
+        recipe = only_recipe(*files, **{"training.loss": name})
+        zeros = np.zeros((3, 8, 8, 1), np.float32)
+        found = np.mean(losses.LOSSES[recipe.training.loss](zeros, zeros + 3))
+        assert found == pytest.approx((9 + 1e-6) ** 0.5)
 
 
-def test_the_measure_of_the_example_stands_in_tables_and_figures(tmp_path):
-    code = """
-import numpy as np
-from denoise.metrics import registry
-from denoise.report import figures
-noise = np.random.default_rng(0).standard_normal(8000).astype(np.float32)
-values = registry.score_utterance(noise, 10 * noise, 8000)
-found = {"lsd": values["lsd"], "title": figures.title("lsd"), "last": list(registry.METRICS)[-2:]}
-"""
-    found = use("A measure of the results", tmp_path, code)
+def test_a_function_that_is_named_in_a_sweep_or_a_sum_of_losses_is_found(study):
+    (study / "own.py").write_text(
+        "from denoise.extend import loss\n"
+        "@loss('peak', waveform=True)\n"
+        "def peak(clean, enhanced):\n    return abs(clean - enhanced).max(1)\n"
+        "def plain(target, output):\n    return abs(target - output)\n"
+    )
+    assert list(plan(sweep={"training.loss": ["own.py:plain", "mse"]}).variants)
+    summed = {"own.py:peak": 0.5, "si_sdr": 1}
+    changes = {"training.loss": summed, "features.cache": False}
+    assert only_recipe(**changes).training.loss == summed
+
+
+def test_the_measure_of_the_example_stands_in_tables_and_figures(study):
+    from denoise.metrics.registry import score_utterance
+    from denoise.report import figures
+
+    plan("my_measure.py")
+    noise = np.random.default_rng(0).standard_normal(8000).astype(np.float32)
     # Ten times the amplitude is 20 dB in every bin.
-    assert found == {
-        "lsd": pytest.approx(20, abs=1e-6),
-        "title": "LSD (dB)",
-        "last": ["lsd", "mse"],
-    }
+    assert score_utterance(noise, 10 * noise, 8000)["lsd"] == pytest.approx(20, abs=1e-6)
+    assert figures.title("lsd") == "LSD (dB)"
 
 
-def test_the_corpus_of_the_example_is_indexed(tmp_path):
+def test_score_takes_the_measures_of_the_study_also_in_its_processes(study):
+    (study / "config.yaml").write_text("preset: quickstart\nextensions: [my_measure.py]\n")
+    for folder, factor in (("clean", 0.01), ("loud", 0.1)):
+        (study / folder).mkdir()
+        for number in range(12):
+            wave = factor * hiss(0.5, 8000, number) / np.abs(hiss(0.5, 8000, number)).max()
+            (study / folder / f"{number}.wav").write_bytes(encoded(wave, 8000, "WAV"))
+    ended = in_the_folder(
+        study, "score", "--enhanced", "loud", "--clean", "clean", "--jobs", "2", "--json"
+    )
+    assert ended.returncode == 0, ended.stderr
+    (means,) = json.loads(ended.stdout)["methods"]
+    assert means["lsd"] == pytest.approx(20, abs=0.1)
+
+
+def test_the_augmentation_of_the_example_clips_the_noisy_side_alone(study):
+    recipe = only_recipe(
+        "my_augmentation.py", **{"augmentation.own": {"clipping": 1}, "features.cache": False}
+    )
+    assert recipe.augmentation.active and recipe.augmentation.effects == ["clipping"]
+    from denoise.mixing.effects import EFFECTS
+
+    pair = np.random.default_rng(0).standard_normal((2, 1000))
+    noisy, clean = EFFECTS["clipping"](pair, 8000, np.random.default_rng(1))
+    share = np.abs(noisy).max() / np.abs(pair[0]).max()
+    assert 0.3 <= share <= 0.9 and np.array_equal(clean, pair[1])
+
+
+def test_the_corpus_of_the_example_is_indexed(study):
+    from denoise.core.tables import read_table
+    from denoise.corpora.indexing import index_subset
+    from denoise.corpora.sources import SourceSettings
+
     names = [
         f"musan/{folder}/{kind}-{number}.wav"
         for folder, kind in (
@@ -133,20 +147,136 @@ def test_the_corpus_of_the_example_is_indexed(tmp_path):
         )
         for number in range(2)
     ]
-    archive = tmp_path / "musan.tar.gz"
+    archive = study / "musan.tar.gz"
     archive.write_bytes(tar_of({name: encoded(hiss(0.5, 8000, 0), 8000, "WAV") for name in names}))
-    code = """
-from pathlib import Path
-from denoise.core.tables import read_table
-from denoise.corpora.indexing import index_subset
-from denoise.corpora.sources import SourceSettings
-source = SourceSettings(corpus="musan")
-target = Path(given["target"])
-index_subset("musan", source.resolved_subsets()[0], [Path(given["archive"])], target)
-table = read_table(target)
-found = {"kinds": sorted(table["noise_type"]), "seconds": table["duration"].max()}
-"""
-    found = use(
-        "A corpus", tmp_path, code, target=str(tmp_path / "noise.csv"), archive=str(archive)
+    extend.load(["my_corpus.py"])
+    source = SourceSettings(corpus="musan")
+    index_subset("musan", source.resolved_subsets()[0], [archive], study / "noise.csv")
+    table = read_table(study / "noise.csv")
+    assert sorted(table["noise_type"]) == ["free-sound"] * 2 + ["sound-bible"] * 2
+    assert table["duration"].max() == 0.5
+
+
+def test_a_study_without_extensions_knows_nothing_of_those_of_another(study):
+    plan("my_network.py", "my_losses.py", network=PLAIN)
+    assert "plain" in NETWORKS and "charbonnier" in losses.LOSSES
+    make_plan({"preset": "quickstart"}, PRESETS)
+    assert "plain" not in NETWORKS and "charbonnier" not in losses.LOSSES
+    with pytest.raises(UserError, match="unknown network 'plain'.*there are autoencoder"):
+        plan(network=PLAIN)
+
+
+def of_training(*chosen: str) -> dict[str, str]:
+    """What the digest of a training with these losses is made of."""
+    return digests_of_files(TRAIN, (), chosen_of({"training.losses": chosen}))
+
+
+def test_adding_an_unused_loss_changes_no_training_and_editing_one_changes_its_users(study):
+    path = study / "my_losses.py"
+    plan("my_losses.py")
+    before = of_training("charbonnier"), of_training("mse")
+    assert "my_losses.py" in before[0] and "my_losses.py" not in before[1]
+    new = (
+        "\n\ndef _half(x):\n    return x / 2\n\n\n@training_metric('halved')\n"
+        "def halved(target, output):\n    return _half(abs(target - output))\n"
     )
-    assert found == {"kinds": ["free-sound"] * 2 + ["sound-bible"] * 2, "seconds": 0.5}
+    more = EXAMPLES["my_losses.py"].replace("import loss", "import loss, training_metric") + new
+    path.write_text(more.replace("Square root", "The root"))
+    plan("my_losses.py")
+    assert (of_training("charbonnier"), of_training("mse")) == before
+    path.write_text(more.replace("1e-6", "1e-4"))
+    plan("my_losses.py")
+    assert of_training("charbonnier") != before[0] and of_training("mse") == before[1]
+    halved = of_training("halved")
+    path.write_text(more.replace("x / 2", "x / 3"))
+    plan("my_losses.py")
+    assert of_training("halved") != halved
+
+
+def test_what_an_extension_imports_from_its_folder_belongs_to_it(study):
+    (study / "helpers.py").write_text("FACTOR = 2\n")
+    (study / "own.py").write_text(
+        "from helpers import FACTOR\nfrom denoise.extend import loss\n"
+        "@loss('scaled')\ndef scaled(target, output):\n    return FACTOR * (target - output)\n"
+        "@loss('other')\ndef other(target, output):\n    return target - output\n"
+    )
+    plan("own.py")
+    before = of_training("scaled"), of_training("other")
+    assert "helpers.py" in before[0] and "helpers.py" not in before[1]
+    (study / "helpers.py").write_text("FACTOR = 3\n")
+    assert of_training("scaled") != before[0] and of_training("other") == before[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1\ny = x / 0\n", r"own\.py line 2: ZeroDivisionError: division by zero"),
+        ("\ndef f(:\n", r"own\.py line 2: invalid syntax"),
+        ("import nothere\n", r"own\.py line 1: ModuleNotFoundError: No module named 'nothere'"),
+        (
+            "from denoise.extend import loss\n\n@loss('mse')\ndef f(a, b):\n    pass\n",
+            r"own\.py line 3: there is a loss 'mse' already: give yours another name",
+        ),
+        (
+            "from denoise.extend import loss\n\n@loss('a b')\ndef f(a, b):\n    pass\n",
+            r"own\.py line 3: loss 'a b': names are letters, digits and _",
+        ),
+    ],
+)
+def test_an_extension_that_cannot_be_loaded_is_told_with_its_line(study, text, message):
+    (study / "own.py").write_text(text)
+    with pytest.raises(UserError, match=f"^{message}"):
+        plan("own.py")
+
+
+def test_the_command_tells_an_extension_that_cannot_be_loaded_in_one_line(study):
+    (study / "own.py").write_text("x = 1\ny = x / 0\n")
+    (study / "config.yaml").write_text("preset: quickstart\nextensions: [own.py]\n")
+    ended = in_the_folder(study, "models")
+    assert ended.returncode == 1
+    assert ended.stderr == "error: own.py line 2: ZeroDivisionError: division by zero\n"
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("nothere.py", "extensions: nothere.py does not exist"),
+        ("config.yaml", "extensions: config.yaml is no Python file"),
+        ("my_losses.py:nothing", "my_losses.py:nothing: the file has no function nothing"),
+    ],
+)
+def test_an_entry_that_names_no_extension_is_refused(study, entry, message):
+    with pytest.raises(UserError, match=message):
+        plan(entry)
+
+
+def test_wrong_settings_of_an_own_network_are_told_like_those_of_others(study):
+    with pytest.raises(UserError, match=r"network\.filtes is not a known key \(did you mean 'filt"):
+        plan("my_network.py", network={"name": "plain", "filtes": [4]})
+
+
+def test_an_error_within_a_measure_is_told_with_its_line(study):
+    from denoise.metrics.registry import score_utterance
+
+    (study / "own.py").write_text(
+        "from denoise.extend import measure\n@measure('bad', 'Bad')\n"
+        "def bad(clean, estimate, rate):\n    return clean[10**9]\n"
+    )
+    plan("own.py")
+    noise = np.ones(8000, np.float32)
+    with pytest.raises(UserError, match=r"^own\.py line 4: IndexError"):
+        score_utterance(noise, noise, 8000)
+
+
+def test_a_model_with_an_own_network_can_be_used_without_the_study(study):
+    from denoise.networks.loading import load_model
+    from denoise.networks.registry import build_network
+
+    settings = only_recipe("my_network.py", network=PLAIN).network
+    model = build_network(settings, (128, 16, 1))
+    (study / "model").mkdir()
+    model.save(study / "model" / "model.keras")
+    write_card(study / "model" / "card.json", model_card(network=settings))
+    make_plan({"preset": "quickstart"}, PRESETS)
+    loaded, card = load_model(study / "model")
+    assert card.network.name == "plain" and loaded.count_params() == model.count_params()

@@ -12,11 +12,11 @@ import denoise
 from denoise.core.provenance import code_version, installed
 from denoise.study.code import (
     Chosen,
+    _digests_of_package,
     _tree,
     changed_files,
     chosen_of,
     code_digest,
-    digests_of_files,
 )
 
 SCRIPT = "from denoise import one\nfrom denoise.group import two\none.run(two.run())\n"
@@ -141,7 +141,7 @@ def test_two_digests_are_told_apart_by_their_files(tmp_path):
     found = []
     for text in ("from denoise.core import text\n", "from denoise.core import labels\n"):
         script.write_text(text)
-        digests_of_files.cache_clear()
+        _digests_of_package.cache_clear()
         _tree.cache_clear()
         found.append(code_digest(script, notes=tmp_path / "notes"))
     expected = ["core/labels.py", "core/text.py", "script.py"]

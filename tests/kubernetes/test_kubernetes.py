@@ -19,6 +19,7 @@ from moto.server import ThreadedMotoServer
 from studies import SHORT
 from workflow_runs import TINY, configure, copy_project, dry_run, snakemake
 
+_LOSS = "def halved(target, output):\n    return HALF * (target - output) ** 2\n"
 BOARD = "reports/small/leaderboard.csv"
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
@@ -42,8 +43,11 @@ def cluster(tmp_path):
 
 def project(folder: Path, mirror: str, cached: list[bool]) -> Path:
     copy_project(folder)
+    (folder / "own.py").write_text("from factor import HALF\n\n\n" + _LOSS)
+    (folder / "factor.py").write_text("HALF = 0.5\n")
+    own = {"training.devices": "all", "training.loss": "own.py:halved"}
     configure(
-        folder, experiment="small", set={**SHORT, "training.devices": "all"},
+        folder, experiment="small", set={**SHORT, **own},
         sweep={"features.cache": cached} if len(cached) > 1 else {},
         baselines=["noisy", "rnnoise"], download={"mirror": mirror},
     )  # fmt: skip

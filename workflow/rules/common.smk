@@ -2,12 +2,13 @@
 import os
 from pathlib import Path
 
-from snakemake.sourcecache import LocalSourceFile
+from snakemake.sourcecache import LocalSourceFile, infer_source_file
 
 from denoise.core.boundary import report_errors
 from denoise.core.bundled import presets_of
 from denoise.corpora.registry import CORPORA
 from denoise.evaluation.baselines import BASELINES
+from denoise.extend import files_of, names_of
 from denoise.study import paths
 from denoise.study.checks import check_backends, check_storage
 from denoise.study.code import chosen_of, code_digest, lock_digest
@@ -50,9 +51,13 @@ REPORT = f"reports/{EXPERIMENT}"
 ask = Rules(PLAN, storage=bool(STORAGE))
 # What jobs need to know but must not be repeated for: unlike params, config triggers nothing.
 config["experiment"] = EXPERIMENT
+config["extensions"] = PLAN.extensions
 config["download"] = PLAN.experiment.download.model_dump(mode="json")
 
 if STORAGE:
+    for path in files_of(PLAN.extensions):
+        # Pods are sent what the workflow includes.
+        workflow._included[path] = infer_source_file(path)
     config["copies"] = str(STORAGE.object(f"{PREFIX}/results").local_path().parent)
     workflow.register_envvars(
         *(name for name in os.environ if name.startswith("MLFLOW_TRACKING_"))
@@ -111,6 +116,12 @@ def training_code(wildcards):
 
 def enhancement_code(wildcards):
     return code_of("enhance", chosen=ask.enhancement_choices(wildcards))
+
+
+def scoring_code(wildcards):
+    """With the measures of the study's own, all of which are taken."""
+    chosen = chosen_of({"metrics.registry": names_of("metrics.registry")})
+    return code_of("score", chosen=chosen)
 
 
 def baseline_code(wildcards):

@@ -80,7 +80,7 @@ rule score:
         label=ask.label_of_method,
         test_set=ask.label_of_test_set,
         bandwidth=ask.rate_of_method,
-        code=code_of("score"),
+        code=scoring_code,
     message:
         "Scoring {params.label} on {params.test_set}"
     script:

@@ -17,7 +17,7 @@ import shtab
 import denoise
 from denoise.cli import compare, demo, enhance, export, listen, models, score, stream, where, why
 from denoise.cli.completion import complete_values
-from denoise.cli.shared import Parser
+from denoise.cli.shared import Parser, load_own_extensions
 from denoise.core import terminal
 from denoise.core.boundary import report_errors
 from denoise.core.errors import UserError
@@ -29,6 +29,8 @@ verbs, options, files and names, add to the start-up file of your shell:
 eval "$(denoise --completion bash)"  (or zsh)"""
 
 
+_WITHOUT_EXTENSIONS = ("where", "why")
+"""Verbs that need none, or plan the study and load them so."""
 _GRACE_S = 5.0
 """What there is to tidy up after SIGTERM takes no longer."""
 
@@ -57,6 +59,8 @@ def main(arguments: list[str] | None = None) -> None:
         with report_errors(), _ended_by_sigterm(), _exit_on_broken_pipe():
             _check_no_empty(given)
             options = parser().parse_args(given)
+            if options.verb not in _WITHOUT_EXTENSIONS:
+                load_own_extensions()
             options.run(options)
             if sys.stdout is not None:
                 sys.stdout.flush()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from denoise.cli.shared import PLACES, add_json, must_be_new, print_json
+from denoise.cli.shared import add_json, must_be_new, places, print_json
 from denoise.core.errors import UserError
 from denoise.core.tables import write_table
 from denoise.core.terminal import say, show
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
         rows = means.reset_index(names="method").to_dict("records")
         print_json({"table": options.output, "methods": rows})
     else:
-        show(*means.round(PLACES).to_string().split("\n"))
+        show(*means.round({name: places(name) for name in METRICS}).to_string().split("\n"))
     for row in table[table["status"] != "ok"].itertuples():
         channel = f" (channel {row.channel})" if row.channel > 1 else ""
         say(f"{row.method} {row.file}{channel}: {row.status}")

@@ -8,6 +8,7 @@ import glob
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from denoise.core.bundled import bundled
+from denoise.core.bundled import bundled, presets_of
 from denoise.core.errors import UserError, did_you_mean
 from denoise.core.tables import read_table
 from denoise.core.terminal import say, show, show_json, warn
@@ -24,8 +25,7 @@ from denoise.metrics.registry import METRICS
 from denoise.networks.card import ModelFolder, read_card
 from denoise.study import paths
 
-PLACES = {name: 6 if name.startswith("mse") else 3 for name in METRICS}
-"""Decimals that each measure is shown with."""
+_MENTIONS = re.compile(r"\bextensions\b|\.py:")
 READY = ("best", "stream")
 """The models that come with the program: for recordings, and for streams."""
 
@@ -42,6 +42,11 @@ class Parser(argparse.ArgumentParser):
 def add_json(verb: argparse.ArgumentParser) -> None:
     """Give a verb the option ``--json``."""
     verb.add_argument("--json", action="store_true", help="print the result as JSON, for scripts")
+
+
+def places(metric: str) -> int:
+    """Decimals that a measure is shown with."""
+    return 6 if metric.startswith("mse") else 3
 
 
 def print_json(value: Any) -> None:
@@ -62,6 +67,25 @@ def _for_json(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, Path) else value
+
+
+def load_own_extensions() -> None:
+    """Register what the study in this folder, if there is one, brings along.
+
+    Raises
+    ------
+    UserError
+        If its configuration or an extension cannot be read.
+    """
+    from denoise.study.config import load, own_config, read_yaml
+
+    own = own_config()
+    if own is None or not _MENTIONS.search(own.read_text(encoding="utf-8", errors="replace")):
+        return
+    from denoise.study.plan import load_extensions
+
+    presets = presets_of(Path.cwd())
+    load_extensions(*load(read_yaml(own), presets, own.name), presets)
 
 
 def expanded(paths: Iterable[Path]) -> list[Path]:
@@ -134,7 +158,7 @@ def _mean_scores(test_set: str, path: Path) -> dict[str, Any]:
     try:
         table = read_table(path)
         found = table.reindex(columns=list(METRICS)).mean()
-        means = {name: round(value, PLACES[name]) for name, value in found.items()}
+        means = {name: round(value, places(name)) for name, value in found.items()}
         return {"test_set": test_set, "split": table["split"].iloc[0], **means}
     except (ValueError, KeyError, IndexError, TypeError) as error:
         warn(f"{path} is no table of scores ({error!r})")

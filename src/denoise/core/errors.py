@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import errno
 import os
+import traceback
 from collections.abc import Iterable
 
 
@@ -42,6 +43,23 @@ def unknown(what: str, word: str, known: Iterable[str]) -> UserError:
     )
 
 
+EXTENSIONS: dict[str, str] = {}
+"""File of the user's own code -> its name in the configuration."""
+
+
+def in_extension(error: BaseException) -> str | None:
+    """An error that came up in an extension, in one line with file and line; None for others."""
+    if isinstance(error, SyntaxError) and error.filename in EXTENSIONS:
+        return f"{EXTENSIONS[error.filename]} line {error.lineno}: {error.msg}"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename in EXTENSIONS]
+    if not frames:
+        return None
+    said = " ".join(str(error).split())[:500]
+    if not isinstance(error, UserError):
+        said = f"{type(error).__name__}: {said}"
+    return f"{EXTENSIONS[frames[-1].filename]} line {frames[-1].lineno}: {said}"
+
+
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 # NumPy, HDF5 and SQLite do not pass the number on.
 _FULL_TEXTS = ("No space left on device", "requested and", "database or disk is full")
@@ -62,6 +80,9 @@ def explained(error: BaseException) -> str | None:
         return str(error)
     if not isinstance(error, Exception):
         return None
+    own = in_extension(error)
+    if own is not None:
+        return own
     place = getattr(error, "filename", None)
     if is_full_disk(error):
         return (

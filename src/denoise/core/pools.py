@@ -124,8 +124,8 @@ def _by_processes(
         joblib.parallel_config(
             backend="loky",
             inner_max_num_threads=1,
-            initializer=exit_with_parent,
-            initargs=(os.getpid(),),
+            initializer=start_worker,
+            initargs=worker_arguments(),
         ),
         joblib.Parallel(workers, return_as="generator", batch_size=chunk, max_nbytes=None) as pool,
     ):
@@ -133,8 +133,28 @@ def _by_processes(
             yield from pool(joblib.delayed(function)(item) for item in block)
 
 
+_set_up: dict[str, tuple[Callable[..., None], tuple[Any, ...]]] = {}
+
+
+def set_up_workers(key: str, function: Callable[..., None], *arguments: Any) -> None:
+    """Have every process that is started from now on call `function` first; one for each key."""
+    _set_up[key] = (function, arguments)
+
+
+def worker_arguments() -> tuple[Any, ...]:
+    """What `start_worker` is given."""
+    return os.getpid(), list(_set_up.values())
+
+
+def start_worker(parent: int, set_up: list[tuple[Callable[..., None], tuple[Any, ...]]]) -> None:
+    """The start of every process of a pool: it ends with its parent, and knows what that knows."""
+    exit_with_parent(parent)
+    for function, arguments in set_up:
+        function(*arguments)
+
+
 def exit_with_parent(parent: int) -> None:
-    """End this process soon after its `parent`: the start of every process of a pool.
+    """End this process soon after its `parent`.
 
     The processes of a pool whose owner was killed would wait for work that nobody gives out.  The
     owner names itself, as it may be gone before its process can ask who that was.

@@ -18,7 +18,7 @@ class SourceSettings(SelectionSettings):
     """Recordings taken from one corpus, and which of the splits they may go to."""
 
     corpus: str
-    """`synthetic`, `librispeech`, `esc50`, `voicebank_demand` or `folder`."""
+    """`synthetic`, `librispeech`, `esc50`, `voicebank_demand`, `folder` or one of `extensions`."""
     subsets: tuple[str, ...] = ()
     """Subsets of the corpus, e.g. `[train-clean-100]`; empty takes the corpus's default."""
     path: str | None = None

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from denoise import audio
+from denoise.core.errors import UserError, unknown
 from denoise.core.settings import Settings, item_seed
 from denoise.core.tables import Rows
 from denoise.mixing.effects import EFFECTS, Generator, loudness
@@ -75,6 +76,20 @@ class AugmentationSettings(Settings):
     """A band of up to this share of the mel scale is taken out of noisy and clean (Defossez,
     Synnaeve & Adi, Interspeech 2020)."""
 
+    own: dict[str, float] = {}
+    """Augmentations of `extensions`, and the share of the windows that pass through each."""
+
+    @field_validator("own")
+    @classmethod
+    def _check_own(cls, own: dict[str, float]) -> dict[str, float]:
+        given = EFFECTS.keys() - cls.model_fields.keys()
+        for name, share in own.items():
+            if name not in given:
+                raise unknown("augmentation of extensions", name, given)
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name} {share:g} is a share of the windows: from 0 to 1")
+        return own
+
     @model_validator(mode="after")
     def _check(self) -> AugmentationSettings:
         for name in _LIMITS:
@@ -95,7 +110,9 @@ class AugmentationSettings(Settings):
     def effects(self) -> list[str]:
         """What is used of `effects.EFFECTS`."""
         usual = AugmentationSettings()
-        return [name for name in EFFECTS if getattr(self, name) != getattr(usual, name)]
+        built_in = [name for name in EFFECTS if name in type(self).model_fields]
+        used = [name for name in built_in if getattr(self, name) != getattr(usual, name)]
+        return [*used, *self.own]
 
     @property
     def active(self) -> bool:
@@ -171,9 +188,23 @@ class Mixer:
         pair = np.stack([clean + gain * noise, clean])
         if settings.band_mask:
             pair = EFFECTS["band_mask"](pair, self.rate, settings.band_mask, rng)
+        pair = self._own(pair, rng)
         pair *= 10 ** (rng.uniform(*settings.gain_range_db) / 20)
         pair *= min(1.0, PEAK / max(np.abs(pair[0]).max(), 1e-9))
         return pair[0], pair[1]
+
+    def _own(self, pair: np.ndarray, rng: Generator) -> np.ndarray:
+        """Noisy and clean [shape=(2, samples)] after the augmentations of the user's own."""
+        for name, share in sorted(self.settings.own.items()):
+            if rng.random() < share:
+                made = np.asarray(EFFECTS[name](pair, self.rate, rng), float)
+                if made.shape != pair.shape or not np.isfinite(made).all():
+                    raise UserError(
+                        f"augmentation.own: {name} gave an array of shape {made.shape}: it must be "
+                        f"{pair.shape}, all finite"
+                    )
+                pair = made
+        return pair
 
     def _played(self, row: dict, speed: float, side: str) -> np.ndarray:
         """Speech or noise of a row, `speed` times as fast."""

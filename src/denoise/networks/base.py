@@ -32,6 +32,13 @@ class NetworkSettings(Settings):
         return 1, 1
 
 
+class OtherNetwork(NetworkSettings, extra="allow"):
+    """A network of a study's own, as a card describes it where the study is not at hand: enough to
+    apply the model, whose file holds its layers."""
+
+    filters: tuple[int, ...] = ()
+
+
 class NormalisedSettings(NetworkSettings):
     """A network with batch normalisation."""
 

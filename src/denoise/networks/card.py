@@ -16,7 +16,8 @@ from denoise.core.errors import UserError
 from denoise.core.files import file_digest
 from denoise.core.settings import digest
 from denoise.features.settings import FeatureSettings
-from denoise.networks.registry import AnyNetwork
+from denoise.networks.base import OtherNetwork
+from denoise.networks.registry import NETWORKS, AnyNetwork
 
 
 class ModelCard(BaseModel):
@@ -118,7 +119,7 @@ def read_card(path: Path) -> ModelCard:
         If it cannot be read or is no model card.
     """
     try:
-        return ModelCard.model_validate(files.read_json(path))
+        return _card_of(files.read_json(path))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
@@ -126,6 +127,15 @@ def read_card(path: Path) -> ModelCard:
     except (OSError, ValueError, TypeError) as error:
         reason = str(error)
     raise UserError(f"{path} is not a model card: {' '.join(reason.split())}")
+
+
+def _card_of(value: Any) -> ModelCard:
+    network = value.get("network") if isinstance(value, dict) else None
+    name = network.get("name") if isinstance(network, dict) else None
+    if not isinstance(name, str) or name in NETWORKS:
+        return ModelCard.model_validate(value)
+    card = ModelCard.model_validate({**value, "network": {"name": next(iter(NETWORKS))}})
+    return card.model_copy(update={"network": OtherNetwork.model_validate(network)})
 
 
 def write_card(path: Path, card: ModelCard) -> None:

@@ -106,6 +106,12 @@ def streaming_network(settings: NetworkSettings, model: keras.Model) -> keras.Mo
     the start of a stream; its outputs those of `model` for these frames, and the states to go on
     with.  It shares the weights of `model`.
     """
+    if settings.name not in NETWORKS:
+        raise UserError(
+            f"network {settings.name} belongs to a study: run this in the folder of the study, "
+            "where config.yaml names its file in extensions"
+        )
     stream = NETWORKS[settings.name].stream
-    assert stream is not None, f"{settings.name} cannot follow a stream"
+    if stream is None:
+        raise UserError(f"network {settings.name} has no function that follows a stream")
     return stream(settings, model)

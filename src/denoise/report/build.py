@@ -24,7 +24,7 @@ from denoise.evaluation.scores import by_utterance
 from denoise.report import background, blind, figures, sections
 from denoise.report.answer import summary, with_costs
 from denoise.report.pages import Pictures, asset, plain, render
-from denoise.report.sections import MAIN, SHOWN
+from denoise.report.sections import MAIN, shown
 
 USES = ("template.html", "blind_section.html", "style.css", "page.js", "player.js")
 
@@ -99,9 +99,9 @@ def write_report(
         "answer": summary(board, pairs, styles, speakers),
         "speakers": speakers,
         "test_sets": test_sets,
-        "metrics": [name for name in SHOWN if board[name].notna().any()],
+        "metrics": [name for name in shown() if board[name].notna().any()],
         "main": [name for name in MAIN if board[name].notna().any()],
-        "titles": {name: figures.title(name) for name in SHOWN},
+        "titles": {name: figures.title(name) for name in shown()},
         "styles": styles,
         "shared_start": _shared_start(styles),
         "curves": [

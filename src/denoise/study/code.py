@@ -9,6 +9,10 @@ baselines.  It names its dictionaries in a tuple ``CHOSEN_BY_NAME``.  Of such a 
 covers what all parts share, and of the parts only those that are chosen: adding one, or editing
 another, re-runs nothing.
 
+What a study's own files register (`denoise.extend`) is covered in the same way: of such a file a
+digest covers the statement that registers the part, whatever that uses, and statements that only
+have effects; so a new loss beside the one that is used re-runs nothing.
+
 A module that uses a file in another way than by import (a template, a word list, a program it
 starts) names it in a tuple ``USES``, relative to itself.
 """
@@ -18,14 +22,18 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from denoise import extend
 from denoise.core import files
 from denoise.core.provenance import PACKAGE
 
-_SHAPE_NOTHING = ("study.jobs", "study.paths", "training.devices")
-"""What every script uses around its one call: logs, places and locks."""
+_SHAPE_NOTHING = ("extend", "study.jobs", "study.paths", "training.devices")
+"""What every script uses around its one call: registration, logs, places and locks."""
+_REGISTERING = ("loss", "training_metric", "network", "measure", "augmentation", "corpus")
+"""Of `denoise.extend`."""
 Chosen = frozenset[tuple[str, str]]
 """Pairs of a registry, as in ``training.losses``, and a name in it."""
 
@@ -37,6 +45,11 @@ def chosen_of(choices: Mapping[str, Iterable[str]]) -> Chosen:
 
 @functools.cache
 def _tree(path: Path) -> ast.Module:
+    return _fresh_tree(path)
+
+
+def _fresh_tree(path: Path) -> ast.Module:
+    """The syntax tree of a file without docstrings and comments."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
@@ -174,11 +187,11 @@ def _chosen_in(path: Path, chosen: Chosen) -> frozenset[str]:
     return frozenset(name for module, name in chosen if _module_file(f"denoise.{module}") == path)
 
 
-@functools.cache
 def digests_of_files(
     script: Path, without: tuple[str, ...] = (), chosen: Chosen = frozenset()
 ) -> dict[str, str]:
-    """The script and every module of this package that it runs through → 12 hex digits.
+    """The script, every module of this package that it runs through, and the extensions that it
+    uses → 12 hex digits.
 
     Parameters
     ----------
@@ -187,10 +200,102 @@ def digests_of_files(
     chosen
         What the script uses of registries.
     """
+    own = {pair: part for pair in chosen if (part := extend.part_of(*pair)) is not None}
+    extensions = _extensions(own.values())
+    used = frozenset(module for statements in extensions.values()
+                     for module in _imports(script, statements))  # fmt: skip
+    found = _digests_of_package(script, without, chosen - frozenset(own), used)
+    return found | {name: _digest(statements) for name, statements in extensions.items()}
+
+
+def _digest(statements: list[ast.stmt]) -> str:
+    return hashlib.sha256("\n".join(map(ast.unparse, statements)).encode()).hexdigest()[:12]
+
+
+def _extensions(parts: Iterable[extend.Part]) -> dict[str, list[ast.stmt]]:
+    """What parts of extensions consist of, by the files of the study's folder."""
+    lines: dict[Path, set[int]] = {}
+    for part in parts:
+        lines.setdefault(part.file, set()).add(part.line)
+    found: dict[str, list[ast.stmt]] = {}
+    waiting = {path: _used_by(path, chosen) for path, chosen in lines.items()}
+    while waiting:
+        path, statements = waiting.popitem()
+        name = os.path.relpath(path)
+        if name not in found:
+            found[name] = statements
+            for beside in _imports_beside(path, statements) - lines.keys():
+                waiting.setdefault(beside, _fresh_tree(beside).body)
+    return found
+
+
+def _used_by(path: Path, lines: set[int]) -> list[ast.stmt]:
+    """The statements of a file that those on some lines need, in their order."""
+    body = _fresh_tree(path).body
+    registering = [
+        s for s in body if any(_first_line(s) <= n <= (s.end_lineno or 0) for n in lines)
+    ]
+    defined = {name: statement for statement in body for name in _defined(statement)}
+    kept = [s for s in body if not _defined(s) and not _registers(s)] + registering
+    for statement in kept:  # which grows
+        for name in sorted(_names(statement)):
+            needed = defined.get(name)
+            if needed is not None and needed not in kept:
+                kept.append(needed)
+    named = {name for item in kept if not _is_import(item) for name in _names(item)}
+    return [part for item in body if item in kept for part in _of_import(item, named)]
+
+
+def _first_line(statement: ast.stmt) -> int:
+    decorators = getattr(statement, "decorator_list", [])
+    return min([statement.lineno, *(decorator.lineno for decorator in decorators)])
+
+
+def _defined(statement: ast.stmt) -> set[str]:
+    """The names that a statement binds, for others to use."""
+    if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+        return {statement.name}
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        return {(alias.asname or alias.name).split(".")[0] for alias in statement.names}
+    if isinstance(statement, ast.Assign | ast.AnnAssign):
+        stores = (node for node in ast.walk(statement) if isinstance(node, ast.Name))
+        return {node.id for node in stores if isinstance(node.ctx, ast.Store)}
+    return set()
+
+
+def _registers(statement: ast.stmt) -> bool:
+    """Whether a statement registers a part by a call, as ``corpus(…)`` does."""
+    called = statement.value if isinstance(statement, ast.Expr) else None
+    if not isinstance(called, ast.Call):
+        return False
+    function = called.func.func if isinstance(called.func, ast.Call) else called.func
+    return ast.unparse(function).rpartition(".")[2] in _REGISTERING
+
+
+def _imports_beside(path: Path, statements: list[ast.stmt]) -> set[Path]:
+    """The files of the study's folder that statements of an extension import."""
+    found = set()
+    for node in (node for statement in statements for node in ast.walk(statement)):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            base = Path.cwd().joinpath(*name.split("."))
+            places = (base.with_suffix(".py"), base / "__init__.py")
+            found |= {place for place in places if place.is_file() and place != path}
+    return found
+
+
+@functools.cache
+def _digests_of_package(
+    script: Path, without: tuple[str, ...], chosen: Chosen, used: frozenset[Path]
+) -> dict[str, str]:
     excluded = {_module_file(f"denoise.{name}") for name in (*without, *_SHAPE_NOTHING)}
     found: dict[str, str] = {}
     seen: set[Path] = set()
-    waiting = {script}
+    waiting = {script, *used}
     while waiting:
         path = waiting.pop()
         if path in seen or path in excluded:
@@ -199,11 +304,10 @@ def digests_of_files(
         name = path.name if path == script else path.relative_to(PACKAGE).as_posix()
         if path.suffix == ".py":
             statements = _statements(path, _chosen_in(path, chosen))
-            content = "\n".join(map(ast.unparse, statements)).encode()
             waiting |= _imports(path, statements)
+            found[name] = _digest(statements)
         else:
-            content = path.read_bytes()
-        found[name] = hashlib.sha256(content).hexdigest()[:12]
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     return found
 
 

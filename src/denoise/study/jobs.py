@@ -51,7 +51,6 @@ def job(snakemake: Any) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         path.open("w", encoding="utf-8", buffering=1) as stream,
-        _among(snakemake.config.get("copies"), snakemake.input, snakemake.output),
         _native_output_to(stream) as terminal,
     ):
         logging.basicConfig(
@@ -67,11 +66,20 @@ def job(snakemake: Any) -> Iterator[None]:
             report_errors(path.absolute(), terminal),
         ):
             try:
-                yield
+                _load_extensions(snakemake.config.get("extensions"))
+                with _among(snakemake.config.get("copies"), snakemake.input, snakemake.output):
+                    yield
             except Exception as error:
                 told = explained(error)
                 logging.error("%s", told or "internal error:", exc_info=told is None)
                 raise
+
+
+def _load_extensions(entries: list[str] | None) -> None:
+    if entries:
+        from denoise import extend  # which imports what most jobs do not need
+
+        extend.load(entries)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from denoise import extend
 from denoise.core.errors import UserError
 from denoise.core.settings import canonical_json, digest
 from denoise.corpora.folder import listing_digest
@@ -30,13 +31,15 @@ from denoise.study.checks import (
     check_start,
     check_tested,
 )
-from denoise.study.config import load
-from denoise.study.schema import check_name
+from denoise.study.config import load, read_preset
+from denoise.study.schema import Experiment, Recipe, check_name
 from denoise.study.stages import Method, Plan, Stage, Variant
 from denoise.study.sweep import expand, slug
 from denoise.training import losses
 from denoise.training.settings import TrainingSettings
 
+_NAMING = {"set", "variants", "sweep"}
+"""Keys of the experiment below which a loss can be named."""
 WORKERS: dict[str, Any] = {"loaders": True, "adversarial": {"processes"}}
 """Settings of a training that change how fast it is and no result."""
 
@@ -59,10 +62,12 @@ def make_plan(config: Mapping[str, Any], preset_folder: Path, named: str = "conf
         In one line, for anything that is wrong with the configuration.
     """
     experiment, preset = load(config, preset_folder, named)
+    extensions = load_extensions(experiment, preset, preset_folder)
     name = experiment.experiment or Path(experiment.preset).stem
     check_name(f"experiment '{name}'", name)
     stem = Path(experiment.preset).stem
-    plan = Plan(experiment, name, expand(experiment, preset, stem, preset_folder, named))
+    variants = expand(experiment, preset, stem, preset_folder, named)
+    plan = Plan(experiment, name, variants, extensions)
     for variant in plan.variants.values():
         check_start(plan, variant)
         check_sources(variant)
@@ -76,6 +81,30 @@ def make_plan(config: Mapping[str, Any], preset_folder: Path, named: str = "conf
             )
     _plan_methods(plan)
     return plan
+
+
+def load_extensions(
+    experiment: Experiment, preset: dict[str, Any], preset_folder: Path
+) -> list[str]:
+    """Register the parts that a study brings along.
+
+    Returns
+    -------
+    list of str
+        The entries for `denoise.extend.load`: the files, and the functions that settings name.
+
+    Raises
+    ------
+    UserError
+        That names file and line, if a file cannot be loaded.
+    """
+    others = {one.preset for one in experiment.variants if one.preset}
+    presets = [preset, *(read_preset(other, preset_folder) for other in sorted(others))]
+    named = extend.named_functions([experiment.model_dump(include=_NAMING), presets])
+    entries = list(dict.fromkeys([*experiment.extensions, *named]))
+    extend.load(entries)
+    extend.accept_networks(Recipe)
+    return entries
 
 
 def _plan_methods(plan: Plan) -> None:

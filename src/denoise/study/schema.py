@@ -347,6 +347,9 @@ class Experiment(Settings):
     models: dict[str, str] = {}
     """Ready models to compare with: name to folder, such as `{ready: pretrained/best}`. They are
     scored, not trained; make sure they were not trained on the test data."""
+    extensions: tuple[str, ...] = ()
+    """Python files of the study's folder that bring networks, losses, measures, augmentations or
+    corpora along (docs/extending.md)."""
     download: DownloadSettings = DownloadSettings()
     """How archives are obtained."""
     most_variants: int = Field(2000, ge=1)

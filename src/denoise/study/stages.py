@@ -62,6 +62,8 @@ class Plan:
     experiment: Experiment
     name: str
     variants: dict[str, Variant]
+    extensions: list[str] = field(default_factory=list)
+    """As of `denoise.extend.load`."""
     methods: dict[str, Method] = field(default_factory=dict)
     """Label → variants, then baselines, then ready models."""
     indexes: dict[str, Stage] = field(default_factory=dict)

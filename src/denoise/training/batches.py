@@ -5,17 +5,16 @@ from __future__ import annotations
 import abc
 import functools
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from denoise.core import files
 from denoise.core.arrays import ArrayReader
-from denoise.core.pools import exit_with_parent, prefetch
+from denoise.core.pools import prefetch, start_worker, worker_arguments
 from denoise.core.tables import read_table
 from denoise.features.codec import Features
 from denoise.features.settings import FeatureSettings
@@ -189,7 +188,7 @@ class WaveformBatches(Batches):
                 self.processes,
                 mp_context=multiprocessing.get_context("spawn"),
                 initializer=_start_loader,
-                initargs=(os.getpid(), self._make),
+                initargs=(worker_arguments(), self._make),
             )
         jobs = ((self.chosen(number), self.epoch_seed) for number in range(first, len(self)))
         for waves in prefetch(self._pool, _load, jobs, 2 * self.processes):
@@ -206,8 +205,8 @@ _loader: list[Mixer] = []
 """What renders windows in a process of its own."""
 
 
-def _start_loader(parent: int, make: Callable[[], Mixer]) -> None:
-    exit_with_parent(parent)
+def _start_loader(worker: tuple[Any, ...], make: Callable[[], Mixer]) -> None:
+    start_worker(*worker)
     _loader[:] = [make()]
 
 

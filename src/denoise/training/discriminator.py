@@ -11,7 +11,6 @@ fallen are not kept.
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from denoise.core.pools import exit_with_parent
+from denoise.core.pools import start_worker, worker_arguments
 from denoise.metrics.pesq import pesq
 from denoise.metrics.sdr import si_sdr
 from denoise.metrics.validity import Undefined
@@ -144,8 +143,8 @@ class Discriminator:
             self._pool = ProcessPoolExecutor(
                 self.settings.processes,
                 mp_context=multiprocessing.get_context("spawn"),
-                initializer=exit_with_parent,
-                initargs=(os.getpid(),),
+                initializer=start_worker,
+                initargs=worker_arguments(),
             )
         return self._pool
 

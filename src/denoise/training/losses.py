@@ -3,7 +3,7 @@
 Those of `LOSSES` and `METRICS` compare target and output spectrograms [shape=(batch, frequency,
 time, channels)] in the scaling of the recipe, those of `SIGNAL_LOSSES` clean and enhanced waveforms
 [shape=(batch, samples)].  To add one, write a function of both with Keras operations that gives a
-number for each item of the batch, and name it there.
+number for each item of the batch, and name it there; for one of a study's own see `extend`.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ SIGNAL_LOSSES: dict[str, Measure] = {
     "wave": wave,
 }
 METRICS: dict[str, Measure] = {"mae": mae, "mse": mse, "soft_iou": soft_iou}
-FROM_0_TO_1 = frozenset(["bce", "soft_iou"])
+FROM_0_TO_1 = {"bce", "soft_iou"}
 
 
 def check(loss: str | dict[str, float]) -> str | dict[str, float]:
