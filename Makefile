@@ -107,12 +107,7 @@ format: $(VENV)/with-test ## Format all code
 	@snakefmt Snakefile workflow
 
 ui: install ## Open the MLflow UI on http://127.0.0.1:5000
-	@$(BIN)/python -m denoise.cli where 2>/dev/null | sed -n 's/^MLflow UI: .*then open/Open/p' || true
-	@case "$${MLFLOW_TRACKING_URI:-}" in \
-	  http*) echo "The runs are on the server $$MLFLOW_TRACKING_URI: open it in a browser";; \
-	  *) mlflow ui --host 127.0.0.1 \
-	       --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///results/mlflow/mlflow.db}";; \
-	esac
+	@$(BIN)/python -m denoise.cli ui
 
 docs: install ## Generate the JSON schema and the configuration table
 	@$(BIN)/python -m denoise.study.reference

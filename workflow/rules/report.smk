@@ -116,6 +116,6 @@ rule track_experiment:
         about=ask.about_experiment(),
         code=code_of("track_experiment"),
     message:
-        "Report: {input.report} — runs: type `make ui`"
+        "Report: {input.report} — runs: type `denoise ui`"
     script:
         "../scripts/track_experiment.py"

@@ -1,5 +1,6 @@
 """Train one model with one seed."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -17,14 +18,15 @@ from denoise.training.settings import TrainingSettings
 
 # The processes that training starts import this file again.
 if __name__ == "__main__":
-    card = ModelCard.model_validate_json(snakemake.params.settings)
-    workers = json.loads(str(snakemake.params.workers))
-    adversarial = {**card.training["adversarial"], **workers.pop("adversarial")}
-    settings = TrainingSettings.model_validate(
-        {**card.training, **workers, "adversarial": adversarial}
-    )
-    bound = all_gpus if settings.devices == "all" else one_gpu
-    with job(snakemake), bound(paths.GPU_LOCKS):
+    with job(snakemake), contextlib.ExitStack() as held:
+        card = ModelCard.model_validate_json(snakemake.params.settings)
+        workers = json.loads(str(snakemake.params.workers))
+        adversarial = {**card.training["adversarial"], **workers.pop("adversarial")}
+        settings = TrainingSettings.model_validate(
+            {**card.training, **workers, "adversarial": adversarial}
+        )
+        bound = all_gpus if settings.devices == "all" else one_gpu
+        held.enter_context(bound(paths.GPU_LOCKS))
         start = Path(snakemake.input.start[0]) if snakemake.input.start else None
         data = TrainingData(Path(snakemake.input.train), Path(snakemake.input.validation), start)
         known = {

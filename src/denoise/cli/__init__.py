@@ -15,21 +15,38 @@ from collections.abc import Iterator
 import shtab
 
 import denoise
-from denoise.cli import compare, demo, enhance, export, listen, models, score, stream, where, why
+from denoise.cli import (
+    compare,
+    demo,
+    enhance,
+    export,
+    listen,
+    models,
+    new,
+    plan,
+    run,
+    score,
+    stream,
+    ui,
+    where,
+    why,
+)
 from denoise.cli.completion import complete_values
 from denoise.cli.shared import Parser, load_own_extensions
 from denoise.core import terminal
 from denoise.core.boundary import report_errors
 from denoise.core.errors import UserError
 
-VERBS = (enhance, score, models, compare, listen, why, demo, stream, export, where)
+VERBS = (
+    new, plan, run, why, where, models, compare, listen, ui, enhance, stream, score, export, demo,
+)  # fmt: skip
 _SHELLS = """exit status: 0 if all went well, 1 after an error that is told in one line, 2 for wrong
 usage, 70 after an internal error, 130 if interrupted and 143 if told to end.  For completion of
 verbs, options, files and names, add to the start-up file of your shell:
 eval "$(denoise --completion bash)"  (or zsh)"""
 
 
-_WITHOUT_EXTENSIONS = ("where", "why")
+_WITHOUT_EXTENSIONS = ("new", "plan", "run", "ui", "where", "why")
 """Verbs that need none, or plan the study and load them so."""
 _GRACE_S = 5.0
 """What there is to tidy up after SIGTERM takes no longer."""

@@ -12,6 +12,7 @@ from denoise.core.errors import UserError
 from denoise.core.terminal import say, show, warn
 from denoise.networks.card import ModelFolder, read_card
 from denoise.study import paths
+from denoise.study.command import run_command
 
 
 def add(verbs: Any) -> None:
@@ -68,7 +69,7 @@ def _list(options: argparse.Namespace) -> None:
         show(
             "the models that are trained here have no label any more: see `denoise models --unused`"
             if any(paths.MODELS.glob("*/seed*/card.json"))
-            else "no model is trained in this folder yet: run `snakemake --cores all all`"
+            else f"no model is trained in this folder yet: type `{run_command()}`"
         )
         return
     shown = ["variant", "seed", "rate", "parameters", "test_set", "split", "si_sdr",

@@ -11,7 +11,11 @@ from denoise.core import files
 from denoise.core.errors import UserError
 from denoise.core.terminal import show
 from denoise.study import paths
+from denoise.study.command import run_command
 from denoise.study.config import own_config, read_yaml
+
+HOST, PORT = "127.0.0.1", 5000
+"""Of the MLflow UI, to this machine only."""
 
 
 def add(verbs: Any) -> None:
@@ -25,30 +29,33 @@ def add(verbs: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Carry out ``denoise where``: the report of ``config.yaml``, or else the newest."""
+    report = newest_report()
+    if report is None:
+        raise UserError(f"there is no report in this folder yet: type `{run_command()}`")
+    page = page_in_ui(report.parent.name)
+    if options.json:
+        board = report.with_name("leaderboard.csv")
+        print_json({"report": report, "leaderboard": board, "ui": page})
+        return
+    show(f"Report:      {report}")
+    show(f"Leaderboard: {report.with_name('leaderboard.csv')}")
+    show(f"MLflow UI:   denoise ui, then open {page}")
+    show("Your files:  denoise enhance noisy.wav")
+
+
+def newest_report() -> Path | None:
+    """The report of ``config.yaml``, or else the newest of this folder."""
     reports = sorted(paths.REPORTS.glob("*/report.html"), key=lambda path: path.stat().st_mtime)
     own = own_config()
     if own is not None:
         config = read_yaml(own)
         name = config.get("experiment") or Path(str(config.get("preset", ""))).stem
         reports += [path for path in reports if path.parent.name == name]
-    if not reports:
-        raise UserError("there is no report in this folder yet: run `snakemake --cores all all`")
-    report = reports[-1].resolve()
-    page = _page(report.parent.name)
-    if options.json:
-        board = report.with_name("leaderboard.csv")
-        print_json({"report": report, "leaderboard": board, "ui": f"{_SERVER}/{page}"})
-        return
-    show(f"Report:      {report}")
-    show(f"Leaderboard: {report.with_name('leaderboard.csv')}")
-    show(f"MLflow UI:   make ui, then open {_SERVER}/{page}")
-    show("Your files:  denoise enhance noisy.wav")
+    return reports[-1].resolve() if reports else None
 
 
-_SERVER = "http://127.0.0.1:5000"
-
-
-def _page(experiment: str) -> str:
+def page_in_ui(experiment: str, port: int = PORT) -> str:
     """The runs of an experiment in the MLflow UI; its first page where they are not recorded."""
-    path = paths.tracking(experiment, "experiment")
-    return str(files.read_json(path).get("page", "")) if path.is_file() else ""
+    path = paths.tracking(experiment, "experiment") if experiment else None
+    page = files.read_json(path).get("page", "") if path is not None and path.is_file() else ""
+    return f"http://{HOST}:{port}/{page}"

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +16,7 @@ from denoise.core.terminal import show
 from denoise.evaluation.experiment import ExperimentRecord
 from denoise.study import paths
 from denoise.study.code import changed_files
+from denoise.study.command import dry_run
 
 if TYPE_CHECKING:
     from denoise.study.stages import Plan
@@ -53,7 +51,7 @@ def run(options: argparse.Namespace) -> None:
     """Carry out ``denoise why``."""
     from denoise.study.record import record_of
 
-    plan = _plan_of(options.configfile)
+    plan = plan_of(options.configfile)
     if options.variant not in plan.variants:
         raise unknown("variant of config.yaml", options.variant, plan.variants)
     if options.seed not in (None, *plan.seeds):
@@ -77,7 +75,7 @@ def run(options: argparse.Namespace) -> None:
         _print_reasons(options.variant, changed, jobs)
 
 
-def _plan_of(configfiles: list[Path]) -> Plan:
+def plan_of(configfiles: list[Path]) -> Plan:
     """The plan of the study in this folder, of these files instead of its config.yaml."""
     from snakemake.utils import update_config
 
@@ -139,17 +137,7 @@ def planned_jobs(targets: list[str], more: list[str]) -> list[dict[str, Any]]:
     UserError
         If Snakemake cannot plan them, with what it said.
     """
-    run = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "1", *targets, *more],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "NO_COLOR": "1"},
-    )
-    if run.returncode != 0:
-        lines = [line for line in (run.stdout + run.stderr).splitlines() if line.strip()]
-        told = [line for line in lines if line.startswith("error: ")]
-        raise UserError((told or lines or ["snakemake failed"])[-1].removeprefix("error: "))
-    return jobs_of(run.stdout + run.stderr)
+    return jobs_of(dry_run([*targets, *more]))
 
 
 def jobs_of(text: str) -> list[dict[str, Any]]:

@@ -11,9 +11,9 @@ from denoise.core.provenance import PACKAGE
 
 
 def bundled(name: str) -> Path:
-    """The folder ``pretrained`` or ``presets`` that belongs to this code."""
+    """A file or folder beside this code: ``pretrained``, ``presets``, ``Snakefile``…"""
     installed = PACKAGE / name
-    return installed if installed.is_dir() else PACKAGE.parents[1] / name
+    return installed if installed.exists() else PACKAGE.parents[1] / name
 
 
 def presets_of(workflow: Path | None) -> Path:

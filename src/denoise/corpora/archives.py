@@ -33,6 +33,8 @@ class Archive:
     """``md5:…`` or ``sha256:…``; None where the host's file is not byte-stable."""
     optional: bool = False
     """The corpus can be indexed without it, with less metadata."""
+    megabytes: int | None = None
+    """About how large it is, as its publisher says."""
 
 
 def need_disk(folder: Path, size: int, what: str) -> None:

@@ -31,11 +31,18 @@ _MD5 = {
 }
 
 
+_MEGABYTES = {
+    "dev-clean": 337, "dev-other": 314, "test-clean": 346, "test-other": 328,
+    "train-clean-100": 6300, "train-clean-360": 23000, "train-other-500": 30000,
+    "train-clean-5": 332, "dev-clean-2": 126,
+}  # fmt: skip
+
+
 def _archive(resource: int, subset: str, md5: str) -> Archive:
     hosts = ("https://www.openslr.org", "https://us.openslr.org")
     name = f"{subset}.tar.gz"
     urls = tuple(f"{host}/resources/{resource}/{name}" for host in hosts)
-    return Archive(name, urls, f"md5:{md5}")
+    return Archive(name, urls, f"md5:{md5}", megabytes=_MEGABYTES[subset])
 
 
 def build(folder: Path, subset: str) -> pd.DataFrame:

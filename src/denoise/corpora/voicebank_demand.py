@@ -40,11 +40,19 @@ _FILES = {
 _STEMS = {"train-28spk": "trainset_28spk", "train-56spk": "trainset_56spk", "test": "testset"}
 
 
+_MEGABYTES = {
+    "clean_testset_wav.zip": 147, "noisy_testset_wav.zip": 163, "logfiles.zip": 1,
+    "clean_trainset_28spk_wav.zip": 2315, "noisy_trainset_28spk_wav.zip": 2635,
+    "clean_trainset_56spk_wav.zip": 4442, "noisy_trainset_56spk_wav.zip": 5240,
+}  # fmt: skip
+
+
 def _archive(name: str, *, optional: bool = False) -> Archive:
     uuid, md5 = _FILES[name]
     urls = [f"{_HOST}/bitstreams/{uuid}/download"] if uuid else []
     urls.append(f"{_HOST}/bitstream/handle/10283/2791/{name}")
-    return Archive(name, tuple(urls), f"md5:{md5}", optional=optional)
+    size = _MEGABYTES.get(name)
+    return Archive(name, tuple(urls), f"md5:{md5}", optional=optional, megabytes=size)
 
 
 def build(folder: Path, subset: str) -> pd.DataFrame:

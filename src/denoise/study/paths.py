@@ -118,6 +118,11 @@ def benchmark(job: str) -> Path:
     return Path(f"results/benchmarks/{job}.tsv")
 
 
+def benchmarks(rule: str) -> Path:
+    """The folder of what was measured of all jobs of a rule."""
+    return Path("results/benchmarks") / rule
+
+
 def tracking(experiment: str, name: str = "") -> Path:
     """The note that a run, or ``experiment``, is recorded in MLflow; without a name their
     folder."""

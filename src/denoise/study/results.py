@@ -16,6 +16,7 @@ from denoise.core.errors import UserError, unknown
 from denoise.evaluation.experiment import ExperimentRecord
 from denoise.networks.card import ModelFolder
 from denoise.study import paths
+from denoise.study.command import run_command
 from denoise.study.config import own_config, read_yaml
 from denoise.study.jobs import is_running
 from denoise.study.plan import make_plan
@@ -49,9 +50,7 @@ def report_folder(experiment: str) -> Path:
     known = [found.parent.name for found in paths.REPORTS.glob("*/study.json")]
     if known:
         raise unknown("experiment with a report", experiment, known)
-    raise UserError(
-        f"there is no report of '{experiment}' in this folder: run `snakemake --cores all all`"
-    )
+    raise UserError(f"there is no report of '{experiment}' in this folder: type `{run_command()}`")
 
 
 def planned_record() -> ExperimentRecord | None:

@@ -1,0 +1,230 @@
+"""What a study would run, before anything is fetched: steps, time, disk, and what is missing."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from denoise.core.errors import UserError
+from denoise.core.tables import read_table
+from denoise.corpora.archives import Archive
+from denoise.corpora.registry import find_corpus
+from denoise.networks.card import ModelCard, ModelFolder, read_card
+from denoise.study import paths
+from denoise.study.schema import Recipe
+from denoise.study.stages import Plan, Variant
+
+STEPS = {
+    "fetch": "fetch archives", "index": "extract and index", "prepare": "decode and resample",
+    "split": "divide into splits", "mix": "mix training windows", "test_set": "mix test sets",
+    "scaling": "measure levels", "spectrograms": "cache spectrograms", "train": "train",
+    "enhance": "enhance test sets", "baseline": "apply baselines", "score": "score",
+}  # fmt: skip
+"""Rule -> what it does; those that take no time to speak of are left out."""
+_CHANNELS = {"level": 1, "level_and_phase": 3, "compressed": 1, "compressed_complex": 3,
+             "noise": 1, "clean": 1, "mask": 1, "complex_mask": 2,
+             "mask_and_phase_correction": 3}  # fmt: skip
+_MODEL_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class Download:
+    """An archive that is not in this folder yet."""
+
+    name: str
+    """Corpus and file."""
+    source: str
+    """``mirror``, ``publisher``, or ``publisher, not in the mirror``."""
+    bytes: int | None
+    optional: bool
+
+
+@dataclass
+class Preview:
+    """What a run would do."""
+
+    steps: dict[str, int]
+    """Rule -> number of jobs."""
+    downloads: list[Download] = field(default_factory=list)
+    training_seconds: float | None = None
+    """None where no training of such networks has ended in this folder."""
+    timed_by: int = 0
+    """Trainings that the time of the others was taken from."""
+    other_seconds: float = 0.0
+    """Of the steps whose like has run here."""
+    untimed: list[str] = field(default_factory=list)
+    """Rules none of whose jobs has run here."""
+    disk: dict[str, int] = field(default_factory=dict)
+    """What is written -> bytes, as far as it can be told."""
+    free: int = 0
+
+
+def preview(plan: Plan, said: str) -> Preview:
+    """What a plan would run.
+
+    Parameters
+    ----------
+    said
+        What Snakemake says in a dry run.
+    """
+    found = Preview(steps_of(said))
+    found.downloads = list(_downloads(plan))
+    _estimate_trainings(found, plan)
+    for rule, count in found.steps.items():
+        times = _times(rule)
+        if rule in STEPS and rule not in ("train", "fetch"):
+            if times:
+                found.other_seconds += count * statistics.mean(times)
+            else:
+                found.untimed.append(rule)
+    found.disk = _disk(plan, found)
+    found.free = shutil.disk_usage(Path.cwd()).free
+    return found
+
+
+def steps_of(said: str) -> dict[str, int]:
+    """Rule -> number of jobs, by the table of a dry run."""
+    table = re.search(r"^job +count\n[- ]+\n((?:\S+ +\d+\n)+)", said, re.MULTILINE)
+    rows = [line.split() for line in table[1].splitlines()] if table else []
+    return {rule: int(count) for rule, count in rows if rule != "total"}
+
+
+def _downloads(plan: Plan) -> Iterable[Download]:
+    mirror = plan.experiment.download.mirror
+    local = mirror is not None and "://" not in mirror
+    for name in plan.indexes:
+        corpus, _, subset = name.partition("/")
+        # A shared folder keeps an index without the archive that it was made from.
+        if Path(paths.index(name)).exists():
+            continue
+        for archive in find_corpus(corpus).subsets.get(subset, ()):
+            if Path(paths.archive(corpus, archive.name)).exists():
+                continue
+            copy = Path(mirror or "") / corpus / archive.name
+            size = archive.megabytes * 10**6 if archive.megabytes else None
+            if local and copy.is_file():
+                yield _download(corpus, archive, "mirror", copy.stat().st_size)
+            elif local:
+                yield _download(corpus, archive, "publisher, not in the mirror", size)
+            else:
+                yield _download(corpus, archive, "mirror" if mirror else "publisher", size)
+
+
+def _download(corpus: str, archive: Archive, source: str, size: int | None) -> Download:
+    return Download(f"{corpus}/{archive.name}", source, size, archive.optional)
+
+
+def _estimate_trainings(found: Preview, plan: Plan) -> None:
+    """How long the trainings take, by those of such networks that have ended in this folder."""
+    count = found.steps.get("train", 0)
+    models = {variant.model: variant for variant in plan.variants.values()}
+    trained = list(_trained())
+    needed: list[Variant] = []
+    others: list[Variant] = []
+    for name, variant in models.items():
+        for seed in plan.seeds:
+            done = ModelFolder(paths.model(name, seed)).complete()
+            (others if done else needed).append(variant)
+    # What is there and is trained again all the same is not known by name.
+    chosen = [*needed, *others][:count]
+    times = [_seconds(variant.recipe, trained) for variant in chosen]
+    known = [each for each in times if each is not None]
+    if count == 0:
+        found.training_seconds = 0.0
+    elif known:
+        found.training_seconds = sum(known) * count / len(known)
+        found.timed_by = len(trained)
+
+
+def _trained() -> Iterable[ModelCard]:
+    for path in paths.MODELS.glob("*/seed*/card.json"):
+        try:
+            yield read_card(path)
+        except UserError:
+            continue
+
+
+def _seconds(recipe: Recipe, trained: list[ModelCard]) -> float | None:
+    """Of a training with all its epochs."""
+    windows = _windows(recipe)
+    speeds = [
+        card.training_windows * _epochs(card) / card.wall_time_s
+        for card in trained
+        if card.network == recipe.network and card.features.stft == recipe.features.stft
+        and card.segment == recipe.mixing.segment and card.wall_time_s > 0
+    ]  # fmt: skip
+    if not speeds or windows is None:
+        return None
+    return windows * recipe.training.epochs / statistics.median(speeds)
+
+
+def _epochs(card: ModelCard) -> int:
+    history = paths.MODELS / card.name / f"seed{card.seed}" / "history.csv"
+    try:
+        return len(read_table(history))
+    except (OSError, ValueError):
+        return card.best_epoch
+
+
+def _windows(recipe: Recipe) -> int | None:
+    mixing = recipe.mixing
+    if mixing.windows is not None:
+        return mixing.windows
+    if mixing.hours is None:
+        return None
+    return round(mixing.hours * 3600 * recipe.audio.sample_rate / mixing.segment)
+
+
+def _times(rule: str) -> list[float]:
+    """Seconds of each job of a rule that has run here."""
+    times = []
+    for path in paths.benchmarks(rule).glob("*.tsv"):
+        try:
+            times.append(float(path.read_text().splitlines()[1].split("\t")[0]))
+        except (OSError, ValueError, IndexError):
+            continue
+    return times
+
+
+def _disk(plan: Plan, found: Preview) -> dict[str, int]:
+    archives = sum(each.bytes or 0 for each in found.downloads)
+    caches = {variant.spectrograms: variant for variant in plan.variants.values()}
+    written = {
+        "archives": archives,
+        "recordings extracted from them": archives,
+        "spectrogram caches": sum(
+            _cache_bytes(variant)
+            for name, variant in caches.items()
+            if not Path(paths.spectrograms(name, "train")).exists()
+        ),
+        "models": found.steps.get("train", 0) * _MODEL_BYTES,
+        "enhanced test sets": _enhanced_bytes(plan, found),
+    }
+    return {name: size for name, size in written.items() if size}
+
+
+def _cache_bytes(variant: Variant) -> int:
+    """Of the training windows of a variant, where their number is known."""
+    recipe = variant.recipe
+    features = recipe.features
+    if not features.cache:
+        return 0
+    bins, frames = features.shape(recipe.mixing.segment)
+    channels = _CHANNELS[features.input] + _CHANNELS[features.target]
+    width = 2 if features.dtype == "float16" else 4
+    return (_windows(recipe) or 0) * bins * frames * channels * width
+
+
+def _enhanced_bytes(plan: Plan, found: Preview) -> int:
+    """Of all outputs still to be made, where the test sets are there."""
+    sizes = [
+        path.stat().st_size
+        for stage in plan.test_sets
+        if (path := Path(paths.test_set(stage).noisy)).exists()
+    ]
+    jobs = found.steps.get("enhance", 0) + found.steps.get("baseline", 0)
+    return round(statistics.mean(sizes) * jobs) if sizes else 0
