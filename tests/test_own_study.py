@@ -15,9 +15,11 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import encoded, hiss, tar_of, write_mirror
-from made import scores_of
+from made import model_card, scores_of
 from test_extending import EXAMPLES
 from workflow_runs import BIN, ROOT, TINY
+
+from denoise.networks.unet import UNetSettings
 
 PARTS = ("my_losses.py", "my_network.py", "my_measure.py", "my_corpus.py")
 
@@ -145,6 +147,42 @@ def test_new_makes_a_study_that_can_be_planned_anywhere(tmp_path):
     assert named["librispeech/train-clean-100.tar.gz"]["bytes"] == 6300 * 10**6
     assert named["esc50/ESC-50-master.zip"]["source"] == "publisher"
     assert found["training_seconds"] is None
+
+
+DRY_RUN = """
+job      count
+-----  -------
+all          1
+train        1
+total        2
+
+"""
+
+
+def test_time_and_disk_are_those_of_like_trainings_and_of_the_settings(tmp_path, monkeypatch):
+    from denoise.networks.card import write_card
+    from denoise.study.plan import make_plan
+    from denoise.study.preview import preview, steps_of
+
+    monkeypatch.chdir(tmp_path)
+    plan = make_plan({"preset": "quickstart", "sweep": {}}, ROOT / "presets")
+    assert steps_of(DRY_RUN) == {"all": 1, "train": 1}
+    assert preview(plan, DRY_RUN).training_seconds is None
+    (recipe,) = (variant.recipe for variant in plan.variants.values())
+    for name, network in (("same", recipe.network), ("other", UNetSettings(filters=(2, 4)))):
+        folder = tmp_path / "results" / "models" / name / "seed0"
+        folder.mkdir(parents=True)
+        (folder / "history.csv").write_text("epoch\n1\n2\n3\n4\n5\n")
+        card = model_card(name=name, network=network, segment=8064, features=recipe.features)
+        took = {"training_windows": 1000, "wall_time_s": 100.0 if name == "same" else 1.0}
+        write_card(folder / "card.json", card.model_copy(update=took))
+    found = preview(plan, DRY_RUN)
+    windows = round(0.5 * 3600 * 8000 / 8064)
+    # Five epochs of 1,000 windows in 100 s are 50 windows a second; eight epochs are asked for.
+    assert found.training_seconds == pytest.approx(windows * 8 / 50)
+    assert found.timed_by == 1
+    # Input and target of 128 x 128 in float16.
+    assert found.disk["spectrogram caches"] == windows * 128 * 128 * 2 * 2
 
 
 @pytest.mark.parametrize(

@@ -248,6 +248,15 @@ def test_running_averages_that_cannot_settle_are_warned_of(caches, tmp_path, cap
     assert "norm_momentum" not in caplog.text
 
 
+def test_a_network_that_has_died_is_warned_of(caches, tmp_path, caplog):
+    # Steps so long that all of its units are below zero for ever.
+    run(caches, tmp_path / "dead", learning_rate=1.0, epochs=5, loss="mse")
+    assert "the validation loss has been" in caplog.text and "for 3 epochs" in caplog.text
+    caplog.clear()
+    run(caches, tmp_path / "alive", epochs=5)
+    assert "the validation loss has been" not in caplog.text
+
+
 def test_gradual_reading_gives_every_window_once(caches):
     windows = open_batches(caches["train"] / "manifest.json", TrainingSettings(batch_size=8))
     windows.shuffle(5)

@@ -21,6 +21,7 @@ _ARCHIVE = Archive(
         "https://github.com/karolpiczak/ESC-50/archive/refs/heads/master.zip",
         "https://codeload.github.com/karolpiczak/ESC-50/zip/refs/heads/master",
     ),
+    megabytes=600,
 )
 
 _CATEGORIES = """

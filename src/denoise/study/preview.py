@@ -53,7 +53,7 @@ class Preview:
     training_seconds: float | None = None
     """None where no training of such networks has ended in this folder."""
     timed_by: int = 0
-    """Trainings that the time of the others was taken from."""
+    """Trainings that their time was taken from."""
     other_seconds: float = 0.0
     """Of the steps whose like has run here."""
     untimed: list[str] = field(default_factory=list)
@@ -131,13 +131,17 @@ def _estimate_trainings(found: Preview, plan: Plan) -> None:
             (others if done else needed).append(variant)
     # What is there and is trained again all the same is not known by name.
     chosen = [*needed, *others][:count]
-    times = [_seconds(variant.recipe, trained) for variant in chosen]
-    known = [each for each in times if each is not None]
+    times = []
+    for variant in chosen:
+        speeds, windows = _speeds(variant.recipe, trained), _windows(variant.recipe)
+        if speeds and windows:
+            found.timed_by = max(found.timed_by, len(speeds))
+            epochs = variant.recipe.training.epochs
+            times.append(windows * epochs / statistics.median(speeds))
     if count == 0:
         found.training_seconds = 0.0
-    elif known:
-        found.training_seconds = sum(known) * count / len(known)
-        found.timed_by = len(trained)
+    elif times:
+        found.training_seconds = sum(times) * count / len(times)
 
 
 def _trained() -> Iterable[ModelCard]:
@@ -148,18 +152,14 @@ def _trained() -> Iterable[ModelCard]:
             continue
 
 
-def _seconds(recipe: Recipe, trained: list[ModelCard]) -> float | None:
-    """Of a training with all its epochs."""
-    windows = _windows(recipe)
-    speeds = [
+def _speeds(recipe: Recipe, trained: list[ModelCard]) -> list[float]:
+    """Windows a second of trainings of the same network on windows of the same size."""
+    return [
         card.training_windows * _epochs(card) / card.wall_time_s
         for card in trained
         if card.network == recipe.network and card.features.stft == recipe.features.stft
         and card.segment == recipe.mixing.segment and card.wall_time_s > 0
     ]  # fmt: skip
-    if not speeds or windows is None:
-        return None
-    return windows * recipe.training.epochs / statistics.median(speeds)
 
 
 def _epochs(card: ModelCard) -> int:

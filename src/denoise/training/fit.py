@@ -45,6 +45,10 @@ if TYPE_CHECKING:
     import keras
 
 
+_STANDSTILL = 3
+"""Epochs whose validation losses are equal: chance does not make them so."""
+
+
 @dataclass(frozen=True)
 class TrainingData:
     """What a training reads: the manifests of its windows as `cache.write` wrote them, and the
@@ -136,6 +140,7 @@ def train(
         row["seconds"] = round(saver.seconds, 2)
         log.info("epoch %d: loss %.5f val_loss %.5f", row["epoch"], row["loss"], row["val_loss"])
         history.append(row)
+        _warn_of_standstill([row["val_loss"] for row in history])
         checkpoints.save(model, history, better=better)
         on_epoch(row)
     model.set_weights(checkpoints.best_weights())
@@ -165,6 +170,16 @@ def _warn_of_slow_averages(model: keras.Model, network: NetworkSettings, updates
             "of what they started from, so that validation and use differ from training: lower "
             "network.norm_momentum from %g to %.2g, or train longer",
             updates, 100 * rest, momentum, max(0.5, math.floor(1e-4 ** (1 / updates) * 100) / 100),
+        )  # fmt: skip
+
+
+def _warn_of_standstill(validation_losses: list[float]) -> None:
+    last = validation_losses[-_STANDSTILL:]
+    if len(last) == _STANDSTILL and max(last) - min(last) <= 1e-6 * abs(last[0]):
+        log.warning(
+            "the validation loss has been %g for %d epochs: the network may have died, so that its "
+            "output is always the same; if it stays so, lower training.learning_rate",
+            last[0], _STANDSTILL,
         )  # fmt: skip
 
 
