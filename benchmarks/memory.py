@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import study_stages
 
 from denoise.core import files
 from denoise.core.arrays import save_array
@@ -60,10 +61,9 @@ def measure(preset: str, examples: int, steps: int, changes: dict[str, object]) 
         checkpoints = Checkpoints(folder / "checkpoints", "")
         checkpoints.restore(model)
         windows.shuffle(0)
-        for step in range(len(windows)):
-            batch = windows.batch(step)
-            if step < steps:
-                model.train_on_batch(*batch)
+        study_stages.train_on(model, windows, steps)
+        for step in range(steps, len(windows)):
+            windows.batch(step)
         checkpoints.keep_best(model)
         checkpoints.save(model, [{"val_loss": 0.0}], better=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -106,8 +106,7 @@ def training(work: Path, hours: float) -> Callable[[], list[Path]]:
 
     def run() -> list[Path]:
         windows.shuffle(0)
-        for batch in windows:
-            model.train_on_batch(*batch, return_dict=True)
+        study_stages.train_on(model, windows)
         return []
 
     return run

@@ -198,16 +198,14 @@ def epochs(work: Path, count: int) -> Stage:
 
     def loop() -> None:
         windows.shuffle(0)
-        for batch in windows:
-            own.train_on_batch(*batch, return_dict=True)
+        study_stages.train_on(own, windows)
 
     made = some_windows(uncached_copy(work), settings, count)
     other = compiled(UNetSettings(), settings, made)
 
     def uncached() -> None:
         made.shuffle(0)
-        for batch in made:
-            other.train_on_batch(*batch, return_dict=True)
+        study_stages.train_on(other, made)
 
     def fit(model: Any) -> None:
         training.fit(model, inputs, targets, settings.batch_size)
@@ -255,8 +253,7 @@ def trials(work: Path, count: int) -> Stage:
 
         def run() -> None:
             windows.shuffle(0)
-            for batch in windows:
-                model.train_on_batch(*batch, return_dict=True)
+            study_stages.train_on(model, windows)
 
         return run
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from denoise.corpora.preparation import PreparationSettings, PreparedFiles, prepare
 from denoise.corpora.selection import AudioSettings
@@ -16,6 +16,10 @@ from denoise.mixing.mixtures import mix_windows
 from denoise.mixing.settings import MixingSettings
 from denoise.networks.card import ModelCard
 from denoise.study.stages import Plan
+from denoise.training.batches import Batches
+
+if TYPE_CHECKING:
+    import keras
 
 
 def prepared(
@@ -47,6 +51,12 @@ def cached(
     """Cache the windows of a mixture table in `folder`."""
     out = cache.CacheFiles(folder / "manifest.json", folder / "shards")
     cache.write(mixtures, rate, features or Features(FeatureSettings()), out, processes=processes)
+
+
+def train_on(model: keras.Model, windows: Batches, steps: int | None = None) -> None:
+    """An epoch of these windows, or as many steps of it, as the workflow trains it."""
+    wanted = steps or len(windows)
+    model.fit(windows.iterate_from(0), steps_per_epoch=wanted, shuffle=False, verbose=0)
 
 
 def card_of(plan: Plan) -> ModelCard:

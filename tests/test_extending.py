@@ -268,6 +268,19 @@ def test_an_error_within_a_measure_is_told_with_its_line(study):
         score_utterance(noise, noise, 8000)
 
 
+def test_an_error_within_a_loss_is_told_with_its_line(study):
+    from test_training import make_cache, run
+
+    from denoise.core.errors import explained
+
+    (study / "own.py").write_text("def bad(target, output):\n    return target.nothing\n")
+    caches = {part: make_cache(study / part, 16, 0) for part in ("train", "validation")}
+    extend.load(["own.py:bad"])
+    with pytest.raises(AttributeError) as raised:
+        run(caches, study / "out", loss="own.py:bad")
+    assert explained(raised.value).startswith("own.py line 2: AttributeError: ")
+
+
 def test_a_model_with_an_own_network_can_be_used_without_the_study(study):
     from denoise.networks.loading import load_model
     from denoise.networks.registry import build_network

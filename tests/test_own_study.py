@@ -101,7 +101,7 @@ def test_a_study_of_its_own_is_killed_goes_on_and_is_copied(tmp_path, musan):
     told = said_by(folder, "plan")
     assert re.search(r"losses: 4 variants: \S+charbonnier\S*, ", told)
     assert re.search(r"^ +4 +train$", told, re.MULTILINE)
-    assert re.search(r"^ +1 +fetch archives, 1 MB from the mirror$", told, re.MULTILINE)
+    assert re.search(r"^ +1 +fetch archives, 1 MB: 1 from the mirror$", told, re.MULTILINE)
     assert not (folder / "resources").exists()
 
     killed_while_training(folder)

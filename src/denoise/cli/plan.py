@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from denoise.cli.why import plan_of
 from denoise.core.terminal import show
 from denoise.core.text import duration
 from denoise.study.command import dry_run, run_command
-from denoise.study.preview import STEPS, Preview, preview
+from denoise.study.preview import MIRROR_LACKS, STEPS, Preview, preview
 from denoise.study.stages import Plan
 
 _MOST_LISTED = 8
@@ -60,9 +61,10 @@ def run(options: argparse.Namespace) -> None:
     if rest:
         show(f"  {rest:>5}  others: report, leaderboard, records in MLflow")
     show("", f"Time:  {_time(found)}", f"Disk:  {_disk(found)}")
-    missing = [one for one in found.downloads if "not in the mirror" in one.source]
+    missing = [one for one in found.downloads if one.source == MIRROR_LACKS]
     if missing:
-        show(f"Missing in the mirror: {', '.join(one.name for one in missing)}")
+        names = [f"{one.name}{' (optional)' * one.optional}" for one in missing]
+        show(f"Missing in the mirror: {', '.join(names)}")
     show("", f"To run it: {' '.join([run_command(), *more])}")
 
 
@@ -83,9 +85,10 @@ def _note(rule: str, found: Preview, plan: Plan) -> str:
     if rule == "train" and found.training_seconds is not None:
         return f", about {duration(found.training_seconds)}"
     if rule == "fetch" and found.downloads:
+        counts = Counter(one.source for one in found.downloads)
         known = sum(one.bytes or 0 for one in found.downloads)
-        of = sorted({one.source for one in found.downloads})
-        return f", {_size(known)} from the {' and the '.join(of)}"
+        from_where = "; ".join(f"{count} from the {source}" for source, count in counts.items())
+        return f", {_size(known)}: {from_where}"
     return ""
 
 
@@ -102,16 +105,17 @@ def _time(found: Preview) -> str:
     others = f"about {duration(found.other_seconds)} for the other steps on one core"
     parts = [part for part in (trainings, others if found.other_seconds else "") if part]
     if found.untimed:
-        parts.append(f"not known for {', '.join(STEPS[rule] for rule in found.untimed)}")
+        of = "some of the other" if found.other_seconds else "the other"
+        parts.append(f"{of} steps: not known until their like has run here")
     return "; ".join(parts)
 
 
 def _disk(found: Preview) -> str:
-    unknown = [one.name for one in found.downloads if one.bytes is None]
+    unknown = found.unmeasured
     listed = ", ".join(f"{_size(size)} {name}" for name, size in found.disk.items())
     told = f"about {_size(sum(found.disk.values()))} as far as is known ({listed}), "
     told = told if found.disk else "little, "
-    size_of = f"; the size of {', '.join(unknown)} is not known" if unknown else ""
+    size_of = f"; not known yet: {', '.join(unknown)}" if unknown else ""
     return f"{told}{_size(found.free)} free{size_of}"
 
 

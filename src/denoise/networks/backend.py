@@ -64,8 +64,9 @@ def start(
             # The size of XLA's thread pool on a CPU.
             os.environ["NPROC"] = str(threads)
             os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-            flags = os.environ.get("XLA_FLAGS", "")
-            os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+            if deterministic:
+                flags = os.environ.get("XLA_FLAGS", "")
+                os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
             import jax  # noqa: F401
     except ImportError as error:
         raise UserError(

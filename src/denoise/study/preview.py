@@ -25,6 +25,7 @@ STEPS = {
     "enhance": "enhance test sets", "baseline": "apply baselines", "score": "score",
 }  # fmt: skip
 """Rule -> what it does; those that take no time to speak of are left out."""
+MIRROR_LACKS = "publisher, as the mirror lacks it"
 _CHANNELS = {"level": 1, "level_and_phase": 3, "compressed": 1, "compressed_complex": 3,
              "noise": 1, "clean": 1, "mask": 1, "complex_mask": 2,
              "mask_and_phase_correction": 3}  # fmt: skip
@@ -38,7 +39,7 @@ class Download:
     name: str
     """Corpus and file."""
     source: str
-    """``mirror``, ``publisher``, or ``publisher, not in the mirror``."""
+    """``mirror``, ``publisher``, or ``publisher, as the mirror lacks it``."""
     bytes: int | None
     optional: bool
 
@@ -60,6 +61,8 @@ class Preview:
     """Rules none of whose jobs has run here."""
     disk: dict[str, int] = field(default_factory=dict)
     """What is written -> bytes, as far as it can be told."""
+    unmeasured: list[str] = field(default_factory=list)
+    """What is written too, whose size is not known yet."""
     free: int = 0
 
 
@@ -72,7 +75,7 @@ def preview(plan: Plan, said: str) -> Preview:
         What Snakemake says in a dry run.
     """
     found = Preview(steps_of(said))
-    found.downloads = list(_downloads(plan))
+    found.downloads = list(dict.fromkeys(_downloads(plan)))
     _estimate_trainings(found, plan)
     for rule, count in found.steps.items():
         times = _times(rule)
@@ -109,7 +112,7 @@ def _downloads(plan: Plan) -> Iterable[Download]:
             if local and copy.is_file():
                 yield _download(corpus, archive, "mirror", copy.stat().st_size)
             elif local:
-                yield _download(corpus, archive, "publisher, not in the mirror", size)
+                yield _download(corpus, archive, MIRROR_LACKS, size)
             else:
                 yield _download(corpus, archive, "mirror" if mirror else "publisher", size)
 
@@ -193,14 +196,20 @@ def _times(rule: str) -> list[float]:
 def _disk(plan: Plan, found: Preview) -> dict[str, int]:
     archives = sum(each.bytes or 0 for each in found.downloads)
     caches = {variant.spectrograms: variant for variant in plan.variants.values()}
+    caches = {
+        name: variant
+        for name, variant in caches.items()
+        if variant.recipe.features.cache and not Path(paths.spectrograms(name, "train")).exists()
+    }
+    found.unmeasured = [one.name for one in found.downloads if one.bytes is None]
+    if any(_windows(variant.recipe) is None for variant in caches.values()):
+        found.unmeasured.append("spectrogram caches")
+    if found.steps.get("enhance") and not any(_test_set_sizes(plan)):
+        found.unmeasured.append("enhanced test sets")
     written = {
         "archives": archives,
         "recordings extracted from them": archives,
-        "spectrogram caches": sum(
-            _cache_bytes(variant)
-            for name, variant in caches.items()
-            if not Path(paths.spectrograms(name, "train")).exists()
-        ),
+        "spectrogram caches": sum(map(_cache_bytes, caches.values())),
         "models": found.steps.get("train", 0) * _MODEL_BYTES,
         "enhanced test sets": _enhanced_bytes(plan, found),
     }
@@ -211,8 +220,6 @@ def _cache_bytes(variant: Variant) -> int:
     """Of the training windows of a variant, where their number is known."""
     recipe = variant.recipe
     features = recipe.features
-    if not features.cache:
-        return 0
     bins, frames = features.shape(recipe.mixing.segment)
     channels = _CHANNELS[features.input] + _CHANNELS[features.target]
     width = 2 if features.dtype == "float16" else 4
@@ -221,10 +228,12 @@ def _cache_bytes(variant: Variant) -> int:
 
 def _enhanced_bytes(plan: Plan, found: Preview) -> int:
     """Of all outputs still to be made, where the test sets are there."""
-    sizes = [
-        path.stat().st_size
-        for stage in plan.test_sets
-        if (path := Path(paths.test_set(stage).noisy)).exists()
-    ]
+    sizes = _test_set_sizes(plan)
     jobs = found.steps.get("enhance", 0) + found.steps.get("baseline", 0)
     return round(statistics.mean(sizes) * jobs) if sizes else 0
+
+
+def _test_set_sizes(plan: Plan) -> list[int]:
+    """Bytes of the noisy side of each test set that is there."""
+    places = (Path(paths.test_set(stage).noisy) for stage in plan.test_sets)
+    return [path.stat().st_size for path in places if path.exists()]
