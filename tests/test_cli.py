@@ -621,7 +621,7 @@ def test_models_lists_those_that_are_ready_before_anything_is_trained(
     run("models")
     shown = capsys.readouterr().out
     assert "stream: ready to use, 16000 Hz, 1,234 parameters" in shown
-    assert "snakemake --cores all all" in shown
+    assert "no model is trained in this folder yet: type `denoise run`" in shown
 
 
 def test_a_recording_is_never_replaced_by_its_own_output(workspace, capsys):

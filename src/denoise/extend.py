@@ -295,19 +295,10 @@ def accept_networks(*models: Any) -> None:
             model.model_rebuild(force=True)
 
 
-def part_of(registry: str, name: str) -> Part | None:
-    """What an extension registered under a name; None for a part of this package."""
-    for extension in _loaded.values():
-        for part in extension.parts:
-            if (part.registry, part.name) == (registry, name):
-                return part
-    return None
-
-
-def names_of(registry: str) -> list[str]:
-    """All that extensions registered of one kind."""
+def parts_of(registry: str, name: str | None = None) -> list[Part]:
+    """What extensions registered of one kind, under any name or this one."""
     parts = (part for extension in _loaded.values() for part in extension.parts)
-    return [part.name for part in parts if part.registry == registry]
+    return [part for part in parts if part.registry == registry and name in (None, part.name)]
 
 
 def files_of(entries: Iterable[str]) -> list[str]:

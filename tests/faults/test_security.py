@@ -18,6 +18,7 @@ from made import model_card
 from test_cli import workspace
 from workflow_runs import ROOT
 
+from denoise.cli import main as cli_main
 from denoise.core import files
 from denoise.core.arrays import load_array
 from denoise.core.errors import UserError
@@ -172,10 +173,16 @@ def test_names_with_html_in_them_are_inert_in_the_pages(fault_class):
             )
 
 
-def test_the_ui_listens_on_this_machine_only(fault_class):
+def test_the_ui_listens_on_this_machine_only(fault_class, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "results" / "mlflow").mkdir(parents=True)
+    (tmp_path / "results" / "mlflow" / "store.json").write_text("{}")
+    started: list[str] = []
+    monkeypatch.setattr("os.execv", lambda program, words: started.extend(words))
     with fault_class("security: the UI listens locally"):
-        lines = (ROOT / "Makefile").read_text()
-        assert re.search(r"mlflow ui --host 127\.0\.0\.1", lines)
+        cli_main(["ui", "--port", "5123"])
+        assert " ".join(started[1:]).startswith("-m mlflow ui --host 127.0.0.1 --port 5123 ")
         texts = [path.read_text() for path in (ROOT / "docs").rglob("*.md")]
         texts.append((ROOT / "README.md").read_text())
         assert not any("0.0.0.0" in text for text in texts)

@@ -24,13 +24,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 @pytest.fixture(scope="module")
 def server(study) -> Iterator[str]:
-    """The UI over the store of the study, as `make ui` starts it."""
+    """The UI over the store of the study, as `denoise ui` starts it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     process = subprocess.Popen(
-        [str(BIN / "mlflow"), "ui", "--host", "127.0.0.1", "--port", str(port),
-         "--backend-store-uri", "sqlite:///results/mlflow/mlflow.db", "--workers", "1"],
+        [str(BIN / "denoise"), "ui", "--port", str(port)],
         cwd=study, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
     )  # fmt: skip

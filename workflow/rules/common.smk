@@ -8,7 +8,7 @@ from denoise.core.boundary import report_errors
 from denoise.core.bundled import presets_of
 from denoise.corpora.registry import CORPORA
 from denoise.evaluation.baselines import BASELINES
-from denoise.extend import files_of, names_of
+from denoise.extend import files_of, parts_of
 from denoise.study import paths
 from denoise.study.checks import check_backends, check_storage
 from denoise.study.code import chosen_of, code_digest, lock_digest
@@ -120,8 +120,8 @@ def enhancement_code(wildcards):
 
 def scoring_code(wildcards):
     """With the measures of the study's own, all of which are taken."""
-    chosen = chosen_of({"metrics.registry": names_of("metrics.registry")})
-    return code_of("score", chosen=chosen)
+    measures = {part.name for part in parts_of("metrics.registry")}
+    return code_of("score", chosen=chosen_of({"metrics.registry": measures}))
 
 
 def baseline_code(wildcards):

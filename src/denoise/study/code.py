@@ -200,8 +200,8 @@ def digests_of_files(
     chosen
         What the script uses of registries.
     """
-    own = {pair: part for pair in chosen if (part := extend.part_of(*pair)) is not None}
-    extensions = _extensions(own.values())
+    own = {pair: parts for pair in chosen if (parts := extend.parts_of(*pair))}
+    extensions = _extensions(part for parts in own.values() for part in parts)
     used = frozenset(module for statements in extensions.values()
                      for module in _imports(script, statements))  # fmt: skip
     found = _digests_of_package(script, without, chosen - frozenset(own), used)
