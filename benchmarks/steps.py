@@ -75,7 +75,7 @@ def ways(
     drawn = Drawn(options.steps * settings.batch_size, samples)
     windows = WaveformBatches(Features(features, {}), settings.batch_size, lambda: drawn)  # type: ignore[arg-type, return-value]
     model = compiled(chosen, settings, windows)
-    saver = EpochSaver(Checkpoints(folder, "steps"), model, 0, None)
+    checkpoints = Checkpoints(folder, "steps")
     noisy = np.ascontiguousarray(drawn.waves[..., 0])
 
     model.steps_per_execution = options.steps_per_execution
@@ -84,6 +84,8 @@ def ways(
         model.fit(noisy, drawn.waves, batch_size=settings.batch_size, verbose=0)
 
     def workflow() -> None:
+        # A new one each time: it would save what takes over a minute, and go on from there.
+        saver = EpochSaver(checkpoints, model, 0, None)
         train_epoch(windows, 0, settings, lambda share: 1e-4, saver)
 
     # The workflow looks after each step whether it should end.

@@ -71,6 +71,11 @@ class Batches(abc.ABC):
         self.order = np.arange(count)
         self.epoch_seed: int | None = None
 
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Of what a window gives the model, and of what its loss compares that with."""
+        return self.item_shape, (*self.item_shape[:2], self.outputs)
+
     def shuffle(self, seed: int) -> None:
         """Serve the windows in the order, and with the variations, that `seed` gives."""
         self.order = np.random.default_rng(seed).permutation(self.count)
@@ -171,6 +176,11 @@ class WaveformBatches(Batches):
         self.item_shape, self.outputs = _shapes(features, self.mixer)
         self.processes, self._make = processes, make
         self._pool: ProcessPoolExecutor | None = None
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Of the noisy audio, and of both sides."""
+        return (self.samples,), (self.samples, 2)
 
     def batch(self, number: int) -> Batch:
         """Noisy, and noisy with clean, of a batch."""
