@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from test_training import ROOT, SMALL, caches, make_cache, run, weights
 
 from denoise.core.arrays import save_array
 from denoise.core.errors import UserError
+from denoise.core.tables import read_table
 from denoise.training.batches import SpectrogramBatches
 from denoise.training.epochs import TrainingFailed
 from denoise.training.settings import TrainingSettings
@@ -48,7 +50,7 @@ def same(whole, history: pd.DataFrame, folder) -> None:
     assert not (folder / "checkpoints").exists()
 
 
-def in_a_process(caches, folder, change: str) -> subprocess.CompletedProcess[bytes]:
+def in_a_process(caches, folder, change: str, **more: object) -> subprocess.CompletedProcess[bytes]:
     """The same training in a process of its own, where `change` is done before it starts."""
     code = (
         "import os, sys; from pathlib import Path; from test_training import run;"
@@ -56,7 +58,7 @@ def in_a_process(caches, folder, change: str) -> subprocess.CompletedProcess[byt
         "from denoise.core.boundary import report_errors;"
         f"{change};\nwith report_errors():"
         "    run({k: Path(v) for k, v in eval(sys.argv[1]).items()}, Path(sys.argv[2]),"
-        f"**{CHANGES!r})"
+        f"**{ {**CHANGES, **more}!r})"
     )
     given = repr({name: str(path) for name, path in caches.items()})
     return subprocess.run(
@@ -125,6 +127,28 @@ def test_a_training_that_is_told_to_end_saves_itself(
         same(whole, run(caches, tmp_path, **CHANGES), tmp_path)
         # A batch that was made beforehand is made again; a validation is done again as a whole.
         assert abs(len(again) - left) <= 2
+
+
+@pytest.mark.slow
+def test_with_jax_too_a_training_that_is_told_to_end_goes_on_to_the_same_weights(
+    caches, tmp_path, fault_class
+):
+    if importlib.util.find_spec("jax") is None:
+        pytest.skip("jax is not installed (make install EXTRA=jax)")
+    with fault_class("training: SIGTERM"):
+        for folder, change in (
+            ("whole", "pass"),
+            ("cut", when_served(24, "os.kill(os.getpid(), 15)")),
+        ):
+            ended = in_a_process(caches, tmp_path / folder, change, backend="jax")
+            assert ended.returncode == (folder == "cut"), ended.stderr[-2000:]
+        assert (tmp_path / "cut" / "checkpoints" / "part").exists()
+        ended = in_a_process(caches, tmp_path / "cut", "pass", backend="jax")
+        assert ended.returncode == 0, ended.stderr[-2000:]
+        histories = [read_table(tmp_path / name / "history.csv") for name in ("whole", "cut")]
+        pd.testing.assert_frame_equal(*(each[COLUMNS] for each in histories), rtol=1e-6)
+        for one, other in zip(weights(tmp_path / "whole"), weights(tmp_path / "cut"), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
 
 
 def test_the_handlers_of_others_come_back(caches, tmp_path):
