@@ -28,8 +28,9 @@ from denoise.networks import backend
 from denoise.networks.temporal_unet import TemporalUNetSettings
 from denoise.training.batches import WaveformBatches
 from denoise.training.checkpoints import Checkpoints
-from denoise.training.epochs import EpochSaver, train_epoch
+from denoise.training.epochs import train_epoch
 from denoise.training.model import compiled
+from denoise.training.saver import EpochSaver
 from denoise.training.settings import TrainingSettings
 
 _DILATIONS = (1, 2, 4, 8, 1, 2, 4, 8)

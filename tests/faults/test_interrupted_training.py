@@ -81,7 +81,7 @@ def when_served(count: int, deed: str) -> str:
     "saving",
     [
         pytest.param("", marks=pytest.mark.slow),
-        "from denoise.training import epochs; epochs._SAVE_S = 0;",
+        "from denoise.training import saver; saver._SAVE_S = 0;",
     ],
     ids=["epochs", "batches"],
 )

@@ -35,9 +35,10 @@ from denoise.training.adversarial import best_epoch
 from denoise.training.batches import Batches, open_batches
 from denoise.training.checkpoints import Checkpoints
 from denoise.training.discriminator import Discriminator
-from denoise.training.epochs import EpochSaver, log, random_states, train_epoch, validate
+from denoise.training.epochs import log, random_states, train_epoch, validate
 from denoise.training.model import compiled, interpolate_weights, network_of, precision
 from denoise.training.optimiser import averaged_weights
+from denoise.training.saver import EpochSaver
 from denoise.training.schedule import learning_rate
 from denoise.training.settings import TrainingSettings
 
