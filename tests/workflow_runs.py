@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import logging
 import os
 import shutil
@@ -55,8 +56,12 @@ def dry_run(folder: Path, *arguments: str, **environment: str) -> subprocess.Com
 
     words = ["--cores", "2", "-n", *arguments]
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        # What only waits to be collected may want to end threads of TensorFlow, which the fork
+        # does not have: it would wait for them for ever.
+        gc.collect()
         process = os.fork()
         if process == 0:
+            gc.freeze()
             os.environ.update(environment)
             _become_snakemake(folder, words, out.fileno(), err.fileno())
         _, status = os.waitpid(process, 0)
