@@ -17,7 +17,7 @@ from denoise.mixing.settings import MixingSettings
 from denoise.networks.card import ModelCard
 from denoise.study.stages import Plan
 from denoise.training.batches import Batches
-from denoise.training.epochs import for_loop
+from denoise.training.epochs import loop_input
 
 if TYPE_CHECKING:
     import keras
@@ -57,7 +57,7 @@ def cached(
 def train_on(model: keras.Model, windows: Batches, steps: int | None = None) -> None:
     """An epoch of these windows, or as many steps of it, as the workflow trains it."""
     wanted = steps or len(windows)
-    model.fit(for_loop(windows), steps_per_epoch=wanted, shuffle=False, verbose=0)
+    model.fit(loop_input(windows), steps_per_epoch=wanted, shuffle=False, verbose=0)
 
 
 def card_of(plan: Plan) -> ModelCard:

@@ -23,7 +23,7 @@ from denoise.networks import backend
 from denoise.networks.registry import build_network
 from denoise.networks.unet import UNetSettings
 from denoise.training.batches import open_batches
-from denoise.training.epochs import _Follower
+from denoise.training.epochs import _Monitor
 from denoise.training.fit import should_stop
 from denoise.training.model import compiled, precision
 from denoise.training.schedule import OptimiserSettings, ScheduleSettings, learning_rate
@@ -207,14 +207,14 @@ def test_clipping_limits_the_gradient_over_all_weights(caches, tmp_path, monkeyp
 
 def test_the_average_of_the_weights_is_validated_and_kept(caches, tmp_path):
     seen: list[list[np.ndarray]] = []
-    after = _Follower.after_batch
+    after = _Monitor.after_batch
 
-    def watched(follower, *given):
-        seen.append(follower.saver.model.get_weights())
-        return after(follower, *given)
+    def watched(monitor, *given):
+        seen.append(monitor.saver.model.get_weights())
+        return after(monitor, *given)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_Follower, "after_batch", watched)
+        patch.setattr(_Monitor, "after_batch", watched)
         history = run(caches, tmp_path / "out", epochs=1, optimiser={"ema": 0.8})
     average = seen[0]
     for step in seen[1:]:

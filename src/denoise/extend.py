@@ -162,7 +162,7 @@ def measure(
 
     def register(function: Function) -> Function:
         _check_new("measure", name, SCORED)
-        made = Metric(title, unit, higher_is_better, _told(function), lowest_rate)
+        made = Metric(title, unit, higher_is_better, _one_line_errors(function), lowest_rate)
         _register("metrics.registry", MEASURES, name, made)
         _register("metrics.registry", SCORED, name, made)
         return function
@@ -179,7 +179,7 @@ def augmentation(name: str) -> Callable[[Function], Function]:
 
     def register(function: Function) -> Function:
         _check_new("augmentation", name, EFFECTS)
-        _register("mixing.effects", EFFECTS, name, _told(function))
+        _register("mixing.effects", EFFECTS, name, _one_line_errors(function))
         return function
 
     return register
@@ -192,7 +192,7 @@ def corpus(made: Corpus) -> Corpus:
     return made
 
 
-def _told(function: Function) -> Function:
+def _one_line_errors(function: Function) -> Function:
     """The same, but its errors are told in one line, also those of another process."""
 
     @functools.wraps(function)

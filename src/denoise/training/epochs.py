@@ -58,19 +58,19 @@ def train_epoch(
     done = saver.begin()
     # The first step of a warm-up has a rate above zero, the last reaches the full rate.
     set_learning_rates(model.optimizer, [rate((step + 1) / steps) for step in range(steps)])
-    follower = _Follower(settings, steps, saver, done)
+    monitor = _Monitor(settings, steps, saver, done)
     with _memory_errors(settings):
         if discriminator is None:
-            _fit(windows, follower, saver)
+            _fit(windows, monitor, saver)
             found: dict[str, float] = {}
         else:
             discriminator.start_epoch(item_seed(seed, "replay", epoch))
-            found = _alternate(windows, follower, saver, discriminator)
-    saver.before_validation(steps, follower.mean)
-    return follower.mean.values() | found
+            found = _alternate(windows, monitor, saver, discriminator)
+    saver.before_validation(steps, monitor.mean)
+    return monitor.mean.values() | found
 
 
-class _Follower:
+class _Monitor:
     """What is done after each batch: look whether to end, and now and then read the loss, for
     which the device has to be waited for.
 
@@ -120,9 +120,9 @@ class _Follower:
             )  # fmt: skip
 
 
-def _fit(windows: Batches, follower: _Follower, saver: EpochSaver) -> None:
+def _fit(windows: Batches, monitor: _Monitor, saver: EpochSaver) -> None:
     """The rest of an epoch, by the backend's own loop, which never waits for a step to end."""
-    model, first, last = saver.model, follower.first, _looped(windows)
+    model, first, last = saver.model, monitor.first, _loop_batches(windows)
     mean = EpochMean()
     if first < last:
         trained: list[np.ndarray] = []
@@ -133,13 +133,13 @@ def _fit(windows: Batches, follower: _Follower, saver: EpochSaver) -> None:
                 trained.extend(variable.numpy() for variable in model.trainable_variables)
 
         history = model.fit(
-            for_loop(windows, first),
+            loop_input(windows, first),
             steps_per_epoch=last - first,
             shuffle=False,
             verbose=0,
             callbacks=_callbacks(
                 model,
-                lambda step, means: follower.after_batch(first + step, means, windows),
+                lambda step, means: monitor.after_batch(first + step, means, windows),
                 keep_trained,
             ),
         )
@@ -151,10 +151,10 @@ def _fit(windows: Batches, follower: _Follower, saver: EpochSaver) -> None:
     for step in range(max(first, last), len(windows)):
         batch = windows.batch(step)
         mean = mean.plus(model.train_on_batch(*_tensors(batch), return_dict=True), len(batch[0]))
-        follower.after_batch(step, mean.values(), windows)
+        monitor.after_batch(step, mean.values(), windows)
 
 
-def for_loop(windows: Batches, first: int = 0) -> Any:
+def loop_input(windows: Batches, first: int = 0) -> Any:
     """Batches as the backend's own loop is given them.
 
     With TensorFlow, Keras would put a buffer of no certain size behind a generator, which costs a
@@ -171,7 +171,7 @@ def for_loop(windows: Batches, first: int = 0) -> Any:
     return made.prefetch(2)
 
 
-def _looped(windows: Batches) -> int:
+def _loop_batches(windows: Batches) -> int:
     """How many batches the backend's own loop can be given.
 
     JAX's divides all among several devices as it does the first, which it cannot do with a last one
@@ -206,7 +206,7 @@ def _callbacks(
 
 
 def _alternate(
-    windows: Batches, follower: _Follower, saver: EpochSaver, discriminator: Discriminator
+    windows: Batches, monitor: _Monitor, saver: EpochSaver, discriminator: Discriminator
 ) -> dict[str, float]:
     """An epoch in which the discriminator learns from what the network made of each batch."""
     model, errors = saver.model, []
@@ -214,7 +214,7 @@ def _alternate(
     for step, batch in enumerate(windows):
         given = _tensors(batch)
         means = means.plus(model.train_on_batch(*given, return_dict=True), len(batch[0]))
-        follower.after_batch(step, means.values(), windows)
+        monitor.after_batch(step, means.values(), windows)
         error = discriminator.learn(*_enhanced(model, batch))
         errors += [] if error is None else [error]
     return {"discriminator": float(np.mean(errors))} if errors else {}
@@ -263,9 +263,9 @@ def validate(windows: Batches, saver: EpochSaver) -> dict[str, float]:
         saver.stop_if_told(f"the last batch of epoch {epoch + 1}")
 
     mean, looped = EpochMean(), 0
-    if saver.discriminator is None and (looped := _looped(windows)):
+    if saver.discriminator is None and (looped := _loop_batches(windows)):
         means = model.evaluate(
-            for_loop(windows), steps=looped, verbose=0, return_dict=True,
+            loop_input(windows), steps=looped, verbose=0, return_dict=True,
             callbacks=_callbacks(model, after_batch),
         )  # fmt: skip
         mean = mean.plus(means, windows.windows_of(0, looped))
