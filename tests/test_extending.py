@@ -98,7 +98,7 @@ def test_the_measure_of_the_example_stands_in_tables_and_figures(study):
     from denoise.metrics.registry import score_utterance
     from denoise.report import figures
 
-    plan("my_measure.py")
+    plan("my_metric.py")
     noise = np.random.default_rng(0).standard_normal(8000).astype(np.float32)
     # Ten times the amplitude is 20 dB in every bin.
     assert score_utterance(noise, 10 * noise, 8000)["lsd"] == pytest.approx(20, abs=1e-6)
@@ -106,7 +106,7 @@ def test_the_measure_of_the_example_stands_in_tables_and_figures(study):
 
 
 def test_score_takes_the_measures_of_the_study_also_in_its_processes(study):
-    (study / "config.yaml").write_text("preset: quickstart\nextensions: [my_measure.py]\n")
+    (study / "config.yaml").write_text("preset: quickstart\nextensions: [my_metric.py]\n")
     for folder, factor in (("clean", 0.01), ("loud", 0.1)):
         (study / folder).mkdir()
         for number in range(12):
@@ -259,7 +259,7 @@ def test_an_error_within_a_measure_is_told_with_its_line(study):
     from denoise.metrics.registry import score_utterance
 
     (study / "own.py").write_text(
-        "from denoise.extend import measure\n@measure('bad', 'Bad')\n"
+        "from denoise.extend import metric\n@metric('bad', 'Bad')\n"
         "def bad(clean, estimate, rate):\n    return clean[10**9]\n"
     )
     plan("own.py")

@@ -21,7 +21,7 @@ from workflow_runs import BIN, ROOT, TINY
 
 from denoise.networks.unet import UNetSettings
 
-PARTS = ("my_losses.py", "my_network.py", "my_measure.py", "my_corpus.py")
+PARTS = ("my_losses.py", "my_network.py", "my_metric.py", "my_corpus.py")
 
 
 def denoise(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -10,6 +10,8 @@ A file that ``extensions`` names registers them with the decorators of this modu
 
         return ops.sqrt(ops.square(target - output) + 1e-6)
 
+All of them raise `UserError` for a name that is taken or is none, and outside of a study.
+
 Extensions are code, which whoever plans or runs the study executes: look at those of others first.
 """
 
@@ -101,7 +103,8 @@ def loss(
         into = losses.SIGNAL_LOSSES if waveform else losses.LOSSES
         _check_new("loss", name, losses.LOSSES | losses.SIGNAL_LOSSES)
         _register("training.losses", into, name, function)
-        _note_range(name, from_0_to_1)
+        if from_0_to_1:
+            _register("training.losses", losses.FROM_0_TO_1, name, True)
         return function
 
     return register
@@ -114,7 +117,8 @@ def training_metric(name: str, *, from_0_to_1: bool = False) -> Callable[[Functi
     def register(function: Function) -> Function:
         _check_new("training metric", name, losses.METRICS)
         _register("training.losses", losses.METRICS, name, function)
-        _note_range(name, from_0_to_1)
+        if from_0_to_1:
+            _register("training.losses", losses.FROM_0_TO_1, name, True)
         return function
 
     return register
@@ -146,7 +150,7 @@ def network(
     return register
 
 
-def measure(
+def metric(
     name: str,
     title: str,
     unit: str = "",
@@ -154,14 +158,14 @@ def measure(
     higher_is_better: bool = True,
     lowest_rate: int = 0,
 ) -> Callable[[Function], Function]:
-    """Make a function of clean and enhanced audio [shape=(samples,)] and their rate a measure of
+    """Make a function of clean and enhanced audio [shape=(samples,)] and their rate a metric of
     results: a column of every score table, the leaderboard, the report and MLflow.
 
     It raises `Undefined` where it has no value, and is not taken at rates below `lowest_rate` Hz.
     """
 
     def register(function: Function) -> Function:
-        _check_new("measure", name, SCORED)
+        _check_new("metric", name, SCORED)
         made = Metric(title, unit, higher_is_better, _one_line_errors(function), lowest_rate)
         _register("metrics.registry", MEASURES, name, made)
         _register("metrics.registry", SCORED, name, made)
@@ -234,13 +238,6 @@ def _register(registry: str, into: dict[str, Any], name: str, value: Any) -> Non
     )
 
 
-def _note_range(name: str, from_0_to_1: bool) -> None:
-    if from_0_to_1:
-        losses.FROM_0_TO_1.add(name)
-    else:
-        losses.FROM_0_TO_1.discard(name)
-
-
 # What the workflow and the command call
 
 
@@ -281,8 +278,7 @@ def load(entries: Iterable[str], folder: Path | None = None) -> None:
             _loaded[key] = _load(path, function, entry)
     if networks != set(NETWORKS):
         accept_networks(ModelCard)
-    if _loaded:
-        pools.set_up_workers("extensions", load, list(_loaded), folder)
+    pools.set_up_workers("extensions", load if _loaded else None, list(_loaded), folder)
 
 
 def accept_networks(*models: Any) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from denoise.cli.shared import add_json, print_json
+from denoise.cli.shared import add_configfile, add_json, print_json
 from denoise.cli.why import plan_of
 from denoise.core.terminal import show
 from denoise.core.text import duration
@@ -29,14 +28,7 @@ def add(verbs: Any) -> None:
         "about how much disk is needed. Nothing is run or fetched.",
         epilog="examples:  denoise plan   |   denoise plan --configfile other.yaml",
     )
-    verb.add_argument(
-        "--configfile",
-        nargs="+",
-        default=[],
-        type=Path,
-        metavar="FILE",
-        help="as given to `denoise run --configfile`, instead of config.yaml",
-    )
+    add_configfile(verb)
     add_json(verb)
     verb.set_defaults(run=run)
 

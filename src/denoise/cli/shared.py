@@ -49,6 +49,18 @@ def places(metric: str) -> int:
     return 6 if metric.startswith("mse") else 3
 
 
+def add_configfile(verb: argparse.ArgumentParser) -> None:
+    """Give a verb the option ``--configfile``."""
+    verb.add_argument(
+        "--configfile",
+        nargs="+",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="as given to `denoise run --configfile`, instead of config.yaml",
+    )
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON; what is no number is null."""
     text = json.dumps(_for_json(value), indent=1, ensure_ascii=False, allow_nan=False)

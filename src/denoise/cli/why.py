@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from denoise.cli.shared import add_json, print_json
+from denoise.cli.shared import add_configfile, add_json, print_json
 from denoise.core.bundled import presets_of
 from denoise.core.differences import differences
 from denoise.core.errors import UserError, unknown
@@ -35,14 +35,7 @@ def add(verbs: Any) -> None:
     )
     verb.add_argument("variant", help="a variant of config.yaml, as its results are called")
     verb.add_argument("--seed", type=int, help="of one seed; default all of config.yaml")
-    verb.add_argument(
-        "--configfile",
-        nargs="+",
-        default=[],
-        type=Path,
-        metavar="FILE",
-        help="as given to `snakemake --configfile`, instead of config.yaml",
-    )
+    add_configfile(verb)
     add_json(verb)
     verb.set_defaults(run=run)
 

@@ -136,9 +136,12 @@ def _by_processes(
 _set_up: dict[str, tuple[Callable[..., None], tuple[Any, ...]]] = {}
 
 
-def set_up_workers(key: str, function: Callable[..., None], *arguments: Any) -> None:
-    """Have every process that is started from now on call `function` first; one for each key."""
-    _set_up[key] = (function, arguments)
+def set_up_workers(key: str, function: Callable[..., None] | None, *arguments: Any) -> None:
+    """Have every process that is started from now on call `function` first; one, or none, for each
+    key."""
+    _set_up.pop(key, None)
+    if function is not None:
+        _set_up[key] = (function, arguments)
 
 
 def worker_arguments() -> tuple[Any, ...]:

@@ -32,7 +32,7 @@ from denoise.core.provenance import PACKAGE
 
 _SHAPE_NOTHING = ("extend", "study.jobs", "study.paths", "training.devices")
 """What every script uses around its one call: registration, logs, places and locks."""
-_REGISTERING = ("loss", "training_metric", "network", "measure", "augmentation", "corpus")
+_REGISTERING = ("loss", "training_metric", "network", "metric", "augmentation", "corpus")
 """Of `denoise.extend`."""
 Chosen = frozenset[tuple[str, str]]
 """Pairs of a registry, as in ``training.losses``, and a name in it."""
@@ -160,16 +160,20 @@ def _imports(path: Path, statements: list[ast.stmt]) -> set[Path]:
     for node in (node for statement in statements for node in ast.walk(statement)):
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "USES":
             found.update(path.parent / name for name in ast.literal_eval(node.value))
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        for name in names:
+        for name in _imported_names(node):
             module = _module_file(name)
             if module is not None:
                 found.add(module)
     return found
+
+
+def _imported_names(node: ast.AST) -> list[str]:
+    """The modules that an import may mean; none for another statement."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.module:
+        return [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return []
 
 
 def _module_file(name: str) -> Path | None:
@@ -276,12 +280,7 @@ def _imports_beside(path: Path, statements: list[ast.stmt]) -> set[Path]:
     """The files of the study's folder that statements of an extension import."""
     found = set()
     for node in (node for statement in statements for node in ast.walk(statement)):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        for name in names:
+        for name in _imported_names(node):
             base = Path.cwd().joinpath(*name.split("."))
             places = (base.with_suffix(".py"), base / "__init__.py")
             found |= {place for place in places if place.is_file() and place != path}

@@ -150,7 +150,7 @@ SIGNAL_LOSSES: dict[str, Measure] = {
     "wave": wave,
 }
 METRICS: dict[str, Measure] = {"mae": mae, "mse": mse, "soft_iou": soft_iou}
-FROM_0_TO_1 = {"bce", "soft_iou"}
+FROM_0_TO_1: dict[str, bool] = {"bce": True, "soft_iou": True}
 
 
 def check(loss: str | dict[str, float]) -> str | dict[str, float]:
