@@ -20,7 +20,8 @@ from denoise.corpora.download import DownloadSettings, fetch
 
 CONTENT = zip_of({"a.txt": bytes(range(256)) * 16_000})  # 4 MB
 MD5 = "md5:" + hashlib.md5(CONTENT).hexdigest()
-QUICK = DownloadSettings(retries=2, timeout_s=0.5)
+# A busy machine may answer late: only what waits for the timeout has a short one.
+TIMEOUTS_S = {"stalls": 2.0, "stalls-at-once": 1.0, "trickles": 1.0, "slow": 2.0}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -95,8 +96,8 @@ class _Handler(BaseHTTPRequestHandler):
     def slow(self, count: int) -> None:
         """Slow, but always on its way."""
         self._begin(0)
-        for place in range(0, len(CONTENT), 400_000):
-            self.wfile.write(CONTENT[place : place + 400_000])
+        for place in range(0, len(CONTENT), 100_000):
+            self.wfile.write(CONTENT[place : place + 100_000])
             self.wfile.flush()
             time.sleep(0.1)
 
@@ -224,7 +225,9 @@ def no_waiting(monkeypatch):
 
 def get(server, *behaviours: str, checksum: str | None = MD5, target: Path) -> None:
     urls = tuple(f"{server.url}/{behaviour}/a.zip" for behaviour in behaviours)
-    fetch(Archive("a.zip", urls, checksum), "corpus", target, QUICK)
+    timeout_s = min(TIMEOUTS_S.get(behaviour, 30.0) for behaviour in behaviours)
+    settings = DownloadSettings(retries=2, timeout_s=timeout_s)
+    fetch(Archive("a.zip", urls, checksum), "corpus", target, settings)
 
 
 @pytest.mark.parametrize("checksum", [MD5, None], ids=["checksum", "none"])
@@ -320,7 +323,9 @@ def test_a_host_that_is_not_there(tmp_path, fault_class):
         fault_class("download: no host"),
         pytest.raises(UserError, match="ConnectionError") as caught,
     ):
-        fetch(Archive("a.zip", (url,), MD5), "corpus", tmp_path / "a.zip", QUICK)
+        fetch(
+            Archive("a.zip", (url,), MD5), "corpus", tmp_path / "a.zip", DownloadSettings(retries=2)
+        )
     assert url in str(caught.value)
 
 
