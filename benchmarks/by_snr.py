@@ -20,7 +20,7 @@ from snakemake.utils import update_config
 from denoise.core import files
 from denoise.evaluation.conditions import by_condition, snr_condition
 from denoise.evaluation.experiment import ExperimentRecord
-from denoise.evaluation.scores import by_utterance, join_scores
+from denoise.evaluation.scores import join_scores
 from denoise.report import figures
 from denoise.study.config import read_yaml
 from denoise.study.plan import make_plan
@@ -40,13 +40,13 @@ def drawing(record: ExperimentRecord, test_set: str, methods: dict[str, str]) ->
     if missing:
         sys.exit(f"error: {', '.join(missing)} not there yet: let snakemake make it")
     names = {label: name for name, label in methods.items()}
-    utterances = by_utterance(join_scores(tables))
-    utterances["method"] = utterances["method"].map(names)
-    snrs = snr_condition(utterances)
+    scores = join_scores(tables)
+    scores["method"] = scores["method"].map(names)
+    snrs = snr_condition(scores)
     drawn = figures.styles(methods)
     figure = Figure(figsize=(9.0, 2.9), layout="constrained")
     for axis, metric in zip(figure.subplots(1, len(_METRICS)), _METRICS, strict=True):
-        figures.draw_by_snr(axis, by_condition(utterances, metric, snrs), metric, drawn)
+        figures.draw_by_snr(axis, by_condition(scores, metric, snrs), metric, drawn)
     figures.add_legend(figure)
     return figure
 

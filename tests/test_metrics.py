@@ -15,7 +15,7 @@ from scipy.signal import resample_poly
 
 from denoise.evaluation.conditions import by_condition, main_effects, snr_condition
 from denoise.evaluation.leaderboard import leaderboard
-from denoise.evaluation.statistics import cluster_bootstrap, compare, holm
+from denoise.evaluation.statistics import cluster_bootstrap, holm
 from denoise.metrics import signal
 from denoise.metrics.composite import (
     _band_levels,
@@ -219,13 +219,6 @@ def test_utterances_of_one_speaker_do_not_count_as_independent():
     assert clustered.high - clustered.low > 4 * (naive.high - naive.low)
 
 
-def test_missing_values_are_left_out_of_means_and_pairs():
-    values = np.array([1.0, np.nan, 3.0])
-    assert cluster_bootstrap(values, np.array(["a", "b", "c"])).mean == 2.0
-    result = compare(values, np.array([0.0, 1.0, np.nan]), np.array(["a", "b", "c"]))
-    assert result.n == 1 and result.difference.mean == 1.0
-
-
 def test_holm_of_a_textbook_example():
     # Holm (1979): 0.01 x4, 0.02 x3, 0.03 x2, 0.04 x1, kept monotone.
     assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
@@ -264,8 +257,13 @@ def test_main_effects_of_an_additive_grid_are_what_was_added():
     }.items():  # fmt: skip
         row = found.loc[(setting, value)]
         assert row["effect"] == pytest.approx(expected)
-        # The same for every utterance, so certain.
-        assert (row["ci_low"], row["ci_high"]) == pytest.approx((expected, expected))
+        # Alike for every utterance: only the seeds differ, by 1 dB, whose variance of 1/2 has one
+        # degree of freedom from each of 6 variants.  The squared weights of the variants sum up
+        # to 1/6 for an effect of two, and to 1/3 for one of three.
+        half = 2.4469 * np.sqrt(0.5 / 2 * (1 / 6 if setting == "training.loss" else 1 / 3))
+        assert row["ci_high"] - expected == pytest.approx(half, rel=1e-4)
+        assert row["ci_low"] - expected == pytest.approx(-half, rel=1e-4)
+        assert row["claim"] == "not shown" and row["seeds"] == 2
         assert row["variants"] == (3 if setting == "training.loss" else 2)
     of_huber = scores[scores["method"].str.startswith("huber")]
     assert found.loc[("training.loss", "huber"), "mean"] == pytest.approx(of_huber["si_sdr"].mean())
@@ -301,7 +299,7 @@ def conditions() -> pd.DataFrame:
     rows = [(f"u{k}", method, f"s{k % 2}", 5.0 * (k // 2), k + gain)
             for k in range(4) for method, gain in (("noisy", 0.0), ("m", k + 1.0))]  # fmt: skip
     names = ["id", "method", "speaker", "snr_target", "si_sdr"]
-    return pd.DataFrame(rows, columns=names).assign(snr_input=1.0)
+    return pd.DataFrame(rows, columns=names).assign(snr_input=1.0, seed=0)
 
 
 def test_means_by_condition_are_over_its_utterances():
@@ -311,8 +309,9 @@ def test_means_by_condition_are_over_its_utterances():
     assert found.loc[("m", 0.0), "mean"] == 2.0 and found.loc[("noisy", 5.0), "mean"] == 2.5
     gains = by_condition(table, "si_sdr", snrs, gain=True).set_index("condition")
     assert list(gains["mean"]) == [1.5, 3.5] and list(gains["n"]) == [2, 2]
-    # With two speakers, of whom a resampling may draw one alone, these are the ends.
-    assert list(gains["low"]) == [1, 3] and list(gains["high"]) == [2, 4]
+    # Two speakers: the half width is Student's quantile of one degree of freedom, 12.706, times
+    # the standard error, half of their difference.
+    assert list(gains["low"]) == pytest.approx([1.5 - 6.353, 3.5 - 6.353], abs=1e-3)
     table.loc[(table["id"] == "u0") & (table["method"] == "m"), "si_sdr"] = np.nan
     gains = by_condition(table, "si_sdr", snrs, gain=True).set_index("condition")
     assert gains.loc[0.0, "mean"] == 2.0 and gains.loc[0.0, "n"] == 1

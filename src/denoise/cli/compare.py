@@ -25,8 +25,9 @@ def add(verbs: Any) -> None:
         help="compare two experiments",
         description="Compare a variant of one experiment with one of another: which settings "
         "differ, and every measure with the difference over the same utterances, its 95 % interval "
-        "(bootstrap over speakers) and the p of the Wilcoxon signed-rank test, corrected for the "
-        "number of measures by Holm's method.",
+        "over seeds and speakers, and the p-value corrected for the number of measures by Holm's "
+        "method. 'claim' is what that allows to be said: of the settings (three seeds or more of "
+        "the same sign), of these models (one seed), or 'not shown'.",
     )
     verb.add_argument(
         "experiments",
@@ -43,6 +44,10 @@ def add(verbs: Any) -> None:
     verb.add_argument("--test-set", metavar="NAME", help="default the first that both have")
     add_json(verb)
     verb.set_defaults(run=run)
+
+
+_SHOWN = ("measure", "first", "second", "second - first", "low", "high", "p_holm", "claim",
+          "seeds_needed", "utterances_needed")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,22 +74,18 @@ class _Study:
         return str(rows.loc[rows["si_sdr"].idxmax(), "variant"])
 
     def scores(self, variant: str, test_set: str) -> pd.DataFrame:
-        from denoise.evaluation.scores import by_utterance
-
         if variant not in self.about.variants:
             raise unknown(f"variant of {self.name}", variant, self.about.variants)
         path = self.folder / "scores.csv"
         if not path.is_file():
             raise UserError(f"{path} is missing: run `snakemake` for {self.name} again")
         table = read_table(path)
-        own = table[(table["method"] == variant) & (table["test_set"] == test_set)]
-        return by_utterance(own).set_index("id")
+        return table[(table["method"] == variant) & (table["test_set"] == test_set)]
 
 
 def run(options: argparse.Namespace) -> None:
     """Carry out ``denoise compare``."""
     from denoise.core.differences import differences
-    from denoise.evaluation.statistics import resampled
 
     first, second = (_Study.read(given) for given in options.experiments)
     shared = [name for name in first.about.test_sets if name in second.about.test_sets]
@@ -123,50 +124,90 @@ def run(options: argparse.Namespace) -> None:
     for path, (one, other) in changed.items():
         show(f"  {path}: {one} | {other}")
     show("", f"Test set {test_set}:")
-    shown = rows.drop(columns="p_wilcoxon", errors="ignore")
+    shown = rows[[name for name in _SHOWN if name in rows]]
     show(*shown.to_string(index=False, na_rep="–", float_format="{:.3g}".format).split("\n"))
-    if same:
-        ids = tables[0].index.intersection(tables[1].index)
-        speakers = tables[0].loc[ids, "speaker"].nunique()
-        over = f"{speakers} speakers" if speakers > 1 else resampled(speakers)
-        show(
-            f"low, high: 95 % interval by bootstrap over {over}; p_holm: Wilcoxon signed-rank test "
-            f"over utterances, corrected for the {len(rows)} measures"
-        )
-    else:
+    if same and len(rows):
+        show("", *_explained(rows))
+    elif not same:
         say(
             f"the two test sets called {test_set} hold different mixtures: the means are not "
             "comparable as they stand, and no difference is tested"
         )
 
 
-def _rows(tables: list[pd.DataFrame], *, paired: bool) -> pd.DataFrame:
-    from denoise.evaluation.statistics import compare, holm
+def _explained(rows: pd.DataFrame) -> list[str]:
+    """What the intervals are over, what the claims are about, and what would show more."""
+    first = rows.iloc[0]
+    seeds, speakers = int(first["seeds"]), int(first["speakers"])
+    over = f"{speakers} speakers" if speakers > 1 else "utterances, all of one speaker"
+    lines = [
+        f"low, high: 95 % interval over {over}"
+        + (f" and {seeds} seeds" if seeds > 1 else "")
+        + f"; p_holm: corrected for the {len(rows)} measures"
+    ]
+    if seeds == 1:
+        lines.append(
+            "One seed: what another training would give is unknown, so that all of this is about "
+            "these models, not about their settings."
+        )
+    elif seeds == 2:
+        lines.append("Two seeds: nothing is claimed of settings with fewer than three.")
+    lines.append(
+        "seeds_needed, utterances_needed: what would show a difference of this size in four of "
+        "five studies, by what it varies with (--json has the components)"
+    )
+    return lines
 
-    first, second = tables
-    ids = first.index.intersection(second.index)
-    rows = []
+
+def _rows(tables: list[pd.DataFrame], *, paired: bool) -> pd.DataFrame:
+    from denoise.evaluation.scores import MethodScores
+    from denoise.evaluation.statistics import claim, estimate, holm, needed
+
+    rows: list[dict[str, Any]] = []
     for metric, about in METRICS.items():
-        if first[metric].isna().all() or second[metric].isna().all():
+        if any(table[metric].isna().all() for table in tables):
             continue
-        row = {
+        measured = [MethodScores.of(table, metric) for table in tables]
+        values = [next(iter(one.by_method.values())) for one in measured]
+        means = [
+            estimate([own], [1], one.speakers) for own, one in zip(values, measured, strict=True)
+        ]
+        row: dict[str, Any] = {
             "measure": f"{about.title} ({about.unit})" if about.unit else about.title,
-            "first": first[metric].mean(),
-            "second": second[metric].mean(),
+            "first": means[0].mean,
+            "second": means[1].mean,
         }
         if paired:
-            values = [table.loc[ids, metric].to_numpy(float) for table in (second, first)]
-            found = compare(values[0], values[1], first.loc[ids, "speaker"].to_numpy())
+            common = pd.Index(measured[0].ids).intersection(measured[1].ids)
+            both = [one.only(common) for one in measured]
+            found = estimate(
+                [next(iter(one.by_method.values())) for one in reversed(both)],
+                [1, -1],
+                both[0].speakers,
+            )
+            need = needed(found)
             row |= {
-                "second - first": found.difference.mean,
-                "low": found.difference.low,
-                "high": found.difference.high,
-                "p_wilcoxon": found.p_wilcoxon if np.isfinite(found.difference.mean) else np.nan,
+                "second - first": found.mean,
+                "low": found.low,
+                "high": found.high,
+                "p": found.p if found.n else np.nan,
+                "p_holm": np.nan,
+                "claim": "",
                 "n": found.n,
+                "speakers": found.speakers,
+                "seeds": found.seeds,
+                "same_sign": found.same_sign,
+                "sd_seed": found.sd_seed,
+                "sd_speaker": found.sd_speaker,
+                "sd_utterance": found.sd_utterance,
+                "seeds_needed": need.seeds,
+                "utterances_needed": need.utterances,
             }
+            row["found"] = found
         rows.append(row)
-    table = pd.DataFrame(rows)
-    if paired and len(table):
-        tested = table["p_wilcoxon"].notna()
-        table.loc[tested, "p_holm"] = holm(table.loc[tested, "p_wilcoxon"].tolist())
-    return table
+    if paired and rows:
+        tested = [row for row in rows if row["found"].n]
+        corrected = holm([row["p"] for row in tested])
+        for row, p_holm in zip(tested, corrected, strict=True):
+            row |= {"p_holm": p_holm, "claim": claim(row["found"], p_holm)}
+    return pd.DataFrame(rows).drop(columns="found", errors="ignore")

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 
-from denoise.evaluation.scores import by_utterance
-from denoise.evaluation.statistics import cluster_bootstrap
+from denoise.evaluation.scores import MethodScores
+from denoise.evaluation.statistics import claim, estimate, holm
 
 
 def by_condition(
-    utterances: pd.DataFrame, metric: str, condition: pd.Series, *, gain: bool = False
+    scores: pd.DataFrame, metric: str, condition: pd.Series, *, gain: bool = False
 ) -> pd.DataFrame:
-    """Means of a metric with 95 % intervals (bootstrap over speakers) for each condition.
+    """Means of a metric with 95 % intervals (over seeds and speakers) for each condition.
 
     Parameters
     ----------
-    utterances
-        A table as of `by_utterance`, of one test set.
+    scores
+        A table as of `join_scores`, of one test set.
     condition
         Utterance → condition, as its index and values; utterances without one are left out.
     gain
@@ -28,28 +30,32 @@ def by_condition(
     pd.DataFrame
         Columns ``method``, ``condition``, ``mean``, ``low``, ``high``, ``n``.
     """
-    wide = utterances.pivot_table(index="id", columns="method", values=metric, sort=False)
-    if gain and not wide.empty:
-        wide = wide.sub(wide["noisy"], axis=0).drop(columns="noisy")
-    speakers = utterances.groupby("id")["speaker"].first()
+    measured = MethodScores.of(scores, metric)
+    methods = [name for name in measured.by_method if not (gain and name == "noisy")]
     rows: list[dict[str, object]] = []
-    for value, part in wide.groupby(condition.reindex(wide.index), sort=True):
-        clusters = speakers.reindex(part.index).to_numpy()
-        for method in wide.columns:
-            values = part[method].to_numpy()
-            if np.isfinite(values).any():
-                estimate = cluster_bootstrap(values, clusters)
+    for value, ids in _by_value(condition):
+        part = measured.only(ids)
+        for method in methods:
+            taken = [method, "noisy"] if gain else [method]
+            found = estimate(
+                [part.by_method[name] for name in taken], [1, -1][: len(taken)], part.speakers
+            )
+            if found.n:
                 rows.append(
                     {
                         "method": method,
                         "condition": value,
-                        "mean": estimate.mean,
-                        "low": estimate.low,
-                        "high": estimate.high,
-                        "n": int(np.isfinite(values).sum()),
+                        "mean": found.mean,
+                        "low": found.low,
+                        "high": found.high,
+                        "n": found.n,
                     }
                 )
     return pd.DataFrame(rows, columns=["method", "condition", "mean", "low", "high", "n"])
+
+
+def _by_value(condition: pd.Series) -> Iterable[tuple[object, pd.Index]]:
+    return [(value, part.index) for value, part in condition.groupby(condition, sort=True)]
 
 
 def snr_condition(utterances: pd.DataFrame) -> pd.Series:
@@ -70,9 +76,8 @@ def main_effects(
     """What each value of a swept setting does, averaged over all other settings and the seeds.
 
     The effect of a value is the mean over the variants that have it less the mean over all values
-    (Box, Hunter & Hunter, "Statistics for Experimenters", ch. 5), taken for each utterance; its
-    95 % interval comes from the bootstrap over speakers.  In a full grid the settings do not
-    confound each other.
+    (Box, Hunter & Hunter, "Statistics for Experimenters", ch. 5); its 95 % interval is over seeds
+    and speakers (`statistics.estimate`).  In a full grid the settings do not confound each other.
 
     Parameters
     ----------
@@ -83,39 +88,46 @@ def main_effects(
     -------
     pd.DataFrame
         Columns ``test_set``, ``setting``, ``value``, ``variants`` (how many have it), ``metric``,
-        ``mean``, ``effect``, ``ci_low``, ``ci_high``.
+        ``mean``, ``effect``, ``ci_low``, ``ci_high``, ``p_holm`` (corrected for all effects on the
+        metric), ``claim`` (`statistics.claim`), ``seeds`` and ``sd_seed``.
     """
-    merged = by_utterance(scores)
-    merged = merged[merged["method"].isin(settings)]
     names = list(dict.fromkeys(name for values in settings.values() for name in values))
     rows: list[dict[str, object]] = []
-    for test_set, table in merged.groupby("test_set", sort=False):
-        speakers = table.groupby("id", sort=True)["speaker"].first().to_numpy()
+    for test_set, table in scores.groupby("test_set", sort=False):
         for metric in metrics:
-            wide = table.pivot_table(
-                index="id", columns="method", values=metric, sort=True, dropna=False
-            )
+            measured = MethodScores.of(table, metric)
+            methods = [measured.by_method[variant] for variant in settings]
+            effects = []
             for name in names:
-                having: dict[str, list[str]] = {}
-                for variant, values in settings.items():
-                    having.setdefault(values[name], []).append(variant)
-                means = pd.DataFrame(
-                    {value: wide[variants].mean(axis=1) for value, variants in having.items()}
-                )
-                effects = means.sub(means.mean(axis=1, skipna=False), axis=0)
-                for value, variants in having.items():
-                    estimate = cluster_bootstrap(effects[value].to_numpy(), speakers)
-                    rows.append(
-                        {
-                            "test_set": test_set,
-                            "setting": name,
-                            "value": value,
-                            "variants": len(variants),
-                            "metric": metric,
-                            "mean": means[value].mean(),
-                            "effect": estimate.mean,
-                            "ci_low": estimate.low,
-                            "ci_high": estimate.high,
-                        }
+                own = [values[name] for values in settings.values()]
+                for value in dict.fromkeys(own):
+                    having = np.array([one == value for one in own]) / own.count(value)
+                    of_all = np.array([1 / own.count(one) / len(set(own)) for one in own])
+                    effect = estimate(methods, list(having - of_all), measured.speakers)
+                    mean = estimate(
+                        [one for one, weight in zip(methods, having, strict=True) if weight],
+                        [weight for weight in having if weight],
+                        measured.speakers,
                     )
+                    effects.append((name, value, own.count(value), mean.mean, effect))
+            corrected = holm([one[-1].p for one in effects])
+            for told, p_holm in zip(effects, corrected, strict=True):
+                name, value, variants, of_value, effect = told
+                rows.append(
+                    {
+                        "test_set": test_set,
+                        "setting": name,
+                        "value": value,
+                        "variants": variants,
+                        "metric": metric,
+                        "mean": of_value,
+                        "effect": effect.mean,
+                        "ci_low": effect.low,
+                        "ci_high": effect.high,
+                        "p_holm": p_holm,
+                        "claim": claim(effect, p_holm),
+                        "seeds": effect.seeds,
+                        "sd_seed": effect.sd_seed,
+                    }
+                )
     return pd.DataFrame(rows)

@@ -46,6 +46,8 @@ class MethodRecord(Record):
 class VariantRecord(Record):
     """What a variant is made of."""
 
+    short: str = ""
+    """What it is called beside the others, in figures and tables."""
     differs: dict[str, Any]
     """Config path → value of what makes it differ from the preset."""
     recipe: dict[str, Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from denoise.core.pools import ordered_map
 from denoise.core.text import utf8
 from denoise.evaluation.scoring import CHUNK
 from denoise.metrics.registry import METRICS, score_utterance
+from denoise.metrics.sdr import SPEECH_FROM_HZ, si_sdr_above
+from denoise.metrics.validity import Undefined
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +28,12 @@ _LOWEST_RATE = 4000
 
 
 def score_folders(
-    clean: Path, enhanced: Path, noisy: Path | None = None, *, processes: int = 1
+    clean: Path,
+    enhanced: Path,
+    noisy: Path | None = None,
+    *,
+    processes: int = 1,
+    high_pass_hz: float = SPEECH_FROM_HZ,
 ) -> pd.DataFrame:
     """Score the files of `enhanced` against those of the same name in `clean`.
 
@@ -33,6 +41,9 @@ def score_folders(
     that, else at 8 kHz.  Every channel is compared with the same one of the reference, or with the
     reference's only one.  With `noisy`, its files are scored too; only names that stand in all
     folders are, so that means are over the same files.
+
+    SI-SDR is taken over all frequencies, and above `high_pass_hz` (`metrics.sdr.si_sdr_above`) in
+    the column `column_above`.
 
     Returns
     -------
@@ -70,27 +81,56 @@ def score_folders(
             ", ".join(f"'{folder}'" for folder in folders.values()),
             ", ".join(alone[:5]) + (", …" if len(alone) > 5 else ""),
         )
+    work = functools.partial(_score_files, high_pass_hz=high_pass_hz)
     jobs = [
         (name, method, found["clean"][name], found[method][name])
         for method in list(found)[1:]
         for name in sorted(common)
     ]
-    rows = ordered_map(_score_files, jobs, processes=processes, label="score", chunk=CHUNK)
+    rows = ordered_map(work, jobs, processes=processes, label="score", chunk=CHUNK)
     return pd.DataFrame([row for of_file in rows for row in of_file])
 
 
-def _score_files(item: tuple[str, str, Path, Path]) -> list[dict[str, Any]]:
+def column_above(high_pass_hz: float) -> str:
+    """The column of SI-SDR above a frequency: ``si_sdr_80`` for 80 Hz."""
+    return f"si_sdr_{high_pass_hz:g}"
+
+
+def _score_files(item: tuple[str, str, Path, Path], high_pass_hz: float) -> list[dict[str, Any]]:
     """A row for each channel."""
     name, method, clean_path, other_path = item
     try:
         pairs = list(_channels(clean_path, other_path))
     except audio.UnusableAudio as error:
         unscored = {**dict.fromkeys(METRICS, float("nan")), "status": str(error)}
-        return [{"file": name, "channel": 1, "method": method, **unscored}]
+        scored: list[dict[str, Any]] = [_renamed(unscored, high_pass_hz)]
+    else:
+        scored = [_scored(*pair, high_pass_hz) for pair in pairs]
     return [
-        {"file": name, "channel": number, "method": method, **score_utterance(*pair)}
-        for number, pair in enumerate(pairs, 1)
+        {"file": name, "channel": number, "method": method, **values}
+        for number, values in enumerate(scored, 1)
     ]
+
+
+def _scored(
+    clean: np.ndarray, estimate: np.ndarray, rate: int, high_pass_hz: float
+) -> dict[str, Any]:
+    """As `score_utterance`, with SI-SDR above the given frequency instead of 80 Hz."""
+    values = score_utterance(clean, estimate, rate)
+    if high_pass_hz != SPEECH_FROM_HZ:
+        values = _renamed(values, high_pass_hz)
+        try:
+            values[column_above(high_pass_hz)] = si_sdr_above(clean, estimate, rate, high_pass_hz)
+        except Undefined:  # for the reason that the status has for 80 Hz
+            values[column_above(high_pass_hz)] = float("nan")
+    return values
+
+
+def _renamed(values: dict[str, Any], high_pass_hz: float) -> dict[str, Any]:
+    return {
+        column_above(high_pass_hz) if name == column_above(SPEECH_FROM_HZ) else name: value
+        for name, value in values.items()
+    }
 
 
 def _channels(clean_path: Path, other_path: Path) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection
 from pathlib import Path
 
@@ -9,9 +10,12 @@ import numpy as np
 import pandas as pd
 
 from denoise.core.tables import write_table
-from denoise.evaluation.scores import by_utterance
-from denoise.evaluation.statistics import cluster_bootstrap, compare, holm
+from denoise.evaluation.scores import MethodScores, by_utterance
+from denoise.evaluation.statistics import claim, estimate, holm, needed
 from denoise.metrics.registry import SCORED
+
+COMPARED = ("si_sdr", "si_sdr_80", "pesq_nb", "pesq_wb", "stoi")
+"""The measures in which every two methods are compared."""
 
 
 def leaderboard(scores: pd.DataFrame, variants: Collection[str]) -> pd.DataFrame:
@@ -19,33 +23,34 @@ def leaderboard(scores: pd.DataFrame, variants: Collection[str]) -> pd.DataFrame
 
     Its ``kind`` is variant for each of `variants`, oracle, or baseline for all else.
 
-    Seeds are averaged for each utterance first; ``<metric>_seed_std`` is the standard deviation of
-    the seeds' means.  ``n_failed`` counts utterances for which a metric is missing for a reason;
-    missing values are left out of the means, never replaced.
+    The intervals are of `statistics.estimate`, over seeds and speakers; ``<metric>_seed_std`` is
+    the standard deviation of the seeds' means.  ``n_failed`` counts utterances for which a metric
+    is missing for a reason; missing values are left out of the means, never replaced.
     """
     merged = by_utterance(scores)
     kinds = {"oracle": "oracle", **dict.fromkeys(variants, "variant")}
     rows = []
-    for (test_set, method), table in merged.groupby(["test_set", "method"], sort=False):
-        own = scores[(scores["method"] == method) & (scores["test_set"] == test_set)]
-        failed = own.loc[own["status"] != "ok", "id"].nunique()
-        row: dict[str, object] = {
-            "variant": method,
-            "kind": kinds.get(method, "baseline"),
-            "test_set": test_set,
-            "split": table["split"].iloc[0],
-            "n": len(table),
-            "n_failed": failed,
-            "seeds": own["seed"].nunique(),
-        }
-        speakers = table["speaker"].to_numpy()
-        for metric in SCORED:
-            estimate = cluster_bootstrap(table[metric].to_numpy(float), speakers)
-            row[metric] = estimate.mean
-            row[f"{metric}_ci_low"], row[f"{metric}_ci_high"] = estimate.low, estimate.high
-            seed_means = own.groupby("seed")[metric].mean()
-            row[f"{metric}_seed_std"] = seed_means.std() if len(seed_means) > 1 else np.nan
-        rows.append(row)
+    for test_set, whole in scores.groupby("test_set", sort=False):
+        measured = {metric: MethodScores.of(whole, metric) for metric in SCORED}
+        for method, own in whole.groupby("method", sort=False):
+            table = merged[(merged["method"] == method) & (merged["test_set"] == test_set)]
+            row: dict[str, object] = {
+                "variant": method,
+                "kind": kinds.get(method, "baseline"),
+                "test_set": test_set,
+                "split": table["split"].iloc[0],
+                "n": len(table),
+                "n_failed": own.loc[own["status"] != "ok", "id"].nunique(),
+                "seeds": own["seed"].nunique(),
+            }
+            for metric, found in measured.items():
+                values = found.by_method[method]
+                mean = estimate([values], [1], found.speakers)
+                row[metric] = mean.mean
+                row[f"{metric}_ci_low"], row[f"{metric}_ci_high"] = mean.low, mean.high
+                seed_means = own.groupby("seed")[metric].mean()
+                row[f"{metric}_seed_std"] = seed_means.std() if len(seed_means) > 1 else np.nan
+            rows.append(row)
     order = {"oracle": 0, "variant": 1, "baseline": 2}
     board = pd.DataFrame(rows)
     board["order"] = board["kind"].map(order)
@@ -55,38 +60,53 @@ def leaderboard(scores: pd.DataFrame, variants: Collection[str]) -> pd.DataFrame
     return board.drop(columns="order")
 
 
-def pairwise(scores: pd.DataFrame, metrics: tuple[str, ...]) -> pd.DataFrame:
-    """Every pair of methods: mean difference, interval and corrected Wilcoxon p-value.
+def pairwise(scores: pd.DataFrame, metrics: Collection[str]) -> pd.DataFrame:
+    """Every pair of methods: mean difference, interval, test and what may be claimed.
 
-    P-values are corrected by Holm's method within each test set and metric.
+    Returns
+    -------
+    pd.DataFrame
+        Columns ``test_set``, ``metric``, ``first``, ``second``; ``difference`` with ``ci_low`` and
+        ``ci_high``; ``p`` and ``p_holm``, corrected by Holm's method within each test set and
+        metric; ``claim`` (`statistics.claim`); ``n``, ``speakers``, ``seeds`` and ``same_sign``;
+        the components of variance ``sd_seed``, ``sd_speaker`` and ``sd_utterance``; and
+        ``seeds_needed`` and ``utterances_needed`` (`statistics.needed`).
     """
-    merged = by_utterance(scores)
     rows: list[dict[str, object]] = []
-    for test_set, table in merged.groupby("test_set", sort=False):
-        speakers = table.groupby("id", sort=True)["speaker"].first().to_numpy()
+    for test_set, table in scores.groupby("test_set", sort=False):
         for metric in metrics:
-            wide = table.pivot_table(index="id", columns="method", values=metric, sort=True)
-            wide = wide.reindex(sorted(table["id"].unique()))
-            methods = list(wide.columns)
-            part: list[dict[str, object]] = []
-            for number, first in enumerate(methods):
-                for second in methods[number + 1 :]:
-                    result = compare(wide[first].to_numpy(), wide[second].to_numpy(), speakers)
-                    part.append(
-                        {
-                            "test_set": test_set,
-                            "metric": metric,
-                            "first": first,
-                            "second": second,
-                            "difference": result.difference.mean,
-                            "ci_low": result.difference.low,
-                            "ci_high": result.difference.high,
-                            "p_wilcoxon": result.p_wilcoxon,
-                            "n": result.n,
-                        }
-                    )
-            corrected = holm([float(row["p_wilcoxon"]) for row in part])  # type: ignore[arg-type]
-            rows += [{**row, "p_holm": p} for row, p in zip(part, corrected, strict=True)]
+            found = MethodScores.of(table, metric)
+            pairs = list(itertools.combinations(sorted(found.by_method), 2))
+            differences = [
+                estimate([found.by_method[name] for name in pair], [1, -1], found.speakers)
+                for pair in pairs
+            ]
+            corrected = holm([one.p for one in differences])
+            for (first, second), one, p_holm in zip(pairs, differences, corrected, strict=True):
+                need = needed(one)
+                rows.append(
+                    {
+                        "test_set": test_set,
+                        "metric": metric,
+                        "first": first,
+                        "second": second,
+                        "difference": one.mean,
+                        "ci_low": one.low,
+                        "ci_high": one.high,
+                        "p": one.p,
+                        "p_holm": p_holm,
+                        "claim": claim(one, p_holm),
+                        "n": one.n,
+                        "speakers": one.speakers,
+                        "seeds": one.seeds,
+                        "same_sign": one.same_sign,
+                        "sd_seed": one.sd_seed,
+                        "sd_speaker": one.sd_speaker,
+                        "sd_utterance": one.sd_utterance,
+                        "seeds_needed": need.seeds,
+                        "utterances_needed": need.utterances,
+                    }
+                )
     return pd.DataFrame(rows)
 
 
@@ -109,5 +129,5 @@ def write_leaderboard(
     """
     write_table(scores_path, scores)
     write_table(leaderboard_path, leaderboard(scores, variants), "%.9g")
-    compared = tuple(m for m in ("si_sdr", "pesq_nb", "pesq_wb", "stoi") if scores[m].notna().any())
+    compared = tuple(metric for metric in COMPARED if scores[metric].notna().any())
     write_table(pairwise_path, pairwise(scores, compared), "%.9g")

@@ -1,11 +1,12 @@
-"""Score tables of an experiment, read and averaged over the seeds."""
+"""Score tables of an experiment, read, averaged over the seeds and arranged by method."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from denoise.core.tables import read_table
@@ -27,8 +28,46 @@ def join_scores(tables: Iterable[tuple[Mapping[str, Any], Path]]) -> pd.DataFram
 
 
 def by_utterance(scores: pd.DataFrame) -> pd.DataFrame:
-    """One row for each method, test set and utterance: the mean over the seeds."""
+    """One row for each method, test set and utterance: the mean over the seeds.
+
+    A measure that is missing with one seed is missing.
+    """
     keys = ["test_set", "method", "id"]
     about = ["split", "recording", "speaker", "sex", "noise_type", "snr_target", "snr_input"]
-    values = scores.groupby(keys, sort=False)[list(SCORED)].mean()
-    return values.join(scores.groupby(keys, sort=False)[about].first()).reset_index()
+    groups = scores.groupby(keys, sort=False)
+    measured = groups[list(SCORED)]
+    values = measured.mean().where(measured.count().eq(groups.size(), axis=0))
+    return values.join(groups[about].first()).reset_index()
+
+
+class MethodScores(NamedTuple):
+    """One measure of all utterances of a test set, as `statistics.estimate` takes it."""
+
+    ids: np.ndarray
+    """Of the utterances, sorted."""
+    speakers: np.ndarray
+    """Of each utterance; empty text where unknown."""
+    by_method: dict[str, np.ndarray]
+    """Method → scores [shape=(trainings, utterances)], NaN where missing."""
+
+    @classmethod
+    def of(cls, scores: pd.DataFrame, metric: str) -> MethodScores:
+        """From a table as of `join_scores`, of one test set."""
+        # Unlike pivot_table it refuses an utterance that stands twice.
+        keyed = scores.set_index(["method", "seed", "id"])[metric]
+        wide = keyed.unstack("id").sort_index(axis=1)  # noqa: PD010
+        speakers = scores.groupby("id")["speaker"].first().reindex(wide.columns).fillna("")
+        values = {method: part.to_numpy(float) for method, part in wide.groupby(level="method")}
+        order = dict.fromkeys(scores["method"])
+        return cls(
+            wide.columns.to_numpy(), speakers.to_numpy(str), {name: values[name] for name in order}
+        )
+
+    def only(self, ids: pd.Index) -> MethodScores:
+        """Those of some utterances."""
+        kept = np.isin(self.ids, ids)
+        return MethodScores(
+            self.ids[kept],
+            self.speakers[kept],
+            {name: values[:, kept] for name, values in self.by_method.items()},
+        )

@@ -14,7 +14,7 @@ import numpy as np
 from denoise.audio import resample
 from denoise.metrics.composite import composite
 from denoise.metrics.pesq import pesq
-from denoise.metrics.sdr import si_sdr
+from denoise.metrics.sdr import si_sdr, si_sdr_above
 from denoise.metrics.signal import mse, segmental_snr, snr
 from denoise.metrics.stoi import stoi_and_estoi
 from denoise.metrics.validity import Undefined
@@ -50,6 +50,7 @@ def _band(rate: int) -> int:
 METRICS: dict[str, Metric] = {
     "snr": Metric("SNR", "dB", measure=lambda clean, estimate, rate: snr(clean, estimate)),
     "si_sdr": Metric("SI-SDR", "dB", measure=lambda clean, estimate, rate: si_sdr(clean, estimate)),
+    "si_sdr_80": Metric("SI-SDR above 80 Hz", "dB", measure=si_sdr_above),
     "seg_snr": Metric("segmental SNR", "dB", measure=segmental_snr),
     "pesq_nb": Metric("PESQ-NB", measure=_narrow_band),
     "pesq_wb": Metric("PESQ-WB", measure=_wide_band, lowest_rate=16000),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,9 +10,10 @@ import pandas as pd
 from denoise.core.timing import real_time_factor
 from denoise.evaluation.experiment import ExperimentRecord
 from denoise.metrics.registry import SCORED
+from denoise.metrics.sdr import unlike
 from denoise.report.background import TrainedModel
 from denoise.report.figures import Style
-from denoise.report.pages import p_value
+from denoise.report.pages import decimals, p_value
 
 
 def with_costs(
@@ -46,80 +47,89 @@ def summary(
     board: pd.DataFrame,
     pairs: pd.DataFrame,
     styles: dict[str, Style],
-    speakers_of: dict[str, int],
+    test_set: str,
 ) -> dict[str, Any]:
-    """Which variant is best by SI-SDR on the first test set, by how much, how certainly, its cost.
+    """Which variant is best by SI-SDR on a test set, by how much, how certainly, its cost.
+
+    What matters most comes first: that no variant improves on the noisy input, or that a baseline
+    is better than all of them.
 
     Parameters
     ----------
     board
         As of `with_costs`.
-    speakers_of
-        Test set → how many speak in it: with one, nothing can be said of others.
+    pairs
+        As of `evaluation.leaderboard.pairwise`.
 
     Returns
     -------
     dict
         ``headline``, the sentence ``verdict``, and ``facts``: name, value and remark of each;
-        ``over`` is how many utterances of how many speakers all of it is about.
+        ``over`` is what all of it is about; ``certain`` whether the headline's claim is shown.
     """
-    test_set, speakers = next(iter(speakers_of.items()))
-    rows = board[(board["test_set"] == test_set) & (board["kind"] == "variant")]
-    rows = rows.sort_values("si_sdr", ascending=False)
-    first = rows.iloc[0]
-    noisy = board[(board["test_set"] == test_set) & (board["variant"] == "noisy")].iloc[0]
-    quality = pesq(rows)
-    facts = []
-    for metric, digits in (("si_sdr", 1), (quality, 2), ("stoi", 3)):
-        if np.isfinite(first[metric]):
-            unit = f" {SCORED[metric].unit}" if SCORED[metric].unit else ""
-            gain = first[metric] - noisy[metric]
-            facts.append(
-                (
-                    SCORED[metric].title,
-                    f"{first[metric]:.{digits}f}{unit}",
-                    f"{gain:+.{digits}f} over the noisy input",
-                )
-            )
+    board = board[board["test_set"] == test_set].set_index("variant", drop=False)
+    pairs = pairs[pairs["test_set"] == test_set]
+    variants = board[board["kind"] == "variant"].sort_values("si_sdr", ascending=False)
+    first, noisy = variants.iloc[0], board.loc["noisy"]
     winner = styles[first["variant"]].label
-    headline, certain = winner, True
+    baselines = board[(board["kind"] == "baseline") & (board["variant"] != "noisy")]
+    quality = pesq(variants)
+    gain = first["si_sdr"] - noisy["si_sdr"]
+    over_noisy = _Lead.find(first["variant"], "noisy", "si_sdr", pairs)
     verdict = (
-        f"{winner} has the highest SI-SDR, {first['si_sdr']:.1f} dB "
-        f"({first['si_sdr'] - noisy['si_sdr']:+.1f} dB over the noisy input), with "
-        f"{SCORED[quality].title} {first[quality]:.2f} ({first[quality] - noisy[quality]:+.2f})."
-    )
-    if len(rows) > 1:
-        pair = (first["variant"], rows.iloc[1]["variant"])
-        lead = _lead(*pair, "si_sdr", pairs, test_set, speakers)
-        second, tested = styles[lead["second"]].label, p_value(lead["p"])
-        certain = lead["said"] == "significant"
-        verdict += (
-            f" Its lead over {second} is {lead['difference']:.2f} dB, which is "
-            f"{lead['said']}{lead['because']} (95 % interval {lead['low']:.2f} to "
-            f"{lead['high']:.2f} dB, Wilcoxon p {tested})."
+        f"{winner} has {_value(first, 'si_sdr')} SI-SDR ({gain:+.1f} dB over the noisy input)"
+        + (
+            f" and {SCORED[quality].title} {first[quality]:.2f} "
+            f"({first[quality] - noisy[quality]:+.2f})."
+            if np.isfinite(first[quality])
+            else "."
         )
+    )
+    facts = [_fact(first, noisy, metric) for metric in ("si_sdr", quality, "stoi")
+             if np.isfinite(first[metric])]  # fmt: skip
+    lead = over_noisy
+    if len(variants) > 1:
+        second = variants.iloc[1]["variant"]
+        lead = _Lead.find(first["variant"], second, "si_sdr", pairs)
+        verdict += f" Its lead over {styles[second].label} is {lead.told('dB')}: {lead.why}."
         if np.isfinite(first[quality]):
-            other = _lead(*pair, quality, pairs, test_set, speakers)
-            verdict += (
-                f" In {SCORED[quality].title} the difference is {other['difference']:+.3f}: "
-                f"{other['said']} (p {p_value(other['p'])})."
-            )
+            other = _Lead.find(first["variant"], second, quality, pairs)
+            verdict += f" In {SCORED[quality].title} the difference is {other.told()}: {other.why}."
         facts.append(
             (
-                f"Lead over {second}",
-                f"{lead['difference']:+.2f} dB",
-                f"{lead['said']}: {lead['low']:.2f} … {lead['high']:.2f} dB, p {tested}",
+                f"Lead over {styles[second].label}",
+                f"{lead.signed(lead.difference)} dB",
+                f"{lead.signed(lead.low)} … {lead.signed(lead.high)} dB: {lead.why}",
             )
         )
-        headline = f"{winner} wins" if certain else f"{winner} leads, but not significantly"
-    baselines = board[(board["test_set"] == test_set) & (board["kind"] == "baseline")]
-    baseline = baselines.loc[baselines["si_sdr"].idxmax()]
-    if baseline["si_sdr"] > first["si_sdr"]:
-        verdict = verdict.replace(
-            " has the highest SI-SDR", " has the highest SI-SDR of the variants"
+        headline = {
+            "settings": f"{winner} wins",
+            "models": f"{winner} wins, as far as single trainings show",
+            "not shown": f"No variant is shown to be the best; {winner} leads by "
+            f"{abs(lead.difference):.{lead.digits}f} dB SI-SDR",
+        }[lead.claim]
+    else:
+        headline = {
+            "not shown": f"{winner} gains {gain:.1f} dB SI-SDR, which is not shown to be an "
+            "improvement",
+        }.get(lead.claim, f"{winner} gains {gain:.1f} dB SI-SDR over the noisy input")
+    if len(baselines) and baselines["si_sdr"].max() > first["si_sdr"]:
+        better = str(baselines["si_sdr"].idxmax())
+        lead = _Lead.find(better, first["variant"], "si_sdr", pairs)
+        verdict += f" {better} is ahead of it by {lead.told('dB')}: {lead.why}."
+        headline = (
+            f"No variant is ahead of the baseline {better}; the best of them is {winner}"
+            if lead.claim == "not shown"
+            else f"The baseline {better} wins: {lead.difference:.1f} dB SI-SDR more than the best "
+            f"variant, {winner}"
         )
-        verdict += f" The baseline {baseline['variant']} has more, {baseline['si_sdr']:.1f} dB."
-        headline = f"{winner} is the best variant; the baseline {baseline['variant']} is better"
+    if gain <= 0:
+        lead = over_noisy
+        headline = (
+            f"No variant improves on the noisy input: the best, {winner}, has {-gain:.1f} dB less "
+            "SI-SDR"
+        )
+        verdict += f" It is behind the noisy input by {lead.told('dB')}: {lead.why}."
     facts.append(
         ("Training", _duration(first["minutes"]), f"{first['parameters']:,.0f} parameters")
     )
@@ -129,49 +139,118 @@ def summary(
             if first["rtf"] < 1
             else ("Use", f"{first['rtf']:.1f} RTF", "slower than real time")
         )
+    speakers, seeds = int(over_noisy.speakers), int(over_noisy.seeds)
     return {
         "headline": headline,
-        "certain": certain,
-        "verdict": verdict,
+        "certain": lead.claim != "not shown",
+        "verdict": verdict + _rumble(variants, noisy, styles) + _limits(seeds, speakers),
         "facts": facts,
         "test_set": test_set,
         "over": f"{first['n']} utterances of {speakers} speaker{'s' if speakers > 1 else ''}",
     }
 
 
-def _lead(
-    first: str, second: str, metric: str, pairs: pd.DataFrame, test_set: str, speakers: int
-) -> dict[str, Any]:
-    """The difference of two variants in a measure, and in words how certain it is."""
-    pair = pairs[
-        (pairs["test_set"] == test_set)
-        & (pairs["metric"] == metric)
-        & pairs["first"].isin([first, second])
-        & pairs["second"].isin([first, second])
-    ].iloc[0]
-    sign = 1 if pair["first"] == first else -1
-    low, high = sorted((sign * pair["ci_low"], sign * pair["ci_high"]))
-    # With few speakers the bootstrap interval is too narrow, so the test must agree.
-    agreeing = int(low > 0 or high < 0) + int(pair["p_holm"] < 0.05)
-    said, because = (
-        ("not significant", ""),
-        (
-            "not certain",
-            ", as the interval over speakers and the test over utterances disagree",
-        ),
-        ("significant", ""),
-    )[agreeing]
-    if agreeing and speakers < 2:
-        said, because = "not certain", ", as all utterances are of one speaker"
-    return {
-        "second": second,
-        "difference": sign * pair["difference"],
-        "low": low,
-        "high": high,
-        "p": pair["p_holm"],
-        "said": said,
-        "because": because,
-    }
+def _limits(seeds: int, speakers: int) -> str:
+    """What the claims are not about."""
+    said = ""
+    if seeds == 1:
+        said += (
+            " With one seed it is unknown what another training would give: all claims are about "
+            "these models, not about their settings."
+        )
+    if speakers == 1:
+        said += " All utterances are of one speaker: the claims are about this voice alone."
+    return said
+
+
+def _rumble(variants: pd.DataFrame, noisy: pd.Series, styles: dict[str, Style]) -> str:
+    """Where SI-SDR over all frequencies and above 80 Hz tell different stories."""
+    if not np.isfinite(variants["si_sdr_80"]).any():
+        return ""
+    first, above = variants.iloc[0], variants.loc[variants["si_sdr_80"].idxmax()]
+    gains = [first[metric] - noisy[metric] for metric in ("si_sdr", "si_sdr_80")]
+    if above["variant"] != first["variant"]:
+        return (
+            f" Above 80 Hz, where speech is, {styles[above['variant']].label} is ahead "
+            f"({above['si_sdr_80'] - first['si_sdr_80']:+.2f} dB): rumble below decides the order."
+        )
+    if unlike(*gains):
+        return (
+            f" Above 80 Hz, where speech is, the gain is {gains[1]:+.1f} dB: rumble below makes "
+            "the difference."
+        )
+    return ""
+
+
+def _fact(first: pd.Series, noisy: pd.Series, metric: str) -> tuple[str, str, str]:
+    digits = decimals(first[f"{metric}_ci_low"], first[f"{metric}_ci_high"])
+    gain = f"{first[metric] - noisy[metric]:+.{digits}f} over the noisy input"
+    return SCORED[metric].title, _value(first, metric), gain
+
+
+def _value(row: pd.Series, metric: str) -> str:
+    digits = decimals(row[f"{metric}_ci_low"], row[f"{metric}_ci_high"])
+    return f"{row[metric]:.{digits}f} {SCORED[metric].unit}".strip()
+
+
+class _Lead(NamedTuple):
+    """How far a method is ahead of another one, and what that allows to be said."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    claim: str
+    seeds: int
+    speakers: int
+    same_sign: bool
+    needs: str
+
+    @classmethod
+    def find(cls, first: str, second: str, metric: str, pairs: pd.DataFrame) -> _Lead:
+        pair = pairs[
+            (pairs["metric"] == metric)
+            & pairs["first"].isin([first, second])
+            & pairs["second"].isin([first, second])
+        ].iloc[0]
+        sign = 1 if pair["first"] == first else -1
+        low, high = sorted((sign * pair["ci_low"], sign * pair["ci_high"]))
+        needs = [
+            f"{pair[f'{name}_needed']:,.0f} {name}"
+            for name in ("seeds", "utterances")
+            if np.isfinite(pair[f"{name}_needed"])
+        ]
+        return cls(sign * pair["difference"], low, high, pair["p_holm"], pair["claim"],
+                   int(pair["seeds"]), int(pair["speakers"]), bool(pair["same_sign"]),
+                   " or ".join(needs))  # fmt: skip
+
+    @property
+    def digits(self) -> int:
+        return decimals(self.low, self.high)
+
+    def signed(self, value: float) -> str:
+        return f"{value:+.{self.digits}f}" if np.isfinite(value) else "–"
+
+    def told(self, unit: str = "") -> str:
+        """The difference with its interval and p-value."""
+        ends = f"{self.signed(self.low)} to {self.signed(self.high)}"
+        return (
+            f"{self.signed(self.difference)} {unit}".strip()
+            + f" (95 % interval {ends}, p {p_value(self.p)})"
+        )
+
+    @property
+    def why(self) -> str:
+        """The claim with its reason."""
+        if self.claim == "settings":
+            return f"shown, with the same sign in each of {self.seeds} seeds"
+        if self.claim == "models":
+            return "shown for these models"
+        if self.p < 0.05 and not self.same_sign:
+            return "not shown, as the seeds disagree"
+        if self.p < 0.05:
+            return f"not shown, as {self.seeds} seeds are too few"
+        return "not shown" + (f" (would take {self.needs})" if self.needs else "")
 
 
 def _duration(minutes: float) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from denoise.core import files
+from denoise.core.labels import brief_value
 from denoise.core.tables import read_table
 from denoise.evaluation.baselines import BASELINES
 from denoise.evaluation.conditions import main_effects
@@ -23,7 +24,7 @@ from denoise.evaluation.experiment import ExperimentRecord
 from denoise.evaluation.scores import by_utterance
 from denoise.report import background, blind, figures, sections
 from denoise.report.answer import summary, with_costs
-from denoise.report.pages import Pictures, asset, plain, render
+from denoise.report.pages import Pictures, asset, render
 from denoise.report.sections import MAIN, shown
 
 USES = ("template.html", "blind_section.html", "style.css", "page.js", "player.js")
@@ -75,10 +76,15 @@ def write_report(
     trained = background.trained_models(record)
     histories = background.histories(trained)
     board = with_costs(board, trained, record)
-    styles = figures.styles(dict.fromkeys(board["variant"]), record.variants)
+    styles = figures.styles(
+        dict.fromkeys(board["variant"]),
+        {name: variant.short for name, variant in record.variants.items()},
+    )
     shutil.rmtree(out.figures, ignore_errors=True)
     out.figures.mkdir(parents=True)
-    results = sections.Results(record, utterances, board, pairs, _effects(scores, record), styles)
+    results = sections.Results(
+        record, scores, utterances, board, pairs, _effects(scores, record), styles
+    )
     draw = Pictures(out.figures)
     test_sets = [sections.test_set(name, results, draw) for name in record.test_sets]
     curves = figures.learning_curves(histories, styles)
@@ -96,14 +102,13 @@ def write_report(
             for label, method in record.methods.items()
             if method.kind == "model"
         },
-        "answer": summary(board, pairs, styles, speakers),
+        "answer": summary(board, pairs, styles, next(iter(record.test_sets))),
         "speakers": speakers,
         "test_sets": test_sets,
         "metrics": [name for name in shown() if board[name].notna().any()],
         "main": [name for name in MAIN if board[name].notna().any()],
         "titles": {name: figures.title(name) for name in shown()},
         "styles": styles,
-        "shared_start": _shared_start(styles),
         "curves": [
             draw.svg(f"learning-{name}", figure, f"{name} by epoch for every variant")
             for name, figure in curves.items()
@@ -130,19 +135,12 @@ def write_report(
     files.write_text(out.report, render("template.html", **context))
 
 
-def _shared_start(styles: dict[str, figures.Style]) -> str:
-    """What the labels leave out of names, if anything."""
-    return next(
-        (name.removesuffix(one.label) for name, one in styles.items() if name != one.label), ""
-    )
-
-
 def _effects(scores: pd.DataFrame, record: ExperimentRecord) -> pd.DataFrame:
     """The main effects of the swept settings; empty without a sweep."""
     if not record.sweep:
         return pd.DataFrame()
     settings = {
-        label: {path: plain(variant.differs[path]) for path in record.sweep}
+        label: {path: brief_value(variant.differs[path]) for path in record.sweep}
         for label, variant in record.variants.items()
     }
     measured = [metric for metric in MAIN if scores[metric].notna().any()]

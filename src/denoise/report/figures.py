@@ -6,7 +6,7 @@ to one method carries the group ``series-<number>``, by which a page can show an
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import librosa
@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from denoise.core.labels import labels
+from denoise.core.labels import short_paths
 from denoise.metrics.registry import SCORED
 
 INK, LINE, PAPER = "#1d2732", "#d5dbe2", "#fffffe"
@@ -48,19 +48,18 @@ class Style(NamedTuple):
     """How opaque its intervals are: less where there are many."""
 
 
-def styles(methods: Iterable[str], variants: Collection[str] = ()) -> dict[str, Style]:
+def styles(methods: Iterable[str], short: Mapping[str, str] | None = None) -> dict[str, Style]:
     """A style for each method: told apart by marker and dashes too, not by colour alone.
 
-    The labels of `variants` leave out the words that all of their names begin with.
+    `short` is what some of them are called in figures.
     """
     names = list(methods)
     palette = sns.color_palette("colorblind" if len(names) <= 10 else "husl", len(names))
-    short = labels(list(variants))
     band = 0.12 if len(names) <= 10 else 0.04
     return {
         name: Style(
             k,
-            short.get(name, name),
+            (short or {}).get(name) or name,
             mpl.colors.to_hex(palette[k]),
             "osD^vPX"[k % 7],
             ("-", "--", "-.")[k % 3],
@@ -197,8 +196,10 @@ def main_effects(effects: pd.DataFrame, metric: str) -> Figure:
     axis.axvline(0, color=INK, linewidth=0.8)
     axis.set_xlabel(f"effect on {title(metric)}")
     axis.set_ylim(-0.6, len(table) - 0.4)
-    labels = [f"{setting.split('.')[-1]}: {value}" for setting, value in
-              zip(table["setting"], table["value"], strict=True)]  # fmt: skip
+    names = short_paths(settings)
+    labels = [
+        f"{names[row.setting]} {row.value}" for row in table[["setting", "value"]].itertuples()
+    ]
     axis.set_yticks(range(len(table)), labels)
     axis.invert_yaxis()
     return figure

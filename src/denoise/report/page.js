@@ -69,8 +69,9 @@ function choice(title, names, chosen) {
 const label = (name) => data.labels[name] ?? name;
 const digits = (x, places = 3) => (x === null ? "–" : x.toFixed(places));
 const signed = (x, places) => (x === null ? "–" : (x > 0 ? "+" : "") + x.toFixed(places));
-// Three digits of the largest of some values.
-const placesOf = (values) => Math.min(6, Math.max(2, 2 - Math.floor(Math.log10(Math.max(...values.map(Math.abs), 1e-6)))));
+// Two digits of half the width of an interval.
+const placesOf = (low, high) => (high > low ? Math.min(6, Math.max(0, 1 - Math.floor(Math.log10((high - low) / 2)))) : 2);
+const told = { settings: "is better", models: "is better, as far as these models show" };
 const mean = (values) => values.reduce((sum, x) => sum + x, 0) / values.length;
 
 function compare(box) {
@@ -95,24 +96,24 @@ function compare(box) {
 
 function differences(test, metrics, first, second) {
   const table = element("table", {}, element("caption", { class: "hidden" }, `${label(first)} less ${label(second)}`));
-  const head = ["Measure", `${label(first)} − ${label(second)}`, "95 % interval", "p", "n", "Says"];
+  const head = ["Measure", `${label(first)} − ${label(second)}`, "95 % interval", "p", "n", "Shown", "Varies by (seed, speaker, utterance)", "Would take"];
   table.append(element("thead", {}, element("tr", {}, ...head.map((text) => element("th", { scope: "col" }, text)))));
   const body = element("tbody");
   for (const metric of metrics) {
     const pair = test.pairs.find(([m, a, b]) => m === metric && ((a === first && b === second) || (a === second && b === first)));
     const row = element("tr", {}, element("th", { scope: "row" }, data.titles[metric]));
     if (!pair) {
-      row.append(element("td", { colspan: "5" }, first === second ? "the same method" : "not compared"));
+      row.append(element("td", { colspan: "7" }, first === second ? "the same method" : "not compared"));
     } else {
       const sign = pair[1] === first ? 1 : -1;
       const ends = [pair[4], pair[5]].map((x) => (x === null ? null : sign * x)).sort((a, b) => a - b);
-      const clear = ends[0] > 0 || ends[1] < 0;
-      const tested = pair[6] !== null && pair[6] < 0.05;
       const winner = sign * pair[3] > 0 ? first : second;
-      const said = clear && tested ? `${label(winner)} is better` : clear || tested ? "not certain: interval and test disagree" : "no significant difference";
-      const places = placesOf([pair[3], ...ends].filter((x) => x !== null));
+      const said = pair[8] in told ? `${label(winner)} ${told[pair[8]]}` : "not shown";
+      const places = placesOf(...ends);
+      const spread = pair.slice(9, 12).map((x) => digits(x, places)).join(", ");
+      const needs = [[pair[12], "seeds"], [pair[13], "utterances"]].filter(([x]) => x !== null).map(([x, what]) => `${x} ${what}`).join(" or ");
       const cells = [signed(pair[3] === null ? null : sign * pair[3], places), `${signed(ends[0], places)} … ${signed(ends[1], places)}`, pair[6] === null ? "–" : (pair[6] < 0.001 ? "< 0.001" : pair[6].toPrecision(2)), String(pair[7])];
-      row.append(...cells.map((text) => element("td", { class: "n" }, text)), element("td", {}, said));
+      row.append(...cells.map((text) => element("td", { class: "n" }, text)), element("td", {}, said), element("td", { class: "n" }, spread), element("td", {}, needs || "–"));
     }
     body.append(row);
   }

@@ -16,7 +16,6 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from denoise.core import files
-from denoise.evaluation.statistics import resampled
 from denoise.report import figures
 
 
@@ -34,7 +33,7 @@ def _environment() -> jinja2.Environment:
     made = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    made.globals["resampled"] = resampled
+    made.globals["intervals_over"] = intervals_over
     made.filters |= {"number": number, "plain": plain, "whole": whole, "json": embedded_json}
     return made
 
@@ -54,12 +53,29 @@ def plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def number(value: object, digits: int = 3) -> str:
+def number(value: object, low: float | None = None, high: float | None = None) -> str:
+    """A value for a table, in as many digits as its 95 % interval leaves certain."""
     if value is None or (isinstance(value, float) and not np.isfinite(value)):
         return "–"
     if isinstance(value, float):
-        return f"{value:.{digits}g}" if abs(value) < 0.01 else f"{value:.2f}"
+        if low is not None and high is not None and np.isfinite(high - low):
+            return f"{value:.{decimals(low, high)}f}"
+        return f"{value:.3g}" if abs(value) < 0.01 else f"{value:.2f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def decimals(low: float, high: float) -> int:
+    """How many decimals show two digits of half the width of an interval, six at most."""
+    half = (high - low) / 2
+    if not (np.isfinite(half) and half > 0):
+        return 2
+    return int(np.clip(1 - np.floor(np.log10(half)), 0, 6))
+
+
+def intervals_over(speakers: int, seeds: int) -> str:
+    """What 95 % intervals speak of, in words."""
+    over = f"{speakers} speakers" if speakers > 1 else "utterances, all of one speaker"
+    return f"{seeds} seeds and {over}" if seeds > 1 else over
 
 
 def p_value(value: float) -> str:

@@ -11,12 +11,13 @@ from markupsafe import Markup
 from denoise.core.settings import digest
 from denoise.evaluation.conditions import by_condition, snr_condition
 from denoise.evaluation.experiment import ExperimentRecord
+from denoise.evaluation.leaderboard import COMPARED
 from denoise.metrics.registry import SCORED
 from denoise.report import figures, listening
 from denoise.report.answer import pesq
 from denoise.report.pages import Pictures
 
-MAIN = ("si_sdr", "pesq_nb", "pesq_wb", "stoi")
+MAIN = COMPARED
 """The measures that have figures and are compared on the page."""
 
 
@@ -36,6 +37,8 @@ class Results(NamedTuple):
     """What all sections are made from."""
 
     record: ExperimentRecord
+    scores: pd.DataFrame
+    """As of `evaluation.scores.join_scores`."""
     utterances: pd.DataFrame
     """As of `evaluation.scores.by_utterance`."""
     board: pd.DataFrame
@@ -51,6 +54,7 @@ class Results(NamedTuple):
 def test_set(name: str, results: Results, draw: Pictures) -> dict[str, Any]:
     """What the template shows of a test set; its figures are also written by `draw`."""
     record, styles, effects = results.record, results.styles, results.effects
+    scores = results.scores[results.scores["test_set"] == name]
     part = results.utterances[results.utterances["test_set"] == name]
     rows = results.board[results.board["test_set"] == name]
     shown = [m for m in MAIN if rows[m].notna().any()]
@@ -78,12 +82,14 @@ def test_set(name: str, results: Results, draw: Pictures) -> dict[str, Any]:
         "by_snr": [
             draw.svg(
                 f"{name}-by-snr-{metric}",
-                figures.metric_by_snr(by_condition(part, metric, snrs), metric, styles),
+                figures.metric_by_snr(by_condition(scores, metric, snrs), metric, styles),
                 f"{figures.title(metric)} by input SNR for every method",
             )
             for metric in shown
         ],
-        "by_noise_type": [_noise_type_table(part, metric, noise_types, styles) for metric in shown],
+        "by_noise_type": [
+            _noise_type_table(scores, metric, noise_types, styles) for metric in shown
+        ],
         "trade_offs": _trade_offs(name, rows, styles, draw),
         "effects": own.to_dict("records"),
         "effect_pictures": [
@@ -132,13 +138,13 @@ def _ranges(rows: pd.DataFrame, metrics: list[str]) -> dict[str, tuple[float, fl
 
 
 def _noise_type_table(
-    part: pd.DataFrame, metric: str, noise_types: pd.Series, styles: dict[str, figures.Style]
+    scores: pd.DataFrame, metric: str, noise_types: pd.Series, styles: dict[str, figures.Style]
 ) -> dict[str, Any]:
     """The mean gain in a metric over the unprocessed input for each noise type and method.
 
     ``shade`` is from -1 to 1, for the colour of a cell.
     """
-    table = by_condition(part, metric, noise_types, gain=True)
+    table = by_condition(scores, metric, noise_types, gain=True)
     largest = table["mean"].abs().max() or 1.0
     columns = sorted(set(table["condition"]))
     cells = {(row["method"], row["condition"]): row for row in table.to_dict("records")}
@@ -223,7 +229,11 @@ def page_data(results: Results) -> dict[str, Any]:
             "pairs": [
                 [row.metric, row.first, row.second,
                  *(float(f"{x:.6g}") if np.isfinite(x) else None
-                   for x in (row.difference, row.ci_low, row.ci_high, row.p_holm)), row.n]
+                   for x in (row.difference, row.ci_low, row.ci_high, row.p_holm)), row.n,
+                 row.claim,
+                 *(float(f"{x:.6g}") if np.isfinite(x) else None
+                   for x in (row.sd_seed, row.sd_speaker, row.sd_utterance, row.seeds_needed,
+                             row.utterances_needed))]
                 for row in own.itertuples()
             ],
         }  # fmt: skip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from denoise.core.labels import labels
 from denoise.core.settings import canonical_json
 from denoise.study.stages import Plan, Variant
 
@@ -12,12 +11,11 @@ from denoise.study.stages import Plan, Variant
 def run(plan: Plan, variant: Variant, seed: int) -> str:
     """What a run is and differs in, as JSON of `tracking.notes.RunAbout`."""
     recipe = variant.recipe.model_dump(mode="json")
-    name = labels(list(plan.variants))[variant.label]
     return canonical_json(
         {
             "experiment": plan.name,
             "variant": variant.label,
-            "name": f"{name}, seed {seed}" if len(plan.seeds) > 1 else name,
+            "name": f"{variant.short}, seed {seed}" if len(plan.seeds) > 1 else variant.short,
             "preset": plan.experiment.preset,
             "data": data_in_words([variant]),
             "differs": variant.differs,

@@ -38,6 +38,7 @@ def record_of(plan: Plan) -> ExperimentRecord:
         },
         variants={
             label: VariantRecord(
+                short=variant.short,
                 differs=variant.differs,
                 recipe=variant.recipe.model_dump(mode="json"),
                 mixtures=Path(

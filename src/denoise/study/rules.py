@@ -11,7 +11,6 @@ from typing import Any
 
 from denoise.core.boundary import USER_ERROR
 from denoise.core.errors import UserError, unknown
-from denoise.core.labels import labels
 from denoise.core.settings import canonical_json
 from denoise.core.terminal import fail
 from denoise.corpora.registry import find_corpus
@@ -48,8 +47,6 @@ class Rules:
         self._variants: dict[str, Variant] = {}
         for variant in plan.variants.values():
             self._variants.setdefault(variant.model, variant)
-        short = labels(list(plan.variants))
-        self._labels = {model: short[one.label] for model, one in self._variants.items()}
 
     # Corpora, mixtures and spectrograms
 
@@ -211,7 +208,7 @@ class Rules:
 
     def label_of_training(self, wildcards: Any) -> Label:
         """What a training is called in messages and in MLflow."""
-        label = self._labels[self.variant(wildcards).model]
+        label = self.variant(wildcards).short
         several = len(self.plan.seeds) > 1
         return Label(f"{label}, seed {wildcards.seed}" if several else label)
 

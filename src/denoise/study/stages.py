@@ -31,6 +31,8 @@ class Variant:
     recipe: Recipe
     differs: dict[str, Any]
     """Config path → value of what makes it differ from the preset."""
+    short: str = ""
+    """What it is called beside the others, in figures and messages."""
     spectrograms: str = ""
     model: str = ""
     test_sets: dict[str, str] = field(default_factory=dict)

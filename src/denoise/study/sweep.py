@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from denoise.core.errors import UserError
+from denoise.core.labels import in_brief
 from denoise.mixing.settings import LEVELS
 from denoise.networks.registry import NETWORKS
 from denoise.study.config import read_preset, recipe_of
@@ -149,13 +150,15 @@ def expand(
             f"sweep: {count:,} variants are more than {experiment.most_variants:,}: sweep fewer "
             "values together, or raise most_variants"
         )
+    varied = [path for path, values in experiment.sweep.items() if len(values) > 1]
     for given in named:
         _check_paths(experiment, given)
         base = _base_recipe(experiment, given, preset, preset_folder, file)
+        own = given.label if experiment.variants else _true_name(name, experiment, preset)
         for values in itertools.product(*experiment.sweep.values()):
             swept = dict(zip(experiment.sweep, values, strict=True))
             label = "_".join(
-                [given.label, *(f"{path.split('.')[-1]}-{slug(v)}" for path, v in swept.items())]
+                [own, *(f"{path.split('.')[-1]}-{slug(v)}" for path, v in swept.items())]
             )
             changes = {**given.set, **swept}
             with _named(f"variant {label}"):
@@ -163,7 +166,9 @@ def expand(
             recipe = validated(Recipe, changed, f"variant {label}")
             check_label(f"variant '{label}'", label, variants)
             differs = {"preset": given.preset, **changes} if given.preset else changes
-            variants[label] = Variant(label, recipe, differs)
+            brief = in_brief({path: swept[path] for path in varied})
+            short = ", ".join(filter(None, [own if len(named) > 1 else "", brief]))
+            variants[label] = Variant(label, recipe, differs, short or label)
     for path, swept_values in experiment.sweep.items():
         reasons = [_without_effect(variant.recipe, path) for variant in variants.values()]
         if len(swept_values) > 1 and all(reasons):
@@ -171,6 +176,31 @@ def expand(
                 f"sweep: {path} changes nothing, so its variants would be the same: {reasons[0]}"
             )
     return variants
+
+
+def _true_name(preset_name: str, experiment: Experiment, preset: dict[str, Any]) -> str:
+    """The name of a preset without the words for values that the experiment gives otherwise.
+
+    So that no variant of ``unet-huber-esc50`` with another loss is named after that one.
+    """
+    changed = {path: [value] for path, value in experiment.set.items()} | experiment.sweep
+    untrue = set()
+    for path, values in changed.items():
+        before = slug(_value_at(preset, path))
+        if any(slug(value) != before for value in values):
+            untrue.add(before)
+    words = [word for word in preset_name.split("-") if word not in untrue]
+    return "-".join(words) or preset_name
+
+
+def _value_at(settings: Any, path: str) -> Any:
+    """A value of nested settings by its path; empty text where it is not set."""
+    for key in path.split("."):
+        if isinstance(settings, list) and key.isdigit() and int(key) < len(settings):
+            settings = settings[int(key)]
+        else:
+            settings = settings.get(key, "") if isinstance(settings, dict) else ""
+    return settings
 
 
 def _check_paths(experiment: Experiment, variant: VariantSettings) -> None:

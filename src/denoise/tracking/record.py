@@ -86,7 +86,7 @@ def record(store: Store, about: RunAbout, made: RunFiles, out_path: Path) -> Non
 def _final_metrics(card: ModelCard, scores: dict[str, Path]) -> tuple[dict[str, float], int]:
     """The means of all measures by ``<test set>/<measure>``, with the ends of the 95 % intervals of
     the main ones, and how many utterances miss a measure."""
-    from denoise.evaluation.statistics import cluster_bootstrap
+    from denoise.evaluation.statistics import estimate
     from denoise.metrics.registry import SCORED
 
     final: dict[str, Any] = {"parameters": card.parameters, "best_val_loss": card.best_val_loss}
@@ -98,11 +98,11 @@ def _final_metrics(card: ModelCard, scores: dict[str, Path]) -> tuple[dict[str, 
             if metric not in table:
                 continue
             values = table[metric].to_numpy(float)
-            estimate = cluster_bootstrap(values, table["speaker"].to_numpy())
-            final[f"{test_set}/{metric}"] = estimate.mean
+            mean = estimate([values[None]], [1], table["speaker"].fillna("").to_numpy(str))
+            final[f"{test_set}/{metric}"] = mean.mean
             if metric in WITH_INTERVAL:
-                final[f"{test_set}/interval/{metric}_low"] = estimate.low
-                final[f"{test_set}/interval/{metric}_high"] = estimate.high
+                final[f"{test_set}/interval/{metric}_low"] = mean.low
+                final[f"{test_set}/interval/{metric}_high"] = mean.high
     return {
         name: float(value)
         for name, value in final.items()

@@ -1,0 +1,229 @@
+"""Intervals, tests, claims and components of variance over seeds, speakers and utterances."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from denoise.evaluation.leaderboard import pairwise
+from denoise.evaluation.scores import MethodScores, by_utterance
+from denoise.evaluation.statistics import Estimate, claim, estimate, needed
+from denoise.metrics.registry import SCORED
+
+
+def drawn(
+    rng: np.random.Generator, seeds: int, speakers: int, utterances: int, *, seed=0.0, speaker=0.0,
+    utterance=0.0, residue=0.0, shift=0.0,
+) -> np.ndarray:  # fmt: skip
+    """Scores of a method [shape=(seeds, utterances of all speakers)], normal at every level."""
+    whose = np.repeat(np.arange(speakers), utterances)
+    return (
+        shift
+        + seed * rng.normal(size=(seeds, 1))
+        + speaker * rng.normal(size=speakers)[whose]
+        + utterance * rng.normal(size=len(whose))
+        + residue * rng.normal(size=(seeds, len(whose)))
+    )
+
+
+def names(speakers: int, utterances: int) -> np.ndarray:
+    return np.repeat([f"s{k}" for k in range(speakers)], utterances)
+
+
+def test_with_one_training_it_is_a_t_test_of_the_means_of_speakers():
+    values = drawn(np.random.default_rng(0), 1, 7, 5, speaker=1, utterance=1, shift=0.4)
+    found = estimate([values], [1], names(7, 5))
+    means = values.reshape(7, 5).mean(axis=1)
+    expected = stats.ttest_1samp(means, 0)
+    interval = expected.confidence_interval()
+    assert (found.mean, found.low, found.high) == pytest.approx((means.mean(), *interval))
+    assert found.p == pytest.approx(expected.pvalue)
+    assert (found.n, found.speakers, found.seeds) == (35, 7, 1) and math.isnan(found.sd_seed)
+
+
+def test_without_speakers_it_is_a_t_test_of_the_means_of_trainings():
+    """Where every utterance tells the same, only the trainings vary."""
+    rng = np.random.default_rng(1)
+    methods = [np.repeat(rng.normal(mean, 1, (4, 1)), 6, axis=1) for mean in (1, 0)]
+    found = estimate(methods, [1, -1], names(3, 2))
+    expected = stats.ttest_ind(methods[0][:, 0], methods[1][:, 0])
+    assert found.p == pytest.approx(expected.pvalue)
+    assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval()))
+    # What is not trained has no seeds: a test of one sample.
+    fixed = estimate([methods[0], np.full((1, 6), 0.5)], [1, -1], names(3, 2))
+    expected = stats.ttest_1samp(methods[0][:, 0], 0.5)
+    assert fixed.p == pytest.approx(expected.pvalue) and fixed.seeds == 4
+
+
+def test_of_one_speaker_utterances_take_the_place_of_speakers():
+    values = np.random.default_rng(2).normal(1, 2, (1, 30))
+    found = estimate([values], [1], np.full(30, "s"))
+    assert found.p == pytest.approx(stats.ttest_1samp(values[0], 0).pvalue)
+    assert found.speakers == 1 and math.isnan(found.sd_speaker)
+    assert found.sd_utterance == pytest.approx(values.std(ddof=1))
+
+
+def test_speakers_of_unlike_numbers_of_utterances_count_by_them():
+    """Not as many false alarms as nominal, but neither more nor next to none."""
+    rng = np.random.default_rng(3)
+    whose = np.repeat(["a", "b", "c", "d", "e"], [2, 4, 6, 8, 20])
+    _, owner = np.unique(whose, return_inverse=True)
+    p = [estimate([rng.normal(size=5)[owner][None]], [1], whose).p for _ in range(2000)]
+    assert 0.02 < np.mean(np.array(p) < 0.05) < 0.06
+
+
+def test_components_of_variance_are_those_that_were_drawn():
+    rng = np.random.default_rng(4)
+    given = {"seed": 0.5, "speaker": 1.5, "utterance": 0.8, "residue": 0.3}
+    found = [estimate([drawn(rng, 6, 12, 10, **given)], [1], names(12, 10)) for _ in range(300)]
+    for name in ("seed", "speaker", "utterance"):
+        squares = np.array([getattr(one, f"sd_{name}") for one in found]) ** 2
+        assert np.sqrt(squares.mean()) == pytest.approx(given[name], rel=0.05)
+    # Of a single speaker and seed the residue is all there is to the interaction.
+    both = np.mean([one.sd_seed_speaker**2 for one in found])
+    assert both == pytest.approx(0.3**2 / 10, rel=0.1)
+
+
+@pytest.mark.parametrize("speakers", [2, 4, 8, 20])
+@pytest.mark.parametrize("seeds", [1, 2, 3, 5])
+def test_two_settings_that_do_not_differ_are_rarely_called_different(seeds, speakers):
+    """3 dB between speakers, 0.3 dB between trainings, 0.2 dB of residue, in 2,000 draws.
+
+    With one training nothing is known of how trainings vary, and the claim is about the models:
+    there they do not differ.
+    """
+    rng = np.random.default_rng([5, seeds, speakers])
+    whose, count = names(speakers, 6), 0
+    for _ in range(2000):
+        level = drawn(rng, 1, speakers, 6, speaker=3)
+        own = {"seed": 0.3 if seeds > 1 else 0, "residue": 0.2}
+        methods = [level + drawn(rng, seeds, speakers, 6, **own) for _ in range(2)]
+        found = estimate(methods, [1, -1], whose)
+        assert (found.p < 0.05) == (found.low > 0 or found.high < 0)
+        count += found.p < 0.05
+    # 3 to 7 %, with two standard errors of 2,000 draws at the lower end.
+    assert 0.03 - 0.008 < count / 2000 < 0.07
+
+
+@pytest.mark.parametrize(("seeds", "speakers"), [(2, 20), (3, 8), (5, 4), (3, 20)])
+def test_two_settings_that_differ_by_speaker_are_rarely_called_different(seeds, speakers):
+    """As above, where each speaker gains or loses 0.3 dB with one of the two."""
+    rng = np.random.default_rng([6, seeds, speakers])
+    whose, count = names(speakers, 6), 0
+    for _ in range(2000):
+        methods = [drawn(rng, seeds, speakers, 6, seed=0.3, speaker=0.21, residue=0.2)
+                   for _ in range(2)]  # fmt: skip
+        count += estimate(methods, [1, -1], whose).p < 0.05
+    assert 0.03 < count / 2000 < 0.07
+
+
+def test_a_difference_of_the_size_that_is_needed_is_found_in_four_of_five_studies():
+    """With as many seeds as `needed` names for what is known exactly."""
+    known = Estimate(0.5, 0, 1, n=48, speakers=8, seeds=2, sd_seed=0.3 * math.sqrt(2),
+                     sd_speaker=0.0, sd_utterance=0.0, sd_seed_speaker=0.1)  # fmt: skip
+    seeds = int(needed(known).seeds)
+    rng = np.random.default_rng(7)
+
+    def power(seeds: int) -> float:
+        found = [
+            estimate(
+                [drawn(rng, seeds, 8, 6, seed=0.3, residue=0.17, shift=shift)
+                 for shift in (0.5, 0)], [1, -1], names(8, 6),
+            ).p < 0.05
+            for _ in range(800)
+        ]  # fmt: skip
+        return float(np.mean(found))
+
+    assert 0.77 < power(seeds) < 0.93 and power(seeds - 1) < 0.82
+    # By the formula for two samples of Snedecor & Cochran, with the normal quantiles: 5.65.
+    assert 6 <= seeds <= 8
+
+
+def test_more_utterances_help_where_seeds_do_not_vary_and_not_where_they_do():
+    about = {"n": 40, "speakers": 4, "seeds": 3, "sd_speaker": 0.4, "sd_utterance": 1.0,
+             "sd_seed_speaker": 0.0}  # fmt: skip
+    steady = needed(Estimate(0.3, 0, 1, sd_seed=0.0, **about))
+    assert 100 < steady.utterances < 400 and steady.utterances % 10 == 0
+    unsteady = needed(Estimate(0.3, 0, 1, sd_seed=0.6, **about))
+    assert math.isnan(unsteady.utterances)
+    assert math.isnan(needed(Estimate(0.3, 0, 1, n=40, speakers=4, sd_speaker=0.1)).seeds)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "same_sign", "p", "said"),
+    [(1, True, 0.01, "models"), (1, True, 0.2, "not shown"), (2, True, 0.01, "not shown"),
+     (3, True, 0.01, "settings"), (3, False, 0.01, "not shown"), (3, True, 0.06, "not shown"),
+     (5, True, math.nan, "not shown")],
+)  # fmt: skip
+def test_of_settings_three_seeds_of_one_sign_are_needed(seeds, same_sign, p, said):
+    assert claim(Estimate(1, 0, 2, seeds=seeds, same_sign=same_sign), p) == said
+
+
+def test_signs_are_compared_seed_by_seed():
+    flat = np.zeros((1, 4))
+    for totals, same in (
+        ([0.1, 0.2, 0.3], True),
+        ([0.1, -0.2, 0.3], False),
+        ([0, 0.2, 0.3], False),
+    ):
+        values = np.array(totals)[:, None] + np.arange(4) - 1.5
+        assert estimate([values, flat], [1, -1], names(2, 2)).same_sign is same
+    # Of unlike numbers of seeds, any against any.
+    low, high = np.array([[0.0] * 4, [0.3] * 4]), np.array([[0.2] * 4, [0.5] * 4, [0.6] * 4])
+    assert not estimate([high, low], [1, -1], names(2, 2)).same_sign
+    assert estimate([high + 0.2, low], [1, -1], names(2, 2)).same_sign
+
+
+def test_utterances_without_a_score_in_one_seed_are_left_out():
+    values = np.array([[1.0, np.nan, 3.0], [1.0, 2.0, 3.0]])
+    found = estimate([values, np.array([[0.0, 1.0, np.nan]])], [1, -1], np.array(["a", "b", "c"]))
+    assert (found.mean, found.n) == (1.0, 1) and math.isnan(found.low) and found.p == 1
+    assert estimate([np.full((1, 2), np.nan)], [1], np.array(["a", "b"])).n == 0
+
+
+def scores(**methods: np.ndarray) -> pd.DataFrame:
+    about = {"split": "test", "recording": "r", "sex": "F", "noise_type": "rain", "status": "ok",
+             "snr_target": 0.0, "snr_input": 0.0, "test_set": "test"}  # fmt: skip
+    rows = [
+        {**about, **dict.fromkeys(SCORED, value), "method": method, "seed": seed, "id": f"u{k:02d}",
+         "speaker": f"s{k % 4}"}
+        for method, values in methods.items()
+        for seed, row in enumerate(values)
+        for k, value in enumerate(row)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_a_difference_that_changes_its_sign_with_the_seed_is_not_shown():
+    """The case of two seeds whose mean is the same for every utterance."""
+    rng = np.random.default_rng(8)
+    base = rng.normal(0.8, 0.05, 48)
+    noise = 0.002 * rng.normal(size=(2, 2, 48))
+    table = scores(
+        a=base + np.array([[-0.024], [0.008]]) + noise[0], b=base + noise[1], noisy=base[None] - 0.3
+    )
+    pairs = pairwise(table, ["stoi"]).set_index(["first", "second"])
+    row = pairs.loc[("a", "b")]
+    assert row["difference"] == pytest.approx(-0.008, abs=0.001)
+    assert row["claim"] == "not shown" and row["p_holm"] > 0.05 and not row["same_sign"]
+    assert row["sd_seed"] == pytest.approx(0.032 / math.sqrt(2), rel=0.1)
+    assert set(pairs["seeds"]) == {2} and set(pairs["speakers"]) == {4}
+    # Averaged over the seeds first, as it used to be, it is clear.
+    merged = by_utterance(table).pivot_table("stoi", "id", "method")
+    assert stats.wilcoxon(merged["a"] - merged["b"]).pvalue < 0.001
+
+
+def test_scores_are_arranged_by_method_seed_and_utterance():
+    table = scores(b=np.arange(6.0).reshape(2, 3), a=np.arange(3.0)[None])
+    found = MethodScores.of(table.sample(frac=1, random_state=0), "pesq_nb")
+    assert found.ids.tolist() == ["u00", "u01", "u02"]
+    assert found.speakers.tolist() == ["s0", "s1", "s2"]
+    assert found.by_method["b"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert found.only(pd.Index(["u01"])).by_method["a"].tolist() == [[1]]
+    table.loc[0, "stoi"] = np.nan
+    means = by_utterance(table).set_index(["method", "id"])
+    assert math.isnan(means.loc[("b", "u00"), "stoi"]) and means.loc[("b", "u01"), "stoi"] == 2.5
