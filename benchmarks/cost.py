@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import math
 import os
 import subprocess
 import sys
@@ -34,29 +33,6 @@ from denoise.enhancement.enhancer import Enhancer
 from denoise.enhancement.live import Times
 from denoise.enhancement.stream import Stream
 from denoise.networks import backend
-
-
-def macs(model: Any, frames: int) -> float:
-    """MACs of the convolutions and dense layers for so many frames of one recording."""
-    total = 0.0
-    for layer in model.layers:
-        kernel = getattr(layer, "kernel", None)
-        if kernel is None:
-            continue
-        # Every input position of a transposed convolution, every output position of another.
-        transposed = type(layer).__name__.endswith("Transpose")
-        shape = (layer.input if transposed else layer.output).shape[1:-1]
-        positions = math.prod(frames if size is None else size for size in shape)
-        total += positions * math.prod(kernel.shape)
-    return float(total)
-
-
-def macs_a_second(enhancer: Enhancer) -> float:
-    """MACs in a second of audio, overlapping windows counted twice."""
-    frames = enhancer.model.inputs[0].shape[2] or 1000
-    share = enhancer.window / enhancer.hop if enhancer.stream is None else 1.0
-    of_a_frame = macs(enhancer.model, frames) / frames
-    return float(of_a_frame * enhancer.card.rate / enhancer.stft.hop * share)
 
 
 def noise(seconds: float, rate: int) -> np.ndarray:
@@ -117,7 +93,7 @@ def cost(name: str) -> dict[str, Any]:
     row = {
         "model": name,
         "parameters": enhancer.card.parameters,
-        "GMAC/s": macs_a_second(enhancer) / 1e9,
+        "GMAC/s": enhancer.macs_a_second() / 1e9,
         "RTF": elapsed / 60,
         "training min": enhancer.card.wall_time_s / 60,
     }

@@ -28,7 +28,6 @@ import numpy as np
 import soundfile
 import study_stages
 import yaml
-from cost import macs
 from reference import enhancement, training
 from reference import prepare as reference_prepare
 from reference import scoring as reference_scoring
@@ -43,6 +42,7 @@ from denoise.metrics import registry
 from denoise.metrics.registry import METRICS
 from denoise.mixing.settings import MixingSettings
 from denoise.networks import backend
+from denoise.networks.operations import macs
 from denoise.networks.registry import build_network
 from denoise.networks.unet import UNetSettings
 from denoise.study.plan import make_plan

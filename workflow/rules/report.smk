@@ -15,7 +15,7 @@ rule leaderboard:
             caption="../report/pairwise.rst",
             category="Comparison",
         ),
-        scores=f"{REPORT}/scores.csv",
+        scores=f"{REPORT}/scores.parquet",
     log:
         f"results/logs/leaderboard/{EXPERIMENT}.log",
     conda:
@@ -33,7 +33,7 @@ rule leaderboard:
 
 rule write_report:
     input:
-        scores=f"{REPORT}/scores.csv",
+        scores=f"{REPORT}/scores.parquet",
         leaderboard=f"{REPORT}/leaderboard.csv",
         pairwise=f"{REPORT}/pairwise.csv",
         cards=ask.model_files("card"),
@@ -55,6 +55,8 @@ rule write_report:
         ),
         study=f"{REPORT}/study.json",
         figures=directory(f"{REPORT}/figures"),
+        tables=directory(f"{REPORT}/tables"),
+        paper=directory(f"{REPORT}/paper"),
     log:
         f"results/logs/report/{EXPERIMENT}.log",
     conda:

@@ -76,10 +76,10 @@ class _Study:
     def scores(self, variant: str, test_set: str) -> pd.DataFrame:
         if variant not in self.about.variants:
             raise unknown(f"variant of {self.name}", variant, self.about.variants)
-        path = self.folder / "scores.csv"
+        path = self.folder / "scores.parquet"
         if not path.is_file():
             raise UserError(f"{path} is missing: run `snakemake` for {self.name} again")
-        table = read_table(path)
+        table = pd.read_parquet(path)
         return table[(table["method"] == variant) & (table["test_set"] == test_set)]
 
 

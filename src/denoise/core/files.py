@@ -199,6 +199,12 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", errors=NOT_UTF8)
 
 
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write `content`, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, default=_plain) + "\n")

@@ -1,4 +1,4 @@
-"""How long a denoiser takes for a test set: its real-time factor."""
+"""How long a denoiser takes for a test set, and how much it computes."""
 
 from __future__ import annotations
 
@@ -33,6 +33,13 @@ class Stopwatch:
         seconds = sum(taken for taken, _ in counted)
         audio_s = sum(length for _, length in counted)
         files.write_json(path, {"seconds": seconds, "audio_s": audio_s, **facts})
+
+
+def operations(paths: list[Path]) -> float:
+    """Multiplications with an addition in a second of audio, the mean over runs; NaN if unknown."""
+    told = [files.read_made(path).get("macs_a_second") for path in paths if path.exists()]
+    known = [float(one) for one in told if one is not None]
+    return sum(known) / len(known) if known else float("nan")
 
 
 def real_time_factor(paths: list[Path]) -> float:

@@ -20,6 +20,7 @@ from denoise.features.codec import Features
 from denoise.features.stft import stft
 from denoise.networks.card import ModelCard
 from denoise.networks.loading import load_model
+from denoise.networks.operations import macs
 
 _BLOCK = 1 << 15  # samples that are given to a network at once
 
@@ -205,6 +206,14 @@ class Enhancer:
         enhanced = np.concatenate([run.process(own), run.flush()])
         restored = audio.resample(enhanced, self.rate, rate)[: len(noisy)]
         return np.pad(restored, (0, len(noisy) - len(restored))), float(np.mean(errors))
+
+    def macs_a_second(self) -> float:
+        """Multiplications with an addition in a second of audio, overlapping windows counted twice
+        (`networks.operations.macs`)."""
+        frames = self.model.inputs[0].shape[2] or 1000
+        share = self.window / self.hop if self.stream is None else 1.0
+        of_a_frame = macs(self.model, frames) / frames
+        return of_a_frame * self.rate / self.stft.hop * share
 
     def _start(self, reference: np.ndarray | None) -> Stream | WindowedRun:
         """A run through the network of one channel, given here at `rate`."""

@@ -52,5 +52,5 @@ def enhance_test_set(
             pack.append(enhanced)
             errors.append(error)
         pack.close()
-    watch.write(out.speed, hardware=backend.hardware())
+    watch.write(out.speed, hardware=backend.hardware(), macs_a_second=enhancer.macs_a_second())
     write_table(out.spectral, pd.DataFrame({"id": table["id"], "mse_spec": errors}))

@@ -53,6 +53,8 @@ class VariantRecord(Record):
     recipe: dict[str, Any]
     mixtures: Path
     """The table of its training windows."""
+    stages: tuple[str, ...] = ()
+    """The stages of data that it is trained on: prepared audio, splits, mixtures, spectrograms."""
 
 
 class ExperimentRecord(Record):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from denoise.core import files
 from denoise.core.tables import write_table
 from denoise.evaluation.scores import MethodScores, by_utterance
 from denoise.evaluation.statistics import claim, estimate, holm, needed
@@ -58,6 +59,29 @@ def leaderboard(scores: pd.DataFrame, variants: Collection[str]) -> pd.DataFrame
         ["test_set", "order", "si_sdr"], ascending=[True, True, False], ignore_index=True
     )
     return board.drop(columns="order")
+
+
+def components(scores: pd.DataFrame, metrics: Collection[str]) -> pd.DataFrame:
+    """The components of variance of every method's scores.
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns ``test_set``, ``method``, ``metric``, and the standard deviations ``sd_seed``
+        (between trainings), ``sd_speaker`` and ``sd_utterance`` (of one speaker); NaN where there
+        is but one.
+    """
+    rows = []
+    for test_set, table in scores.groupby("test_set", sort=False):
+        measured = {metric: MethodScores.of(table, metric) for metric in metrics}
+        for method in dict.fromkeys(table["method"]):
+            for metric, found in measured.items():
+                one = estimate([found.by_method[method]], [1], found.speakers)
+                rows.append(
+                    (test_set, method, metric, one.sd_seed, one.sd_speaker, one.sd_utterance)
+                )
+    names = ["test_set", "method", "metric", "sd_seed", "sd_speaker", "sd_utterance"]
+    return pd.DataFrame(rows, columns=names)
 
 
 def pairwise(scores: pd.DataFrame, metrics: Collection[str]) -> pd.DataFrame:
@@ -119,7 +143,7 @@ def write_leaderboard(
 ) -> None:
     """Write ``leaderboard.csv`` and ``pairwise.csv`` from the scores of `variants` and others.
 
-    The scores themselves go into ``scores.csv`` too, so that a folder of a report can be compared
+    The scores themselves go into ``scores.parquet``, so that a folder of a report can be compared
     with others wherever it is taken.
 
     Parameters
@@ -127,7 +151,8 @@ def write_leaderboard(
     scores
         As of `scores.join_scores`.
     """
-    write_table(scores_path, scores)
+    with files.replacing(scores_path) as temporary:
+        scores.to_parquet(temporary, index=False)
     write_table(leaderboard_path, leaderboard(scores, variants), "%.9g")
     compared = tuple(metric for metric in COMPARED if scores[metric].notna().any())
     write_table(pairwise_path, pairwise(scores, compared), "%.9g")

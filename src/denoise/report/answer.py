@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from denoise.core.timing import real_time_factor
+from denoise.core.timing import operations, real_time_factor
 from denoise.evaluation.experiment import ExperimentRecord
 from denoise.metrics.registry import SCORED
 from denoise.metrics.sdr import unlike
@@ -19,7 +19,7 @@ from denoise.report.pages import decimals, p_value
 def with_costs(
     board: pd.DataFrame, trained: list[TrainedModel], record: ExperimentRecord
 ) -> pd.DataFrame:
-    """The leaderboard with ``parameters``, ``minutes`` of training and ``rtf`` of each variant.
+    """The leaderboard with ``parameters``, ``minutes`` of training, ``rtf`` and ``macs_a_second``.
 
     Means over the seeds; NaN where nothing is known.
     """
@@ -31,16 +31,17 @@ def with_costs(
         }
     )
     board = board.merge(costs.groupby("variant").mean(), on="variant", how="left")
-    board["rtf"] = [
-        _real_time_factor(row.variant, row.test_set, record)
+    timed = [
+        [
+            run.speed
+            for run in record.methods[row.variant].runs[row.test_set].values()
+            if run.speed is not None
+        ]
         for row in board[["variant", "test_set"]].itertuples()
     ]
+    board["rtf"] = [real_time_factor(paths) for paths in timed]
+    board["macs_a_second"] = [operations(paths) for paths in timed]
     return board
-
-
-def _real_time_factor(method: str, test_set: str, record: ExperimentRecord) -> float:
-    runs = record.methods[method].runs[test_set].values()
-    return real_time_factor([run.speed for run in runs if run.speed is not None])
 
 
 def summary(

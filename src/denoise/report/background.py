@@ -85,17 +85,21 @@ def _without_penalty(one: TrainedModel, histories: pd.DataFrame) -> float | None
 
 
 def data_card(
-    prepared: list[Path], splits_: list[Path], spectrograms: list[Path], record: ExperimentRecord
+    prepared: list[Path], splits: list[Path], spectrograms: list[Path], record: ExperimentRecord
 ) -> dict[str, Any]:
-    """What was trained and tested on; paths as of `build.ReportInputs`."""
-    sources = [{"name": path.parent.name, **files.read_made(path)} for path in prepared]
-    splits = []
-    for path in splits_:
+    """What was trained and tested on, and by which variants; paths as of `build.ReportInputs`.
+
+    Everything has its readable ``name``, its ``stage`` and ``used``: who is trained on it, in
+    words; nothing where all variants are.
+    """
+    sources = [{**_stage(path.parent.name, record), **files.read_made(path)} for path in prepared]
+    parts = []
+    for path in splits:
         table = read_table(path)
         for split, part in table.groupby("split"):
-            splits.append(
+            parts.append(
                 {
-                    "name": path.stem,
+                    **_stage(path.stem, record),
                     "split": split,
                     "recordings": len(part),
                     "speakers": part.loc[part["speaker"] != "", "speaker"].nunique(),
@@ -103,13 +107,58 @@ def data_card(
                 }
             )
     windows = [
-        {"name": f"{path.parent.parent.name}/{path.parent.name}", **files.read_made(path)}
+        {
+            **_stage(path.parent.parent.name, record),
+            "part": path.parent.name,
+            **files.read_made(path),
+        }
         for path in spectrograms
     ]
     tests = [
         {"name": label, **files.read_made(one.manifest)} for label, one in record.test_sets.items()
     ]
-    return {"sources": sources, "splits": splits, "windows": windows, "tests": tests}
+    return {"sources": sources, "splits": parts, "windows": windows, "tests": tests}
+
+
+def _stage(name: str, record: ExperimentRecord) -> dict[str, str]:
+    """What a stage is called, and the variants that it is for."""
+    return {
+        "name": name.rpartition("-")[0],
+        "stage": name,
+        "used": used_by([label for label, one in record.variants.items() if name in one.stages],
+                        record),
+    }  # fmt: skip
+
+
+def used_by(variants: list[str], record: ExperimentRecord) -> str:
+    """Some variants in words; nothing if they are all, or only test sets use it."""
+    if not variants or len(variants) == len(record.variants):
+        return ""
+    return "; ".join(record.variants[label].short or label for label in variants)
+
+
+def mixture_tables(record: ExperimentRecord) -> dict[str, pd.DataFrame]:
+    """Name → SNR in dB (``snr``), ``noise_type`` and ``seconds`` of each training and test mixture.
+
+    Variants that are trained on the same mixtures are named together.
+    """
+    training: dict[Path, list[str]] = {}
+    for label, variant in record.variants.items():
+        training.setdefault(variant.mixtures, []).append(label)
+    found = {}
+    for path, labels in training.items():
+        used, rate = used_by(labels, record), record.variants[labels[0]].recipe["audio"]
+        name = f"training: {used}" if used else "training"
+        found[name] = _distributed(path, rate["sample_rate"])
+    for label, test_set in record.test_sets.items():
+        rate = files.read_made(test_set.manifest)["rate"]
+        found[label] = _distributed(test_set.mixtures, rate)
+    return found
+
+
+def _distributed(path: Path, rate: int) -> pd.DataFrame:
+    table = read_table(path)
+    return table[["snr", "noise_type"]].assign(seconds=table["samples"] / rate)
 
 
 def mixture_examples(record: ExperimentRecord) -> list[dict[str, Any]]:
@@ -126,7 +175,10 @@ def mixture_examples(record: ExperimentRecord) -> list[dict[str, Any]]:
             noisy, clean = render(row, packs, rate)
             found.append(
                 {
-                    "stage": path.parent.name,
+                    "used": used_by(
+                        [name for name, one in record.variants.items() if one.mixtures == path],
+                        record,
+                    ),
                     "about": f"{row['recording']} with {row['noise_type']} at {row['snr']:.1f} dB "
                     "SNR",
                     "players": {

@@ -12,6 +12,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -21,10 +22,13 @@ from denoise.core.tables import read_table
 from denoise.evaluation.baselines import BASELINES
 from denoise.evaluation.conditions import main_effects
 from denoise.evaluation.experiment import ExperimentRecord
+from denoise.evaluation.leaderboard import components
 from denoise.evaluation.scores import by_utterance
-from denoise.report import background, blind, figures, sections
+from denoise.report import background, blind, figures, paper, sections
 from denoise.report.answer import summary, with_costs
-from denoise.report.pages import Pictures, asset, render
+from denoise.report.exports import Exports
+from denoise.report.pages import asset, render
+from denoise.report.paper import bibliography
 from denoise.report.sections import MAIN, shown
 
 USES = ("template.html", "blind_section.html", "style.css", "page.js", "player.js")
@@ -57,7 +61,10 @@ class ReportFiles:
     study: Path
     """The record of the experiment, beside the report that it belongs to."""
     figures: Path
-    """A folder."""
+    """A folder, as the next two."""
+    tables: Path
+    paper: Path
+    """A paragraph on the methods, what it cites, and a page made of all this."""
 
 
 def write_report(
@@ -70,7 +77,7 @@ def write_report(
     provenance
         Lines for the provenance section.
     """
-    scores = read_table(given.scores)
+    scores = pd.read_parquet(given.scores)
     utterances = by_utterance(scores)
     board, pairs = read_table(given.leaderboard), read_table(given.pairwise)
     trained = background.trained_models(record)
@@ -80,13 +87,27 @@ def write_report(
         dict.fromkeys(board["variant"]),
         {name: variant.short for name, variant in record.variants.items()},
     )
-    shutil.rmtree(out.figures, ignore_errors=True)
-    out.figures.mkdir(parents=True)
+    for folder in (out.figures, out.tables, out.paper):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    measured = [metric for metric in MAIN if scores[metric].notna().any()]
     results = sections.Results(
-        record, scores, utterances, board, pairs, _effects(scores, record), styles
+        record,
+        scores,
+        utterances,
+        board,
+        pairs,
+        components(scores, measured),
+        _effects(scores, record, measured),
+        styles,
     )
-    draw = Pictures(out.figures)
-    test_sets = [sections.test_set(name, results, draw) for name in record.test_sets]
+    exports = Exports(out.report.parent)
+    test_sets = [sections.test_set(name, results, exports) for name in record.test_sets]
+    data = background.data_card(given.prepared, given.splits, given.spectrograms, record)
+    distributions = figures.distributions(background.mixture_tables(record))
+    models = background.models(trained, histories)
+    first = next(iter(record.test_sets))
+    methods = _write_paper(record, data, trained, exports, [first, measured[-1]])
     curves = figures.learning_curves(histories, styles)
     speakers = {
         name: int(utterances.loc[utterances["test_set"] == name, "speaker"].nunique())
@@ -110,12 +131,35 @@ def write_report(
         "titles": {name: figures.title(name) for name in shown()},
         "styles": styles,
         "curves": [
-            draw.svg(f"learning-{name}", figure, f"{name} by epoch for every variant")
+            exports.figure(
+                f"learning-{name}", figure, f"{name} by epoch for every variant", histories
+            )
             for name, figure in curves.items()
         ],
-        "models": background.models(trained, histories),
+        "models": models,
+        "model_files": exports.table(
+            "trainings",
+            pd.DataFrame(models),
+            "Every training.",
+            pd.DataFrame(
+                {
+                    "Variant": [styles[one["variant"]].label for one in models],
+                    "Seed": [one["seed"] for one in models],
+                    "Parameters": [f"{one['parameters']:,}" for one in models],
+                    "Windows": [f"{one['windows']:,}" for one in models],
+                    "Best epoch": [one["best_epoch"] for one in models],
+                    "Minutes": [f"{one['minutes']:.1f}" for one in models],
+                }
+            ),
+        ),
         "blind": blind.section(record.experiment, given.blind),
-        "data": background.data_card(given.prepared, given.splits, given.spectrograms, record),
+        "data": data,
+        "distributions": [
+            exports.figure(f"mixtures-{name}", figure, f"Distribution of {name} of the mixtures")
+            for name, figure in distributions.items()
+        ],
+        "methods": methods,
+        "bibliography": bibliography(methods),
         "mixtures": background.mixture_examples(record),
         "provenance": {
             **provenance,
@@ -131,11 +175,39 @@ def write_report(
         "style": asset("style.css"),
         "scripts": [asset("player.js"), asset("page.js")],
     }
+    context["files"] = exports.packed()
     record.write(out.study)
     files.write_text(out.report, render("template.html", **context))
 
 
-def _effects(scores: pd.DataFrame, record: ExperimentRecord) -> pd.DataFrame:
+def _write_paper(
+    record: ExperimentRecord,
+    data: dict[str, Any],
+    trained: list[background.TrainedModel],
+    exports: Exports,
+    example_of: list[str],
+) -> str:
+    """Write what is for a paper; the paragraph on the methods.
+
+    Parameters
+    ----------
+    example_of
+        The test set and the measure of the example's table and figure.
+    """
+    text = paper.methods(record, data, trained)
+    test_set, metric = example_of
+    caption = f"{figures.title(metric)} by input SNR."
+    exports.text("methods.md", text)
+    exports.text("methods.tex", paper.as_latex(text))
+    exports.text("references.bib", bibliography(text))
+    exports.text(
+        "example.tex",
+        paper.example([f"{test_set}-leaderboard"], [f"{test_set}-by-snr-{metric}: {caption}"]),
+    )
+    return text
+
+
+def _effects(scores: pd.DataFrame, record: ExperimentRecord, measured: list[str]) -> pd.DataFrame:
     """The main effects of the swept settings; empty without a sweep."""
     if not record.sweep:
         return pd.DataFrame()
@@ -143,5 +215,4 @@ def _effects(scores: pd.DataFrame, record: ExperimentRecord) -> pd.DataFrame:
         label: {path: brief_value(variant.differs[path]) for path in record.sweep}
         for label, variant in record.variants.items()
     }
-    measured = [metric for metric in MAIN if scores[metric].notna().any()]
     return main_effects(scores, settings, measured)

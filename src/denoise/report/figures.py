@@ -25,11 +25,14 @@ from denoise.metrics.registry import SCORED
 INK, LINE, PAPER = "#1d2732", "#d5dbe2", "#fffffe"
 """Colours that a page replaces by its own, in SVG."""
 _SIZE = (4.4, 3.1)
+_MOST_TYPES = 40
+"""Of noise, the most frequent, that are drawn."""
 
 sns.set_theme(style="whitegrid", context="paper", palette="colorblind")
 mpl.rcParams.update(
     {
-        "svg.fonttype": "none", "font.size": 9, "text.color": INK, "axes.labelcolor": INK,
+        "svg.fonttype": "none", "pdf.fonttype": 42, "font.size": 9, "text.color": INK,
+        "axes.labelcolor": INK,
         "xtick.color": INK, "ytick.color": INK, "axes.edgecolor": LINE, "grid.color": LINE,
         "figure.facecolor": PAPER, "axes.facecolor": PAPER,
     }
@@ -243,6 +246,55 @@ def _curves(
     axis.set(xlabel="epoch", ylabel=label)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
+
+
+def distributions(tables: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
+    """How the SNR, the noise type and the duration of mixtures are distributed.
+
+    Parameters
+    ----------
+    tables
+        Name → a row for each mixture, with ``snr`` in dB, ``noise_type`` and ``seconds``.
+
+    Returns
+    -------
+    dict[str, Figure]
+        By what is drawn; without what no table knows.
+    """
+    colours = dict(zip(tables, sns.color_palette("colorblind", len(tables)), strict=True))
+    found = {}
+    for column, label in (("snr", "SNR (dB)"), ("seconds", "duration (s)")):
+        values = {name: table[column].to_numpy(float) for name, table in tables.items()}
+        values = {name: one[np.isfinite(one)] for name, one in values.items()}
+        whole = np.concatenate(list(values.values()))
+        if len(whole):
+            figure, axis = _panel()
+            edges = np.histogram_bin_edges(whole, bins=24)
+            for name, one in values.items():
+                shares = np.histogram(one, edges)[0] / max(1, len(one))
+                axis.stairs(
+                    100 * shares, edges, label=name, color=colours[name], linewidth=1.4, fill=True,
+                    alpha=0.35,
+                )  # fmt: skip
+            axis.set(xlabel=label, ylabel="mixtures (%)")
+            axis.legend(frameon=False)
+            found[column] = figure
+    types = pd.DataFrame(
+        {name: table["noise_type"].value_counts(normalize=True) for name, table in tables.items()}
+    ).drop(index="", errors="ignore")
+    if len(types):
+        types = types.fillna(0).sort_values(list(types), ascending=False)
+        types = types.iloc[:_MOST_TYPES]
+        figure, axis = _panel(5.0, 0.9 + 0.22 * len(types))
+        height = 0.8 / len(tables)
+        for number, name in enumerate(types):
+            places = np.arange(len(types)) + height * (number - (len(types.columns) - 1) / 2)
+            axis.barh(places, 100 * types[name], height, label=name, color=colours[name])
+        axis.set_yticks(range(len(types)), types.index)
+        axis.set(xlabel="mixtures (%)", ylim=(len(types) - 0.4, -0.6))
+        axis.legend(frameon=False)
+        found["noise_type"] = figure
+    return found
 
 
 def signals(waves: dict[str, np.ndarray], rate: int) -> Figure:

@@ -247,6 +247,21 @@ function player(box, number) {
 }
 document.querySelectorAll(".player").forEach(player);
 
+// Files of figures and tables, which are packed in this page: it may be all that there is.
+const packed = JSON.parse(document.getElementById("files").textContent);
+document.addEventListener("click", async (event) => {
+  const link = event.target.closest("a[download]");
+  const path = link?.getAttribute("href");
+  if (!(path in packed)) return;
+  event.preventDefault();
+  const bytes = Uint8Array.from(atob(packed[path]), (sign) => sign.charCodeAt(0));
+  const content = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const address = URL.createObjectURL(await new Response(content).blob());
+  const saved = element("a", { href: address, download: path.split("/").pop() });
+  saved.click();
+  setTimeout(() => URL.revokeObjectURL(address), 10000);
+});
+
 // On paper everything is open.
 window.addEventListener("beforeprint", () => {
   for (const one of document.querySelectorAll("details:not([open])")) if (!one.querySelector("pre")) one.open = true;

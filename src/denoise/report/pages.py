@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import json
-import re
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import jinja2
-import matplotlib as mpl
 import numpy as np
-from markupsafe import Markup, escape
-from matplotlib.figure import Figure
-
-from denoise.core import files
-from denoise.report import figures
+from markupsafe import Markup
 
 
 def asset(name: str) -> Markup:
@@ -34,7 +26,13 @@ def _environment() -> jinja2.Environment:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     made.globals["intervals_over"] = intervals_over
-    made.filters |= {"number": number, "plain": plain, "whole": whole, "json": embedded_json}
+    made.filters |= {
+        "number": number,
+        "plain": plain,
+        "digits": digits,
+        "whole": whole,
+        "json": embedded_json,
+    }
     return made
 
 
@@ -64,6 +62,13 @@ def number(value: object, low: float | None = None, high: float | None = None) -
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def digits(value: float) -> str:
+    """Two significant digits, for standard deviations."""
+    if not np.isfinite(value):
+        return "–"
+    return f"{value:.{max(0, decimals(0, 2 * value))}f}" if value > 0 else "0"
+
+
 def decimals(low: float, high: float) -> int:
     """How many decimals show two digits of half the width of an interval, six at most."""
     half = (high - low) / 2
@@ -85,52 +90,3 @@ def p_value(value: float) -> str:
 
 def whole(value: float) -> str:
     return f"{value:,.0f}" if np.isfinite(value) else "–"
-
-
-class Pictures:
-    """Saves figures in a folder and returns them in a form that stands in the HTML."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def svg(self, name: str, figure: Figure, alt: str) -> Markup:
-        """An SVG whose texts and lines take the colours of the page.
-
-        The page names the methods once; the saved file has a legend.
-        """
-        picture = _svg(name, figure)
-        saved = _svg(name, figure) if figures.add_legend(figure) else picture
-        files.write_text(self.folder / f"{_file_name(name)}.svg", saved)
-        return inline(picture, alt)
-
-    def png(self, name: str, figure: Figure) -> None:
-        """Save a figure that the page does not show."""
-        with files.replacing(self.folder / f"{_file_name(name)}.png") as temporary:
-            figure.savefig(temporary, format="png", dpi=80)
-
-
-def _svg(name: str, figure: Figure) -> str:
-    buffer = io.StringIO()
-    # Names within a file that no other file of the page uses.
-    with mpl.rc_context({"svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
-
-
-def _file_name(text: str) -> str:
-    return re.sub(r"[^\w.=-]+", "-", text)
-
-
-def inline(svg: str, alt: str) -> Markup:
-    """An SVG of Matplotlib for the page, in its colours; `alt` is what a screen reader says."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'id="series-(\d+)"', r'data-series="\1"', svg)
-    # Matplotlib numbers its groups: in a page with many figures these names would be repeated.
-    svg = re.sub(r' id="[A-Za-z][\w.]*_\d+"', "", svg)
-    for colour, own in ((figures.INK, "currentColor"), (figures.LINE, "var(--line)"),
-                        (figures.PAPER, "none")):  # fmt: skip
-        svg = svg.replace(colour, own)
-    svg = re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
-    label = str(escape(alt))
-    return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1))

@@ -15,7 +15,8 @@ from denoise.evaluation.leaderboard import COMPARED
 from denoise.metrics.registry import SCORED
 from denoise.report import figures, listening
 from denoise.report.answer import pesq
-from denoise.report.pages import Pictures
+from denoise.report.exports import Exports
+from denoise.report.pages import decimals, number, whole
 
 MAIN = COMPARED
 """The measures that have figures and are compared on the page."""
@@ -45,21 +46,29 @@ class Results(NamedTuple):
     """As of `answer.with_costs`."""
     pairs: pd.DataFrame
     """As of `evaluation.leaderboard.pairwise`."""
+    components: pd.DataFrame
+    """As of `evaluation.leaderboard.components`."""
     effects: pd.DataFrame
     """As of `evaluation.conditions.main_effects`; empty without a sweep."""
     styles: dict[str, figures.Style]
     """Every method and its style."""
 
 
-def test_set(name: str, results: Results, draw: Pictures) -> dict[str, Any]:
-    """What the template shows of a test set; its figures are also written by `draw`."""
+def test_set(name: str, results: Results, out: Exports) -> dict[str, Any]:
+    """What the template shows of a test set; its figures and tables are also written by `out`."""
     record, styles, effects = results.record, results.styles, results.effects
     scores = results.scores[results.scores["test_set"] == name]
     part = results.utterances[results.utterances["test_set"] == name]
     rows = results.board[results.board["test_set"] == name]
     shown = [m for m in MAIN if rows[m].notna().any()]
-    for metric in shown:  # for papers; the page has them in its leaderboard
-        draw.svg(f"{name}-intervals-{metric}", figures.intervals(rows, metric, styles), metric)
+    intervals = [
+        out.saved(
+            f"{name}-intervals-{metric}",
+            figures.intervals(rows, metric, styles),
+            rows[["variant", metric, f"{metric}_ci_low", f"{metric}_ci_high"]],
+        )
+        for metric in shown
+    ]
     snrs = snr_condition(part)
     noise_types = part.groupby("id")["noise_type"].first().replace("", "unknown")
     own = effects[effects["test_set"] == name] if len(effects) else effects
@@ -73,30 +82,33 @@ def test_set(name: str, results: Results, draw: Pictures) -> dict[str, Any]:
     )
     for example in played[:3]:
         waves = sound.signals(sound.table.loc[example["id"]], ranked[:1])
-        draw.png(f"{name}-{example['id']}", figures.signals(waves, sound.rate))
+        out.png(f"{name}-{example['id']}", figures.signals(waves, sound.rate))
     return {
         "name": name,
         "split": rows["split"].iloc[0],
         "rows": _board_rows(rows, record),
         "ranges": _ranges(rows, shown),
+        "intervals": dict(zip(shown, intervals, strict=True)),
+        "files": _tables(name, results, shown, out),
+        "components": _components(results.components, name, styles),
         "by_snr": [
-            draw.svg(
-                f"{name}-by-snr-{metric}",
-                figures.metric_by_snr(by_condition(scores, metric, snrs), metric, styles),
-                f"{figures.title(metric)} by input SNR for every method",
-            )
+            _by_snr(name, by_condition(scores, metric, snrs), metric, styles, out)
             for metric in shown
         ],
         "by_noise_type": [
-            _noise_type_table(scores, metric, noise_types, styles) for metric in shown
+            _noise_type_table(
+                name, by_condition(scores, metric, noise_types, gain=True), metric, styles, out
+            )
+            for metric in shown
         ],
-        "trade_offs": _trade_offs(name, rows, styles, draw),
+        "trade_offs": _trade_offs(name, rows, styles, out),
         "effects": own.to_dict("records"),
         "effect_pictures": [
-            draw.svg(
+            out.figure(
                 f"{name}-effects-{metric}",
                 figures.main_effects(own, metric),
                 f"Effect of every value of the swept settings on {figures.title(metric)}",
+                own[own["metric"] == metric],
             )
             for metric in (dict.fromkeys(own["metric"]) if len(own) else ())
         ],
@@ -138,18 +150,29 @@ def _ranges(rows: pd.DataFrame, metrics: list[str]) -> dict[str, tuple[float, fl
 
 
 def _noise_type_table(
-    scores: pd.DataFrame, metric: str, noise_types: pd.Series, styles: dict[str, figures.Style]
+    name: str, table: pd.DataFrame, metric: str, styles: dict[str, figures.Style], out: Exports
 ) -> dict[str, Any]:
     """The mean gain in a metric over the unprocessed input for each noise type and method.
 
     ``shade`` is from -1 to 1, for the colour of a cell.
+
+    Parameters
+    ----------
+    table
+        As of `evaluation.conditions.by_condition`.
     """
-    table = by_condition(scores, metric, noise_types, gain=True)
     largest = table["mean"].abs().max() or 1.0
     columns = sorted(set(table["condition"]))
     cells = {(row["method"], row["condition"]): row for row in table.to_dict("records")}
     return {
         "metric": metric,
+        "files": out.table(
+            f"{name}-by-noise-{metric}",
+            table,
+            f"Gain in {figures.title(metric)} over the noisy input by noise type, with 95 % "
+            f"intervals, on {name}.",
+            _crossed(table, styles),
+        ),
         "noise_types": columns,
         "counts": table.groupby("condition")["n"].max().to_dict(),
         "rows": [
@@ -169,26 +192,205 @@ def _noise_type_table(
 
 
 def _trade_offs(
-    name: str, rows: pd.DataFrame, styles: dict[str, figures.Style], draw: Pictures
+    name: str, rows: pd.DataFrame, styles: dict[str, figures.Style], out: Exports
 ) -> list[Markup]:
-    """Figures of quality against the size of a model and the time that it takes, if they differ."""
+    """Figures of quality against the size of a model, what it computes and the time that it takes,
+    if they differ."""
     quality = [metric for metric in ("si_sdr", pesq(rows)) if rows[metric].notna().any()]
     found = []
     for cost, label in (
         ("parameters", "parameters"),
+        ("macs_a_second", "multiplications with an addition a second of audio"),
         ("rtf", "real-time factor (computing time / duration)"),
     ):
         for metric in quality:
             known = rows[rows[cost].notna() & rows[metric].notna()]
             if known[cost].max() > known[cost].min():
                 found.append(
-                    draw.svg(
+                    out.figure(
                         f"{name}-{metric}-by-{cost}",
                         figures.trade_off(known, metric, cost, label, styles),
                         f"{figures.title(metric)} against {label}",
+                        known[["variant", cost, metric, f"{metric}_ci_low", f"{metric}_ci_high"]],
                     )
                 )
     return found
+
+
+def _by_snr(
+    name: str,
+    table: pd.DataFrame,
+    metric: str,
+    styles: dict[str, figures.Style],
+    out: Exports,
+) -> Markup:
+    """A metric by input SNR, as a figure and as a table."""
+    title = figures.title(metric)
+    links = out.table(
+        f"{name}-by-snr-{metric}",
+        table,
+        f"{title} by input SNR in dB, with 95 % intervals, on {name}.",
+        _crossed(table, styles),
+    )
+    picture = out.figure(
+        f"{name}-by-snr-{metric}",
+        figures.metric_by_snr(table, metric, styles),
+        f"{title} by input SNR for every method",
+        table,
+    )
+    return picture + links
+
+
+def _with_interval(mean: float, low: float, high: float) -> str:
+    """A mean with half of its interval, for a table in a paper."""
+    if not np.isfinite(mean):
+        return "–"
+    told = number(float(mean), low, high)
+    half = (high - low) / 2
+    return f"{told} ± {half:.{decimals(low, high)}f}" if np.isfinite(half) else told
+
+
+def _crossed(table: pd.DataFrame, styles: dict[str, figures.Style]) -> pd.DataFrame:
+    """A table as of `by_condition` with a row for each method, for a paper."""
+    told = [
+        _with_interval(mean, low, high)
+        for mean, low, high in zip(table["mean"], table["low"], table["high"], strict=True)
+    ]
+    wide = table.assign(told=told).pivot_table(
+        index="method", columns="condition", values="told", aggfunc="first", sort=False
+    )
+    wide = wide.reindex(columns=sorted(wide.columns)).fillna("–")
+    wide.columns = [f"{name:g}" if isinstance(name, float) else str(name) for name in wide.columns]
+    wide.insert(0, "Method", [styles[name].label for name in wide.index])
+    return wide
+
+
+def _tables(name: str, results: Results, metrics: list[str], out: Exports) -> dict[str, Markup]:
+    """The tables of a test set for papers; links to their files."""
+    styles = results.styles
+    rows = results.board[results.board["test_set"] == name]
+    best = {
+        (row["variant"], metric)
+        for row in _board_rows(rows, results.record)
+        for metric in row["best"]
+    }
+
+    def cells(metric: str) -> list[str]:
+        told = []
+        for row in rows.to_dict("records"):
+            text = _with_interval(row[metric], row[f"{metric}_ci_low"], row[f"{metric}_ci_high"])
+            told.append(f"**{text}**" if (row["variant"], metric) in best else text)
+        return told
+
+    names = [styles[variant].label for variant in rows["variant"]]
+    costs = {
+        "Parameters": [whole(value) for value in rows["parameters"]],
+        "GMAC/s": [number(value / 1e9) for value in rows["macs_a_second"]],
+        "RTF": [number(value) for value in rows["rtf"]],
+    }
+    about = f"means over {rows['n'].iloc[0]} utterances with 95 % intervals; best below the oracle"
+    shown_of = {
+        "leaderboard": (metrics, costs, f"Results on {name}: {about} in bold."),
+        "all-measures": (
+            [one for one in shown() if rows[one].notna().any()],
+            {},
+            f"All measures on {name}: {about} in bold.",
+        ),
+    }
+    links = {
+        key: out.table(
+            f"{name}-{key}",
+            rows,
+            caption,
+            pd.DataFrame(
+                {"Method": names, **{figures.title(one): cells(one) for one in columns}, **extra}
+            ),
+        )
+        for key, (columns, extra, caption) in shown_of.items()
+    }
+    links["against-best"] = _against_best(name, results, rows, out)
+    own = results.components[results.components["test_set"] == name]
+    links["components"] = out.table(
+        f"{name}-components",
+        own,
+        f"Standard deviations of measures on {name} between trainings, speakers and utterances.",
+        pd.DataFrame(
+            {
+                "Method": [styles[one].label for one in own["method"]],
+                "Measure": [figures.title(one) for one in own["metric"]],
+                **{
+                    level: [number(value) for value in own[f"sd_{level}"]]
+                    for level in ("seed", "speaker", "utterance")
+                },
+            }
+        ),
+    )
+    effects = results.effects
+    if len(effects):
+        own = effects[effects["test_set"] == name]
+        links["effects"] = out.table(
+            f"{name}-effects",
+            own,
+            f"Effects of the swept settings on {name}, with 95 % intervals.",
+            pd.DataFrame(
+                {
+                    "Setting": [f"{row.setting} {row.value}" for row in own.itertuples()],
+                    "Measure": [figures.title(one) for one in own["metric"]],
+                    "Effect": [
+                        _with_interval(row.effect, row.ci_low, row.ci_high)
+                        for row in own.itertuples()
+                    ],
+                    "p": [f"{p:.2g}" for p in own["p_holm"]],
+                    "Shown for": own["claim"],
+                }
+            ),
+        )
+    return links
+
+
+def _against_best(name: str, results: Results, rows: pd.DataFrame, out: Exports) -> Markup:
+    """Every method less the best variant, for a paper."""
+    best = rows.loc[rows["kind"] == "variant", "variant"].iloc[0]
+    pairs = results.pairs[results.pairs["test_set"] == name]
+    own = pairs[(pairs["first"] == best) | (pairs["second"] == best)].copy()
+    turned = own["second"] != best
+    ends = ["ci_low", "ci_high"]
+    own.loc[turned, ends] = -own.loc[turned, ends[::-1]].to_numpy()
+    own.loc[turned, "difference"] *= -1
+    own["method"] = own["first"].where(~turned, own["second"])
+    own = own.drop(columns=["first", "second"])
+    return out.table(
+        f"{name}-against-best",
+        own.assign(best=best),
+        f"Differences to {results.styles[best].label} on {name}, with 95 % intervals and p "
+        "corrected by Holm's method.",
+        pd.DataFrame(
+            {
+                "Method": [results.styles[one].label for one in own["method"]],
+                "Measure": [figures.title(one) for one in own["metric"]],
+                "Difference": [
+                    _with_interval(row.difference, row.ci_low, row.ci_high)
+                    for row in own.itertuples()
+                ],
+                "p": [f"{p:.2g}" for p in own["p_holm"]],
+                "Shown for": own["claim"],
+            }
+        ),
+    )
+
+
+def _components(
+    components: pd.DataFrame, name: str, styles: dict[str, figures.Style]
+) -> list[dict[str, Any]]:
+    own = components[components["test_set"] == name]
+    return [
+        {
+            "method": method,
+            "label": styles[str(method)].label,
+            "metrics": {row["metric"]: row for row in part.to_dict("records")},
+        }
+        for method, part in own.groupby("method", sort=False)
+    ]
 
 
 def _one_scaling(record: ExperimentRecord) -> bool:

@@ -12,7 +12,7 @@ from denoise.evaluation.experiment import (
     VariantRecord,
 )
 from denoise.study import paths
-from denoise.study.stages import Method, Plan
+from denoise.study.stages import Method, Plan, Variant
 
 
 def record_of(plan: Plan) -> ExperimentRecord:
@@ -41,13 +41,20 @@ def record_of(plan: Plan) -> ExperimentRecord:
                 short=variant.short,
                 differs=variant.differs,
                 recipe=variant.recipe.model_dump(mode="json"),
-                mixtures=Path(
-                    paths.mixtures(plan.spectrograms[variant.spectrograms].upstream[0], "train")
-                ),
+                mixtures=Path(paths.mixtures(_stages(plan, variant)[1], "train")),
+                stages=_stages(plan, variant),
             )
             for label, variant in plan.variants.items()
         },
     )
+
+
+def _stages(plan: Plan, variant: Variant) -> tuple[str, ...]:
+    """The stages of data that a variant is trained on: spectrograms, mixtures, splits, audio."""
+    mixtures = plan.spectrograms[variant.spectrograms].upstream[0]
+    splits = plan.mixtures[mixtures].upstream
+    sources = [source for split in splits for source in plan.splits[split].upstream]
+    return (variant.spectrograms, mixtures, *dict.fromkeys([*splits, *sources]))
 
 
 def _models(method: Method) -> dict[int, Path]:

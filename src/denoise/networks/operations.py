@@ -1,0 +1,22 @@
+"""How much a network computes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+
+def macs(model: Any, frames: int) -> float:
+    """Multiplications with an addition (MACs) of the convolutions and dense layers of a Keras
+    model, for so many frames of one recording."""
+    total = 0.0
+    for layer in model.layers:
+        kernel = getattr(layer, "kernel", None)
+        if kernel is None:
+            continue
+        # Every input position of a transposed convolution, every output position of another.
+        transposed = type(layer).__name__.endswith("Transpose")
+        shape = (layer.input if transposed else layer.output).shape[1:-1]
+        positions = math.prod(frames if size is None else size for size in shape)
+        total += positions * math.prod(kernel.shape)
+    return float(total)

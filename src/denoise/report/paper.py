@@ -1,0 +1,300 @@
+"""What a paper says of an experiment: a paragraph on its methods, and what it cites.
+
+The paragraph is written from the record of the experiment and from what was made, so that it says
+nothing that was not done.  It is Markdown with citations as of Pandoc, ``[@key]``; `as_latex`
+makes LaTeX of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from importlib import resources
+from typing import Any
+
+from denoise.core.labels import brief_value
+from denoise.core.provenance import installed
+from denoise.evaluation.experiment import ExperimentRecord
+from denoise.report.background import TrainedModel
+from denoise.report.exports import latex
+from denoise.training import losses
+
+_CORPORA = {
+    "voicebank_demand": ("VoiceBank-DEMAND", "valentini2017noisy", "thiemann2013demand"),
+    "librispeech": ("LibriSpeech", "panayotov2015librispeech"),
+    "esc50": ("ESC-50", "piczak2015esc"),
+    "synthetic": ("the embedded synthetic corpus",),
+    "folder": ("own recordings",),
+}
+"""Corpus → what it is called, and what is cited for it."""
+_BASELINES = {
+    "rnnoise": ("RNNoise", "valin2018rnnoise"),
+    "logmmse": ("log-MMSE", "ephraim1985logmmse"),
+    "noisereduce": ("noisereduce", "sainburg2020noisereduce"),
+    "webrtc": ("WebRTC's noise suppression",),
+    "oracle": ("the ideal ratio mask as an oracle", "wang2014targets"),
+}
+_NETWORKS = {
+    "unet": ("a U-Net", "ronneberger2015unet"),
+    "temporal_unet": ("a causal U-Net over time", "ronneberger2015unet"),
+    "autoencoder": ("a convolutional autoencoder",),
+}
+_INPUTS = {
+    "level": "logarithmic magnitudes",
+    "level_and_phase": "logarithmic magnitudes and phases",
+    "compressed": "compressed magnitudes",
+    "compressed_complex": "compressed magnitudes with their real and imaginary parts",
+}
+_TARGETS = {
+    "noise": "what the noise adds to them in decibels",
+    "clean": "those of the clean speech",
+    "mask": "a mask of magnitudes",
+    "complex_mask": "a complex mask",
+    "mask_and_phase_correction": "a mask of magnitudes and a correction of the phase",
+}
+
+
+def methods(record: ExperimentRecord, data: dict[str, Any], trained: list[TrainedModel]) -> str:
+    """The paragraph.
+
+    Parameters
+    ----------
+    data
+        As of `background.data_card`.
+    """
+    recipe = next(iter(record.variants.values())).recipe
+    sentences = [
+        _speech_and_noise(recipe),
+        _split(data),
+        _mixed(recipe, data),
+        _network(recipe, trained),
+        _training(record, recipe, trained),
+        _tested(record, data),
+        _measured(),
+        _tested_for_significance(record),
+        _software(recipe, trained),
+    ]
+    return " ".join(filter(None, sentences)) + "\n"
+
+
+def as_latex(text: str) -> str:
+    """The paragraph for LaTeX."""
+    parts = re.split(r"\s\[((?:@[\w-]+(?:; )?)+)\]", text)
+    return "".join(
+        rf"~\cite{{{part.replace('@', '').replace('; ', ',')}}}" if number % 2 else latex(part)
+        for number, part in enumerate(parts)
+    )
+
+
+def bibliography(text: str) -> str:
+    """The entries for BibTeX that a paragraph cites.
+
+    Raises
+    ------
+    KeyError
+        If there is none for a citation.
+    """
+    whole = resources.files("denoise.report").joinpath("references.bib").read_text("utf-8")
+    entries = {
+        re.match(r"@\w+\{([\w-]+),", entry)[1]: entry.rstrip() + "\n"  # type: ignore[index]
+        for entry in re.split(r"^(?=@)", whole, flags=re.MULTILINE)
+        if entry.strip()
+    }
+    return "".join(entries[key] for key in dict.fromkeys(re.findall(r"@([\w-]+)", text)))
+
+
+def example(tables: list[str], figures: list[str]) -> str:
+    """A page of LaTeX made of the paragraph, tables and figures by their names."""
+    shown = [rf"\input{{../tables/{name}.tex}}" for name in tables]
+    drawn = [
+        "\n".join(
+            [
+                r"\begin{figure}",
+                r"\centering",
+                rf"\includegraphics[width=0.7\linewidth]{{../figures/{name}.pdf}}",
+                rf"\caption{{{latex(caption)}}}",
+                r"\end{figure}",
+            ]
+        )
+        for name, _, caption in (one.partition(": ") for one in figures)
+    ]
+    return "\n".join(
+        [
+            "% pdflatex example; bibtex example; pdflatex example; pdflatex example",
+            r"\documentclass{article}",
+            r"\usepackage[T1]{fontenc}",
+            r"\usepackage[margin=25mm]{geometry}",
+            r"\usepackage{booktabs,graphicx,url}",
+            r"\begin{document}",
+            r"\section*{Methods}",
+            r"\input{methods.tex}",
+            r"\section*{Results}",
+            *shown,
+            *drawn,
+            r"\bibliographystyle{plain}",
+            r"\bibliography{references}",
+            r"\end{document}",
+            "",
+        ]
+    )
+
+
+def _cited(text: str, *keys: str) -> str:
+    return f"{text} [{'; '.join(f'@{key}' for key in keys)}]" if keys else text
+
+
+def _joined(parts: Iterable[str]) -> str:
+    several = list(dict.fromkeys(parts))
+    return " and ".join(filter(None, [", ".join(several[:-1]), several[-1]])) if several else ""
+
+
+def _corpora(sources: list[dict[str, Any]]) -> str:
+    return _joined(_cited(*_CORPORA.get(one["corpus"], (one["corpus"],))) for one in sources)
+
+
+def _speech_and_noise(recipe: dict[str, Any]) -> str:
+    rate = f"{recipe['audio']['sample_rate'] / 1000:g} kHz"
+    noise = recipe["data"]["noise"]
+    if not noise:
+        return f"Pairs of clean and noisy speech came from {_corpora(recipe['data']['speech'])}, " \
+               f"resampled to {rate}."  # fmt: skip
+    same = {one["corpus"] for one in recipe["data"]["speech"]} == {one["corpus"] for one in noise}
+    if same:
+        return f"Speech and noise came from {_corpora(noise)}, resampled to {rate}."
+    return (
+        f"Speech came from {_corpora(recipe['data']['speech'])} and noise from {_corpora(noise)}, "
+        f"resampled to {rate}."
+    )
+
+
+def _split(data: dict[str, Any]) -> str:
+    spoken = {
+        part: sum(row["speakers"] for row in data["splits"] if row["split"] == part)
+        for part in ("train", "validation", "test")
+    }
+    if not spoken["train"]:
+        return ""
+    named = zip(("training", "validation", "testing"), spoken.values(), strict=True)
+    counts = [f"{count} speakers for {name}" for name, count in named if count]
+    return f"No speaker and no noise recording is in two parts: {_joined(counts)}."
+
+
+def _mixed(recipe: dict[str, Any], data: dict[str, Any]) -> str:
+    windows = [row for row in data["windows"] if row["part"] == "train"]
+    if not windows:
+        return ""
+    length = recipe["mixing"]["segment"] / recipe["audio"]["sample_rate"]
+    counts = sorted({int(row["windows"]) for row in windows})
+    told = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
+    text = f"Networks were trained on {told} windows of {length:.2f} s"
+    levels = recipe["mixing"]
+    if recipe["data"]["noise"] and levels.get("snr_range_db"):
+        low, high = levels["snr_range_db"]
+        text += (
+            f", mixed at SNRs drawn uniformly from {brief_value(low)} to {brief_value(high)} dB, "
+            "the power of speech taken over its active parts"
+        )
+    elif recipe["data"]["noise"] and levels.get("snr_db"):
+        text += f", mixed at SNRs of {_joined(map(brief_value, levels['snr_db']))} dB"
+    return text + "."
+
+
+def _network(recipe: dict[str, Any], trained: list[TrainedModel]) -> str:
+    stft = recipe["features"]["stft"]
+    rate = recipe["audio"]["sample_rate"]
+    names = _joined(
+        _cited(*_NETWORKS.get(one.card.network.name, (one.card.network.name,))) for one in trained
+    )
+    sizes = sorted({one.card.parameters for one in trained})
+    size = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
+    taken = recipe["features"]["input"]
+    return (
+        f"The network is {names} of {size} parameters. From the {_INPUTS.get(taken, taken)} of a "
+        f"short-time Fourier transform (frames of {1000 * stft['n_fft'] / rate:.3g} ms every "
+        f"{1000 * stft['hop'] / rate:.3g} ms) it estimates "
+        f"{_TARGETS[recipe['features']['target']]}."
+    )
+
+
+def _training(record: ExperimentRecord, recipe: dict[str, Any], trained: list[TrainedModel]) -> str:
+    training = recipe["training"]
+    name = training["optimiser"]["name"]
+    keys = {"adam": ["kingma2015adam"], "adamw": ["loshchilov2019adamw"]}.get(name, [])
+    optimiser = _cited({"adam": "Adam", "adamw": "AdamW"}.get(name, name), *keys)
+    used = _joined(losses.label(one.card.training["loss"]) for one in trained)
+    kept = {"best": "the epoch with the lowest validation loss was kept"}.get(
+        training["keep"], "the last epoch was kept"
+    )
+    text = (
+        f"Training took {training['epochs']} epochs of {optimiser} in batches of "
+        f"{training['batch_size']} at a learning rate of {brief_value(training['learning_rate'])} "
+        f"({training['schedule']['kind']} schedule) with the loss {used}; {kept}."
+    )
+    if (training.get("adversarial") or {}).get("kind", "none") != "none":
+        text += f" {_cited('A metric discriminator was added', 'fu2021metricganplus')}."
+    seeds = len(record.seeds)
+    text += f" Each configuration was trained with {seeds} seed{'s' if seeds > 1 else ''}."
+    values = {
+        path: _joined(brief_value(variant.differs[path]) for variant in record.variants.values())
+        for path in record.sweep
+    }
+    varied = [f"{path} ({told})" for path, told in values.items()]
+    return text + (f" Configurations differ in {_joined(varied)}." if varied else "")
+
+
+def _tested(record: ExperimentRecord, data: dict[str, Any]) -> str:
+    sets = [
+        f"{row['utterances']:,} utterances of {row['speakers']} speakers"
+        + (f" with {len(row['noise_types'])} types of noise" if row.get("noise_types") else "")
+        for row in data["tests"]
+    ]
+    compared = [
+        _cited(*_BASELINES[name])
+        for name, method in record.methods.items()
+        if method.kind == "baseline" and name in _BASELINES
+    ]
+    text = f"The test set{'s have' if len(sets) > 1 else ' has'} {_joined(sets)}."
+    return text + (f" Compared are {_joined(compared)}." if compared else "")
+
+
+def _measured() -> str:
+    return (
+        f"Measures are {_cited('PESQ', 'rix2001pesq', 'itu2007p8622')} (ITU-T P.862, "
+        f"{_version('pesq')}), {_cited('STOI', 'taal2011stoi')} and "
+        f"{_cited('ESTOI', 'jensen2016estoi')} ({_version('pystoi')}), "
+        f"{_cited('SI-SDR', 'leroux2019sdr')}, over all frequencies and above 80 Hz (Butterworth "
+        "high-pass of fourth order, forwards and backwards), and the composite measures "
+        f"{_cited('CSIG, CBAK and COVL', 'hu2008composite')}."
+    )
+
+
+def _tested_for_significance(record: ExperimentRecord) -> str:
+    over = "seeds and speakers" if len(record.seeds) > 1 else "speakers"
+    text = (
+        f"Intervals are of 95 % and, as all tests, take {over} as random effects "
+        f"{_cites('clark1973')}; the critical value is midway between those of Cochran and Cox "
+        f"{_cites('cochran1957')} and of Satterthwaite {_cites('satterthwaite1946')}. P-values "
+        f"are corrected for all pairs by Holm's method {_cites('holm1979')}."
+    )
+    if len(record.seeds) == 1:
+        text += " With one seed, claims are about these models."
+    return text
+
+
+def _cites(key: str) -> str:
+    return f"[@{key}]"
+
+
+def _software(recipe: dict[str, Any], trained: list[TrainedModel]) -> str:
+    used = trained[0].card.software
+    library = recipe["training"]["backend"]
+    keras = _cited(f"keras {used.get('keras', '')}".strip(), "chollet2015keras")
+    return (
+        f"The study was run by {_cited(_version('snakemake'), 'molder2021snakemake')}, with "
+        f"{keras} on {library} {used.get(library, '')}".rstrip()
+        + f" and {_cited(_version('librosa'), 'mcfee2015librosa')}."
+    )
+
+
+def _version(name: str) -> str:
+    return installed(name).replace("==", " ")
