@@ -50,6 +50,16 @@ def run(options: argparse.Namespace) -> None:
     report = newest_report()
     page = page_in_ui(report.parent.name if report else "", options.port)
     show(f"Open {page}", "Press Ctrl-C to end it.")
-    words = ["ui", "--host", HOST, "--port", str(options.port), "--backend-store-uri", store]
+    words = [
+        "server",
+        "--app-name",
+        "denoise",
+        "--host",
+        HOST,
+        "--port",
+        str(options.port),
+        "--backend-store-uri",
+        store,
+    ]
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", *words])

@@ -13,6 +13,7 @@ from denoise.core.terminal import show
 from denoise.study import paths
 from denoise.study.command import run_command
 from denoise.study.config import own_config, read_yaml
+from denoise.tracking.server import START
 
 HOST, PORT = "127.0.0.1", 5000
 """Of the MLflow UI, to this machine only."""
@@ -58,4 +59,4 @@ def page_in_ui(experiment: str, port: int = PORT) -> str:
     """The runs of an experiment in the MLflow UI; its first page where they are not recorded."""
     path = paths.tracking(experiment, "experiment") if experiment else None
     page = files.read_json(path).get("page", "") if path is not None and path.is_file() else ""
-    return f"http://{HOST}:{port}/{page}"
+    return f"http://{HOST}:{port}/{START}{page}"

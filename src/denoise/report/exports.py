@@ -82,7 +82,12 @@ class Exports:
         self._packed: dict[str, str] = {}
 
     def figure(
-        self, name: str, figure: Figure, alt: str, data: pd.DataFrame | None = None
+        self,
+        name: str,
+        figure: Figure,
+        alt: str,
+        data: pd.DataFrame | None = None,
+        table: tuple[str, pd.DataFrame] | None = None,
     ) -> Markup:
         """An SVG whose texts and lines take the colours of the page, and links to its files.
 
@@ -92,6 +97,8 @@ class Exports:
         ----------
         data
             What is drawn, for a file of its own.
+        table
+            The same as a table for LaTeX: its caption, and what is shown as of `latex_table`.
         """
         name = _file_name(name)
         picture = _drawn(name, figure, "svg")
@@ -102,6 +109,9 @@ class Exports:
         }
         if data is not None:
             content["csv"] = _csv(data)
+        if table is not None:
+            caption, shown = table
+            content["tex"] = latex_table(shown, caption, name).encode()
         links = self._links(f"figures/{name}", content)
         return inline(picture.decode(), alt) + links
 

@@ -277,7 +277,7 @@ def distributions(tables: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
                     alpha=0.35,
                 )  # fmt: skip
             axis.set(xlabel=label, ylabel="mixtures (%)")
-            axis.legend(frameon=False)
+            figure.legend(loc="outside upper center", ncols=2, frameon=False)
             found[column] = figure
     types = pd.DataFrame(
         {name: table["noise_type"].value_counts(normalize=True) for name, table in tables.items()}
@@ -292,7 +292,7 @@ def distributions(tables: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
             axis.barh(places, 100 * types[name], height, label=name, color=colours[name])
         axis.set_yticks(range(len(types)), types.index)
         axis.set(xlabel="mixtures (%)", ylim=(len(types) - 0.4, -0.6))
-        axis.legend(frameon=False)
+        figure.legend(loc="outside upper center", ncols=2, frameon=False)
         found["noise_type"] = figure
     return found
 

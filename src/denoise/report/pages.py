@@ -57,7 +57,8 @@ def number(value: object, low: float | None = None, high: float | None = None) -
         return "–"
     if isinstance(value, float):
         if low is not None and high is not None and np.isfinite(high - low):
-            return f"{value:.{decimals(low, high)}f}"
+            places = decimals(low, high)
+            return f"{round(value, places) + 0.0:.{places}f}"  # no negative zero
         return f"{value:.3g}" if abs(value) < 0.01 else f"{value:.2f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 

@@ -186,7 +186,8 @@ def _mixed(recipe: dict[str, Any], data: dict[str, Any]) -> str:
     length = recipe["mixing"]["segment"] / recipe["audio"]["sample_rate"]
     counts = sorted({int(row["windows"]) for row in windows})
     told = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
-    text = f"Networks were trained on {told} windows of {length:.2f} s"
+    hours = max(row["hours"] for row in windows)
+    text = f"Networks were trained on {told} windows of {length:.2f} s ({hours:.2g} h)"
     levels = recipe["mixing"]
     if recipe["data"]["noise"] and levels.get("snr_range_db"):
         low, high = levels["snr_range_db"]

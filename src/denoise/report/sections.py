@@ -226,19 +226,14 @@ def _by_snr(
 ) -> Markup:
     """A metric by input SNR, as a figure and as a table."""
     title = figures.title(metric)
-    links = out.table(
-        f"{name}-by-snr-{metric}",
-        table,
-        f"{title} by input SNR in dB, with 95 % intervals, on {name}.",
-        _crossed(table, styles),
-    )
-    picture = out.figure(
+    caption = f"{title} by input SNR in dB, with 95 % intervals, on {name}."
+    return out.figure(
         f"{name}-by-snr-{metric}",
         figures.metric_by_snr(table, metric, styles),
         f"{title} by input SNR for every method",
         table,
+        (caption, _crossed(table, styles)),
     )
-    return picture + links
 
 
 def _with_interval(mean: float, low: float, high: float) -> str:

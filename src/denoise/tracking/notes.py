@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import urllib.parse
 from typing import Any
 
@@ -14,6 +15,9 @@ from denoise.tracking.store import Store
 NOTE = "mlflow.note.content"
 
 
+VIEW = "mlflow.sharedViewState.measures"
+_IN_COLUMNS = ("pesq_wb", "pesq_nb", "stoi", "si_sdr", "si_sdr_80")
+"""The measures that the list of runs shows, the one that it is sorted by first."""
 WITH_INTERVAL = ("si_sdr", "pesq_nb", "pesq_wb", "stoi")
 
 
@@ -58,20 +62,25 @@ def report_link(store: Store, experiment: str) -> str:
     return f"#/experiments/{store.experiment(experiment)}/runs/{parent}/artifacts/report.html"
 
 
-def page_of(experiment_id: str, leaderboard: pd.DataFrame) -> str:
-    """Where the UI lists the runs of an experiment, the best PESQ first.
+def page_of(experiment_id: str) -> str:
+    """Where the UI lists the runs of an experiment in the view of `view_of`.
 
-    With the view named: left to itself, the UI opens that for language models.
+    With the kind of view named: left to itself, the UI opens that for language models.
+    """
+    query = {"workflowType": "machine_learning", "viewStateShareKey": VIEW.rpartition(".")[-1]}
+    return f"#/experiments/{experiment_id}/runs?{urllib.parse.urlencode(query)}"
+
+
+def view_of(leaderboard: pd.DataFrame) -> str:
+    """A view of the runs as MLflow shares views: their measures as columns, the best PESQ first.
+
+    JSON for the tag `VIEW` of the experiment.
     """
     test_set = leaderboard["test_set"].iloc[0]
     rows = leaderboard[leaderboard["test_set"] == test_set]
-    metric = "pesq_wb" if rows["pesq_wb"].notna().any() else "pesq_nb"
-    query = {
-        "workflowType": "machine_learning",
-        "orderByKey": f"metrics.`{test_set}/{metric}`",
-        "orderByAsc": "false",
-    }
-    return f"#/experiments/{experiment_id}/runs?{urllib.parse.urlencode(query)}"
+    shown = [name for name in _IN_COLUMNS if rows[name].notna().any()]
+    columns = [f"metrics.`{test_set}/{name}`" for name in shown]
+    return json.dumps({"orderByKey": columns[0], "orderByAsc": False, "selectedColumns": columns})
 
 
 def note_of_experiment(table: pd.DataFrame, first_line: str) -> str:

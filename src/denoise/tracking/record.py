@@ -16,12 +16,14 @@ from denoise.tracking.live import log_history, logged_steps
 from denoise.tracking.model import log_model
 from denoise.tracking.notes import (
     NOTE,
+    VIEW,
     WITH_INTERVAL,
     RunAbout,
     note_of_experiment,
     note_of_run,
     page_of,
     report_link,
+    view_of,
 )
 from denoise.tracking.params import in_words, log_params
 from denoise.tracking.store import KIND, RunName, Store, never_failing
@@ -104,7 +106,7 @@ def _final_metrics(card: ModelCard, scores: dict[str, Path]) -> tuple[dict[str, 
                 final[f"{test_set}/interval/{metric}_low"] = mean.low
                 final[f"{test_set}/interval/{metric}_high"] = mean.high
     return {
-        name: float(value)
+        name: float(f"{value:.5g}")  # the UI shows all digits
         for name, value in final.items()
         if value is not None and math.isfinite(value)
     }, failed
@@ -178,7 +180,7 @@ def record_experiment(
         note = note_of_experiment(
             table, f"**[Report]({link})** (`{made.report}`) · preset {about.preset} · {about.data}"
         )
-        for key, value in {NOTE: note, **KIND}.items():
+        for key, value in {NOTE: note, VIEW: view_of(table), **KIND}.items():
             client.set_experiment_tag(experiment_id, key, value)
         tags = {"preset": about.preset, "dataset": about.data, "status": status}
         for key, value in {NOTE: note, **tags}.items():
@@ -190,5 +192,5 @@ def record_experiment(
         client.set_terminated(run_id, "FINISHED")
     place = {"tracking_uri": store.uri, "parent_run": run_id}
     if not outcome.failed:
-        place["page"] = page_of(experiment_id, table)
+        place["page"] = page_of(experiment_id)
     files.write_json(out_path, {**place, "complete": not outcome.failed})
