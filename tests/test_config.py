@@ -535,6 +535,34 @@ def test_a_sweep_is_a_grid_times_variants_and_shares_what_it_can():
     assert len(made.test_sets) == 1
 
 
+@pytest.mark.parametrize(
+    ("preset", "given", "names"),
+    [
+        ("unet-huber-esc50", {"sweep": {"training.loss": ["huber", "mse"]}},
+         {"unet-esc50_loss-huber": "loss=huber", "unet-esc50_loss-mse": "loss=mse"}),
+        ("unet-huber-esc50", {"set": {"training.loss": "mse"}}, {"unet-esc50": "unet-esc50"}),
+        ("unet-huber-esc50", {"set": {"training.loss": "huber"}},
+         {"unet-huber-esc50": "unet-huber-esc50"}),
+        ("unet-huber-esc50", {"set": {"training.epochs": 3}},
+         {"unet-huber-esc50": "unet-huber-esc50"}),
+    ],
+)  # fmt: skip
+def test_no_variant_is_named_by_a_value_that_it_does_not_have(preset, given, names):
+    made = plan(preset=preset, **given)
+    assert {label: one.short for label, one in made.variants.items()} == names
+
+
+def test_variants_have_short_names_beside_each_other():
+    named = [{"name": "small"}, {"name": "long", "set": {"training.epochs": 30}}]
+    swept = {"training.loss": ["huber", "mse"], "mixing.snr_range_db": [[-5, 15]]}
+    made = plan(variants=named, sweep=swept)
+    assert [one.short for one in made.variants.values()] == [
+        "small, loss=huber", "small, loss=mse", "long, loss=huber", "long, loss=mse"
+    ]  # fmt: skip
+    made = plan(variants=named[:1], sweep=swept)
+    assert [one.short for one in made.variants.values()] == ["loss=huber", "loss=mse"]
+
+
 def test_a_stage_changes_with_its_own_settings_and_those_upstream_only():
     base = plan()
     louder = plan(set={"mixing.gain": [0.1, 0.2]})

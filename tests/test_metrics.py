@@ -25,7 +25,7 @@ from denoise.metrics.composite import (
 )
 from denoise.metrics.pesq import pesq
 from denoise.metrics.registry import SCORED, score_utterance
-from denoise.metrics.sdr import si_sdr
+from denoise.metrics.sdr import high_passed, si_sdr, si_sdr_above, unlike
 from denoise.metrics.signal import frames_of, segmental_snr
 from denoise.metrics.stoi import stoi_and_estoi
 from denoise.metrics.validity import Undefined
@@ -201,6 +201,45 @@ def test_eight_kilohertz_has_no_wide_band_pesq_and_that_is_no_failure():
     clean = tone_speech(2, 8000, 0)
     row = score_utterance(clean, clean + 0.05 * hiss(2, 8000, 1), 8000)
     assert row["status"] == "ok" and np.isnan(row["pesq_wb"]) and row["pesq_nb"] > 1
+
+
+def test_si_sdr_above_80_hz_is_that_without_the_rumble():
+    """A tone of 20 Hz in the reference, which the estimate lacks, decides SI-SDR alone."""
+    rng = np.random.default_rng(0)
+    time = np.arange(4 * RATE) / RATE
+    speech = tone_speech(4, RATE, 0)
+    rumble = 2 * speech.std() * np.sqrt(2) * np.sin(2 * np.pi * 20 * time)
+    error = 0.1 * speech.std() * rng.normal(size=len(speech))
+    everywhere = si_sdr(speech + rumble, speech + error)
+    # The projection onto both leaves a fifth of the energy: 10 log10(1 / 4).
+    assert everywhere == pytest.approx(10 * np.log10(0.2 / 0.8), abs=0.1)
+    above = si_sdr_above(speech + rumble, speech + error, RATE)
+    assert above == pytest.approx(si_sdr_above(speech, speech + error, RATE), abs=0.01)
+    assert above == pytest.approx(20, abs=0.2)
+    assert unlike(everywhere, above) and not unlike(above, above + 1)
+
+
+@pytest.mark.parametrize("corner", [80.0, 300.0])
+def test_the_high_pass_has_the_gain_of_its_formula(corner):
+    """A Butterworth filter of fourth order, twice: 1 / (1 + (corner / f)^8) of the amplitude."""
+    time = np.arange(4 * RATE) / RATE
+    for ratio in (0.5, 1, 2, 4):
+        tone = np.sin(2 * np.pi * corner * ratio * time)
+        found = high_passed(tone, RATE, corner)[RATE:-RATE]
+        expected = 1 / (1 + ratio**-8)
+        assert np.sqrt(2) * found.std() == pytest.approx(expected, rel=0.02)
+        if ratio >= 1:  # and no delay
+            assert np.dot(found, tone[RATE:-RATE]) / np.dot(tone, tone) * 2 == pytest.approx(
+                expected, rel=0.02
+            )
+
+
+def test_a_rumble_alone_has_no_si_sdr_above_it():
+    rumble = 0.1 * np.sin(2 * np.pi * 5 * np.arange(2 * RATE) / RATE)
+    with pytest.raises(Undefined, match="silent"):
+        si_sdr_above(rumble, rumble + 0.01 * hiss(2, RATE, 0), RATE)
+    short = tone_speech(0.01, RATE, 0)
+    assert np.isfinite(si_sdr_above(short, short + 0.001 * hiss(0.01, RATE, 0), RATE))
 
 
 def test_bootstrap_interval_agrees_with_the_normal_one_for_independent_values():

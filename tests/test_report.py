@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
+import itertools
 import json
 import re
 from pathlib import Path
@@ -15,57 +17,128 @@ import soundfile
 from made import files_of_test_set, model_card, write_record
 
 from denoise.core import files
+from denoise.core.labels import in_brief
 from denoise.core.tables import write_table
 from denoise.networks.card import ModelFolder
-from denoise.report import background, figures, listening, pages, sections
+from denoise.report import background, exports, figures, listening, pages, paper, sections
 from denoise.report.answer import summary
-from denoise.report.build import _shared_start
 
 
-def answer(board: pd.DataFrame, pairs: pd.DataFrame, speakers: int = 4) -> dict[str, object]:
-    costs = {"minutes": 3.0, "parameters": 1000.0, "rtf": 0.02}
-    drawn = figures.styles(board["variant"])
-    return summary(board.assign(n=96, **costs), pairs, drawn, {"test": speakers})
+def board_of(**si_sdr: tuple[str, float]) -> pd.DataFrame:
+    """A leaderboard from the kind and SI-SDR of each method; PESQ is 2, STOI 0.9."""
+    rows = []
+    for name, (kind, value) in si_sdr.items():
+        row = {"variant": name, "kind": kind, "test_set": "test", "n": 96, "minutes": 3.0,
+               "parameters": 1000.0, "rtf": 0.02}  # fmt: skip
+        measured = {"si_sdr": value, "si_sdr_80": value, "pesq_nb": 2.0, "stoi": 0.9}
+        for metric, mean in (measured | {"pesq_wb": float("nan")}).items():
+            row |= {metric: mean, f"{metric}_ci_low": mean - 0.2, f"{metric}_ci_high": mean + 0.2}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def pairs_of(board: pd.DataFrame, claim: str = "settings", **about: object) -> pd.DataFrame:
+    """Every pair in SI-SDR and PESQ, whose interval is 0.3 dB to both sides."""
+    rows = []
+    means = dict(zip(board["variant"], board["si_sdr"], strict=True))
+    for first, second in itertools.combinations(sorted(means), 2):
+        for metric, difference in (("si_sdr", means[first] - means[second]), ("pesq_nb", 0.02)):
+            rows.append(
+                {"test_set": "test", "metric": metric, "first": first, "second": second,
+                 "difference": difference, "ci_low": difference - 0.3, "ci_high": difference + 0.3,
+                 "p_holm": 0.26 if claim == "not shown" else 0.01, "claim": claim, "seeds": 3,
+                 "speakers": 4, "same_sign": True, "seeds_needed": 7.0,
+                 "utterances_needed": float("nan"), **about}
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def answer(board: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, object]:
+    return summary(board, pairs, figures.styles(board["variant"]), "test")
+
+
+TWO = {"noisy": ("baseline", 1.0), "worse": ("variant", 5.0), "better": ("variant", 5.5)}
 
 
 @pytest.mark.parametrize(
-    ("p_value", "low", "said", "headline"),
+    ("about", "headline", "why"),
     [
-        (0.01, 0.2, "0.50 dB, which is significant (95 % interval 0.20 to 0.80 dB", "better wins"),
-        (0.26, 0.2, "0.50 dB, which is not certain, as the interval over speakers and the test",
-         "better leads, but not significantly"),
-        (0.01, -0.1, "0.50 dB, which is not certain, as the interval over speakers and the test",
-         "better leads, but not significantly"),
-        (0.26, -0.1, "0.50 dB, which is not significant (95 % interval -0.10 to 0.80 dB",
-         "better leads, but not significantly"),
+        ({}, "better wins", "shown, with the same sign in each of 3 seeds"),
+        ({"claim": "models", "seeds": 1}, "better wins, as far as single trainings show",
+         "shown for these models"),
+        ({"claim": "not shown"},
+         "No variant is shown to be the best; better leads by 0.50 dB SI-SDR",
+         "not shown (would take 7 seeds)"),
+        ({"claim": "not shown", "p_holm": 0.01, "same_sign": False},
+         "No variant is shown to be the best; better leads by 0.50 dB SI-SDR",
+         "not shown, as the seeds disagree"),
+        ({"claim": "not shown", "p_holm": 0.01, "seeds": 2},
+         "No variant is shown to be the best; better leads by 0.50 dB SI-SDR",
+         "not shown, as 2 seeds are too few"),
     ],
 )  # fmt: skip
-def test_a_lead_is_significant_only_if_interval_and_test_agree(p_value, low, said, headline):
-    board = pd.DataFrame(
-        [("noisy", "baseline", 1.0), ("worse", "variant", 5.0), ("better", "variant", 5.5)],
-        columns=["variant", "kind", "si_sdr"],
-    ).assign(test_set="test", pesq_nb=2.0, pesq_wb=float("nan"), stoi=0.9)
-    pair = {"test_set": "test", "metric": "si_sdr", "first": "worse", "second": "better",
-            "difference": -0.5, "ci_low": -0.8, "ci_high": -low, "p_holm": p_value}  # fmt: skip
-    pesq = {**pair, "metric": "pesq_nb", "difference": 0.02, "ci_low": 0.01, "ci_high": 0.03}
-    found = answer(board, pd.DataFrame([pair, pesq]))
-    assert "In PESQ-NB the difference is -0.020: " in found["verdict"]
+def test_the_first_line_claims_what_the_comparison_allows(about, headline, why):
+    board = board_of(**TWO)
+    found = answer(board, pairs_of(board, **about))
+    assert found["headline"] == headline and found["certain"] is ("shown to" not in headline)
+    p = 0.26 if about == {"claim": "not shown"} else 0.01
+    lead = f"Its lead over worse is +0.50 dB (95 % interval +0.20 to +0.80, p = {p}): {why}."
+    assert lead in found["verdict"]
+    assert found["verdict"].startswith("better has 5.50 dB SI-SDR (+4.5 dB over the noisy input)")
+    # Its sign is turned where the pair stands the other way round.
+    assert "In PESQ-NB the difference is +0.02 (95 % interval -0.28 to +0.32" in found["verdict"]
+    one_seed = "With one seed it is unknown what another training would give" in found["verdict"]
+    assert one_seed is (about.get("seeds") == 1)
     assert found["over"] == "96 utterances of 4 speakers"
-    one = answer(board, pd.DataFrame([pair, pesq]), speakers=1)
-    assert "which is significant" not in one["verdict"]
-    assert ("all utterances are of one speaker" in one["verdict"]) == (p_value < 0.05 or low > 0)
-    assert found["verdict"].startswith(
-        "better has the highest SI-SDR, 5.5 dB (+4.5 dB over the noisy input)"
-    )
-    assert said in found["verdict"] and found["headline"] == headline
     facts = {name: value for name, value, _ in found["facts"]}
     assert facts["Lead over worse"] == "+0.50 dB" and facts["Training"] == "3.0 min"
-    assert facts["Use"] == "0.020 RTF"
-    board.loc[len(board)] = ["louder", "baseline", 7.0, "test", 2.0, float("nan"), 0.9]
-    found = answer(board, pd.DataFrame([pair, pesq]))
-    assert "the highest SI-SDR of the variants" in found["verdict"]
-    assert "louder has more, 7.0 dB" in found["verdict"]
-    assert found["headline"] == "better is the best variant; the baseline louder is better"
+    assert facts["Use"] == "0.020 RTF" and facts["SI-SDR"] == "5.50 dB"
+
+
+def test_the_first_line_says_that_a_baseline_is_better():
+    board = board_of(**TWO, louder=("baseline", 7.0))
+    found = answer(board, pairs_of(board))
+    assert found["headline"] == (
+        "The baseline louder wins: 1.5 dB SI-SDR more than the best variant, better"
+    )
+    assert "louder is ahead of it by +1.50 dB" in found["verdict"]
+    found = answer(board, pairs_of(board, claim="not shown"))
+    assert found["headline"] == (
+        "No variant is ahead of the baseline louder; the best of them is better"
+    )
+    assert not found["certain"]
+
+
+def test_the_first_line_says_that_nothing_is_better_than_the_noisy_input():
+    board = board_of(**{**TWO, "noisy": ("baseline", 6.1)}, louder=("baseline", 6.0))
+    found = answer(board, pairs_of(board))
+    assert found["headline"] == (
+        "No variant improves on the noisy input: the best, better, has 0.6 dB less SI-SDR"
+    )
+    assert "It is behind the noisy input by -0.60 dB" in found["verdict"]
+
+
+def test_a_single_variant_is_compared_with_the_noisy_input():
+    board = board_of(noisy=("baseline", 1.0), only=("variant", 5.0))
+    told = answer(board, pairs_of(board))["headline"]
+    assert told == "only gains 4.0 dB SI-SDR over the noisy input"
+    told = answer(board, pairs_of(board, claim="not shown"))["headline"]
+    assert told == "only gains 4.0 dB SI-SDR, which is not shown to be an improvement"
+    speaker = answer(board, pairs_of(board, speakers=1))["verdict"]
+    assert "All utterances are of one speaker" in speaker
+
+
+def test_rumble_that_decides_is_told():
+    board = board_of(**TWO)
+    assert "80 Hz" not in answer(board, pairs_of(board))["verdict"]
+    board.loc[board["variant"] == "noisy", "si_sdr_80"] = 4.9
+    assert (
+        "Above 80 Hz, where speech is, the gain is +0.6 dB"
+        in (answer(board, pairs_of(board))["verdict"])
+    )
+    board.loc[board["variant"] == "worse", "si_sdr_80"] = 9.0
+    told = answer(board, pairs_of(board))["verdict"]
+    assert "Above 80 Hz, where speech is, worse is ahead (+3.50 dB)" in told
 
 
 def gains(**methods: list[float]) -> pd.DataFrame:
@@ -153,13 +226,29 @@ def test_audio_that_is_too_much_without_loss_is_compressed_and_then_left_out(tmp
     assert rate == 8000 and len(heard) == 16_000
 
 
-def test_labels_leave_out_what_all_variants_begin_with():
-    names = ["noisy", "quick_loss-huber_rate-1", "quick_loss-huber_rate-2"]
-    found = figures.styles(names, names[1:])
-    assert [style.label for style in found.values()] == ["noisy", "rate-1", "rate-2"]
-    assert _shared_start(found) == "quick_loss-huber_"
-    alone = figures.styles(names[:2], names[1:2])
-    assert alone[names[1]].label == names[1] and _shared_start(alone) == ""
+def test_methods_are_drawn_by_their_short_names():
+    found = figures.styles(["noisy", "quick_loss-huber"], {"quick_loss-huber": "loss=huber"})
+    assert [style.label for style in found.values()] == ["noisy", "loss=huber"]
+
+
+def test_settings_are_told_in_brief():
+    assert in_brief({"training.loss": "mse", "mixing.snr_range_db": [-5, 15]}) == (
+        "loss=mse, snr \N{MINUS SIGN}5…15"
+    )
+    assert in_brief({"a.kind": "x", "b.kind": "y"}) == "a.kind=x, b.kind=y"
+    assert in_brief({"training.loss": "my_losses.py:charbonnier"}) == "loss=charbonnier"
+    assert in_brief({"network.filters": [8, 16, 32], "training.loss": {"mse": 1, "mae": 0.5}}) == (
+        "filters=8/16/32, loss=mse 1+mae 0.5"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "told"),
+    [(9.3193, 8.966, 9.673, "9.32"), (0.88583, 0.855, 0.917, "0.886"), (13.6, 1.2, 26.0, "14"),
+     (-0.001, -0.2, 0.2, "0.00"), (0.00072, -0.008, 0.0094, "0.0007")],
+)  # fmt: skip
+def test_a_value_has_as_many_digits_as_its_interval_leaves_certain(value, low, high, told):
+    assert pages.number(value, low, high) == told
 
 
 def test_text_cannot_end_the_script_that_it_stands_in():
@@ -174,7 +263,7 @@ def test_figures_take_the_colours_of_the_page_and_name_their_series():
     )  # fmt: skip
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg")
-    svg = pages.inline(buffer.getvalue(), 'about "this"')
+    svg = exports.inline(buffer.getvalue(), 'about "this"')
     assert svg.startswith('<svg role="img" aria-label="about &#34;this&#34;"')
     assert svg.count('data-series="0"') == 2
     assert figures.INK not in svg and "currentColor" in svg and "var(--line)" in svg
@@ -184,14 +273,69 @@ def test_figures_take_the_colours_of_the_page_and_name_their_series():
 def test_a_saved_figure_names_its_methods_which_the_page_does_once(tmp_path):
     rows = pd.DataFrame({"variant": ["one", "other"], "rtf": [0.01, 0.03], "si_sdr": [1.0, 2.0],
                          "si_sdr_ci_low": [0.5, 1.5], "si_sdr_ci_high": [1.5, 2.5]})  # fmt: skip
-    draw = pages.Pictures(tmp_path)
+    out = exports.Exports(tmp_path)
     figure = figures.trade_off(rows, "si_sdr", "rtf", "RTF", figures.styles(["one", "other"]))
-    shown, saved = draw.svg("cost", figure, ""), (tmp_path / "cost.svg").read_text()
+    shown, saved = out.figure("cost", figure, ""), (tmp_path / "figures/cost.svg").read_text()
     for name in ("one", "other"):
         assert f">{name}</text>" in saved and f">{name}</text>" not in shown
     # Where the axis names them already there is nothing to add.
-    draw.svg("named", figures.intervals(rows, "si_sdr", figures.styles(["one", "other"])), "")
-    assert (tmp_path / "named.svg").read_text().count(">other</text>") == 1
+    out.figure("named", figures.intervals(rows, "si_sdr", figures.styles(["one", "other"])), "")
+    assert (tmp_path / "figures/named.svg").read_text().count(">other</text>") == 1
+
+
+def test_figures_and_tables_are_saved_for_papers_beside_the_page_and_in_it(tmp_path):
+    out = exports.Exports(tmp_path)
+    table = pd.DataFrame({"Method": ["loss=mse", "a_b & c"], "PESQ": [1.9512, float("nan")]})
+    figure = figures.learning_curves(history("a", "mse"), figures.styles(["a"]))["training mse"]
+    links = out.figure("curves", figure, "", table) + out.table("board", table, "All 5 %.")
+    paths = ["figures/curves.svg", "figures/curves.pdf", "figures/curves.csv",
+             "tables/board.csv", "tables/board.tex"]  # fmt: skip
+    assert list(out.packed()) == paths
+    for path in paths:
+        content = (tmp_path / path).read_bytes()
+        assert gzip.decompress(base64.b64decode(out.packed()[path])) == content
+        assert f'href="{path}"' in links
+    assert (tmp_path / "figures/curves.pdf").read_bytes().startswith(b"%PDF")
+    assert pd.read_csv(tmp_path / "tables/board.csv").equals(table)
+    text = (tmp_path / "tables/board.tex").read_text()
+    assert r"a\_b \& c & -- \\" in text and r"\caption{All 5 \%.}" in text
+    assert "loss=mse & 1.951 \\\\" in text and r"\begin{tabular}{lr}" in text
+    bold = exports.latex_table(pd.DataFrame({"Method": ["m"], "SNR": ["**2 ± 1**"]}), "", "l")
+    assert r"m & \textbf{2 $\pm$ 1} \\" in bold
+
+
+def test_a_figure_is_the_same_file_whenever_it_is_made(tmp_path):
+    contents = []
+    for name in ("first", "second"):
+        figure = figures.learning_curves(history("a", "mse"), figures.styles(["a"]))["training mse"]
+        exports.Exports(tmp_path / name).figure("curves", figure, "")
+        contents.append([path.read_bytes() for path in sorted((tmp_path / name).rglob("*.*"))])
+    assert contents[0] == contents[1] and len(contents[0]) == 2
+
+
+def test_what_a_paragraph_cites_becomes_latex_and_its_bibliography():
+    text = "PESQ [@rix2001pesq; @itu2007p8622] at \N{MINUS SIGN}5 dB & 3 % [@holm1979]."
+    assert paper.as_latex(text) == (
+        r"PESQ~\cite{rix2001pesq,itu2007p8622} at $-$5 dB \& 3 \%~\cite{holm1979}."
+    )
+    entries = paper.bibliography(text)
+    assert re.findall(r"^@\w+\{(\w+),", entries, re.MULTILINE) == [
+        "rix2001pesq", "itu2007p8622", "holm1979"
+    ]  # fmt: skip
+    assert entries.count("{") == entries.count("}")
+    with pytest.raises(KeyError, match="nobody2000"):
+        paper.bibliography("[@nobody2000]")
+
+
+def test_the_distribution_of_mixtures_is_drawn_for_all_that_is_known():
+    known = pd.DataFrame({"snr": [0.0, 5.0], "noise_type": ["rain", "wind"], "seconds": [1.0, 2.0]})
+    found = figures.distributions({"training": known, "test": known})
+    assert list(found) == ["snr", "seconds", "noise_type"]
+    labels = [text.get_text() for text in found["noise_type"].axes[0].get_yticklabels()]
+    assert labels == ["rain", "wind"]
+    assert [bar.get_width() for bar in found["noise_type"].axes[0].patches] == [50] * 4
+    unknown = known.assign(snr=float("nan"), noise_type="")
+    assert list(figures.distributions({"pairs": unknown})) == ["seconds"]
 
 
 def history(variant: str, loss: str, **columns: list[float]) -> pd.DataFrame:
@@ -255,11 +399,12 @@ def test_the_axis_of_a_cost_has_a_few_round_values(low, high, ticks):
 
 def test_quality_is_drawn_against_a_cost_only_where_that_differs(tmp_path):
     rows = pd.DataFrame({"variant": ["a", "b"], "parameters": [1000.0] * 2, "rtf": [0.01, 0.03]})
+    rows["macs_a_second"] = [2e6, 2e6]
     for metric in ("si_sdr", "pesq_nb", "pesq_wb"):
         rows[metric] = rows[f"{metric}_ci_low"] = rows[f"{metric}_ci_high"] = [1.0, 2.0]
     drawn = figures.styles(["a", "b"])
-    found = sections._trade_offs("test", rows, drawn, pages.Pictures(tmp_path))
+    found = sections._trade_offs("test", rows, drawn, exports.Exports(tmp_path))
     assert [figure.count("real-time factor") > 0 for figure in found] == [True, True]
-    assert [path.name for path in sorted(tmp_path.iterdir())] == [
+    assert [path.name for path in sorted(tmp_path.rglob("*.svg"))] == [
         "test-pesq_wb-by-rtf.svg", "test-si_sdr-by-rtf.svg"
     ]  # fmt: skip

@@ -91,9 +91,12 @@ def test_experiments_are_compared_over_the_same_utterances(own):
                  & (pairs["second"] == other)].iloc[0]  # fmt: skip
     row = rows["SI-SDR (dB)"]
     assert row["second - first"] == pytest.approx(-pair["difference"], abs=1e-6)
-    assert row["p_wilcoxon"] == pytest.approx(pair["p_wilcoxon"], rel=1e-4)
-    smallest = min(rows.values(), key=lambda row: row["p_wilcoxon"])
-    assert smallest["p_holm"] == pytest.approx(min(1, len(rows) * smallest["p_wilcoxon"]), rel=1e-6)
+    assert row["p"] == pytest.approx(pair["p"], rel=1e-4)
+    assert row["low"] == pytest.approx(-pair["ci_high"], abs=1e-6)
+    smallest = min(rows.values(), key=lambda row: row["p"])
+    assert smallest["p_holm"] == pytest.approx(min(1, len(rows) * smallest["p"]), rel=1e-6)
+    assert {row["claim"] for row in rows.values()} <= {"models", "not shown"}
+    assert row["seeds"] == 1 and row["sd_seed"] is None
     text = denoise(own, "compare", "tried", "tried", "--variants", one, other).stdout
     assert "training.loss: huber | mse" in text and "PESQ-NB" in text
 

@@ -230,14 +230,17 @@ def test_a_run_tells_its_results_with_intervals_and_what_it_is(store, monkeypatc
     record_into(store, model, {"test": store / "scores.csv"}, store / "m.json")
     run = Store(STORE).client.get_run(files.read_json(store / "m.json")["run"])
     assert run.data.metrics["test/si_sdr"] == 4
-    assert run.data.metrics["test/interval/si_sdr_low"] == 2
-    assert run.data.metrics["test/interval/si_sdr_high"] == 8
+    # Speakers of means 2 and 8, variance 18, and shares 2/3 and 1/3: Student's quantile of one
+    # degree of freedom, 12.706, times the root of 18 (4 + 1) / 9.
+    half = 12.7062 * math.sqrt(10)
+    assert run.data.metrics["test/interval/si_sdr_low"] == pytest.approx(4 - half, rel=1e-4)
+    assert run.data.metrics["test/interval/si_sdr_high"] == pytest.approx(4 + half, rel=1e-4)
     assert not any("pesq" in name for name in run.data.metrics)
     assert run.data.params["mixing.snr_db"] == "0, 5"
     assert run.data.tags["dataset"] == "s speech, n noise"
     assert run.data.tags["status"] == "scored, 1 measures missing"
     note = run.data.tags["mlflow.note.content"]
-    assert "`training.loss`: mse" in note and "| test/si_sdr | 4.000 | 2.000 … 8.000 |" in note
+    assert "`training.loss`: mse" in note and "| test/si_sdr | 4.000 | -36.181 … 44.181 |" in note
     parent = run.data.tags["mlflow.parentRunId"]
     assert f"(#/experiments/1/runs/{parent}/artifacts/report.html)" in note
 

@@ -57,7 +57,7 @@ def runs(browser, study, server) -> Iterator[object]:
     page = context.new_page()
     page.set_default_timeout(60_000)
     page.goto(json.loads(told.stdout)["ui"].replace("http://127.0.0.1:5000", server))
-    page.get_by_role("link", name="loss-mae").wait_for()
+    page.get_by_role("link", name="loss=mae").wait_for()
     yield page
     context.close()
 
@@ -65,14 +65,14 @@ def runs(browser, study, server) -> Iterator[object]:
 def test_the_best_pesq_comes_first_and_names_say_what_differs(runs, study):
     board = read_table(study / "reports/tried/leaderboard.csv")
     variants = board[board["kind"] == "variant"].sort_values("pesq_nb", ascending=False)
-    wanted = [name.removeprefix("quickstart_") for name in variants["variant"]]
-    shown = runs.get_by_role("link", name=re.compile(r"^loss-")).all_inner_texts()
+    wanted = [name.removeprefix("quickstart_").replace("-", "=") for name in variants["variant"]]
+    shown = runs.get_by_role("link", name=re.compile(r"^loss=")).all_inner_texts()
     assert shown == wanted
     assert runs.get_by_text("Report").first.is_visible()
 
 
 def test_two_runs_are_compared_by_what_differs(runs):
-    for name in ("loss-mae", "loss-mse"):
+    for name in ("loss=mae", "loss=mse"):
         row = runs.get_by_role("row").filter(has=runs.get_by_role("link", name=name))
         number = row.first.get_attribute("row-id")
         box = runs.locator(f'[row-id="{number}"]').get_by_role("checkbox").first
@@ -87,12 +87,12 @@ def test_two_runs_are_compared_by_what_differs(runs):
     # The table shows the first measures only, until it is scrolled.
     runs.get_by_text("test/estoi").first.wait_for(state="attached")
     text = runs.locator("body").inner_text()
-    assert "test/interval/pesq_nb_low" in text and "loss-mae" in text and "loss-mse" in text
+    assert "test/interval/pesq_nb_low" in text and "loss=mae" in text and "loss=mse" in text
     assert "augmentation" not in text  # what is as it always is does not stand in the way
 
 
 def test_a_run_tells_what_it_is_and_opens_its_artifacts(runs):
-    runs.get_by_role("link", name="loss-mae").click()
+    runs.get_by_role("link", name="loss=mae").click()
     runs.get_by_role("link", name="Report of tried").wait_for()
     text = runs.locator("body").inner_text()
     assert (

@@ -12,7 +12,7 @@ import pandas as pd
 
 from denoise.cli.shared import add_json, print_json
 from denoise.core.errors import UserError, unknown
-from denoise.core.tables import read_table
+from denoise.core.tables import read_parquet, read_table
 from denoise.core.terminal import say, show
 from denoise.evaluation.experiment import ExperimentRecord
 from denoise.metrics.registry import METRICS
@@ -79,7 +79,7 @@ class _Study:
         path = self.folder / "scores.parquet"
         if not path.is_file():
             raise UserError(f"{path} is missing: run `snakemake` for {self.name} again")
-        table = pd.read_parquet(path)
+        table = read_parquet(path)
         return table[(table["method"] == variant) & (table["test_set"] == test_set)]
 
 

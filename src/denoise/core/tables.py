@@ -118,3 +118,15 @@ class Rows:
             name: values[number].item() if distinct is None else distinct[values[number]]
             for name, (values, distinct) in self._columns.items()
         }
+
+
+def read_parquet(path: str | Path) -> pd.DataFrame:
+    """A table as `write_parquet` wrote it, with all digits and types."""
+    with Path(path).open("rb") as file:
+        return pd.read_parquet(file)
+
+
+def write_parquet(path: str | Path, table: pd.DataFrame) -> None:
+    """Write `table` with all digits and types, without its index, atomically."""
+    with replacing(path) as temporary:
+        table.to_parquet(temporary, index=False)

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from denoise.core import files
-from denoise.core.tables import write_table
+from denoise.core.tables import write_parquet, write_table
 from denoise.evaluation.scores import MethodScores, by_utterance
 from denoise.evaluation.statistics import claim, estimate, holm, needed
 from denoise.metrics.registry import SCORED
@@ -151,8 +150,7 @@ def write_leaderboard(
     scores
         As of `scores.join_scores`.
     """
-    with files.replacing(scores_path) as temporary:
-        scores.to_parquet(temporary, index=False)
+    write_parquet(scores_path, scores)
     write_table(leaderboard_path, leaderboard(scores, variants), "%.9g")
     compared = tuple(metric for metric in COMPARED if scores[metric].notna().any())
     write_table(pairwise_path, pairwise(scores, compared), "%.9g")

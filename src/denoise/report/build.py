@@ -18,7 +18,7 @@ import pandas as pd
 
 from denoise.core import files
 from denoise.core.labels import brief_value
-from denoise.core.tables import read_table
+from denoise.core.tables import read_parquet, read_table
 from denoise.evaluation.baselines import BASELINES
 from denoise.evaluation.conditions import main_effects
 from denoise.evaluation.experiment import ExperimentRecord
@@ -77,7 +77,7 @@ def write_report(
     provenance
         Lines for the provenance section.
     """
-    scores = pd.read_parquet(given.scores)
+    scores = read_parquet(given.scores)
     utterances = by_utterance(scores)
     board, pairs = read_table(given.leaderboard), read_table(given.pairwise)
     trained = background.trained_models(record)
