@@ -2,6 +2,7 @@
 
     python benchmarks/false_alarms.py
     python benchmarks/false_alarms.py --by-speaker 0.3 --draws 2000
+    python benchmarks/false_alarms.py --between-trainings 0.3 0.1
 
 Two settings that do not differ are trained with some seeds each and tested on some speakers of six
 utterances.  Scores vary by 3 dB between speakers, by 0.3 dB between trainings and by 0.2 dB from
@@ -70,6 +71,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 5])
     parser.add_argument("--speakers", type=int, nargs="+", default=[2, 4, 8, 20])
     parser.add_argument("--by-speaker", type=float, default=0.0, metavar="DB")
+    parser.add_argument(
+        "--between-trainings", type=float, nargs=2, default=(0.3, 0.3), metavar="DB",
+        help="of the first and of the second setting (default 0.3 0.3)",
+    )  # fmt: skip
     options = parser.parse_args()
     tried = (pooled, crossed, components)
     named = " | ".join(one.__name__ for one in tried)
@@ -83,10 +88,10 @@ def main() -> None:
             level = 3 * rng.normal(size=speakers)[whose]
             methods = [
                 level
-                + (0.3 if seeds > 1 else 0) * rng.normal(size=(seeds, 1))
+                + (trained if seeds > 1 else 0) * rng.normal(size=(seeds, 1))
                 + options.by_speaker / np.sqrt(2) * rng.normal(size=speakers)[whose]
                 + 0.2 * rng.normal(size=(seeds, len(whose)))
-                for _ in range(2)
+                for trained in options.between_trainings
             ]
             said += [one(methods, whose, rng) for one in tried]
         shares = 100 * said / options.draws

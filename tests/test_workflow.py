@@ -11,9 +11,11 @@ import pytest
 import yaml
 from made import scores_of
 from studies import LOSSES
-from workflow_runs import configure, dry_run, planned
+from workflow_runs import ROOT, configure, dry_run, planned
 
 from denoise.evaluation.baselines import BASELINES
+from denoise.evaluation.experiment import ExperimentRecord
+from denoise.networks.card import read_card
 
 VARIANTS = [f"quickstart_loss-{loss}" for loss in LOSSES]
 
@@ -42,6 +44,53 @@ def test_the_study_ends_with_a_leaderboard_and_a_report(study):
         assert column in board
     html = (study / "reports" / "tried" / "report.html").read_text()
     assert 'src="http' not in html and "quickstart_loss-huber" in html and "data:audio/mpeg" in html
+
+
+def test_the_documented_lines_repeat_the_leaderboard_from_every_score(study):
+    text = (ROOT / "docs/report.md").read_text()
+    (lines,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+                if "scores.parquet" in block]  # fmt: skip
+    found: dict[str, pd.DataFrame] = {}
+    exec(lines.replace("reports/quickstart", str(study / "reports/tried")), found)
+    kept = pd.read_csv(study / "reports/tried/leaderboard.csv")
+    kept = kept.set_index(["test_set", "variant"])[found["measures"]]
+    repeated = found["board"].rename_axis(["test_set", "variant"])
+    pd.testing.assert_frame_equal(repeated.sort_index(), kept.sort_index(), rtol=1e-7)
+
+
+def test_the_columns_of_every_score_are_documented(study):
+    table = pd.read_parquet(study / "reports/tried/scores.parquet")
+    text = (ROOT / "docs/report.md").read_text()
+    schema = text[text.index("| column | is |") : text.index("The means of the leaderboard")]
+    named = [row.split(" | ")[0] for row in schema.splitlines()]
+    names = set(re.findall(r"`(\w+)`", " ".join(named)))
+    assert names == set(table)
+    assert len(table) == 40 * len(set(table["method"]))
+
+
+def test_what_is_for_a_paper_tells_what_was_run(study):
+    folder = study / "reports/tried"
+    text = (folder / "paper/methods.md").read_text()
+    record = ExperimentRecord.read(folder / "study.json")
+    card = read_card(study / record.methods[VARIANTS[0]].models[0] / "card.json")
+    facts = [
+        f"{card.parameters:,} parameters",
+        f"{card.training_windows:,} windows of",
+        "40 utterances of 2 speakers",
+        "training.loss (huber, mse and mae)",
+        "1 seed.",
+        "LibriSpeech [@panayotov2015librispeech]",
+        "claims are about these models",
+    ]
+    assert [fact for fact in facts if fact not in text] == []
+    entries = (folder / "paper/references.bib").read_text()
+    cited = set(re.findall(r"@([\w-]+)", text))
+    assert cited == set(re.findall(r"^@\w+\{([\w-]+),", entries, re.MULTILINE))
+    in_latex = re.findall(r"\\cite\{(.*?)\}", (folder / "paper/methods.tex").read_text())
+    assert set(re.findall(r"\w+", " ".join(in_latex))) == cited
+    page = (folder / "paper/example.tex").read_text()
+    for path in re.findall(r"\{(\.\./[^}]*)\}", page):
+        assert (folder / "paper" / path).is_file(), path
 
 
 def test_scores_have_a_row_for_each_utterance_with_what_it_is(study):

@@ -71,6 +71,15 @@ def test_the_best_pesq_comes_first_and_names_say_what_differs(runs, study):
     assert runs.get_by_text("Report").first.is_visible()
 
 
+def test_measures_are_in_the_first_columns_and_no_assistant_is_in_the_way(runs):
+    headings = runs.get_by_role("columnheader").all_inner_texts()
+    shown = [name for name in headings if name.startswith("test/")]
+    assert set(shown) == {"test/pesq_nb", "test/stoi", "test/si_sdr", "test/si_sdr_80"}
+    runs.wait_for_timeout(2000)  # the panel opens a moment after the page
+    assert not runs.get_by_placeholder(re.compile("Ask", re.IGNORECASE)).first.is_visible()
+    assert runs.get_by_role("button", name=re.compile("assistant", re.IGNORECASE)).count() <= 1
+
+
 def test_two_runs_are_compared_by_what_differs(runs):
     for name in ("loss=mae", "loss=mse"):
         row = runs.get_by_role("row").filter(has=runs.get_by_role("link", name=name))

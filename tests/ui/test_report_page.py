@@ -103,6 +103,27 @@ def test_a_method_that_is_switched_off_leaves_every_figure_and_table(opened):
     assert "rnnoise" in methods(opened)
 
 
+def test_files_of_figures_and_tables_come_from_the_page_alone(page, study, tmp_path):
+    report = study / "reports/tried"
+    (tmp_path / "report.html").write_bytes((report / "report.html").read_bytes())
+    page.goto((tmp_path / "report.html").as_uri())
+    for path in ("tables/test-leaderboard.tex", "figures/test-by-snr-si_sdr.pdf",
+                 "figures/test-by-snr-si_sdr.csv", "paper/references.bib"):  # fmt: skip
+        with page.expect_download() as started:
+            page.locator(f'a[href="{path}"]').first.click()
+        assert started.value.suggested_filename == path.split("/")[1]
+        started.value.save_as(tmp_path / "saved")
+        assert (tmp_path / "saved").read_bytes() == (report / path).read_bytes()
+
+
+def test_all_settings_of_a_variant_are_one_click_away(opened):
+    row = opened.locator("table.board tbody tr", has_text="loss=mae")
+    row.locator("summary").click()
+    assert "training.loss: mae" in row.inner_text() and "quickstart_loss-mae" in row.inner_text()
+    row.get_by_role("link", name="the whole configuration").click()
+    assert opened.locator("pre:visible", has_text='"loss": "mae"').count() == 1
+
+
 def test_any_two_methods_are_compared(opened, study):
     pairs = pd.read_csv(study / "reports/tried/pairwise.csv")
     pair = pairs[pairs["metric"] == "pesq_nb"].iloc[3]

@@ -19,6 +19,8 @@ from denoise.report.background import TrainedModel
 from denoise.report.exports import latex
 from denoise.training import losses
 
+USES = ("references.bib",)
+
 _CORPORA = {
     "voicebank_demand": ("VoiceBank-DEMAND", "valentini2017noisy", "thiemann2013demand"),
     "librispeech": ("LibriSpeech", "panayotov2015librispeech"),
