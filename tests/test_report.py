@@ -331,9 +331,12 @@ def test_the_distribution_of_mixtures_is_drawn_for_all_that_is_known():
     known = pd.DataFrame({"snr": [0.0, 5.0], "noise_type": ["rain", "wind"], "seconds": [1.0, 2.0]})
     found = figures.distributions({"training": known, "test": known})
     assert list(found) == ["snr", "seconds", "noise_type"]
-    labels = [text.get_text() for text in found["noise_type"].axes[0].get_yticklabels()]
+    figure, shares = found["noise_type"]
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert labels == ["rain", "wind"]
-    assert [bar.get_width() for bar in found["noise_type"].axes[0].patches] == [50] * 4
+    assert [bar.get_width() for bar in figure.axes[0].patches] == [50] * 4
+    assert shares["training"].tolist() == [50, 50]
+    assert found["snr"][1]["test"].sum() == 100
     unknown = known.assign(snr=float("nan"), noise_type="")
     assert list(figures.distributions({"pairs": unknown})) == ["seconds"]
 

@@ -154,9 +154,13 @@ def write_report(
         ),
         "blind": blind.section(record.experiment, given.blind),
         "data": data,
+        "data_files": {
+            name: exports.table(f"data-{name}", pd.DataFrame(data[name])[columns], caption)
+            for name, columns, caption in _DATA_TABLES
+        },
         "distributions": [
-            exports.figure(f"mixtures-{name}", figure, f"Distribution of {name} of the mixtures")
-            for name, figure in distributions.items()
+            exports.figure(f"mixtures-{name}", figure, f"Distribution of {name}, mixtures", shares)
+            for name, (figure, shares) in distributions.items()
         ],
         "methods": methods,
         "bibliography": bibliography(methods),
@@ -178,6 +182,13 @@ def write_report(
     context["files"] = exports.packed()
     record.write(out.study)
     files.write_text(out.report, render("template.html", **context))
+
+
+_DATA_TABLES = (
+    ("sources", ["name", "stage", "used", "corpus", "recordings", "hours"], "Prepared recordings."),
+    ("splits", ["name", "used", "split", "recordings", "speakers"], "Splits of the recordings."),
+)
+"""Of `background.data_card`: what, columns, caption."""
 
 
 def _write_paper(

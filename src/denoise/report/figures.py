@@ -248,7 +248,9 @@ def _curves(
     return figure
 
 
-def distributions(tables: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
+def distributions(
+    tables: Mapping[str, pd.DataFrame],
+) -> dict[str, tuple[Figure, pd.DataFrame]]:
     """How the SNR, the noise type and the duration of mixtures are distributed.
 
     Parameters
@@ -258,8 +260,8 @@ def distributions(tables: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
 
     Returns
     -------
-    dict[str, Figure]
-        By what is drawn; without what no table knows.
+    dict[str, tuple[Figure, pd.DataFrame]]
+        By what is drawn, with the shares of mixtures in percent; without what no table knows.
     """
     colours = dict(zip(tables, sns.color_palette("colorblind", len(tables)), strict=True))
     found = {}
@@ -270,30 +272,35 @@ def distributions(tables: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
         if len(whole):
             figure, axis = _panel()
             edges = np.histogram_bin_edges(whole, bins=24)
+            shares = pd.DataFrame({"from": edges[:-1], "to": edges[1:]})
             for name, one in values.items():
-                shares = np.histogram(one, edges)[0] / max(1, len(one))
+                shares[name] = 100 * np.histogram(one, edges)[0] / max(1, len(one))
                 axis.stairs(
-                    100 * shares, edges, label=name, color=colours[name], linewidth=1.4, fill=True,
+                    shares[name], edges, label=name, color=colours[name], linewidth=1.4, fill=True,
                     alpha=0.35,
                 )  # fmt: skip
             axis.set(xlabel=label, ylabel="mixtures (%)")
             figure.legend(loc="outside upper center", ncols=2, frameon=False)
-            found[column] = figure
+            found[column] = figure, shares
     types = pd.DataFrame(
-        {name: table["noise_type"].value_counts(normalize=True) for name, table in tables.items()}
+        {
+            name: 100 * table["noise_type"].value_counts(normalize=True)
+            for name, table in tables.items()
+        }
     ).drop(index="", errors="ignore")
     if len(types):
         types = types.fillna(0).sort_values(list(types), ascending=False)
+        whole_table = types.rename_axis("noise_type").reset_index()
         types = types.iloc[:_MOST_TYPES]
         figure, axis = _panel(5.0, 0.9 + 0.22 * len(types))
         height = 0.8 / len(tables)
         for number, name in enumerate(types):
             places = np.arange(len(types)) + height * (number - (len(types.columns) - 1) / 2)
-            axis.barh(places, 100 * types[name], height, label=name, color=colours[name])
+            axis.barh(places, types[name], height, label=name, color=colours[name])
         axis.set_yticks(range(len(types)), types.index)
         axis.set(xlabel="mixtures (%)", ylim=(len(types) - 0.4, -0.6))
         figure.legend(loc="outside upper center", ncols=2, frameon=False)
-        found["noise_type"] = figure
+        found["noise_type"] = figure, whole_table
     return found
 
 

@@ -83,13 +83,14 @@ def test_set(name: str, results: Results, out: Exports) -> dict[str, Any]:
     for example in played[:3]:
         waves = sound.signals(sound.table.loc[example["id"]], ranked[:1])
         out.png(f"{name}-{example['id']}", figures.signals(waves, sound.rate))
+    worst = listening.errors(sound, part, ranked)
     return {
         "name": name,
         "split": rows["split"].iloc[0],
         "rows": _board_rows(rows, record),
         "ranges": _ranges(rows, shown),
         "intervals": dict(zip(shown, intervals, strict=True)),
-        "files": _tables(name, results, shown, out),
+        "files": _tables(name, results, shown, out) | _worst_cases(name, worst, styles, out),
         "components": _components(results.components, name, styles),
         "by_snr": [
             _by_snr(name, by_condition(scores, metric, snrs), metric, styles, out)
@@ -114,7 +115,7 @@ def test_set(name: str, results: Results, out: Exports) -> dict[str, Any]:
         ],
         "players": played,
         "lossless": lossless,
-        "errors": listening.errors(sound, part, ranked),
+        "errors": worst,
     }
 
 
@@ -341,6 +342,22 @@ def _tables(name: str, results: Results, metrics: list[str], out: Exports) -> di
             ),
         )
     return links
+
+
+def _worst_cases(
+    name: str, worst: list[dict[str, Any]], styles: dict[str, figures.Style], out: Exports
+) -> dict[str, Markup]:
+    """The worst cases as files, by the name that `_tables` gives to the others."""
+    shown = pd.DataFrame(
+        {
+            "Variant": [styles[one["variant"]].label for one in worst],
+            "Utterance": [one["id"] for one in worst],
+            "Gain (dB)": [f"{one['gain']:.1f}" for one in worst],
+            "Why": [one["reason"] for one in worst],
+        }
+    )
+    caption = f"The utterances of {name} with the smallest gain in SI-SDR."
+    return {"worst-cases": out.table(f"{name}-worst-cases", pd.DataFrame(worst), caption, shown)}
 
 
 def _against_best(name: str, results: Results, rows: pd.DataFrame, out: Exports) -> Markup:
