@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from denoise.cli.compare import _rows
 from denoise.evaluation.leaderboard import pairwise
 from denoise.evaluation.scores import MethodScores, by_utterance
 from denoise.evaluation.statistics import Estimate, claim, estimate, needed
@@ -227,3 +228,18 @@ def test_scores_are_arranged_by_method_seed_and_utterance():
     table.loc[0, "stoi"] = np.nan
     means = by_utterance(table).set_index(["method", "id"])
     assert math.isnan(means.loc[("b", "u00"), "stoi"]) and means.loc[("b", "u01"), "stoi"] == 2.5
+
+
+def test_experiments_are_compared_as_far_as_both_were_trained():
+    rng = np.random.default_rng(9)
+    level = rng.normal(5, 2, 48)
+    often = scores(v=level + 1 + 0.01 * rng.normal(size=(3, 48)))
+    once = scores(v=level + 0.01 * rng.normal(size=(1, 48)))
+    rows = {row["measure"]: row for row in _rows([once, often], paired=True).to_dict("records")}
+    row = rows["SI-SDR (dB)"]
+    assert row["second - first"] == pytest.approx(1, abs=0.01) and row["p_holm"] < 0.01
+    assert row["seeds"] == 1 and row["claim"] == "models"
+    both = _rows([scores(v=level + 0.01 * rng.normal(size=(3, 48))), often], paired=True)
+    assert set(both["claim"]) == {"settings"} and set(both["seeds"]) == {3}
+    unpaired = _rows([once, often], paired=False)
+    assert list(unpaired) == ["measure", "first", "second"]

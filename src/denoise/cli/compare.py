@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -147,8 +147,8 @@ def _explained(rows: pd.DataFrame) -> list[str]:
     ]
     if seeds == 1:
         lines.append(
-            "One seed: what another training would give is unknown, so that all of this is about "
-            "these models, not about their settings."
+            "With one seed, of one of them at least, it is unknown what another training would give: "
+            "all of this is about these models, not about their settings."
         )
     elif seeds == 2:
         lines.append("Two seeds: nothing is claimed of settings with fewer than three.")
@@ -185,6 +185,8 @@ def _rows(tables: list[pd.DataFrame], *, paired: bool) -> pd.DataFrame:
                 [1, -1],
                 both[0].speakers,
             )
+            # Both are variants: where one was trained once, that is all that is known of it.
+            found = replace(found, seeds=min(map(len, values)))
             need = needed(found)
             row |= {
                 "second - first": found.mean,
