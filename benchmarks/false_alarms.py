@@ -7,9 +7,9 @@
 Two settings that do not differ are trained with some seeds each and tested on some speakers of six
 utterances.  Scores vary by 3 dB between speakers, by 0.3 dB between trainings and by 0.2 dB from
 utterance to utterance; `--by-speaker` is by how much one setting suits a speaker better than the
-other.  With one seed the trainings do not vary: the claim is about the models.  For each of three
-methods it prints how often the test calls the two different at 5 % and how often the 95 % interval
-holds the true difference, zero:
+other, `--interaction` by how much a training does.  With one seed the trainings do not vary: the
+claim is about the models.  For each of three methods it prints how often the test calls the two
+different at 5 % and how often the 95 % interval holds the true difference, zero:
 
     pooled     seeds averaged first; bootstrap over speakers, Wilcoxon's test over utterances
     crossed    bootstrap that draws seeds and speakers, and utterances within them (Owen 2007);
@@ -25,17 +25,19 @@ import itertools
 import numpy as np
 from scipy.stats import wilcoxon
 
-from denoise.evaluation.statistics import cluster_bootstrap, estimate
+from denoise.evaluation.statistics import estimate
 
 _EACH = 6
 _REPLICATES = 500
-"""Of the crossed bootstrap: each draw is a study of its own."""
+"""Of a bootstrap: each draw is a study of its own."""
 
 
-def pooled(methods: list[np.ndarray], speakers: np.ndarray, _: np.random.Generator) -> list[bool]:
+def pooled(methods: list[np.ndarray], speakers: np.ndarray, rng: np.random.Generator) -> list[bool]:
     difference = methods[0].mean(axis=0) - methods[1].mean(axis=0)
-    found = cluster_bootstrap(difference, speakers)
-    return [bool(wilcoxon(difference).pvalue < 0.05), found.low <= 0 <= found.high]
+    of_speakers = difference.reshape(-1, _EACH).mean(axis=1)
+    draws = rng.integers(len(of_speakers), size=(_REPLICATES, len(of_speakers)))
+    low, high = np.percentile(of_speakers[draws].mean(axis=1), [2.5, 97.5])
+    return [bool(wilcoxon(difference).pvalue < 0.05), bool(low <= 0 <= high)]
 
 
 def crossed(
@@ -71,6 +73,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 5])
     parser.add_argument("--speakers", type=int, nargs="+", default=[2, 4, 8, 20])
     parser.add_argument("--by-speaker", type=float, default=0.0, metavar="DB")
+    parser.add_argument("--interaction", type=float, default=0.0, metavar="DB")
     parser.add_argument(
         "--between-trainings", type=float, nargs=2, default=(0.3, 0.3), metavar="DB",
         help="of the first and of the second setting (default 0.3 0.3)",
@@ -90,6 +93,7 @@ def main() -> None:
                 level
                 + (trained if seeds > 1 else 0) * rng.normal(size=(seeds, 1))
                 + options.by_speaker / np.sqrt(2) * rng.normal(size=speakers)[whose]
+                + options.interaction * rng.normal(size=(seeds, speakers))[:, whose]
                 + 0.2 * rng.normal(size=(seeds, len(whose)))
                 for trained in options.between_trainings
             ]

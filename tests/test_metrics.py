@@ -15,7 +15,7 @@ from scipy.signal import resample_poly
 
 from denoise.evaluation.conditions import by_condition, main_effects, snr_condition
 from denoise.evaluation.leaderboard import leaderboard
-from denoise.evaluation.statistics import cluster_bootstrap, holm
+from denoise.evaluation.statistics import holm
 from denoise.metrics import signal
 from denoise.metrics.composite import (
     _band_levels,
@@ -240,22 +240,6 @@ def test_a_rumble_alone_has_no_si_sdr_above_it():
         si_sdr_above(rumble, rumble + 0.01 * hiss(2, RATE, 0), RATE)
     short = tone_speech(0.01, RATE, 0)
     assert np.isfinite(si_sdr_above(short, short + 0.001 * hiss(0.01, RATE, 0), RATE))
-
-
-def test_bootstrap_interval_agrees_with_the_normal_one_for_independent_values():
-    values = np.random.default_rng(0).normal(3, 2, 400)
-    estimate = cluster_bootstrap(values, np.arange(400))
-    half = 1.96 * values.std() / 20
-    assert estimate.mean == pytest.approx(values.mean())
-    assert estimate.high - estimate.mean == pytest.approx(half, rel=0.1)
-
-
-def test_utterances_of_one_speaker_do_not_count_as_independent():
-    speakers = np.repeat(np.arange(10), 40)
-    values = np.random.default_rng(0).normal(size=10)[speakers]
-    clustered = cluster_bootstrap(values, speakers)
-    naive = cluster_bootstrap(values, np.arange(400))
-    assert clustered.high - clustered.low > 4 * (naive.high - naive.low)
 
 
 def test_holm_of_a_textbook_example():

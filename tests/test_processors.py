@@ -24,7 +24,7 @@ from denoise import audio
 from denoise.core.arrays import PackWriter, load_array
 from denoise.core.tables import read_table, write_table
 from denoise.corpora.synthetic_noise import NOISES
-from denoise.evaluation.statistics import cluster_bootstrap
+from denoise.evaluation.statistics import estimate
 from denoise.metrics.registry import score_utterance
 from denoise.mixing.files import SplitTables
 from denoise.mixing.settings import TestSetSettings
@@ -67,7 +67,8 @@ def made(folder: Path) -> dict[str, str]:
     part = slice(0, len(speech["a"]))
     scores = pd.DataFrame([score_utterance(np.array(clean[part]), np.array(noisy[part]), RATE)])
     generated = [make(np.random.default_rng(3)) for make in NOISES.values()]
-    bounds = cluster_bootstrap(np.sqrt(np.arange(60.0)), np.arange(60) // 5)
+    seeds = np.sqrt(np.arange(180.0)).reshape(3, 60)
+    bounds = estimate([seeds, seeds[:1] + 1], [1, -1], (np.arange(60) // 5).astype(str))
     contents = {
         "generated noise": b"".join(
             (wave * 2**14 / np.abs(wave).max()).astype(np.int16).tobytes() for wave in generated

@@ -47,8 +47,8 @@ def pairs_of(board: pd.DataFrame, claim: str = "settings", **about: object) -> p
                 {"test_set": "test", "metric": metric, "first": first, "second": second,
                  "difference": difference, "ci_low": difference - 0.3, "ci_high": difference + 0.3,
                  "p_holm": 0.26 if claim == "not shown" else 0.01, "claim": claim, "seeds": 3,
-                 "speakers": 4, "same_sign": True, "seeds_needed": 7.0,
-                 "utterances_needed": float("nan"), **about}
+                 "speakers": 4, "agreeing": 3, "seeds_needed": 7.0,
+                 "speakers_needed": 32.0, "utterances_needed": 768.0, **about}
             )  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -63,15 +63,15 @@ TWO = {"noisy": ("baseline", 1.0), "worse": ("variant", 5.0), "better": ("varian
 @pytest.mark.parametrize(
     ("about", "headline", "why"),
     [
-        ({}, "better wins", "shown, with the same sign in each of 3 seeds"),
+        ({}, "better wins", "shown, with the same sign in 3 of 3 seeds"),
         ({"claim": "models", "seeds": 1}, "better wins, as far as single trainings show",
          "shown for these models"),
         ({"claim": "not shown"},
          "No variant is shown to be the best; better leads by 0.50 dB SI-SDR",
-         "not shown (would take 7 seeds)"),
-        ({"claim": "not shown", "p_holm": 0.01, "same_sign": False},
+         "not shown (would take about 7 seeds or 770 utterances of 32 speakers)"),
+        ({"claim": "not shown", "p_holm": 0.01, "agreeing": 2},
          "No variant is shown to be the best; better leads by 0.50 dB SI-SDR",
-         "not shown, as the seeds disagree"),
+         "not shown, as only 2 of 3 seeds agree"),
         ({"claim": "not shown", "p_holm": 0.01, "seeds": 2},
          "No variant is shown to be the best; better leads by 0.50 dB SI-SDR",
          "not shown, as 2 seeds are too few"),
@@ -81,10 +81,10 @@ def test_the_first_line_claims_what_the_comparison_allows(about, headline, why):
     board = board_of(**TWO)
     found = answer(board, pairs_of(board, **about))
     assert found["headline"] == headline and found["certain"] is ("shown to" not in headline)
-    p = 0.26 if about == {"claim": "not shown"} else 0.01
+    p = "0.26" if about == {"claim": "not shown"} else "0.010"
     lead = f"Its lead over worse is +0.50 dB (95 % interval +0.20 to +0.80, p = {p}): {why}."
     assert lead in found["verdict"]
-    assert found["verdict"].startswith("better has 5.50 dB SI-SDR (+4.5 dB over the noisy input)")
+    assert found["verdict"].startswith("better has 5.50 dB SI-SDR (+4.50 dB over the noisy input)")
     # Its sign is turned where the pair stands the other way round.
     assert "In PESQ-NB the difference is +0.02 (95 % interval -0.28 to +0.32" in found["verdict"]
     one_seed = "With one seed it is unknown what another training would give" in found["verdict"]
@@ -116,6 +116,21 @@ def test_the_first_line_says_that_nothing_is_better_than_the_noisy_input():
         "No variant improves on the noisy input: the best, better, has 0.6 dB less SI-SDR"
     )
     assert "It is behind the noisy input by -0.60 dB" in found["verdict"]
+
+
+def test_who_wins_is_shown_to_be_better_than_every_other_variant():
+    board = board_of(**TWO, third=("variant", 5.2))
+    pairs = pairs_of(board)
+    assert answer(board, pairs)["headline"] == "better wins"
+    with_worse = (pairs["first"] == "better") & (pairs["second"] == "worse")
+    pairs.loc[with_worse, "claim"] = "not shown"
+    found = answer(board, pairs)
+    assert found["headline"].startswith("No variant is shown to be the best; better leads by 0.30")
+    assert "It is not shown to be better than worse." in found["verdict"] and not found["certain"]
+    # Ahead by its mean alone, as it has no score for what is hard.
+    pairs = pairs_of(board)
+    pairs.loc[with_worse, "difference"] *= -1
+    assert "No variant is shown to be the best" in answer(board, pairs)["headline"]
 
 
 def test_a_single_variant_is_compared_with_the_noisy_input():

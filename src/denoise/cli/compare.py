@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,8 @@ def add(verbs: Any) -> None:
         description="Compare a variant of one experiment with one of another: which settings "
         "differ, and every measure with the difference over the same utterances, its 95 % interval "
         "over seeds and speakers, and the p-value corrected for the number of measures by Holm's "
-        "method. 'claim' is what that allows to be said: of the settings (three seeds or more of "
-        "the same sign), of these models (one seed), or 'not shown'.",
+        "method. 'claim' is what that allows to be said: of the settings (three seeds or more that "
+        "agree in the sign), of these models (one seed), or 'not shown'.",
     )
     verb.add_argument(
         "experiments",
@@ -47,7 +47,7 @@ def add(verbs: Any) -> None:
 
 
 _SHOWN = ("measure", "first", "second", "second - first", "low", "high", "p_holm", "claim",
-          "seeds_needed", "utterances_needed")  # fmt: skip
+          "seeds_needed", "speakers_needed")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,13 @@ def run(options: argparse.Namespace) -> None:
     for path, (one, other) in changed.items():
         show(f"  {path}: {one} | {other}")
     show("", f"Test set {test_set}:")
-    shown = rows[[name for name in _SHOWN if name in rows]]
-    show(*shown.to_string(index=False, na_rep="–", float_format="{:.3g}".format).split("\n"))
+    shown = rows[[name for name in _SHOWN if name in rows]].dropna(axis=1, how="all")
+    whole = {name: "{:.0f}".format for name in _SHOWN if name.endswith("_needed")}
+    formats = {**whole, "p_holm": "{:.3f}".format}
+    text = shown.to_string(
+        index=False, na_rep="–", float_format="{:.3g}".format, formatters=formats
+    )
+    show(*text.split("\n"))
     if same and len(rows):
         show("", *_explained(rows))
     elif not same:
@@ -143,18 +148,18 @@ def _explained(rows: pd.DataFrame) -> list[str]:
     lines = [
         f"low, high: 95 % interval over {over}"
         + (f" and {seeds} seeds" if seeds > 1 else "")
-        + f"; p_holm: corrected for the {len(rows)} measures"
+        + f", not corrected; p_holm: corrected for the {len(rows)} measures"
     ]
     if seeds == 1:
         lines.append(
-            "With one seed, of one of them at least, it is unknown what another training would give: "
-            "all of this is about these models, not about their settings."
+            "With one seed, of one of them at least, it is unknown what another training would "
+            "give: all of this is about these models, not about their settings."
         )
     elif seeds == 2:
         lines.append("Two seeds: nothing is claimed of settings with fewer than three.")
     lines.append(
-        "seeds_needed, utterances_needed: what would show a difference of this size in four of "
-        "five studies, by what it varies with (--json has the components)"
+        "seeds_needed, speakers_needed (of as many utterances each): what would show a difference "
+        "of this size with a power of 0.8 (--json has the components of variance)"
     )
     return lines
 
@@ -180,14 +185,13 @@ def _rows(tables: list[pd.DataFrame], *, paired: bool) -> pd.DataFrame:
         if paired:
             common = pd.Index(measured[0].ids).intersection(measured[1].ids)
             both = [one.only(common) for one in measured]
-            found = estimate(
-                [next(iter(one.by_method.values())) for one in reversed(both)],
-                [1, -1],
-                both[0].speakers,
-            )
-            # Both are variants: where one was trained once, that is all that is known of it.
-            found = replace(found, seeds=min(map(len, values)))
-            need = needed(found)
+            second, first = (next(iter(one.by_method.values())) for one in reversed(both))
+            if min(len(first), len(second)) == 1:
+                # What varies from training to training is known of one of them at most: all that
+                # can be compared is these models.
+                first, second = (one.mean(axis=0, keepdims=True) for one in (first, second))
+            found = estimate([second, first], [1, -1], both[0].speakers)
+            need = needed(found, len(METRICS))
             row |= {
                 "second - first": found.mean,
                 "low": found.low,
@@ -198,11 +202,12 @@ def _rows(tables: list[pd.DataFrame], *, paired: bool) -> pd.DataFrame:
                 "n": found.n,
                 "speakers": found.speakers,
                 "seeds": found.seeds,
-                "same_sign": found.same_sign,
+                "agreeing": found.agreeing,
                 "sd_seed": found.sd_seed,
                 "sd_speaker": found.sd_speaker,
                 "sd_utterance": found.sd_utterance,
                 "seeds_needed": need.seeds,
+                "speakers_needed": need.speakers,
                 "utterances_needed": need.utterances,
             }
             row["found"] = found

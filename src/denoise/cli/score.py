@@ -38,8 +38,8 @@ def add(verbs: Any) -> None:
         type=float,
         default=SPEECH_FROM_HZ,
         metavar="HZ",
-        help="SI-SDR is taken over all frequencies, and above this one, below which there is "
-        f"rumble but no speech (default {SPEECH_FROM_HZ:g})",
+        help="take SI-SDR above this frequency too, without the rumble below speech "
+        f"(default {SPEECH_FROM_HZ:g})",
     )
     verb.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default all)")
     verb.add_argument("--force", action="store_true", help="overwrite an existing table")

@@ -89,7 +89,8 @@ def main_effects(
     pd.DataFrame
         Columns ``test_set``, ``setting``, ``value``, ``variants`` (how many have it), ``metric``,
         ``mean``, ``effect``, ``ci_low``, ``ci_high``, ``p_holm`` (corrected for all effects on the
-        metric), ``claim`` (`statistics.claim`), ``seeds`` and ``sd_seed``.
+        metric, of which the two of a setting with two values are one), ``claim``
+        (`statistics.claim`), ``seeds`` and ``sd_seed``.
     """
     names = list(dict.fromkeys(name for values in settings.values() for name in values))
     rows: list[dict[str, object]] = []
@@ -98,6 +99,9 @@ def main_effects(
             measured = MethodScores.of(table, metric)
             methods = [measured.by_method[variant] for variant in settings]
             effects = []
+            values_of = {
+                name: len({values[name] for values in settings.values()}) for name in names
+            }
             for name in names:
                 own = [values[name] for values in settings.values()]
                 for value in dict.fromkeys(own):
@@ -110,7 +114,16 @@ def main_effects(
                         measured.speakers,
                     )
                     effects.append((name, value, own.count(value), mean.mean, effect))
-            corrected = holm([one[-1].p for one in effects])
+            # The effects of two values are one difference, told from both sides.
+            twice = [
+                number > 0 and effects[number - 1][0] == name and values_of[name] == 2
+                for number, (name, *_) in enumerate(effects)
+            ]
+            tests = [one[-1].p for one, again in zip(effects, twice, strict=True) if not again]
+            found = iter(holm(tests))
+            corrected: list[float] = []
+            for again in twice:
+                corrected.append(corrected[-1] if again else next(found))
             for told, p_holm in zip(effects, corrected, strict=True):
                 name, value, variants, of_value, effect = told
                 rows.append(

@@ -91,9 +91,10 @@ def pairwise(scores: pd.DataFrame, metrics: Collection[str]) -> pd.DataFrame:
     pd.DataFrame
         Columns ``test_set``, ``metric``, ``first``, ``second``; ``difference`` with ``ci_low`` and
         ``ci_high``; ``p`` and ``p_holm``, corrected by Holm's method within each test set and
-        metric; ``claim`` (`statistics.claim`); ``n``, ``speakers``, ``seeds`` and ``same_sign``;
+        metric; ``claim`` (`statistics.claim`); ``n``, ``speakers``, ``seeds`` and how many are
+        ``agreeing`` in the sign;
         the components of variance ``sd_seed``, ``sd_speaker`` and ``sd_utterance``; and
-        ``seeds_needed`` and ``utterances_needed`` (`statistics.needed`).
+        ``seeds_needed``, ``speakers_needed`` and ``utterances_needed`` (`statistics.needed`).
     """
     rows: list[dict[str, object]] = []
     for test_set, table in scores.groupby("test_set", sort=False):
@@ -106,7 +107,7 @@ def pairwise(scores: pd.DataFrame, metrics: Collection[str]) -> pd.DataFrame:
             ]
             corrected = holm([one.p for one in differences])
             for (first, second), one, p_holm in zip(pairs, differences, corrected, strict=True):
-                need = needed(one)
+                need = needed(one, len(pairs))
                 rows.append(
                     {
                         "test_set": test_set,
@@ -122,11 +123,12 @@ def pairwise(scores: pd.DataFrame, metrics: Collection[str]) -> pd.DataFrame:
                         "n": one.n,
                         "speakers": one.speakers,
                         "seeds": one.seeds,
-                        "same_sign": one.same_sign,
+                        "agreeing": one.agreeing,
                         "sd_seed": one.sd_seed,
                         "sd_speaker": one.sd_speaker,
                         "sd_utterance": one.sd_utterance,
                         "seeds_needed": need.seeds,
+                        "speakers_needed": need.speakers,
                         "utterances_needed": need.utterances,
                     }
                 )

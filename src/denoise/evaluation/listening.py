@@ -12,7 +12,7 @@ import pandas as pd
 from denoise.core import files
 from denoise.core.errors import UserError
 from denoise.core.settings import Settings
-from denoise.evaluation.statistics import cluster_bootstrap, holm
+from denoise.evaluation.statistics import estimate, holm
 
 REFERENCE, ANCHOR = "clean", "noisy"
 _PASSED_SHARE, _PASSED_SCORE = 0.15, 90
@@ -104,7 +104,7 @@ def score(key: dict[str, Any], listeners: list[dict[str, Any]]) -> tuple[pd.Data
     -------
     pd.DataFrame
         Of a MUSHRA test a row for each method: ``method``, ``score`` (mean, 0 to 100), ``low`` and
-        ``high`` (95 %, bootstrap over listeners, or over trials if there is one), ``n``.  Whoever
+        ``high`` (95 %, over listeners, or over trials if there is one), ``n``.  Whoever
         rates the hidden reference below 90 in more than 15 % of the trials is left out (ITU-R
         BS.1534-3, 4.1.2).  Of an A/B test a row for each pair: ``first``, ``second``, how often
         each was ``preferred_first`` and ``preferred_second``, ``ties``, the ``share`` of the first
@@ -136,8 +136,10 @@ def _mushra(key: dict[str, Any], listeners: list[dict[str, Any]]) -> tuple[pd.Da
         )
     found = []
     for method, part in kept.groupby("method"):
-        estimate = cluster_bootstrap(part["score"].to_numpy(), part["listener"].to_numpy())
-        found.append((method, estimate.mean, estimate.low, estimate.high, len(part)))
+        scores, whose = part["score"].to_numpy(float), part["listener"].to_numpy(str)
+        mean = estimate([scores[None]], [1], whose)
+        low, high = np.clip([mean.low, mean.high], 0, 100)  # the scale ends there
+        found.append((method, mean.mean, low, high, len(part)))
     result = pd.DataFrame(found, columns=["method", "score", "low", "high", "n"])
     return result.sort_values("score", ascending=False, ignore_index=True), left_out
 

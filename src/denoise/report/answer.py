@@ -13,7 +13,7 @@ from denoise.metrics.registry import SCORED
 from denoise.metrics.sdr import unlike
 from denoise.report.background import TrainedModel
 from denoise.report.figures import Style
-from denoise.report.pages import decimals, p_value
+from denoise.report.pages import about, decimals, p_value
 
 
 def with_costs(
@@ -78,10 +78,11 @@ def summary(
     gain = first["si_sdr"] - noisy["si_sdr"]
     over_noisy = _Lead.find(first["variant"], "noisy", "si_sdr", pairs)
     verdict = (
-        f"{winner} has {_value(first, 'si_sdr')} SI-SDR ({gain:+.1f} dB over the noisy input)"
+        f"{winner} has {_value(first, 'si_sdr')} SI-SDR ({_gain(first, noisy, 'si_sdr')} dB over "
+        "the noisy input)"
         + (
-            f" and {SCORED[quality].title} {first[quality]:.2f} "
-            f"({first[quality] - noisy[quality]:+.2f})."
+            f" and {SCORED[quality].title} {_value(first, quality)} "
+            f"({_gain(first, noisy, quality)})."
             if np.isfinite(first[quality])
             else "."
         )
@@ -103,12 +104,25 @@ def summary(
                 f"{lead.signed(lead.low)} … {lead.signed(lead.high)} dB: {lead.why}",
             )
         )
-        headline = {
-            "settings": f"{winner} wins",
-            "models": f"{winner} wins, as far as single trainings show",
-            "not shown": f"No variant is shown to be the best; {winner} leads by "
-            f"{abs(lead.difference):.{lead.digits}f} dB SI-SDR",
-        }[lead.claim]
+        alike = [
+            styles[name].label
+            for name in variants["variant"].iloc[1:]
+            if not _Lead.find(first["variant"], name, "si_sdr", pairs).won
+        ]
+        if alike:
+            lead = lead._replace(claim="not shown")
+            headline = (
+                f"No variant is shown to be the best; {winner} leads by "
+                f"{lead.difference:.{lead.digits}f} dB SI-SDR"
+            )
+            if len(variants) > 2:
+                verdict += f" It is not shown to be better than {_listed(alike)}."
+        else:
+            headline = {
+                "settings": f"{winner} wins",
+                "models": f"{winner} wins, as far as single trainings show",
+                "one speaker": f"{winner} wins for one speaker",
+            }[lead.claim]
     else:
         headline = {
             "not shown": f"{winner} gains {gain:.1f} dB SI-SDR, which is not shown to be an "
@@ -128,7 +142,7 @@ def summary(
         lead = over_noisy
         headline = (
             f"No variant improves on the noisy input: the best, {winner}, has {-gain:.1f} dB less "
-            "SI-SDR"
+            "SI-SDR" + (" (not shown)" if lead.claim == "not shown" else "")
         )
         verdict += f" It is behind the noisy input by {lead.told('dB')}: {lead.why}."
     facts.append(
@@ -151,6 +165,12 @@ def summary(
     }
 
 
+def _listed(names: list[str]) -> str:
+    """Some names in a sentence, the first three of many."""
+    shown = names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} others"]
+    return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
+
+
 def _limits(seeds: int, speakers: int) -> str:
     """What the claims are not about."""
     said = ""
@@ -160,7 +180,7 @@ def _limits(seeds: int, speakers: int) -> str:
             "these models, not about their settings."
         )
     if speakers == 1:
-        said += " All utterances are of one speaker: the claims are about this voice alone."
+        said += " All utterances are of one speaker, or of unknown ones."
     return said
 
 
@@ -173,7 +193,8 @@ def _rumble(variants: pd.DataFrame, noisy: pd.Series, styles: dict[str, Style]) 
     if above["variant"] != first["variant"]:
         return (
             f" Above 80 Hz, where speech is, {styles[above['variant']].label} is ahead "
-            f"({above['si_sdr_80'] - first['si_sdr_80']:+.2f} dB): rumble below decides the order."
+            f"({above['si_sdr_80'] - first['si_sdr_80']:+.2f} dB): rumble below may decide the "
+            "order."
         )
     if unlike(*gains):
         return (
@@ -184,9 +205,13 @@ def _rumble(variants: pd.DataFrame, noisy: pd.Series, styles: dict[str, Style]) 
 
 
 def _fact(first: pd.Series, noisy: pd.Series, metric: str) -> tuple[str, str, str]:
-    digits = decimals(first[f"{metric}_ci_low"], first[f"{metric}_ci_high"])
-    gain = f"{first[metric] - noisy[metric]:+.{digits}f} over the noisy input"
+    gain = f"{_gain(first, noisy, metric)} over the noisy input"
     return SCORED[metric].title, _value(first, metric), gain
+
+
+def _gain(first: pd.Series, noisy: pd.Series, metric: str) -> str:
+    digits = decimals(first[f"{metric}_ci_low"], first[f"{metric}_ci_high"])
+    return f"{first[metric] - noisy[metric]:+.{digits}f}"
 
 
 def _value(row: pd.Series, metric: str) -> str:
@@ -204,7 +229,7 @@ class _Lead(NamedTuple):
     claim: str
     seeds: int
     speakers: int
-    same_sign: bool
+    agreeing: int
     needs: str
 
     @classmethod
@@ -216,14 +241,20 @@ class _Lead(NamedTuple):
         ].iloc[0]
         sign = 1 if pair["first"] == first else -1
         low, high = sorted((sign * pair["ci_low"], sign * pair["ci_high"]))
-        needs = [
-            f"{pair[f'{name}_needed']:,.0f} {name}"
-            for name in ("seeds", "utterances")
-            if np.isfinite(pair[f"{name}_needed"])
-        ]
+        needs = []
+        if np.isfinite(pair["seeds_needed"]):
+            needs.append(f"{about(pair['seeds_needed'])} seeds")
+        if np.isfinite(pair["utterances_needed"]):
+            many = f" of {about(pair['speakers_needed'])} speakers" if pair["speakers"] > 1 else ""
+            needs.append(f"{about(pair['utterances_needed'])} utterances{many}")
         return cls(sign * pair["difference"], low, high, pair["p_holm"], pair["claim"],
-                   int(pair["seeds"]), int(pair["speakers"]), bool(pair["same_sign"]),
+                   int(pair["seeds"]), int(pair["speakers"]), int(pair["agreeing"]),
                    " or ".join(needs))  # fmt: skip
+
+    @property
+    def won(self) -> bool:
+        """Whether it is shown to be ahead, over the utterances that both have."""
+        return self.claim != "not shown" and self.difference > 0
 
     @property
     def digits(self) -> int:
@@ -234,24 +265,27 @@ class _Lead(NamedTuple):
 
     def told(self, unit: str = "") -> str:
         """The difference with its interval and p-value."""
+        p = p_value(self.p)
         ends = f"{self.signed(self.low)} to {self.signed(self.high)}"
         return (
             f"{self.signed(self.difference)} {unit}".strip()
-            + f" (95 % interval {ends}, p {p_value(self.p)})"
+            + f" (95 % interval {ends}, p {p if p[0] in '<>' else f'= {p}'})"
         )
 
     @property
     def why(self) -> str:
         """The claim with its reason."""
         if self.claim == "settings":
-            return f"shown, with the same sign in each of {self.seeds} seeds"
+            return f"shown, with the same sign in {self.agreeing} of {self.seeds} seeds"
         if self.claim == "models":
             return "shown for these models"
-        if self.p < 0.05 and not self.same_sign:
-            return "not shown, as the seeds disagree"
-        if self.p < 0.05:
+        if self.claim == "one speaker":
+            return "shown for this one speaker"
+        if self.p < 0.05 and self.seeds < 3:
             return f"not shown, as {self.seeds} seeds are too few"
-        return "not shown" + (f" (would take {self.needs})" if self.needs else "")
+        if self.p < 0.05:
+            return f"not shown, as only {self.agreeing} of {self.seeds} seeds agree"
+        return "not shown" + (f" (would take about {self.needs})" if self.needs else "")
 
 
 def _duration(minutes: float) -> str:

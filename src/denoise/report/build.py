@@ -85,7 +85,8 @@ def write_report(
     board = with_costs(board, trained, record)
     styles = figures.styles(
         dict.fromkeys(board["variant"]),
-        {name: variant.short for name, variant in record.variants.items()},
+        {name: paper.title_of(name) for name in BASELINES}
+        | {name: variant.short for name, variant in record.variants.items()},
     )
     for folder in (out.figures, out.tables, out.paper):
         shutil.rmtree(folder, ignore_errors=True)
@@ -107,7 +108,7 @@ def write_report(
     distributions = figures.distributions(background.mixture_tables(record))
     models = background.models(trained, histories)
     first = next(iter(record.test_sets))
-    methods = _write_paper(record, data, trained, exports, [first, measured[-1]])
+    methods = _write_paper(record, data, trained, measured, exports, first)
     curves = figures.learning_curves(histories, styles)
     speakers = {
         name: int(utterances.loc[utterances["test_set"] == name, "speaker"].nunique())
@@ -140,7 +141,7 @@ def write_report(
         "model_files": exports.table(
             "trainings",
             pd.DataFrame(models),
-            "Every training.",
+            "The trainings.",
             pd.DataFrame(
                 {
                     "Variant": [styles[one["variant"]].label for one in models],
@@ -148,6 +149,8 @@ def write_report(
                     "Parameters": [f"{one['parameters']:,}" for one in models],
                     "Windows": [f"{one['windows']:,}" for one in models],
                     "Best epoch": [one["best_epoch"] for one in models],
+                    "Loss": [one["loss"] for one in models],
+                    "Validation loss": [f"{one['val_loss']:.5f}" for one in models],
                     "Minutes": [f"{one['minutes']:.1f}" for one in models],
                 }
             ),
@@ -195,19 +198,15 @@ def _write_paper(
     record: ExperimentRecord,
     data: dict[str, Any],
     trained: list[background.TrainedModel],
+    measured: list[str],
     exports: Exports,
-    example_of: list[str],
+    test_set: str,
 ) -> str:
-    """Write what is for a paper; the paragraph on the methods.
-
-    Parameters
-    ----------
-    example_of
-        The test set and the measure of the example's table and figure.
-    """
-    text = paper.methods(record, data, trained)
-    test_set, metric = example_of
-    caption = f"{figures.title(metric)} by input SNR."
+    """Write what is for a paper, with a table and a figure of a test set; the paragraph on the
+    methods."""
+    text = paper.methods(record, data, trained, measured)
+    metric = next(name for name in ("pesq_wb", "pesq_nb", *measured) if name in measured)
+    caption = f"{figures.title(metric)} by input SNR, with 95 % intervals."
     exports.text("methods.md", text)
     exports.text("methods.tex", paper.as_latex(text))
     exports.text("references.bib", bibliography(text))

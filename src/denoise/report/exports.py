@@ -32,14 +32,17 @@ _LATEX = {
 def latex(text: object) -> str:
     """Plain text for LaTeX.
 
-    >>> print(latex("loss=mse & 5 %"))
-    loss=mse \\& 5 \\%
+    >>> print(latex("loss=mse & -5 %"))
+    loss=mse \\& $-$5 \\%
     """
-    return "".join(_LATEX.get(sign, sign) for sign in str(text))
+    signed = re.sub(r"(?<![\w-])-(?=[\d.])", "\N{MINUS SIGN}", str(text))
+    return "".join(_LATEX.get(sign, sign) for sign in signed)
 
 
 def latex_table(shown: pd.DataFrame, caption: str, label: str) -> str:
-    """A table for LaTeX with the package booktabs, the first column to the left.
+    """A table for LaTeX with the packages booktabs and graphicx.
+
+    Columns of numbers stand to the right; a table that is wider than the text is made smaller.
 
     Parameters
     ----------
@@ -51,21 +54,30 @@ def latex_table(shown: pd.DataFrame, caption: str, label: str) -> str:
         bold = re.fullmatch(r"\*\*(.*)\*\*", str(text))
         return rf"\textbf{{{latex(bold[1])}}}" if bold else latex(text)
 
+    columns = "".join("r" if _numeric(shown.iloc[:, k]) else "l" for k in range(shown.shape[1]))
     lines = [
-        r"\begin{table}",
+        r"\begin{table}[htbp]",
         r"\centering",
         rf"\caption{{{latex(caption)}}}",
         rf"\label{{tab:{label}}}",
-        rf"\begin{{tabular}}{{l{'r' * (shown.shape[1] - 1)}}}",
+        r"\sbox0{%",
+        rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         " & ".join(map(latex, shown.columns)) + r" \\",
         r"\midrule",
         *(" & ".join(map(cell, row)) + r" \\" for row in shown.itertuples(index=False)),
         r"\bottomrule",
-        r"\end{tabular}",
+        r"\end{tabular}}%",
+        r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox0}\else\usebox0\fi",
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _numeric(column: pd.Series) -> bool:
+    """Whether a column holds numbers, or nothing."""
+    texts = [str(text).strip("*") for text in column]
+    return all(re.match(r"[-+\N{MINUS SIGN}<]?\s?[\d.]|–|nan|$", text) for text in texts)
 
 
 class Exports:

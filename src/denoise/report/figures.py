@@ -86,11 +86,11 @@ def _panel(width: float = _SIZE[0], height: float = _SIZE[1]) -> tuple[Figure, A
 def add_legend(figure: Figure) -> bool:
     """Name the methods of a figure below it, for where no page names them.
 
-    The figure becomes as much higher.  One whose lines have no labels stays as it is, and the
-    result is false.
+    The figure becomes as much higher.  One whose lines have no labels, or that has a
+    legend, stays as it is, and the result is false.
     """
     handles, names = figure.axes[0].get_legend_handles_labels()
-    if not names:
+    if not names or figure.legends:
         return False
     width, height = figure.get_size_inches()
     columns = max(1, int(width / (0.085 * max(map(len, names)) + 0.6)))
@@ -121,6 +121,9 @@ def draw_by_snr(
         part = conditions[conditions["method"] == method]
         _line(axis, part["condition"], part["mean"], part["low"], part["high"], style)
     axis.set(xlabel="input SNR (dB)", ylabel=title(metric))
+    snrs = sorted(set(conditions["condition"]))
+    if len(snrs) <= 8:
+        axis.set_xticks(snrs, [f"{snr:g}".replace("-", "\N{MINUS SIGN}") for snr in snrs])
 
 
 def _line(
@@ -201,7 +204,7 @@ def main_effects(effects: pd.DataFrame, metric: str) -> Figure:
     axis.set_ylim(-0.6, len(table) - 0.4)
     names = short_paths(settings)
     labels = [
-        f"{names[row.setting]} {row.value}" for row in table[["setting", "value"]].itertuples()
+        f"{names[row.setting]}={row.value}" for row in table[["setting", "value"]].itertuples()
     ]
     axis.set_yticks(range(len(table)), labels)
     axis.invert_yaxis()
@@ -226,8 +229,8 @@ def learning_curves(histories: pd.DataFrame, by_method: dict[str, Style]) -> dic
     figures = {}
     for kind, part in histories.groupby("loss_name", sort=False):
         for column, which in (("loss", "training"), ("val_loss", "validation")):
-            name = f"{which} {kind}"
-            figures[name] = _curves(part, column, name, by_method)
+            label = f"{which} loss ({kind})"
+            figures[f"{which} {kind}"] = _curves(part, column, label, by_method)
     for column in histories:
         if column.startswith("val_") and column != "val_loss":
             name = column.replace("val_", "validation ").replace("_", " ")

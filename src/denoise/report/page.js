@@ -71,7 +71,8 @@ const digits = (x, places = 3) => (x === null ? "–" : x.toFixed(places));
 const signed = (x, places) => (x === null ? "–" : (x > 0 ? "+" : "") + x.toFixed(places));
 // Two digits of half the width of an interval.
 const placesOf = (low, high) => (high > low ? Math.min(6, Math.max(0, 1 - Math.floor(Math.log10((high - low) / 2)))) : 2);
-const told = { settings: "is better", models: "is better, as far as these models show" };
+const probability = (p) => (p === null ? "–" : p < 0.001 ? "< 0.001" : p > 0.99 ? "> 0.99" : p.toFixed(p >= 0.0995 ? 2 : 3));
+const told = { settings: "is better", models: "is better, as far as these models show", "one speaker": "is better for this speaker" };
 const mean = (values) => values.reduce((sum, x) => sum + x, 0) / values.length;
 
 function compare(box) {
@@ -111,8 +112,8 @@ function differences(test, metrics, first, second) {
       const said = pair[8] in told ? `${label(winner)} ${told[pair[8]]}` : "not shown";
       const places = placesOf(...ends);
       const spread = pair.slice(9, 12).map((x) => digits(x, places)).join(", ");
-      const needs = [[pair[12], "seeds"], [pair[13], "utterances"]].filter(([x]) => x !== null).map(([x, what]) => `${x} ${what}`).join(" or ");
-      const cells = [signed(pair[3] === null ? null : sign * pair[3], places), `${signed(ends[0], places)} … ${signed(ends[1], places)}`, pair[6] === null ? "–" : (pair[6] < 0.001 ? "< 0.001" : pair[6].toPrecision(2)), String(pair[7])];
+      const needs = [[pair[12], "seeds"], [pair[13], "speakers"], [pair[14], "utterances"]].filter(([x]) => x !== null).slice(0, 2).map(([x, what]) => `${Number(x.toPrecision(2))} ${what}`).join(" or ");
+      const cells = [signed(pair[3] === null ? null : sign * pair[3], places), `${signed(ends[0], places)} … ${signed(ends[1], places)}`, probability(pair[6]), String(pair[7])];
       row.append(...cells.map((text) => element("td", { class: "n" }, text)), element("td", {}, said), element("td", { class: "n" }, spread), element("td", {}, needs || "–"));
     }
     body.append(row);

@@ -30,6 +30,7 @@ def _environment() -> jinja2.Environment:
         "number": number,
         "plain": plain,
         "digits": digits,
+        "p_value": p_value,
         "whole": whole,
         "json": embedded_json,
     }
@@ -70,6 +71,11 @@ def digits(value: float) -> str:
     return f"{value:.{max(0, decimals(0, 2 * value))}f}" if value > 0 else "0"
 
 
+def about(count: float) -> str:
+    """A large number in two digits: 768 is about 770."""
+    return f"{float(f'{count:.2g}'):,.0f}"
+
+
 def decimals(low: float, high: float) -> int:
     """How many decimals show two digits of half the width of an interval, six at most."""
     half = (high - low) / 2
@@ -85,8 +91,10 @@ def intervals_over(speakers: int, seeds: int) -> str:
 
 
 def p_value(value: float) -> str:
-    """A p-value in two digits, or that it is below 0.001."""
-    return "< 0.001" if value < 0.001 else f"= {value:.2g}"
+    """A p-value in two decimals, or three where it is small."""
+    if value < 0.001:
+        return "< 0.001"
+    return "> 0.99" if value > 0.99 else f"{value:.2f}" if value >= 0.0995 else f"{value:.3f}"
 
 
 def whole(value: float) -> str:

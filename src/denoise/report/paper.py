@@ -8,7 +8,7 @@ makes LaTeX of it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from importlib import resources
 from typing import Any
 
@@ -25,17 +25,19 @@ _CORPORA = {
     "voicebank_demand": ("VoiceBank-DEMAND", "valentini2017noisy", "thiemann2013demand"),
     "librispeech": ("LibriSpeech", "panayotov2015librispeech"),
     "esc50": ("ESC-50", "piczak2015esc"),
-    "synthetic": ("the embedded synthetic corpus",),
+    "synthetic": ("eSpeak NG's synthetic voices and generated noise",),
     "folder": ("own recordings",),
 }
 """Corpus → what it is called, and what is cited for it."""
 _BASELINES = {
+    "noisy": ("noisy",),
     "rnnoise": ("RNNoise", "valin2018rnnoise"),
     "logmmse": ("log-MMSE", "ephraim1985logmmse"),
-    "noisereduce": ("noisereduce", "sainburg2020noisereduce"),
-    "webrtc": ("WebRTC's noise suppression",),
-    "oracle": ("the ideal ratio mask as an oracle", "wang2014targets"),
+    "noisereduce": ("noisereduce", "sainburg2019noisereduce"),
+    "webrtc": ("WebRTC NS",),
+    "oracle": ("ideal ratio mask (oracle)", "wang2014targets"),
 }
+"""Baseline → what it is called, and what is cited for it."""
 _NETWORKS = {
     "unet": ("a U-Net", "ronneberger2015unet"),
     "temporal_unet": ("a causal U-Net over time", "ronneberger2015unet"),
@@ -48,21 +50,34 @@ _INPUTS = {
     "compressed_complex": "compressed magnitudes with their real and imaginary parts",
 }
 _TARGETS = {
-    "noise": "what the noise adds to them in decibels",
-    "clean": "those of the clean speech",
-    "mask": "a mask of magnitudes",
+    "noise": "the difference of noisy and clean levels in decibels, which is subtracted from the "
+    "noisy ones; the phase is the noisy one",
+    "clean": "the clean levels in decibels; the phase is the noisy one",
+    "mask": "a mask of magnitudes; the phase is the noisy one",
     "complex_mask": "a complex mask",
     "mask_and_phase_correction": "a mask of magnitudes and a correction of the phase",
 }
 
 
-def methods(record: ExperimentRecord, data: dict[str, Any], trained: list[TrainedModel]) -> str:
+def title_of(baseline: str) -> str:
+    """What a baseline is called in figures and tables."""
+    return _BASELINES.get(baseline, (baseline,))[0]
+
+
+def methods(
+    record: ExperimentRecord,
+    data: dict[str, Any],
+    trained: list[TrainedModel],
+    measured: Collection[str],
+) -> str:
     """The paragraph.
 
     Parameters
     ----------
     data
         As of `background.data_card`.
+    measured
+        The measures that have values.
     """
     recipe = next(iter(record.variants.values())).recipe
     sentences = [
@@ -71,8 +86,8 @@ def methods(record: ExperimentRecord, data: dict[str, Any], trained: list[Traine
         _mixed(recipe, data),
         _network(recipe, trained),
         _training(record, recipe, trained),
-        _tested(record, data),
-        _measured(),
+        _tested(record, recipe, data),
+        _measured(measured),
         _tested_for_significance(record),
         _software(recipe, trained),
     ]
@@ -111,10 +126,11 @@ def example(tables: list[str], figures: list[str]) -> str:
     drawn = [
         "\n".join(
             [
-                r"\begin{figure}",
+                r"\begin{figure}[htbp]",
                 r"\centering",
                 rf"\includegraphics[width=0.7\linewidth]{{../figures/{name}.pdf}}",
                 rf"\caption{{{latex(caption)}}}",
+                rf"\label{{fig:{name}}}",
                 r"\end{figure}",
             ]
         )
@@ -126,11 +142,17 @@ def example(tables: list[str], figures: list[str]) -> str:
             r"\documentclass{article}",
             r"\usepackage[T1]{fontenc}",
             r"\usepackage[margin=25mm]{geometry}",
-            r"\usepackage{booktabs,graphicx,url}",
+            r"\usepackage{booktabs,caption,graphicx,url}",
+            r"\captionsetup[table]{skip=6pt}",
             r"\begin{document}",
             r"\section*{Methods}",
             r"\input{methods.tex}",
             r"\section*{Results}",
+            *(rf"Table~\ref{{tab:{name}}} has the means of all methods." for name in tables),
+            *(
+                rf"Figure~\ref{{fig:{one.partition(': ')[0]}}} shows them by SNR."
+                for one in figures
+            ),
             *shown,
             *drawn,
             r"\bibliographystyle{plain}",
@@ -178,7 +200,22 @@ def _split(data: dict[str, Any]) -> str:
         return ""
     named = zip(("training", "validation", "testing"), spoken.values(), strict=True)
     counts = [f"{count} speakers for {name}" for name, count in named if count]
-    return f"No speaker and no noise recording is in two parts: {_joined(counts)}."
+    types = {
+        part: {name for row in data["splits"] if row["split"] == part
+               for name in row["noise_types"].split(", ") if name}
+        for part in spoken
+    }  # fmt: skip
+    seen = len(types["test"] & types["train"])
+    text = (
+        "No speaker and no noise recording is in more than one of the training, validation and "
+        f"test sets: {_joined(counts)}."
+    )
+    if types["test"]:
+        text += (
+            f" Of the {len(types['test'])} types of noise that are tested, {seen} occur in "
+            "training too, in other recordings."
+        )
+    return text
 
 
 def _mixed(recipe: dict[str, Any], data: dict[str, Any]) -> str:
@@ -189,13 +226,13 @@ def _mixed(recipe: dict[str, Any], data: dict[str, Any]) -> str:
     counts = sorted({int(row["windows"]) for row in windows})
     told = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
     hours = max(row["hours"] for row in windows)
-    text = f"Networks were trained on {told} windows of {length:.2f} s ({hours:.2g} h)"
+    text = f"Networks were trained on {told} windows of {length:.2f} s ({hours:.2g} h in all)"
     levels = recipe["mixing"]
     if recipe["data"]["noise"] and levels.get("snr_range_db"):
         low, high = levels["snr_range_db"]
         text += (
             f", mixed at SNRs drawn uniformly from {brief_value(low)} to {brief_value(high)} dB, "
-            "the power of speech taken over its active parts"
+            f"the speech taken at its active level {_cites('itu2011p56')}"
         )
     elif recipe["data"]["noise"] and levels.get("snr_db"):
         text += f", mixed at SNRs of {_joined(map(brief_value, levels['snr_db']))} dB"
@@ -213,8 +250,9 @@ def _network(recipe: dict[str, Any], trained: list[TrainedModel]) -> str:
     taken = recipe["features"]["input"]
     return (
         f"The network is {names} of {size} parameters. From the {_INPUTS.get(taken, taken)} of a "
-        f"short-time Fourier transform (frames of {1000 * stft['n_fft'] / rate:.3g} ms every "
-        f"{1000 * stft['hop'] / rate:.3g} ms) it estimates "
+        f"short-time Fourier transform (Hann window of {stft['n_fft']} samples, "
+        f"{1000 * stft['n_fft'] / rate:.1f} ms, every {stft['hop']} samples, "
+        f"{1000 * stft['hop'] / rate:.1f} ms) it estimates "
         f"{_TARGETS[recipe['features']['target']]}."
     )
 
@@ -224,64 +262,96 @@ def _training(record: ExperimentRecord, recipe: dict[str, Any], trained: list[Tr
     name = training["optimiser"]["name"]
     keys = {"adam": ["kingma2015adam"], "adamw": ["loshchilov2019adamw"]}.get(name, [])
     optimiser = _cited({"adam": "Adam", "adamw": "AdamW"}.get(name, name), *keys)
-    used = _joined(losses.label(one.card.training["loss"]) for one in trained)
+    several = list(dict.fromkeys(losses.label(one.card.training["loss"]) for one in trained))
+    used = f"loss {several[0]}" if len(several) == 1 else f"losses {_joined(several)}"
+    warm = training["schedule"].get("warmup_epochs", 0)
     kept = {"best": "the epoch with the lowest validation loss was kept"}.get(
         training["keep"], "the last epoch was kept"
     )
     text = (
         f"Training took {training['epochs']} epochs of {optimiser} in batches of "
         f"{training['batch_size']} at a learning rate of {brief_value(training['learning_rate'])} "
-        f"({training['schedule']['kind']} schedule) with the loss {used}; {kept}."
+        f"({training['schedule']['kind']} schedule"
+        + (f" after {brief_value(warm)} epoch{'s' if warm != 1 else ''} of warm-up" if warm else "")
+        + f") with the {used}; {kept}."
     )
     if (training.get("adversarial") or {}).get("kind", "none") != "none":
         text += f" {_cited('A metric discriminator was added', 'fu2021metricganplus')}."
     seeds = len(record.seeds)
-    text += f" Each configuration was trained with {seeds} seed{'s' if seeds > 1 else ''}."
+    text += (
+        f" Each configuration was trained with {seeds} seeds."
+        if seeds > 1
+        else " Each configuration was trained once."
+    )
     values = {
         path: _joined(brief_value(variant.differs[path]) for variant in record.variants.values())
         for path in record.sweep
+        if path != "training.loss"
     }
     varied = [f"{path} ({told})" for path, told in values.items()]
     return text + (f" Configurations differ in {_joined(varied)}." if varied else "")
 
 
-def _tested(record: ExperimentRecord, data: dict[str, Any]) -> str:
+def _tested(record: ExperimentRecord, recipe: dict[str, Any], data: dict[str, Any]) -> str:
     sets = [
         f"{row['utterances']:,} utterances of {row['speakers']} speakers"
         + (f" with {len(row['noise_types'])} types of noise" if row.get("noise_types") else "")
+        + _snrs(recipe["test_sets"].get(row["name"]) or {})
         for row in data["tests"]
     ]
     compared = [
         _cited(*_BASELINES[name])
         for name, method in record.methods.items()
-        if method.kind == "baseline" and name in _BASELINES
+        if method.kind == "baseline" and name in _BASELINES and name != "noisy"
     ]
     text = f"The test set{'s have' if len(sets) > 1 else ' has'} {_joined(sets)}."
-    return text + (f" Compared are {_joined(compared)}." if compared else "")
+    others = _joined(["the unprocessed input", *compared])
+    return f"{text} They are compared with {others}."
 
 
-def _measured() -> str:
+def _snrs(test_set: dict[str, Any]) -> str:
+    if test_set.get("snr_db"):
+        return f" at SNRs of {_joined(map(brief_value, test_set['snr_db']))} dB"
+    if test_set.get("snr_range_db"):
+        low, high = map(brief_value, test_set["snr_range_db"])
+        return f" at SNRs from {low} to {high} dB"
+    return ""
+
+
+def _measured(measured: Collection[str]) -> str:
+    kinds = [
+        _cited("narrow-band PESQ", "rix2001pesq", "itu2003p8621"),
+        _cited("wide-band PESQ", "rix2001pesq", "itu2007p8622"),
+    ]
+    used = [told for told, name in zip(kinds, ("pesq_nb", "pesq_wb"), strict=True)
+            if name in measured]  # fmt: skip
     return (
-        f"Measures are {_cited('PESQ', 'rix2001pesq', 'itu2007p8622')} (ITU-T P.862, "
-        f"{_version('pesq')}), {_cited('STOI', 'taal2011stoi')} and "
+        f"Measures are {_joined(used)} ({_version('pesq')}), {_cited('STOI', 'taal2011stoi')} and "
         f"{_cited('ESTOI', 'jensen2016estoi')} ({_version('pystoi')}), "
-        f"{_cited('SI-SDR', 'leroux2019sdr')}, over all frequencies and above 80 Hz (Butterworth "
+        f"{_cited('SI-SDR', 'leroux2019sdr')} over all frequencies and above 80 Hz (Butterworth "
         "high-pass of fourth order, forwards and backwards), and the composite measures "
         f"{_cited('CSIG, CBAK and COVL', 'hu2008composite')}."
     )
 
 
 def _tested_for_significance(record: ExperimentRecord) -> str:
-    over = "seeds and speakers" if len(record.seeds) > 1 else "speakers"
-    text = (
-        f"Intervals are of 95 % and, as all tests, take {over} as random effects "
-        f"{_cites('clark1973')}; the critical value is midway between those of Cochran and Cox "
-        f"{_cites('cochran1957')} and of Satterthwaite {_cites('satterthwaite1946')}. P-values "
-        f"are corrected for all pairs by Holm's method {_cites('holm1979')}."
+    methods = len(record.methods)
+    corrected = (
+        f"P-values are corrected for all {methods * (methods - 1) // 2} pairs of methods by Holm's "
+        f"method {_cites('holm1979')}, for each measure by itself; intervals are of 95 % and not "
+        "corrected."
     )
     if len(record.seeds) == 1:
-        text += " With one seed, claims are about these models."
-    return text
+        return (
+            "Differences are tested by paired t-tests on the means of speakers, weighted by their "
+            f"utterances. {corrected} As each configuration was trained once, differences hold for "
+            "these models only."
+        )
+    return (
+        f"In tests and intervals seeds and speakers are crossed random effects "
+        f"{_cites('clark1973')}; the critical value is midway between those of Cochran and Cox "
+        f"{_cites('cochran1957')} and of Satterthwaite {_cites('satterthwaite1946')}. {corrected}"
+    )
 
 
 def _cites(key: str) -> str:

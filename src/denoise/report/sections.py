@@ -16,7 +16,7 @@ from denoise.metrics.registry import SCORED
 from denoise.report import figures, listening
 from denoise.report.answer import pesq
 from denoise.report.exports import Exports
-from denoise.report.pages import decimals, number, whole
+from denoise.report.pages import decimals, digits, number, p_value, whole
 
 MAIN = COMPARED
 """The measures that have figures and are compared on the page."""
@@ -171,8 +171,8 @@ def _noise_type_table(
             f"{name}-by-noise-{metric}",
             table,
             f"Gain in {figures.title(metric)} over the noisy input by noise type, with 95 % "
-            f"intervals, on {name}.",
-            _crossed(table, styles),
+            f"intervals, on {_named(name)}.",
+            _crossed(table, styles, by_method=False),
         ),
         "noise_types": columns,
         "counts": table.groupby("condition")["n"].max().to_dict(),
@@ -227,7 +227,7 @@ def _by_snr(
 ) -> Markup:
     """A metric by input SNR, as a figure and as a table."""
     title = figures.title(metric)
-    caption = f"{title} by input SNR in dB, with 95 % intervals, on {name}."
+    caption = f"{title} by input SNR in dB, with 95 % intervals, on {_named(name)}."
     return out.figure(
         f"{name}-by-snr-{metric}",
         figures.metric_by_snr(table, metric, styles),
@@ -235,6 +235,14 @@ def _by_snr(
         table,
         (caption, _crossed(table, styles)),
     )
+
+
+_CLAIMS = {
+    "settings": "the settings",
+    "models": "these models",
+    "one speaker": "this speaker",
+    "not shown": "not shown",
+}
 
 
 def _with_interval(mean: float, low: float, high: float) -> str:
@@ -246,8 +254,10 @@ def _with_interval(mean: float, low: float, high: float) -> str:
     return f"{told} ± {half:.{decimals(low, high)}f}" if np.isfinite(half) else told
 
 
-def _crossed(table: pd.DataFrame, styles: dict[str, figures.Style]) -> pd.DataFrame:
-    """A table as of `by_condition` with a row for each method, for a paper."""
+def _crossed(
+    table: pd.DataFrame, styles: dict[str, figures.Style], *, by_method: bool = True
+) -> pd.DataFrame:
+    """A table as of `by_condition` for a paper: a row for each method, or for each condition."""
     told = [
         _with_interval(mean, low, high)
         for mean, low, high in zip(table["mean"], table["low"], table["high"], strict=True)
@@ -257,8 +267,15 @@ def _crossed(table: pd.DataFrame, styles: dict[str, figures.Style]) -> pd.DataFr
     )
     wide = wide.reindex(columns=sorted(wide.columns)).fillna("–")
     wide.columns = [f"{name:g}" if isinstance(name, float) else str(name) for name in wide.columns]
-    wide.insert(0, "Method", [styles[name].label for name in wide.index])
-    return wide
+    wide.index = [styles[name].label for name in wide.index]
+    if by_method:
+        return wide.rename_axis("Method").reset_index()
+    return wide.T.rename_axis("Noise").reset_index()
+
+
+def _named(test_set: str) -> str:
+    """A test set in a caption."""
+    return "the test set" if test_set == "test" else f"the test set {test_set}"
 
 
 def _tables(name: str, results: Results, metrics: list[str], out: Exports) -> dict[str, Markup]:
@@ -281,16 +298,19 @@ def _tables(name: str, results: Results, metrics: list[str], out: Exports) -> di
     names = [styles[variant].label for variant in rows["variant"]]
     costs = {
         "Parameters": [whole(value) for value in rows["parameters"]],
-        "GMAC/s": [number(value / 1e9) for value in rows["macs_a_second"]],
-        "RTF": [number(value) for value in rows["rtf"]],
+        "GMAC/s": [digits(value / 1e9) for value in rows["macs_a_second"]],
+        "RTF": [digits(value) for value in rows["rtf"]],
     }
-    about = f"means over {rows['n'].iloc[0]} utterances with 95 % intervals; best below the oracle"
+    about = (
+        f"means over {rows['n'].iloc[0]} utterances with 95 % intervals; highest mean below the "
+        "oracle"
+    )
     shown_of = {
-        "leaderboard": (metrics, costs, f"Results on {name}: {about} in bold."),
+        "leaderboard": (metrics, costs, f"Results on {_named(name)}: {about} in bold."),
         "all-measures": (
             [one for one in shown() if rows[one].notna().any()],
             {},
-            f"All measures on {name}: {about} in bold.",
+            f"All measures on {_named(name)}: {about} in bold.",
         ),
     }
     links = {
@@ -309,13 +329,14 @@ def _tables(name: str, results: Results, metrics: list[str], out: Exports) -> di
     links["components"] = out.table(
         f"{name}-components",
         own,
-        f"Standard deviations of measures on {name} between trainings, speakers and utterances.",
+        f"Standard deviations of measures on {_named(name)} between trainings, speakers and "
+        "utterances of one speaker; 0 where the estimate would be negative.",
         pd.DataFrame(
             {
                 "Method": [styles[one].label for one in own["method"]],
                 "Measure": [figures.title(one) for one in own["metric"]],
                 **{
-                    level: [number(value) for value in own[f"sd_{level}"]]
+                    level: [digits(value) for value in own[f"sd_{level}"]]
                     for level in ("seed", "speaker", "utterance")
                 },
             }
@@ -327,17 +348,18 @@ def _tables(name: str, results: Results, metrics: list[str], out: Exports) -> di
         links["effects"] = out.table(
             f"{name}-effects",
             own,
-            f"Effects of the swept settings on {name}, with 95 % intervals.",
+            f"Effects of the swept settings on {_named(name)}, with 95 % intervals (not "
+            "corrected) and p corrected by Holm's method.",
             pd.DataFrame(
                 {
-                    "Setting": [f"{row.setting} {row.value}" for row in own.itertuples()],
+                    "Setting": [f"{row.setting}={row.value}" for row in own.itertuples()],
                     "Measure": [figures.title(one) for one in own["metric"]],
                     "Effect": [
                         _with_interval(row.effect, row.ci_low, row.ci_high)
                         for row in own.itertuples()
                     ],
-                    "p": [f"{p:.2g}" for p in own["p_holm"]],
-                    "Shown for": own["claim"],
+                    "p": [p_value(p) for p in own["p_holm"]],
+                    "Shown for": [_CLAIMS[one] for one in own["claim"]],
                 }
             ),
         )
@@ -356,7 +378,7 @@ def _worst_cases(
             "Why": [one["reason"] for one in worst],
         }
     )
-    caption = f"The utterances of {name} with the smallest gain in SI-SDR."
+    caption = f"The utterances of {_named(name)} with the smallest gain in SI-SDR."
     return {"worst-cases": out.table(f"{name}-worst-cases", pd.DataFrame(worst), caption, shown)}
 
 
@@ -374,8 +396,8 @@ def _against_best(name: str, results: Results, rows: pd.DataFrame, out: Exports)
     return out.table(
         f"{name}-against-best",
         own.assign(best=best),
-        f"Differences to {results.styles[best].label} on {name}, with 95 % intervals and p "
-        "corrected by Holm's method.",
+        f"Differences to {results.styles[best].label} on {_named(name)}, with 95 % intervals (not "
+        "corrected) and p corrected by Holm's method for all pairs of methods.",
         pd.DataFrame(
             {
                 "Method": [results.styles[one].label for one in own["method"]],
@@ -384,8 +406,8 @@ def _against_best(name: str, results: Results, rows: pd.DataFrame, out: Exports)
                     _with_interval(row.difference, row.ci_low, row.ci_high)
                     for row in own.itertuples()
                 ],
-                "p": [f"{p:.2g}" for p in own["p_holm"]],
-                "Shown for": own["claim"],
+                "p": [p_value(p) for p in own["p_holm"]],
+                "Shown for": [_CLAIMS[one] for one in own["claim"]],
             }
         ),
     )
@@ -447,7 +469,7 @@ def page_data(results: Results) -> dict[str, Any]:
                  row.claim,
                  *(float(f"{x:.6g}") if np.isfinite(x) else None
                    for x in (row.sd_seed, row.sd_speaker, row.sd_utterance, row.seeds_needed,
-                             row.utterances_needed))]
+                             row.speakers_needed, row.utterances_needed))]
                 for row in own.itertuples()
             ],
         }  # fmt: skip
