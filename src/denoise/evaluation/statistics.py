@@ -28,8 +28,8 @@ from scipy.special import stdtrit
 
 _LEVEL = 0.05
 _POWER = 0.8
-_MOST = 10_000
-"""Of seeds or speakers that are worth a thought."""
+_MOST_SEEDS, _MOST_SPEAKERS = 100, 10_000
+"""That are worth a thought."""
 _ROUNDING = 1e-12
 """Of the largest score: smaller differences come from the order of sums."""
 _ENOUGH_SEEDS = 3
@@ -324,9 +324,9 @@ def needed(found: Estimate, tests: int = 1) -> Needed:
 
     seeds, units = math.nan, math.nan
     if known:
-        seeds = _smallest(lambda count: enough(count, speakers), _ENOUGH_SEEDS)
+        seeds = _smallest(lambda count: enough(count, speakers), _ENOUGH_SEEDS, _MOST_SEEDS)
     if not known or found.seeds >= _ENOUGH_SEEDS:
-        units = _smallest(lambda count: enough(found.seeds, count), 2)
+        units = _smallest(lambda count: enough(found.seeds, count), 2, _MOST_SPEAKERS)
     if seeds <= found.seeds:
         seeds = math.nan
     if units <= speakers:
@@ -334,11 +334,11 @@ def needed(found: Estimate, tests: int = 1) -> Needed:
     return Needed(seeds, math.nan if single else units, float(np.ceil(units * each)))
 
 
-def _smallest(enough: Callable[[int], bool], least: int) -> float:
-    """The smallest number from `least` on that is enough; NaN if none is below `_MOST`."""
-    if not enough(_MOST):
+def _smallest(enough: Callable[[int], bool], least: int, most: int) -> float:
+    """The smallest number from `least` on that is enough; NaN if `most` is not."""
+    if not enough(most):
         return math.nan
-    low, high = least - 1, _MOST
+    low, high = least - 1, most
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)

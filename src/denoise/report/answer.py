@@ -111,11 +111,12 @@ def summary(
         ]
         if alike:
             lead = lead._replace(claim="not shown")
-            headline = (
-                f"No variant is shown to be the best; {winner} leads by "
-                f"{lead.difference:.{lead.digits}f} dB SI-SDR"
-            )
+            headline = f"No difference is shown between {winner} and {alike[0]}"
             if len(variants) > 2:
+                headline = (
+                    f"No variant is shown to be the best; {winner} leads by "
+                    f"{lead.difference:.{lead.digits}f} dB SI-SDR"
+                )
                 verdict += f" It is not shown to be better than {_listed(alike)}."
         else:
             headline = {

@@ -35,7 +35,7 @@ _BASELINES = {
     "logmmse": ("log-MMSE", "ephraim1985logmmse"),
     "noisereduce": ("noisereduce", "sainburg2019noisereduce"),
     "webrtc": ("WebRTC NS",),
-    "oracle": ("ideal ratio mask (oracle)", "wang2014targets"),
+    "oracle": ("IRM (oracle)", "wang2014targets"),
 }
 """Baseline → what it is called, and what is cited for it."""
 _NETWORKS = {
@@ -306,7 +306,7 @@ def _tested(record: ExperimentRecord, recipe: dict[str, Any], data: dict[str, An
     ]
     text = f"The test set{'s have' if len(sets) > 1 else ' has'} {_joined(sets)}."
     others = _joined(["the unprocessed input", *compared])
-    return f"{text} They are compared with {others}."
+    return f"{text} The networks are compared with {others}."
 
 
 def _snrs(test_set: dict[str, Any]) -> str:
