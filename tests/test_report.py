@@ -426,3 +426,16 @@ def test_quality_is_drawn_against_a_cost_only_where_that_differs(tmp_path):
     assert [path.name for path in sorted(tmp_path.rglob("*.svg"))] == [
         "test-pesq_wb-by-rtf.svg", "test-si_sdr-by-rtf.svg"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("scale", [1.0, 8.5e-4, 3e-4, 7e-6])
+def test_the_labels_of_an_axis_stay_apart(scale):
+    table = pd.DataFrame({"metric": "stoi", "setting": "training.loss", "value": ["huber", "mse"],
+                          "effect": [scale, -scale], "ci_low": [-9 * scale] * 2,
+                          "ci_high": [9 * scale] * 2})  # fmt: skip
+    figure = figures.main_effects(table, "stoi")
+    figure.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()
+             if label.get_text() and label.get_visible()]  # fmt: skip
+    assert len(boxes) >= 3
+    assert all(one.x1 + 2 < other.x0 for one, other in itertools.pairwise(boxes))

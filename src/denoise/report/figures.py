@@ -25,6 +25,8 @@ from denoise.metrics.registry import SCORED
 INK, LINE, PAPER = "#1d2732", "#d5dbe2", "#fffffe"
 """Colours that a page replaces by its own, in SVG."""
 _SIZE = (4.4, 3.1)
+_MOST_TICKS = 5
+"""Below a figure: labels of several digits stay apart."""
 _MOST_TYPES = 40
 """Of noise, the most frequent, that are drawn."""
 
@@ -150,6 +152,7 @@ def intervals(board: pd.DataFrame, metric: str, by_method: dict[str, Style]) -> 
         )
     axis.set_yticks(range(len(board)), [by_method[name].label for name in board["variant"]])
     axis.set_xlabel(title(metric))
+    axis.xaxis.set_major_locator(MaxNLocator(_MOST_TICKS))
     axis.invert_yaxis()
     return figure
 
@@ -201,6 +204,7 @@ def main_effects(effects: pd.DataFrame, metric: str) -> Figure:
         axis.errorbar(row["effect"], place, xerr=ends, fmt="o", color=colour, capsize=2)
     axis.axvline(0, color=INK, linewidth=0.8)
     axis.set_xlabel(f"effect on {title(metric)}")
+    axis.xaxis.set_major_locator(MaxNLocator(_MOST_TICKS))
     axis.set_ylim(-0.6, len(table) - 0.4)
     names = short_paths(settings)
     labels = [
