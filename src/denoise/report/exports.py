@@ -56,7 +56,7 @@ def latex_table(shown: pd.DataFrame, caption: str, label: str) -> str:
 
     columns = "".join("r" if _numeric(shown.iloc[:, k]) else "l" for k in range(shown.shape[1]))
     lines = [
-        r"\begin{table}[htbp]",
+        r"\begin{table}[!htbp]",
         r"\centering",
         rf"\caption{{{latex(caption)}}}",
         rf"\label{{tab:{label}}}",
@@ -77,7 +77,7 @@ def latex_table(shown: pd.DataFrame, caption: str, label: str) -> str:
 def _numeric(column: pd.Series) -> bool:
     """Whether a column holds numbers, or nothing."""
     texts = [str(text).strip("*") for text in column]
-    return all(re.match(r"[-+\N{MINUS SIGN}<]?\s?[\d.]|–|nan|$", text) for text in texts)
+    return all(re.match(r"[-+\N{MINUS SIGN}<>]?\s?[\d.]|–|nan|$", text) for text in texts)
 
 
 class Exports:

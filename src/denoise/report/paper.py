@@ -126,9 +126,9 @@ def example(tables: list[str], figures: list[str]) -> str:
     drawn = [
         "\n".join(
             [
-                r"\begin{figure}[htbp]",
+                r"\begin{figure}[!htbp]",
                 r"\centering",
-                rf"\includegraphics[width=0.7\linewidth]{{../figures/{name}.pdf}}",
+                rf"\includegraphics[width=0.45\linewidth]{{../figures/{name}.pdf}}",
                 rf"\caption{{{latex(caption)}}}",
                 rf"\label{{fig:{name}}}",
                 r"\end{figure}",
@@ -141,7 +141,7 @@ def example(tables: list[str], figures: list[str]) -> str:
             "% pdflatex example; bibtex example; pdflatex example; pdflatex example",
             r"\documentclass{article}",
             r"\usepackage[T1]{fontenc}",
-            r"\usepackage[margin=25mm]{geometry}",
+            r"\usepackage[a4paper,margin=20mm]{geometry}",
             r"\usepackage{booktabs,caption,graphicx,url}",
             r"\captionsetup[table]{skip=6pt}",
             r"\begin{document}",

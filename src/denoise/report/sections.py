@@ -305,24 +305,25 @@ def _tables(name: str, results: Results, metrics: list[str], out: Exports) -> di
         f"means over {rows['n'].iloc[0]} utterances with 95 % intervals; highest mean below the "
         "oracle"
     )
-    shown_of = {
-        "leaderboard": (metrics, costs, f"Results on {_named(name)}: {about} in bold."),
-        "all-measures": (
-            [one for one in shown() if rows[one].notna().any()],
-            {},
-            f"All measures on {_named(name)}: {about} in bold.",
-        ),
-    }
+    whole_board = [one for one in shown() if rows[one].notna().any()]
     links = {
-        key: out.table(
-            f"{name}-{key}",
+        "leaderboard": out.table(
+            f"{name}-leaderboard",
             rows,
-            caption,
+            f"Results on {_named(name)}: {about} in bold.",
             pd.DataFrame(
-                {"Method": names, **{figures.title(one): cells(one) for one in columns}, **extra}
+                {"Method": names, **{figures.title(one): cells(one) for one in metrics}, **costs}
             ),
-        )
-        for key, (columns, extra, caption) in shown_of.items()
+        ),
+        "all-measures": out.table(
+            f"{name}-all-measures",
+            rows,
+            f"All measures on {_named(name)}: {about} in bold.",
+            pd.DataFrame(
+                [[figures.title(one), *cells(one)] for one in whole_board],
+                columns=["Measure", *names],
+            ),
+        ),
     }
     links["against-best"] = _against_best(name, results, rows, out)
     own = results.components[results.components["test_set"] == name]
