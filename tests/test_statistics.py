@@ -51,9 +51,13 @@ def test_without_speakers_it_is_a_t_test_of_the_means_of_trainings():
     rng = np.random.default_rng(1)
     methods = [np.repeat(rng.normal(mean, 1, (4, 1)), 6, axis=1) for mean in (1, 0)]
     found = estimate(methods, [1, -1], names(3, 2))
-    expected = stats.ttest_ind(methods[0][:, 0], methods[1][:, 0])
+    expected = stats.ttest_rel(methods[0][:, 0], methods[1][:, 0])
     assert found.p == pytest.approx(expected.pvalue)
     assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval()))
+    # Of two seeds, whose difference would have one degree of freedom, all are independent.
+    two = [one[:2] for one in methods]
+    expected = stats.ttest_ind(two[0][:, 0], two[1][:, 0])
+    assert estimate(two, [1, -1], names(3, 2)).p == pytest.approx(expected.pvalue)
     # What is not trained has no seeds: a test of one sample.
     fixed = estimate([methods[0], np.full((1, 6), 0.5)], [1, -1], names(3, 2))
     expected = stats.ttest_1samp(methods[0][:, 0], 0.5)
@@ -133,7 +137,7 @@ def test_two_settings_that_differ_by_speaker_are_rarely_called_different(seeds, 
 
 def test_a_difference_of_the_size_that_is_needed_is_found_in_four_of_five_studies():
     """With as many seeds as `needed` names for what is known exactly."""
-    known = Estimate(0.5, 0, 1, n=48, speakers=8, seeds=3, trained=2, sd_seed=0.3 * math.sqrt(2),
+    known = Estimate(0.5, 0, 1, n=48, speakers=8, seeds=3, trained=1, sd_seed=0.3 * math.sqrt(2),
                      sd_speaker=0.0, sd_utterance=0.0, sd_seed_speaker=0.1)  # fmt: skip
     seeds = int(needed(known).seeds)
     rng = np.random.default_rng(7)
@@ -154,7 +158,7 @@ def test_a_difference_of_the_size_that_is_needed_is_found_in_four_of_five_studie
 
 
 def test_more_utterances_help_where_seeds_do_not_vary_and_not_where_they_do():
-    about = {"n": 40, "speakers": 4, "seeds": 3, "trained": 2, "sd_speaker": 0.4,
+    about = {"n": 40, "speakers": 4, "seeds": 3, "trained": 1, "sd_speaker": 0.4,
              "sd_utterance": 1.0, "sd_seed_speaker": 0.0}  # fmt: skip
     steady = needed(Estimate(0.3, 0, 1, sd_seed=0.0, **about))
     assert 100 < steady.utterances < 400 and steady.utterances == 10 * steady.speakers
@@ -200,17 +204,29 @@ def test_unlike_numbers_of_seeds_are_a_t_test_of_two_samples(seeds):
     assert found.p == pytest.approx(expected.pvalue)
 
 
-def test_the_effect_of_one_of_five_values_has_the_variance_of_its_contrast():
-    """A contrast of means in one-way analysis of variance, by its textbook formula."""
+def test_the_effect_of_one_of_five_values_is_a_t_test_of_its_contrast():
     rng = np.random.default_rng(11)
     methods = [np.repeat(rng.normal(size=(3, 1)), 4, axis=1) for _ in range(5)]
     weights = [0.8, -0.2, -0.2, -0.2, -0.2]
-    found = estimate(methods, weights, names(2, 2))
-    groups = [one[:, 0] for one in methods]
-    pooled = np.mean([group.var(ddof=1) for group in groups])
-    contrast = sum(w * group.mean() for w, group in zip(weights, groups, strict=True))
-    error = np.sqrt(pooled * sum(w**2 for w in weights) / 3)
-    assert found.p == pytest.approx(2 * stats.t.sf(abs(contrast) / error, 10))
+    contrast = sum(w * one[:, 0] for w, one in zip(weights, methods, strict=True))
+    expected = stats.ttest_1samp(contrast, 0)
+    assert estimate(methods, weights, names(2, 2)).p == pytest.approx(expected.pvalue)
+    # Of two seeds, by the textbook formula of a contrast in one-way analysis of variance.
+    two = [one[:2] for one in methods]
+    pooled = np.mean([one[:, 0].var(ddof=1) for one in two])
+    error = np.sqrt(pooled * sum(w**2 for w in weights) / 2)
+    ratio = abs(sum(w * one[:, 0].mean() for w, one in zip(weights, two, strict=True))) / error
+    assert estimate(two, weights, names(2, 2)).p == pytest.approx(2 * stats.t.sf(ratio, 5))
+
+
+def test_what_a_seed_does_to_all_methods_alike_is_no_part_of_their_difference():
+    """With 0.9 dB that three trainings of two methods share, 0.1 dB between them is seen."""
+    rng = np.random.default_rng(14)
+    shared = np.array([[0.9], [-0.9], [0.0]]) + rng.normal(size=24)
+    methods = [shared + shift + 0.02 * rng.normal(size=(3, 24)) for shift in (0.1, 0)]
+    found = estimate(methods, [1, -1], names(4, 6))
+    assert found.p < 0.01 and found.agreeing == 3 and found.sd_seed < 0.02
+    assert estimate(methods[:1], [1], names(4, 6)).sd_seed == pytest.approx(0.9, rel=0.05)
 
 
 def test_methods_that_are_alike_differ_by_no_rounding():

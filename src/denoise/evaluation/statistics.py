@@ -6,6 +6,11 @@ generalises over both, so both are random effects (Clark, J. Verbal Learning & V
 12(4), 1973), and their components of variance are those of the analysis of variance (Searle,
 Casella & McCulloch, "Variance Components", 1992).
 
+From three seeds on trainings with the same seed are paired: they begin with the same weights and
+see the same batches, where networks and data agree, and often do well or badly together.  With two,
+whose difference would have a single degree of freedom, and with unlike numbers, the trainings of
+all methods are independent and taken to vary alike.
+
 The variance of a mean is the sum of a part that comes from speakers and one that comes from seeds,
 each with few degrees of freedom.  The critical value is midway between those of Cochran & Cox
 ("Experimental Designs", 2nd ed. 1957) and of Satterthwaite (Biometrics Bulletin 2(6), 1946): with
@@ -54,7 +59,7 @@ class Estimate:
     agreeing: int = 1
     """Seeds with which the mean has the sign that it has over all."""
     trained: int = 0
-    """Methods that were trained more than once."""
+    """How many methods' trainings vary by themselves: one where those of a seed are paired."""
     sd_seed: float = math.nan
     """Standard deviation from training to training; NaN where there was but one."""
     sd_speaker: float = math.nan
@@ -109,7 +114,8 @@ def estimate(
     Parameters
     ----------
     methods : sequence of np.ndarray [shape=(trainings, utterances)]
-        Scores of each method: a row for each training, one row for what is not trained.  An
+        Scores of each method: a row for each training, in the order of the seeds; one row for what
+        is not trained.  An
         utterance whose score is missing (NaN) anywhere is left out.
     weights
         Of each method.
@@ -131,10 +137,17 @@ def estimate(
     if not present.any():
         return Estimate(math.nan, math.nan, math.nan)
     whose = _Speakers.of(speakers[present])
+    scale = max(float(np.abs(one).max()) for one in methods)
+    numbers = {len(one) for one in methods if len(one) > 1}
+    if len(numbers) == 1 and max(numbers) >= _ENOUGH_SEEDS:
+        # The same seed is the same initial weights and order of batches: what it does to all
+        # methods alike is no part of their difference.
+        paired = [weight * one for one, weight in zip(methods, weights, strict=True)]
+        methods, weights = [np.asarray(sum(np.broadcast_arrays(*paired)))], [1.0]
     pairs = list(zip(methods, weights, strict=True))
     values = np.sum([weight * one.mean(axis=0) for one, weight in pairs], axis=0)
     # What rounding leaves of methods that are alike is no difference.
-    values[np.abs(values) < _ROUNDING * max(float(np.abs(one).max()) for one in methods)] = 0
+    values[np.abs(values) < _ROUNDING * scale] = 0
     mean, n = float(values.mean()), len(values)
     several = [(one, weight) for one, weight in pairs if len(one) > 1]
     about: dict[str, Any] = {

@@ -341,6 +341,7 @@ def _tested_for_significance(record: ExperimentRecord) -> str:
         f"method {_cites('holm1979')}, for each measure by itself; intervals are of 95 % and not "
         "corrected."
     )
+    paired = len(record.seeds) > 2
     if len(record.seeds) == 1:
         return (
             "Differences are tested by paired t-tests on the means of speakers, weighted by their "
@@ -349,7 +350,8 @@ def _tested_for_significance(record: ExperimentRecord) -> str:
         )
     return (
         f"In tests and intervals seeds and speakers are crossed random effects "
-        f"{_cites('clark1973')}; the critical value is midway between those of Cochran and Cox "
+        f"{_cites('clark1973')}{', trainings with the same seed paired' if paired else ''}; the "
+        f"critical value is midway between those of Cochran and Cox "
         f"{_cites('cochran1957')} and of Satterthwaite {_cites('satterthwaite1946')}. {corrected}"
     )
 
