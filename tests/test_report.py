@@ -20,7 +20,7 @@ from denoise.core import files
 from denoise.core.labels import in_brief
 from denoise.core.tables import write_table
 from denoise.networks.card import ModelFolder
-from denoise.report import background, exports, figures, listening, pages, paper, sections
+from denoise.report import background, exports, figures, listening, pages, paper, sections, tables
 from denoise.report.answer import summary
 
 
@@ -392,7 +392,7 @@ def test_errors_in_different_scalings_have_no_best(tmp_path):
         variants = {name: one.model_copy(update={"recipe": recipes[name]})
                     for name, one in record.variants.items()}  # fmt: skip
         changed = record.model_copy(update={"variants": variants})
-        assert sections._one_scaling(changed) is said
+        assert tables.one_scaling(changed) is said
 
 
 def test_settings_are_told_as_a_person_would_write_them():

@@ -29,7 +29,7 @@ from denoise.report.answer import summary, with_costs
 from denoise.report.exports import Exports
 from denoise.report.pages import asset, render
 from denoise.report.paper import bibliography
-from denoise.report.sections import MAIN, shown
+from denoise.report.tables import MAIN, Results, shown
 
 USES = ("template.html", "blind_section.html", "style.css", "page.js", "player.js")
 
@@ -92,7 +92,7 @@ def write_report(
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
     measured = [metric for metric in MAIN if scores[metric].notna().any()]
-    results = sections.Results(
+    results = Results(
         record,
         scores,
         utterances,
@@ -158,7 +158,7 @@ def write_report(
         "blind": blind.section(record.experiment, given.blind),
         "data": data,
         "data_files": {
-            name: exports.table(f"data-{name}", pd.DataFrame(data[name])[columns], caption)
+            name: exports.table(f"data-{name}", pd.DataFrame(data[name], columns=columns), caption)
             for name, columns, caption in _DATA_TABLES
         },
         "distributions": [
