@@ -342,6 +342,19 @@ def test_what_a_paragraph_cites_becomes_latex_and_its_bibliography():
         paper.bibliography("[@nobody2000]")
 
 
+def test_the_paragraph_says_what_it_does_not_tell_of_other_variants(tmp_path):
+    record = write_record(tmp_path, "e", {"a": Path("a"), "b": Path("b")})
+    recipe = {"training": {"loss": {"mse": 1}, "epochs": 3}, "network": {"name": "unet"}}
+    other = {"training": {"loss": {"mse": 1, "mae": 2}, "epochs": 9}, "network": {"name": "unet"}}
+    variants = {name: one.model_copy(update={"recipe": own})
+                for (name, one), own in zip(record.variants.items(), (recipe, other), strict=True)}  # fmt: skip
+    changed = record.model_copy(update={"variants": variants, "sweep": ("training.loss",)})
+    assert paper._others(changed) == (
+        "The settings named are those of a; other configurations differ in training.epochs."
+    )
+    assert paper._others(record) == ""
+
+
 def test_the_distribution_of_mixtures_is_drawn_for_all_that_is_known():
     known = pd.DataFrame({"snr": [0.0, 5.0], "noise_type": ["rain", "wind"], "seconds": [1.0, 2.0]})
     found = figures.distributions({"training": known, "test": known})

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable
 from importlib import resources
 from typing import Any
 
+from denoise.core.differences import differences
 from denoise.core.labels import brief_value
 from denoise.core.provenance import installed
 from denoise.evaluation.experiment import ExperimentRecord
@@ -43,6 +44,8 @@ _NETWORKS = {
     "temporal_unet": ("a causal U-Net over time", "ronneberger2015unet"),
     "autoencoder": ("a convolutional autoencoder",),
 }
+_MOST_PATHS = 8
+"""Of settings that are named."""
 _INPUTS = {
     "level": "logarithmic magnitudes",
     "level_and_phase": "logarithmic magnitudes and phases",
@@ -90,6 +93,7 @@ def methods(
         _measured(measured),
         _tested_for_significance(record),
         _software(recipe, trained),
+        _others(record),
     ]
     return " ".join(filter(None, sentences)) + "\n"
 
@@ -358,6 +362,30 @@ def _tested_for_significance(record: ExperimentRecord) -> str:
 
 def _cites(key: str) -> str:
     return f"[@{key}]"
+
+
+def _others(record: ExperimentRecord) -> str:
+    """What else differs between the variants: the paragraph is about the first."""
+    label, *labels = record.variants
+    first = record.variants[label]
+    told_of = ("description", *record.sweep)
+    paths = [
+        path
+        for path in dict.fromkeys(
+            path
+            for other in labels
+            for path in differences(first.recipe, record.variants[other].recipe)
+        )
+        if not any(f"{path}.".startswith(f"{known}.") for known in told_of)
+    ]
+    if not paths:
+        return ""
+    more = len(paths) - _MOST_PATHS
+    told = _joined([*paths[:_MOST_PATHS], f"{more} other settings"] if more > 0 else paths)
+    return (
+        f"The settings named are those of {first.short or label}; other configurations differ in "
+        f"{told}."
+    )
 
 
 def _software(recipe: dict[str, Any], trained: list[TrainedModel]) -> str:
