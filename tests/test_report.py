@@ -346,8 +346,11 @@ def test_the_paragraph_says_what_it_does_not_tell_of_other_variants(tmp_path):
     record = write_record(tmp_path, "e", {"a": Path("a"), "b": Path("b")})
     recipe = {"training": {"loss": {"mse": 1}, "epochs": 3}, "network": {"name": "unet"}}
     other = {"training": {"loss": {"mse": 1, "mae": 2}, "epochs": 9}, "network": {"name": "unet"}}
-    variants = {name: one.model_copy(update={"recipe": own})
-                for (name, one), own in zip(record.variants.items(), (recipe, other), strict=True)}  # fmt: skip
+    recipes = {"a": recipe, "b": other}
+    variants = {
+        name: one.model_copy(update={"recipe": recipes[name]})
+        for name, one in record.variants.items()
+    }
     changed = record.model_copy(update={"variants": variants, "sweep": ("training.loss",)})
     assert paper._others(changed) == (
         "The settings named are those of a; other configurations differ in training.epochs."
