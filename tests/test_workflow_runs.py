@@ -88,7 +88,7 @@ def test_voicebank_runs_without_mixing_and_is_recorded_by_a_server(
     board = pd.read_csv(folder / "reports/pairs/leaderboard.csv").set_index("variant")
     assert board.loc["quickstart", "seeds"] == len(children) == 2
     (child,) = [run for run in children if run.data.params["seed"] == "0"]
-    assert child.data.metrics["test/si_sdr"] == pytest.approx(table["si_sdr"].mean(), rel=1e-6)
+    assert child.data.metrics["test/si_sdr"] == pytest.approx(table["si_sdr"].mean(), rel=1e-4)
     assert list(artifacts.rglob("model.keras"))
 
 
