@@ -115,7 +115,12 @@ def data_card(
         for path in spectrograms
     ]
     tests = [
-        {"name": label, **files.read_made(one.manifest)} for label, one in record.test_sets.items()
+        {
+            "name": label,
+            **files.read_made(one.manifest),
+            "snrs": sorted(set(read_table(one.mixtures)["snr_target"].dropna())),
+        }
+        for label, one in record.test_sets.items()
     ]
     return {"sources": sources, "splits": parts, "windows": windows, "tests": tests}
 

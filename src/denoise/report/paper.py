@@ -85,11 +85,11 @@ def methods(
     recipe = next(iter(record.variants.values())).recipe
     sentences = [
         _speech_and_noise(recipe),
-        _split(data),
+        _split(recipe, data),
         _mixed(recipe, data),
         _network(recipe, trained),
         _training(record, recipe, trained),
-        _tested(record, recipe, data),
+        _tested(record, data),
         _measured(measured),
         _tested_for_significance(record),
         _software(recipe, trained),
@@ -195,7 +195,7 @@ def _speech_and_noise(recipe: dict[str, Any]) -> str:
     )
 
 
-def _split(data: dict[str, Any]) -> str:
+def _split(recipe: dict[str, Any], data: dict[str, Any]) -> str:
     spoken = {
         part: sum(row["speakers"] for row in data["splits"] if row["split"] == part)
         for part in ("train", "validation", "test")
@@ -203,20 +203,22 @@ def _split(data: dict[str, Any]) -> str:
     if not spoken["train"]:
         return ""
     named = zip(("training", "validation", "testing"), spoken.values(), strict=True)
-    counts = [f"{count} speakers for {name}" for name, count in named if count]
+    counts = [f"{_several(count, 'speaker')} for {name}" for name, count in named if count]
     types = {
         part: {name for row in data["splits"] if row["split"] == part
                for name in row["noise_types"].split(", ") if name}
         for part in spoken
     }  # fmt: skip
     seen = len(types["test"] & types["train"])
+    mixed = bool(recipe["data"]["noise"])
+    whose = "speaker and no noise recording" if mixed else "speaker"
     text = (
-        "No speaker and no noise recording is in more than one of the training, validation and "
-        f"test sets: {_joined(counts)}."
+        f"No {whose} is in more than one of the training, validation and test sets: "
+        f"{_joined(counts)}."
     )
-    if types["test"]:
+    if types["test"] and mixed:
         text += (
-            f" Of the {len(types['test'])} types of noise that are tested, {seen} occur in "
+            f" Of {_several(len(types['test']), 'type')} of noise that are tested, {seen} occur in "
             "training too, in other recordings."
         )
     return text
@@ -273,10 +275,10 @@ def _training(record: ExperimentRecord, recipe: dict[str, Any], trained: list[Tr
         training["keep"], "the last epoch was kept"
     )
     text = (
-        f"Training took {training['epochs']} epochs of {optimiser} in batches of "
+        f"Training took {_several(training['epochs'], 'epoch')} of {optimiser} in batches of "
         f"{training['batch_size']} at a learning rate of {brief_value(training['learning_rate'])} "
         f"({training['schedule']['kind']} schedule"
-        + (f" after {brief_value(warm)} epoch{'s' if warm != 1 else ''} of warm-up" if warm else "")
+        + (f" after {_several(warm, 'epoch')} of warm-up" if warm else "")
         + f") with the {used}; {kept}."
     )
     if (training.get("adversarial") or {}).get("kind", "none") != "none":
@@ -296,11 +298,15 @@ def _training(record: ExperimentRecord, recipe: dict[str, Any], trained: list[Tr
     return text + (f" Configurations differ in {_joined(varied)}." if varied else "")
 
 
-def _tested(record: ExperimentRecord, recipe: dict[str, Any], data: dict[str, Any]) -> str:
+def _tested(record: ExperimentRecord, data: dict[str, Any]) -> str:
     sets = [
-        f"{row['utterances']:,} utterances of {row['speakers']} speakers"
-        + (f" with {len(row['noise_types'])} types of noise" if row.get("noise_types") else "")
-        + _snrs(recipe["test_sets"].get(row["name"]) or {})
+        f"{_several(row['utterances'], 'utterance')} of {_several(row['speakers'], 'speaker')}"
+        + (
+            f" with {_several(len(row['noise_types']), 'type')} of noise"
+            if row["noise_types"]
+            else ""
+        )
+        + _at(row["snrs"])
         for row in data["tests"]
     ]
     compared = [
@@ -313,13 +319,18 @@ def _tested(record: ExperimentRecord, recipe: dict[str, Any], data: dict[str, An
     return f"{text} The networks are compared with {others}."
 
 
-def _snrs(test_set: dict[str, Any]) -> str:
-    if test_set.get("snr_db"):
-        return f" at SNRs of {_joined(map(brief_value, test_set['snr_db']))} dB"
-    if test_set.get("snr_range_db"):
-        low, high = map(brief_value, test_set["snr_range_db"])
-        return f" at SNRs from {low} to {high} dB"
-    return ""
+def _at(snrs: list[float]) -> str:
+    """The SNRs of a test set in words; their ends where they are many."""
+    if not snrs:
+        return ""
+    if len(snrs) > 12:
+        return f" at SNRs from {brief_value(snrs[0])} to {brief_value(snrs[-1])} dB"
+    return f" at SNRs of {_joined(map(brief_value, snrs))} dB"
+
+
+def _several(count: float, what: str) -> str:
+    """A number with what it counts."""
+    return f"{count:,g} {what}{'' if count == 1 else 's'}"
 
 
 def _measured(measured: Collection[str]) -> str:
@@ -341,7 +352,7 @@ def _measured(measured: Collection[str]) -> str:
 def _tested_for_significance(record: ExperimentRecord) -> str:
     methods = len(record.methods)
     corrected = (
-        f"P-values are corrected for all {methods * (methods - 1) // 2} pairs of methods by Holm's "
+        f"P-values are corrected for {_several(methods * (methods - 1) // 2, 'pair')} of methods by Holm's "
         f"method {_cites('holm1979')}, for each measure by itself; intervals are of 95 % and not "
         "corrected."
     )
