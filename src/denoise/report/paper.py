@@ -7,6 +7,7 @@ makes LaTeX of it.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Iterable
 from importlib import resources
@@ -301,11 +302,7 @@ def _training(record: ExperimentRecord, recipe: dict[str, Any], trained: list[Tr
 def _tested(record: ExperimentRecord, data: dict[str, Any]) -> str:
     sets = [
         f"{_several(row['utterances'], 'utterance')} of {_several(row['speakers'], 'speaker')}"
-        + (
-            f" with {_several(len(row['noise_types']), 'type')} of noise"
-            if row["noise_types"]
-            else ""
-        )
+        + _with(row["noise_types"])
         + _at(row["snrs"])
         for row in data["tests"]
     ]
@@ -319,6 +316,10 @@ def _tested(record: ExperimentRecord, data: dict[str, Any]) -> str:
     return f"{text} The networks are compared with {others}."
 
 
+def _with(noise_types: list[str]) -> str:
+    return f" with {_several(len(noise_types), 'type')} of noise" if noise_types else ""
+
+
 def _at(snrs: list[float]) -> str:
     """The SNRs of a test set in words; their ends where they are many."""
     if not snrs:
@@ -330,7 +331,8 @@ def _at(snrs: list[float]) -> str:
 
 def _several(count: float, what: str) -> str:
     """A number with what it counts."""
-    return f"{count:,g} {what}{'' if count == 1 else 's'}"
+    told = f"{int(count):,}" if count == int(count) else f"{count:g}"
+    return f"{told} {what}{'' if count == 1 else 's'}"
 
 
 def _measured(measured: Collection[str]) -> str:
@@ -350,11 +352,10 @@ def _measured(measured: Collection[str]) -> str:
 
 
 def _tested_for_significance(record: ExperimentRecord) -> str:
-    methods = len(record.methods)
+    pairs = _several(math.comb(len(record.methods), 2), "pair")
     corrected = (
-        f"P-values are corrected for {_several(methods * (methods - 1) // 2, 'pair')} of methods by Holm's "
-        f"method {_cites('holm1979')}, for each measure by itself; intervals are of 95 % and not "
-        "corrected."
+        f"P-values are corrected for {pairs} of methods by Holm's method {_cites('holm1979')}, for "
+        "each measure by itself; intervals are of 95 % and not corrected."
     )
     paired = len(record.seeds) > 2
     if len(record.seeds) == 1:
