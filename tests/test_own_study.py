@@ -111,7 +111,7 @@ def test_a_study_of_its_own_is_killed_goes_on_and_is_copied(tmp_path, musan):
     assert len(board) == 5 and board["lsd"].between(0, 60).all()
     label = next(name for name in board["variant"] if "charbonnier" in name)
     assert pd.read_csv(scores_of(folder, label, "losses"))["lsd"].notna().all()
-    assert "denoise ui, then open http://127.0.0.1:5000/#/" in said_by(folder, "where")
+    assert "denoise ui, then open http://127.0.0.1:5000/start#/" in said_by(folder, "where")
     assert "charbonnier" in said_by(folder, "models")
     assert "Nothing to do" in said_by(folder, "plan")
 

@@ -93,10 +93,10 @@ def assign(
 def _counts(groups: int, allowed: str, settings: SplitSettings) -> dict[str, int]:
     test = 0
     if allowed == "all" and groups >= 2:
-        test = max(1, round(settings.test * groups))
+        test = min(max(1, round(settings.test * groups)), groups - 1)
     validation = 0
     if groups - test >= 2 and not settings.by_window:
-        validation = max(1, round(settings.validation * groups))
+        validation = max(1, min(round(settings.validation * groups), groups - test - 1))
     return {"test": test, "validation": validation}
 
 
