@@ -131,12 +131,13 @@ def summary(
         }.get(lead.claim, f"{winner} gains {gain:.1f} dB SI-SDR over the noisy input")
     if len(baselines) and baselines["si_sdr"].max() > first["si_sdr"]:
         better = str(baselines["si_sdr"].idxmax())
+        known = styles[better].label
         lead = _Lead.find(better, first["variant"], "si_sdr", pairs)
-        verdict += f" {better} is ahead of it by {lead.told('dB')}: {lead.why}."
+        verdict += f" {known} is ahead of it by {lead.told('dB')}: {lead.why}."
         headline = (
-            f"No variant is ahead of the baseline {better}; the best of them is {winner}"
+            f"No variant is ahead of the baseline {known}; the best of them is {winner}"
             if lead.claim == "not shown"
-            else f"The baseline {better} wins: {lead.difference:.1f} dB SI-SDR more than the best "
+            else f"The baseline {known} wins: {lead.difference:.1f} dB SI-SDR more than the best "
             f"variant, {winner}"
         )
     if gain <= 0:
@@ -169,7 +170,7 @@ def summary(
 def _listed(names: list[str]) -> str:
     """Some names in a sentence, the first three of many."""
     shown = names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} others"]
-    return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
+    return "; ".join(shown)  # names have commas in them
 
 
 def _limits(seeds: int, speakers: int) -> str:
