@@ -112,7 +112,9 @@ function differences(test, metrics, first, second) {
       const said = pair[8] in told ? `${label(winner)} ${told[pair[8]]}` : "not shown";
       const places = placesOf(...ends);
       const spread = pair.slice(9, 12).map((x) => digits(x, places)).join(", ");
-      const needs = [[pair[12], "seeds"], [pair[13], "speakers"], [pair[14], "utterances"]].filter(([x]) => x !== null).slice(0, 2).map(([x, what]) => `${Number(x.toPrecision(2))} ${what}`).join(" or ");
+      const [seeds, speakers, utterances] = pair.slice(12).map((x) => (x === null ? null : Number(x.toPrecision(2))));
+      const spoken = utterances !== null && (speakers === null ? `${utterances} utterances` : `${speakers} speakers (${utterances} utterances)`);
+      const needs = [seeds !== null && `${seeds} seeds`, spoken].filter(Boolean).join(" or ");
       const cells = [signed(pair[3] === null ? null : sign * pair[3], places), `${signed(ends[0], places)} … ${signed(ends[1], places)}`, probability(pair[6]), String(pair[7])];
       row.append(...cells.map((text) => element("td", { class: "n" }, text)), element("td", {}, said), element("td", { class: "n" }, spread), element("td", {}, needs || "–"));
     }
