@@ -27,7 +27,8 @@ def add(verbs: Any) -> None:
         "differ, and every measure with the difference over the same utterances, its 95 % interval "
         "over seeds and speakers, and the p-value corrected for the number of measures by Holm's "
         "method. 'claim' is what that allows to be said: of the settings (three seeds or more that "
-        "agree in the sign), of these models (one seed), or 'not shown'.",
+        "agree in the sign), of these models (one seed), of one speaker (where there is no "
+        "other), or 'not shown'.",
     )
     verb.add_argument(
         "experiments",
@@ -165,8 +166,9 @@ def _explained(rows: pd.DataFrame) -> list[str]:
 
 
 def _rows(tables: list[pd.DataFrame], *, paired: bool) -> pd.DataFrame:
+    from denoise.evaluation.leaderboard import basis
     from denoise.evaluation.scores import MethodScores
-    from denoise.evaluation.statistics import claim, estimate, holm, needed
+    from denoise.evaluation.statistics import claim, estimate, holm
 
     rows: list[dict[str, Any]] = []
     for metric, about in METRICS.items():
@@ -191,7 +193,6 @@ def _rows(tables: list[pd.DataFrame], *, paired: bool) -> pd.DataFrame:
                 # can be compared is these models.
                 first, second = (one.mean(axis=0, keepdims=True) for one in (first, second))
             found = estimate([second, first], [1, -1], both[0].speakers)
-            need = needed(found, len(METRICS))
             row |= {
                 "second - first": found.mean,
                 "low": found.low,
@@ -199,16 +200,7 @@ def _rows(tables: list[pd.DataFrame], *, paired: bool) -> pd.DataFrame:
                 "p": found.p if found.n else np.nan,
                 "p_holm": np.nan,
                 "claim": "",
-                "n": found.n,
-                "speakers": found.speakers,
-                "seeds": found.seeds,
-                "agreeing": found.agreeing,
-                "sd_seed": found.sd_seed,
-                "sd_speaker": found.sd_speaker,
-                "sd_utterance": found.sd_utterance,
-                "seeds_needed": need.seeds,
-                "speakers_needed": need.speakers,
-                "utterances_needed": need.utterances,
+                **basis(found, len(METRICS)),
             }
             row["found"] = found
         rows.append(row)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from denoise.core.tables import write_parquet, write_table
 from denoise.evaluation.scores import MethodScores, by_utterance
-from denoise.evaluation.statistics import claim, estimate, holm, needed
+from denoise.evaluation.statistics import Estimate, claim, estimate, holm, needed
 from denoise.metrics.registry import SCORED
 
 COMPARED = ("si_sdr", "si_sdr_80", "pesq_nb", "pesq_wb", "stoi")
@@ -107,7 +107,6 @@ def pairwise(scores: pd.DataFrame, metrics: Collection[str]) -> pd.DataFrame:
             ]
             corrected = holm([one.p for one in differences])
             for (first, second), one, p_holm in zip(pairs, differences, corrected, strict=True):
-                need = needed(one, len(pairs))
                 rows.append(
                     {
                         "test_set": test_set,
@@ -120,19 +119,33 @@ def pairwise(scores: pd.DataFrame, metrics: Collection[str]) -> pd.DataFrame:
                         "p": one.p,
                         "p_holm": p_holm,
                         "claim": claim(one, p_holm),
-                        "n": one.n,
-                        "speakers": one.speakers,
-                        "seeds": one.seeds,
-                        "agreeing": one.agreeing,
-                        "sd_seed": one.sd_seed,
-                        "sd_speaker": one.sd_speaker,
-                        "sd_utterance": one.sd_utterance,
-                        "seeds_needed": need.seeds,
-                        "speakers_needed": need.speakers,
-                        "utterances_needed": need.utterances,
+                        **basis(one, len(pairs)),
                     }
                 )
     return pd.DataFrame(rows)
+
+
+def basis(found: Estimate, tests: int) -> dict[str, float]:
+    """What a difference is known from, and what would show it: the last columns of `pairwise`.
+
+    Parameters
+    ----------
+    tests
+        How many p-values are corrected together.
+    """
+    need = needed(found, tests)
+    return {
+        "n": found.n,
+        "speakers": found.speakers,
+        "seeds": found.seeds,
+        "agreeing": found.agreeing,
+        "sd_seed": found.sd_seed,
+        "sd_speaker": found.sd_speaker,
+        "sd_utterance": found.sd_utterance,
+        "seeds_needed": need.seeds,
+        "speakers_needed": need.speakers,
+        "utterances_needed": need.utterances,
+    }
 
 
 def write_leaderboard(

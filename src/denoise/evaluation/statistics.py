@@ -34,7 +34,7 @@ from scipy.special import stdtrit
 _LEVEL = 0.05
 _POWER = 0.8
 _MOST_SEEDS, _MOST_SPEAKERS = 100, 10_000
-"""That are worth a thought."""
+"""How many `needed` considers."""
 _ROUNDING = 1e-12
 """Of the largest score: smaller differences come from the order of sums."""
 _ENOUGH_SEEDS = 3
@@ -114,18 +114,23 @@ def estimate(
     Parameters
     ----------
     methods : sequence of np.ndarray [shape=(trainings, utterances)]
-        Scores of each method: a row for each training, in the order of the seeds; one row for what
-        is not trained.  An
-        utterance whose score is missing (NaN) anywhere is left out.
+        Scores of each method, in the unit of the metric: a row for each training, in the order of
+        the seeds; one row for what is not trained.  An utterance whose score is missing (NaN)
+        anywhere is left out.
     weights
         Of each method.
     speakers : np.ndarray [shape=(utterances,)]
         The speaker of each utterance.  If all are of one, utterances take the place of speakers,
         and what is found is about this speaker alone.
 
+    Returns
+    -------
+    Estimate
+        In the unit of the metric; NaN where no utterance has all scores.
+
     Examples
     --------
-    Two trainings that differ by 0.2 leave much open:
+    With two trainings that differ by 0.2 the interval is wide:
 
     >>> network = np.array([[1.0, 1.1, 0.9, 1.0], [1.2, 1.3, 1.1, 1.2]])
     >>> found = estimate([network, np.zeros((1, 4))], [1, -1], np.array(["p", "p", "q", "q"]))
@@ -136,7 +141,7 @@ def estimate(
     methods = [one[:, present] for one in methods]
     if not present.any():
         return Estimate(math.nan, math.nan, math.nan)
-    whose = _Speakers.of(speakers[present])
+    grouping = _Speakers.of(speakers[present])
     scale = max(float(np.abs(one).max()) for one in methods)
     numbers = {len(one) for one in methods if len(one) > 1}
     if len(numbers) == 1 and max(numbers) >= _ENOUGH_SEEDS:
@@ -157,27 +162,28 @@ def estimate(
         "agreeing": _agreeing([weight * one.mean(axis=1) for one, weight in pairs], mean),
         "trained": len(several),
     }
-    if len(whose.counts) < 2:
+    if len(grouping.counts) < 2:
         return Estimate(mean, math.nan, math.nan, **about)
-    trained = _Trainings.of([one for one, _ in several], whose)
+    trained = _Trainings.of([one for one, _ in several], grouping)
     used = sum(weight**2 / len(one) for one, weight in several)
-    spoken = whose.variance_of_mean(whose.means(values))
-    seeded, both = trained.variance * used, trained.interaction * used
+    speaker_part = grouping.variance_of_mean(grouping.means(values))
+    seed_part, both = trained.variance * used, trained.interaction * used
     # The interaction is in both: the smaller one is counted without it.
-    parts = (
-        (max(0.0, spoken - both), seeded) if spoken < seeded else (spoken, max(0.0, seeded - both))
-    )
-    freedom = (len(whose.counts) - 1.0, float(trained.freedom))
+    if speaker_part < seed_part:
+        parts = (max(0.0, speaker_part - both), seed_part)
+    else:
+        parts = (speaker_part, max(0.0, seed_part - both))
+    freedom = (len(grouping.counts) - 1.0, float(trained.freedom))
     half = _critical(_LEVEL, parts, freedom) * math.sqrt(sum(parts))
-    squares = float(np.sum(whose.shares**2))
-    within = n - len(whose.counts)
-    uttered = math.nan
+    squares = float(np.sum(grouping.shares**2))
+    within = n - len(grouping.counts)
+    utterance_variance = math.nan
     if within:
-        rest = values - whose.means(values)[whose.owner]
-        uttered = float(np.sum(rest**2)) / within - trained.residue * used
-    of_speakers = (spoken - both) / squares
+        rest = values - grouping.means(values)[grouping.owner]
+        utterance_variance = float(np.sum(rest**2)) / within - trained.residue * used
+    speaker_variance = (speaker_part - both) / squares
     if within:
-        of_speakers -= max(0.0, uttered) * float(np.mean(1 / whose.counts))
+        speaker_variance -= max(0.0, utterance_variance) * float(np.mean(1 / grouping.counts))
     weighted = sum(weight**2 for _, weight in several)
     known = bool(several)
     return Estimate(
@@ -186,8 +192,8 @@ def estimate(
         mean + half,
         p=_p_value(mean, parts, freedom),
         sd_seed=_root((trained.variance - trained.interaction) * weighted) if known else math.nan,
-        sd_speaker=math.nan if whose.single else _root(of_speakers),
-        sd_utterance=_root(of_speakers if whose.single else uttered),
+        sd_speaker=math.nan if grouping.single else _root(speaker_variance),
+        sd_utterance=_root(speaker_variance if grouping.single else utterance_variance),
         sd_seed_speaker=_root(trained.interaction / squares * weighted) if known else math.nan,
         **about,
     )
@@ -206,19 +212,19 @@ class _Trainings(NamedTuple):
     freedom: int
 
     @classmethod
-    def of(cls, methods: Sequence[np.ndarray], whose: _Speakers) -> _Trainings:
+    def of(cls, methods: Sequence[np.ndarray], grouping: _Speakers) -> _Trainings:
         """From the values of every method [shape=(trainings, utterances)]."""
         freedom = sum(len(one) - 1 for one in methods)
-        within = max(1, len(whose.owner) - len(whose.counts))
+        within = max(1, len(grouping.owner) - len(grouping.counts))
         sums = np.zeros(3)
         for values in methods:
             means = values.mean(axis=1)
-            own = np.stack([whose.means(row) for row in values])
+            own = np.stack([grouping.means(row) for row in values])
             own -= own.mean(axis=0)
-            rest = values - values.mean(axis=0) - own[:, whose.owner]
+            rest = values - values.mean(axis=0) - own[:, grouping.owner]
             sums += (
                 np.sum((means - means.mean()) ** 2),
-                whose.variance_of_mean(own),
+                grouping.variance_of_mean(own),
                 np.sum(rest**2) / within,
             )
         variance, interaction, residue = (sums / max(1, freedom)).tolist()

@@ -183,17 +183,9 @@ def write_tables(
             own,
             f"Effects of the swept settings on {named(name)}, with 95 % intervals (not "
             "corrected) and p corrected by Holm's method.",
-            pd.DataFrame(
-                {
-                    "Setting": [f"{row.setting}={row.value}" for row in own.itertuples()],
-                    "Measure": [figures.title(one) for one in own["metric"]],
-                    "Effect": [
-                        with_interval(row.effect, row.ci_low, row.ci_high)
-                        for row in own.itertuples()
-                    ],
-                    "p": [p_value(p) for p in own["p_holm"]],
-                    "Shown for": [_CLAIMS[one] for one in own["claim"]],
-                }
+            _tested(
+                own.assign(Setting=own["setting"] + "=" + own["value"], Effect=own["effect"]),
+                ["Setting", "Effect"],
             ),
         )
     return links
@@ -231,18 +223,34 @@ def _against_best(name: str, results: Results, rows: pd.DataFrame, out: Exports)
         own.assign(best=best),
         f"Differences to {results.styles[best].label} on {named(name)}, with 95 % intervals (not "
         "corrected) and p corrected by Holm's method for all pairs of methods.",
-        pd.DataFrame(
-            {
-                "Method": [results.styles[one].label for one in own["method"]],
-                "Measure": [figures.title(one) for one in own["metric"]],
-                "Difference": [
-                    with_interval(row.difference, row.ci_low, row.ci_high)
-                    for row in own.itertuples()
-                ],
-                "p": [p_value(p) for p in own["p_holm"]],
-                "Shown for": [_CLAIMS[one] for one in own["claim"]],
-            }
+        _tested(
+            own.assign(
+                Method=[results.styles[one].label for one in own["method"]],
+                Difference=own["difference"],
+            ),
+            ["Method", "Difference"],
         ),
+    )
+
+
+def _tested(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Differences of a metric with what is claimed of them, for a paper.
+
+    Parameters
+    ----------
+    columns
+        What differs, and by how much.
+    """
+    what, value = columns
+    ends = zip(table[value], table["ci_low"], table["ci_high"], strict=True)
+    return pd.DataFrame(
+        {
+            what: table[what],
+            "Measure": [figures.title(one) for one in table["metric"]],
+            value: [with_interval(*one) for one in ends],
+            "p": [p_value(p) for p in table["p_holm"]],
+            "Shown for": [_CLAIMS[one] for one in table["claim"]],
+        }
     )
 
 
