@@ -342,6 +342,12 @@ def test_what_a_paragraph_cites_becomes_latex_and_its_bibliography():
         paper.bibliography("[@nobody2000]")
 
 
+def test_data_are_told_by_the_variants_that_are_trained_on_them(tmp_path):
+    record = write_record(tmp_path, "e", {"a": Path("a"), "b": Path("b")})
+    told = [background.used_by(names, record) for names in (["a", "b"], ["b"], [])]
+    assert told == ["", "b", "only for test sets"]
+
+
 def test_the_paragraph_says_what_it_does_not_tell_of_other_variants(tmp_path):
     record = write_record(tmp_path, "e", {"a": Path("a"), "b": Path("b")})
     recipe = {"training": {"loss": {"mse": 1}, "epochs": 3}, "network": {"name": "unet"}}

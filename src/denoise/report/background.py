@@ -87,10 +87,10 @@ def _without_penalty(one: TrainedModel, histories: pd.DataFrame) -> float | None
 def data_card(
     prepared: list[Path], splits: list[Path], spectrograms: list[Path], record: ExperimentRecord
 ) -> dict[str, Any]:
-    """What was trained and tested on, and by which variants; paths as of `build.ReportInputs`.
+    """What was trained and tested on; paths as of `build.ReportInputs`.
 
-    Everything has its readable ``name``, its ``stage`` and ``used``: who is trained on it, in
-    words; nothing where all variants are.
+    Everything has a readable ``name``, its ``stage``, and in ``used`` the variants that are trained
+    on it, as of `used_by`.
     """
     sources = [{**_stage(path.parent.name, record), **files.read_made(path)} for path in prepared]
     parts = []
@@ -136,8 +136,10 @@ def _stage(name: str, record: ExperimentRecord) -> dict[str, str]:
 
 
 def used_by(variants: list[str], record: ExperimentRecord) -> str:
-    """Some variants in words; nothing if they are all, or only test sets use it."""
-    if not variants or len(variants) == len(record.variants):
+    """Some variants in words; nothing if they are all."""
+    if not variants:
+        return "only for test sets"
+    if len(variants) == len(record.variants):
         return ""
     return "; ".join(record.variants[label].short or label for label in variants)
 

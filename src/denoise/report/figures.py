@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from denoise.core.labels import short_paths
+from denoise.core.labels import brief_value, short_paths
 from denoise.metrics.registry import SCORED
 
 INK, LINE, PAPER = "#1d2732", "#d5dbe2", "#fffffe"
@@ -125,7 +125,7 @@ def draw_by_snr(
     axis.set(xlabel="input SNR (dB)", ylabel=title(metric))
     snrs = sorted(set(conditions["condition"]))
     if len(snrs) <= 8:
-        axis.set_xticks(snrs, [f"{snr:g}".replace("-", "\N{MINUS SIGN}") for snr in snrs])
+        axis.set_xticks(snrs, [brief_value(snr) for snr in snrs])
 
 
 def _line(
