@@ -20,7 +20,7 @@ from denoise.cli.stream import PCM
 from denoise.core import files
 from denoise.core.errors import UserError
 from denoise.enhancement.enhancer import Enhancer
-from denoise.enhancement.export import FORMATS, METADATA, export
+from denoise.networks.export import FORMATS, METADATA, export
 from denoise.enhancement.live import Times, blocks_of, follow, load_stream, to_pcm
 from denoise.features.codec import Features
 from denoise.features.settings import FeatureSettings

@@ -43,7 +43,7 @@ def add(verbs: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Carry out ``denoise export``."""
-    from denoise.enhancement.export import FORMATS, export
+    from denoise.networks.export import FORMATS, export
 
     folder = find_model(options.model)
     if options.frames is not None and not 1 <= options.frames <= _MOST_FRAMES:

@@ -20,8 +20,8 @@ from typing import Any
 from denoise import __version__
 from denoise.core import files
 from denoise.core.errors import UserError
-from denoise.enhancement.enhancer import Enhancer
 from denoise.networks.card import ModelCard
+from denoise.networks.loading import load_model
 from denoise.networks.registry import streaming_network
 
 FORMATS = {"litert": ".tflite", "onnx": ".onnx", "savedmodel": ".savedmodel"}
@@ -55,8 +55,7 @@ def export(folder: Path, kind: str, target: Path, frames: int | None = None) -> 
     UserError
         If the model cannot be read, or does not take so many frames.
     """
-    enhancer = Enhancer.load(folder)
-    model, card = enhancer.model, enhancer.card
+    model, card = load_model(folder)
     stepped = card.causal
     if stepped:
         model = streaming_network(card.network, model)
