@@ -28,11 +28,11 @@ import pandas as pd
 import psutil
 
 from denoise import audio
-from denoise.cli.shared import find_model
+from denoise.api import find_model
 from denoise.enhancement.enhancer import Enhancer
 from denoise.enhancement.live import Times
 from denoise.enhancement.stream import Stream
-from denoise.networks import backend
+from denoise.networks import backend, runtimes
 
 
 def noise(seconds: float, rate: int) -> np.ndarray:
@@ -82,9 +82,9 @@ def of_recording(name: str, hours: float, channels: int = 1) -> dict[str, Any]:
             "RTF": elapsed / seconds}  # fmt: skip
 
 
-def cost(name: str) -> dict[str, Any]:
+def cost(name: str, runtime: runtimes.Name) -> dict[str, Any]:
     """A row of the table."""
-    enhancer = Enhancer.load(find_model(name))
+    enhancer = Enhancer.load(find_model(name), runtime=runtime, threads=1)
     wave = noise(60, enhancer.rate)
     enhancer.enhance(wave)
     started = time.perf_counter()
@@ -92,15 +92,17 @@ def cost(name: str) -> dict[str, Any]:
     elapsed = time.perf_counter() - started
     row = {
         "model": name,
+        "runtime": runtime,
         "parameters": enhancer.card.parameters,
-        "GMAC/s": enhancer.macs_a_second() / 1e9,
+        "GMAC/s": (enhancer.macs_a_second() or float("nan")) / 1e9,
         "RTF": elapsed / 60,
         "training min": enhancer.card.wall_time_s / 60,
     }
-    if enhancer.stream is not None:
-        times = time_of_blocks(enhancer.stream, 60)
+    if enhancer.card.causal:
+        stream = enhancer.stream()
+        times = time_of_blocks(stream, 60)
         row |= {
-            "block ms": 1000 * enhancer.stream.hop / enhancer.rate,
+            "block ms": 1000 * stream.hop / enhancer.rate,
             "median ms": 1000 * times.quantile(0.5),
             "99 % ms": 1000 * times.quantile(0.99),
         }
@@ -113,20 +115,19 @@ def main() -> None:
     parser.add_argument("models", nargs="+", help="models, or their folders")
     parser.add_argument("--soak", type=float, metavar="SECONDS", help="of audio, block by block")
     parser.add_argument("--recording", type=float, nargs="+", metavar="HOURS", help="whole files")
+    parser.add_argument("--runtimes", nargs="+", default=["onnx", "keras"], choices=runtimes.NAMES)
     options = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     backend.start("tensorflow", threads=1, deterministic=False)
     if options.soak:
-        stream = Enhancer.load(find_model(options.models[0])).stream
-        if stream is None:
-            raise SystemExit(f"{options.models[0]} is not causal")
+        stream = Enhancer.load(find_model(options.models[0]), threads=1).stream()
         times = time_of_blocks(stream, options.soak, watch=True)
         print(times.summary(stream.hop / stream.rate))
         return
     if options.recording:
         rows = [of_recording(name, hours) for name in options.models for hours in options.recording]
     else:
-        rows = [cost(name) for name in options.models]
+        rows = [cost(name, which) for name in options.models for which in options.runtimes]
     print(pd.DataFrame(rows).round(4).to_string(index=False, na_rep="–"))
 
 

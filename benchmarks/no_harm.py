@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from denoise.cli.shared import find_model
+from denoise.api import find_model
 from denoise.core import files
 from denoise.core.arrays import load_array
 from denoise.core.tables import read_table

@@ -31,6 +31,7 @@ from denoise.evaluation.folders import score_folders
 from denoise.mixing.settings import MixingSettings
 from denoise.networks import backend
 from denoise.networks.registry import build_network
+from denoise.networks.runtimes import KerasRuntime
 from denoise.networks.unet import UNetSettings
 from denoise.study.plan import make_plan
 from denoise.training.batches import open_batches
@@ -117,7 +118,8 @@ def enhancing(work: Path, hours: float) -> Callable[[], list[Path]]:
     backend.start("tensorflow", threads=CORES)
     plan = make_plan({"preset": "unet-huber-esc50", "sweep": {}}, ROOT / "presets")
     network = build_network(UNetSettings(), (128, 128, 1))
-    enhancer = Enhancer(network, study_stages.card_of(plan))
+    card = study_stages.card_of(plan)
+    enhancer = Enhancer(KerasRuntime(network, card), card)
     noisy = speech_like(60, RATE, 0)
 
     def run() -> list[Path]:

@@ -37,6 +37,7 @@ from denoise.core import files
 from denoise.core.arrays import load_array
 from denoise.corpora.indexing import index_folder
 from denoise.enhancement.enhancer import Enhancer
+from denoise.enhancement.settings import EnhancementSettings
 from denoise.evaluation.folders import score_folders
 from denoise.metrics import registry
 from denoise.metrics.registry import METRICS
@@ -44,6 +45,7 @@ from denoise.mixing.settings import MixingSettings
 from denoise.networks import backend
 from denoise.networks.operations import macs
 from denoise.networks.registry import build_network
+from denoise.networks.runtimes import KerasRuntime
 from denoise.networks.unet import UNetSettings
 from denoise.study.plan import make_plan
 from denoise.training.batches import Batches, open_batches
@@ -286,12 +288,14 @@ def enhancing(seconds: int) -> Stage:
     plan = make_plan({"preset": "unet-huber-esc50", "sweep": {}}, ROOT / "presets")
     variant = next(iter(plan.variants.values()))
     network = build_network(variant.recipe.network, (128, 128, 1))
+    card = study_stages.card_of(plan)
+    applied = KerasRuntime(network, card)
     noisy = speech_like(seconds, RATE, 0)
     return Stage("enhancement", "s of audio/s", seconds, {
         REFERENCE: lambda: enhancement.enhance(network, noisy, WINDOW, N_FFT, HOP),
         **{
             f"overlap {overlap:g}": functools.partial(
-                Enhancer(network, study_stages.card_of(plan), overlap).enhance, noisy
+                Enhancer(applied, card, EnhancementSettings(overlap=overlap)).enhance, noisy
             )
             for overlap in (0, 0.5)
         },

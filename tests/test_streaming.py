@@ -20,12 +20,13 @@ from denoise.cli.stream import PCM
 from denoise.core import files
 from denoise.core.errors import UserError
 from denoise.enhancement.enhancer import Enhancer
-from denoise.networks.export import FORMATS, METADATA, export
 from denoise.enhancement.live import Times, blocks_of, follow, load_stream, to_pcm
 from denoise.features.codec import Features
 from denoise.features.settings import FeatureSettings
 from denoise.features.stft import istft, stft
 from denoise.networks.card import write_card
+from denoise.networks.export import FORMATS, METADATA, export
+from denoise.networks.loading import load_model
 from denoise.networks.registry import build_network, network_settings
 
 ROOT = Path(__file__).parents[1]
@@ -73,7 +74,7 @@ def looking_ahead(tmp_path_factory):
 
 def at_once(folder: Path, wave: np.ndarray) -> np.ndarray:
     """The transform of a whole recording, one call of the network, and the inverse."""
-    model = Enhancer.load(folder).model
+    model, _ = load_model(folder)
     features = Features(FEATURES)
     spectra = stft(wave[None], FEATURES.stft)
     references = features.references(spectra)
@@ -116,7 +117,9 @@ def test_enhancing_a_recording_with_a_causal_model_is_its_stream(causal):
     spectra = stft(np.stack([NOISY, clean]), FEATURES.stft)
     references = features.references(spectra[:1])
     target = features.encode_target(spectra[:1], spectra[1:], references)
-    output = enhancer.model.predict(features.encode_input(spectra[:1], references), verbose=0)
+    output = load_model(causal)[0].predict(
+        features.encode_input(spectra[:1], references), verbose=0
+    )
     assert error == pytest.approx(np.mean(np.square(output - target)), rel=1e-4)
     assert len(enhanced) == len(NOISY)
 

@@ -16,7 +16,7 @@ import yaml
 from made import model_of, record_of, scores_of
 from workflow_runs import BIN, dry_run
 
-from denoise.cli.shared import find_model
+from denoise.api import find_model
 from denoise.core import files
 from denoise.core.errors import UserError
 

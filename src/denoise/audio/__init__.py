@@ -7,6 +7,7 @@ from denoise.audio.encoding import FLOAT_SUBTYPES, write, writing
 from denoise.audio.levels import active_level, energy, rms
 from denoise.audio.recordings import (
     AUDIO_SUFFIXES,
+    HIGHEST_RATE,
     Recording,
     UnusableAudio,
     audio_files,
@@ -16,12 +17,14 @@ from denoise.audio.recordings import (
     read_mono,
     seconds,
 )
-from denoise.audio.resampling import rechunked, resample, resampled
+from denoise.audio.resampling import Resampler, rechunked, resample, resampled
 
 __all__ = [
     "AUDIO_SUFFIXES",
     "FLOAT_SUBTYPES",
+    "HIGHEST_RATE",
     "Recording",
+    "Resampler",
     "UnusableAudio",
     "active_level",
     "audio_files",

@@ -14,6 +14,8 @@ from denoise.audio.resampling import resampled
 from denoise.core.errors import UserError
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+HIGHEST_RATE = 655_350
+"""Samples per second of any recording; FLAC has room for no more."""
 _LONG_BLOCK = 1 << 22  # samples; most recordings are one block
 _LOUDEST = 1e6  # 120 dB above full scale; some programs write 16 bits as floats as they are
 

@@ -1,45 +1,49 @@
-"""The ``denoise`` command: use, compare and listen to the speech denoisers that were trained here.
+"""The ``denoise`` command: apply, train, compare and listen to speech denoisers.
 
-Each verb is a module that adds itself to the parser and runs.
+Each verb is a module that adds itself to the parser and runs; only the one that is given is
+imported.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import importlib
 import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
+from typing import Any, cast
 
 import shtab
 
 import denoise
-from denoise.cli import (
-    compare,
-    demo,
-    enhance,
-    export,
-    listen,
-    models,
-    new,
-    plan,
-    run,
-    score,
-    stream,
-    ui,
-    where,
-    why,
-)
-from denoise.cli.completion import complete_values
 from denoise.cli.shared import Parser, load_own_extensions
 from denoise.core import terminal
 from denoise.core.boundary import report_errors
 from denoise.core.errors import UserError
 
-VERBS = (
-    new, plan, run, why, where, models, compare, listen, ui, enhance, stream, score, export, demo,
-)  # fmt: skip
+VERBS = {
+    "enhance": "denoise recordings",
+    "stream": "denoise audio as it comes",
+    "score": "score recordings, with clean references or without",
+    "models": "list the models, those trained here with their scores",
+    "demo": "open a page to record, denoise and listen",
+    "export": "write a model for other run-times",
+    "new": "make the folder of a study",
+    "plan": "show what would run, how long and with how much disk",
+    "run": "run the study of this folder",
+    "why": "say what changed since a variant's results were made",
+    "where": "say where the newest report is",
+    "compare": "compare two experiments",
+    "listen": "make a blind listening test, or score one",
+    "ui": "open the runs of this folder in MLflow",
+}
+"""The verbs, each a module of this name, and what they do."""
+_NEEDS = {"score": "score", "demo": "demo", "export": "export"}
+"""Verb → the extra that installs what it needs; others that need more than the small install need
+the workflow."""
 _SHELLS = """exit status: 0 if all went well, 1 after an error that is told in one line, 2 for wrong
 usage, 70 after an internal error, 130 if interrupted and 143 if told to end.  For completion of
 verbs, options, files and names, add to the start-up file of your shell:
@@ -52,20 +56,57 @@ _GRACE_S = 5.0
 """What there is to tidy up after SIGTERM takes no longer."""
 
 
-def parser() -> Parser:
-    """The parser of all verbs."""
+class _Verbs:
+    """What adds verbs to the parser, with what they do told in one place."""
+
+    def __init__(self, action: Any) -> None:
+        self._action = action
+
+    def add_parser(self, name: str, **options: Any) -> argparse.ArgumentParser:
+        """The parser of a verb."""
+        return cast(
+            argparse.ArgumentParser, self._action.add_parser(name, help=VERBS[name], **options)
+        )
+
+
+def parser(only: str | None = None) -> Parser:
+    """The parser of all verbs, or of one of them and the names of the others: each imports what it
+    needs."""
     top = Parser(
         prog="denoise",
-        description="Use and compare the speech denoisers that were trained here.",
+        description="Denoise speech recordings and streams; train, compare and use speech "
+        "denoisers.",
         epilog=_SHELLS,
     )
     top.add_argument("--version", action="version", version=f"denoise {denoise.__version__}")
     shtab.add_argument_to(top, "--completion", help="print what completes this command in a shell")
-    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verbs = _Verbs(top.add_subparsers(dest="verb", required=True, metavar="VERB"))
     for verb in VERBS:
-        verb.add(verbs)
-    complete_values(top)
+        if only is None or verb == only:
+            importlib.import_module(f"denoise.cli.{verb}").add(verbs)
+        else:
+            verbs.add_parser(verb, add_help=False)
+    if only is None:
+        from denoise.cli.completion import complete_values
+
+        complete_values(top)
     return top
+
+
+@contextlib.contextmanager
+def _explained_if_missing(verb: str) -> Iterator[None]:
+    """Say what to install where a package that a verb needs is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if not package or package == "denoise":
+            raise
+        extra = _NEEDS.get(verb, "workflow")
+        raise UserError(
+            f"denoise {verb} needs {package}, which is not installed: pip install "
+            f"'denoise[{extra}]'"
+        ) from None
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -75,10 +116,13 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         with report_errors(), _ended_by_sigterm(), _exit_on_broken_pipe():
             _check_no_empty(given)
-            options = parser().parse_args(given)
-            if options.verb not in _WITHOUT_EXTENSIONS:
-                load_own_extensions()
-            options.run(options)
+            verb = next((word for word in given if not word.startswith("-")), "")
+            with _explained_if_missing(verb):
+                wants_all = any(word.startswith("--completion") for word in given[:1])
+                options = parser(None if wants_all else verb).parse_args(given)
+                if options.verb not in _WITHOUT_EXTENSIONS:
+                    load_own_extensions()
+                options.run(options)
             if sys.stdout is not None:
                 sys.stdout.flush()
     except KeyboardInterrupt:

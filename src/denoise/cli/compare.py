@@ -22,7 +22,6 @@ def add(verbs: Any) -> None:
     """Add the verb to the parser."""
     verb = verbs.add_parser(
         "compare",
-        help="compare two experiments",
         description="Compare a variant of one experiment with one of another: which settings "
         "differ, and every measure with the difference over the same utterances, its 95 % interval "
         "over seeds and speakers, and the p-value corrected for the number of measures by Holm's "

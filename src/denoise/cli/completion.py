@@ -12,7 +12,7 @@ from typing import Any
 
 import shtab
 
-from denoise.cli.shared import READY
+from denoise.api import READY
 from denoise.study import paths
 
 

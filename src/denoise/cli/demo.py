@@ -15,13 +15,10 @@ import urllib.parse
 from pathlib import Path
 from typing import Any
 
+from denoise.api import find_model, ready_models
 from denoise.cli.enhance import enhance_file, plot
-from denoise.cli.shared import (
-    find_model,
-    quiet_native_libraries,
-    ready_models,
-    trained_models,
-)
+from denoise.cli.models import trained_models
+from denoise.cli.shared import quiet_native_libraries
 from denoise.core import files
 from denoise.core.errors import UserError
 from denoise.core.terminal import show, warn
@@ -29,13 +26,14 @@ from denoise.core.terminal import show, warn
 KEPT_S = 3600
 """How long recordings and results stay; all go when the page is closed."""
 _FOLDER = "denoise-demo-"
+_NO_LIMIT_DB = 60
+"""The end of the slider, which stands for no limit."""
 
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
     verb = verbs.add_parser(
         "demo",
-        help="open a page to record, denoise and listen",
         description="Open a page in the browser: record or drop a file, choose a model, hear it "
         "before and after, see the spectrograms, save the result. It is only reachable from this "
         "machine, no recording leaves it, and none stays longer than an hour. Needs "
@@ -117,7 +115,7 @@ def _serve(models: dict[str, Path], folder: Path, options: argparse.Namespace) -
 def offered() -> dict[str, Path]:
     """The models to choose from: those that are ready, then those trained here, newest first."""
     found = ready_models()
-    for row in trained_models().to_dict("records"):
+    for row in trained_models():
         found.setdefault(str(row["variant"]), Path(row["folder"]))
     return found
 
@@ -184,24 +182,33 @@ def build(models: dict[str, Path], folder: Path) -> Any:
     import gradio
 
     from denoise.enhancement.enhancer import Enhancer
+    from denoise.enhancement.settings import EnhancementSettings
     from denoise.report import figures
 
     loaded: dict[str, Enhancer] = {}
 
-    def denoise(source: str | None, name: str) -> tuple[str, str, str]:
+    def denoise(
+        source: str | None, name: str, strength: float, limit_db: float
+    ) -> tuple[str, str, str]:
         if not source:
             raise gradio.Error("Record something or choose a file first.", print_exception=False)
         if name not in loaded:
             with quiet_native_libraries():
                 loaded[name] = Enhancer.load(models[name])
         target = folder / f"{Path(source).stem[:80]}.{name}.wav"
+        limited = limit_db < _NO_LIMIT_DB
+        settings = EnhancementSettings(
+            strength=strength, max_attenuation_db=limit_db if limited else None
+        )
+        enhancer = Enhancer(loaded[name].network, loaded[name].card, settings)
         try:
-            enhance_file(loaded[name], Path(source), target)
+            enhance_file(enhancer, Path(source), target)
             plot(Path(source), target)
         except UserError as reason:
             raise gradio.Error(f"The recording {reason}", print_exception=False) from None
-        rate = loaded[name].rate
-        return str(target), str(target.with_suffix(".png")), f"{name}, {rate} Hz"
+        used = [name, f"strength {strength:g}"]
+        used += [f"at most {limit_db:g} dB of attenuation"] if limited else []
+        return str(target), str(target.with_suffix(".png")), ", ".join(used)
 
     figures.title("snr")  # loads what draws, before the first recording waits for it
     with gradio.Blocks(title="denoise", delete_cache=(600, KEPT_S)) as page:
@@ -214,10 +221,18 @@ def build(models: dict[str, Path], folder: Path) -> Any:
                 model = gradio.Dropdown(
                     list(models), value=next(iter(models)), label="Model", interactive=True
                 )
+                strength = gradio.Slider(
+                    0, 1, value=1, step=0.05, label="Strength",
+                    info="share of the enhanced signal; the rest is the recording",
+                )  # fmt: skip
+                limit = gradio.Slider(
+                    0, _NO_LIMIT_DB, value=_NO_LIMIT_DB, step=1, label="Attenuation limit (dB)",
+                    info=f"the most that any frequency is lowered; {_NO_LIMIT_DB} is no limit",
+                )  # fmt: skip
                 button = gradio.Button("Denoise", variant="primary")
             with gradio.Column():
                 after = gradio.Audio(label="After", type="filepath", interactive=False)
                 about = gradio.Textbox(label="Made with", interactive=False)
         picture = gradio.Image(label="Waveforms and spectrograms", type="filepath")
-        button.click(denoise, [source, model], [after, picture, about])
+        button.click(denoise, [source, model, strength, limit], [after, picture, about])
     return page

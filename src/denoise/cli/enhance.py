@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from denoise import audio
+from denoise.api import READY, find_model, ready_models
 from denoise.cli.outputs import Job, check_targets, output_paths, without_outputs
 from denoise.cli.shared import (
-    READY,
+    add_application,
     add_json,
+    application,
     expanded,
-    find_model,
     print_json,
     quiet_native_libraries,
-    ready_models,
 )
 from denoise.core import files
 from denoise.core.errors import UserError, explained, is_full_disk
@@ -38,8 +38,10 @@ def add(verbs: Any) -> None:
     """Add the verb to the parser."""
     verb = verbs.add_parser(
         "enhance",
-        help="denoise recordings",
-        description="Denoise recordings of any rate, number of channels and format.",
+        description="Denoise recordings of any rate, number of channels and format. What they "
+        "have above the model's band is kept.",
+        epilog="examples:  denoise enhance talk.wav    denoise enhance --max-attenuation 20 -o "
+        "clean/ recordings/",
     )
     verb.add_argument(
         "inputs", nargs="+", type=Path, metavar="INPUT", help="file, folder or pattern"
@@ -56,6 +58,7 @@ def add(verbs: Any) -> None:
         help=f"a model listed by `denoise models`, or a model folder; default {READY[0]}, which "
         "comes ready to use",
     )
+    add_application(verb)
     verb.add_argument("--overlap", type=float, default=0.5, help="share of a window, 0 to 0.9")
     verb.add_argument(
         "--plot", action="store_true", help="also draw waveforms and spectrograms before and after"
@@ -78,6 +81,7 @@ def run(options: argparse.Namespace) -> None:
     """Carry out ``denoise enhance``."""
     if not 0 <= options.overlap <= 0.9:
         raise UserError(f"--overlap {options.overlap:g} must be between 0 and 0.9")
+    options.settings = application(options, overlap=options.overlap)
     jobs = output_paths(expanded(options.inputs), options.output)
     if options.skip_existing:
         asked, jobs = jobs, [job for job in jobs if not job[1].exists()]
@@ -95,7 +99,7 @@ def _enhance_all(jobs: list[Job], options: argparse.Namespace) -> tuple[list[dic
     from denoise.enhancement.marks import Marks
 
     folder = find_model(options.model) if options.model else ready_models()[READY[0]]
-    marks = Marks(folder, options.overlap)
+    marks = Marks(folder, options.settings)
     jobs = without_outputs(jobs, marks)
     done = check_targets(jobs, None if options.force else marks, plot=options.plot)
     if done:
@@ -130,7 +134,7 @@ def _loaded(folder: Path, options: argparse.Namespace) -> Enhancer:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_native_libraries():
         limit = None if options.allow_louder else MOST_GAIN_DB
-        enhancer = Enhancer.load(folder, options.overlap, limit)
+        enhancer = Enhancer.load(folder, options.settings, limit, runtime=options.runtime)
     say(f"model {folder}, {enhancer.rate} Hz")
     return enhancer
 

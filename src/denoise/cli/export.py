@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from denoise.cli.shared import READY, add_json, find_model, print_json, quiet_native_libraries
+from denoise.api import READY, find_model
+from denoise.cli.shared import add_json, print_json, quiet_native_libraries
 from denoise.core.errors import UserError
 from denoise.core.terminal import say
 
@@ -19,7 +20,6 @@ def add(verbs: Any) -> None:
     """Add the verb to the parser."""
     verb = verbs.add_parser(
         "export",
-        help="write a model for other run-times",
         description="Write a model's network with what is needed to use it; examples/exported.py "
         "runs the result without this package.",
     )

@@ -20,7 +20,6 @@ def add(verbs: Any) -> None:
     """Add the verb to the parser."""
     verb = verbs.add_parser(
         "listen",
-        help="make a blind listening test, or score one",
         description="Write a page on which people rate or compare versions of utterances without "
         "knowing which is which; nothing but a browser is needed to use it. With --score, make "
         "the table of what they saved, and put it into the report.",

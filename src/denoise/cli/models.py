@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from denoise.cli.shared import add_json, print_json, ready_models, trained_models
+from denoise.api import has_study, ready_models
+from denoise.cli.shared import add_json, places, print_json
 from denoise.core.errors import UserError
 from denoise.core.terminal import say, show, warn
+from denoise.core.text import table_lines
 from denoise.networks.card import ModelFolder, read_card
 from denoise.study import paths
-from denoise.study.command import run_command
 
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
     verb = verbs.add_parser(
         "models",
-        help="list the trained models with their scores",
         description="List the models that come with the program, and those trained in this folder "
         "with their scores, newest first. Experiments share models, which lie in folders named by "
         "their settings; the names listed are those of the experiments.",
@@ -55,17 +54,19 @@ def _list(options: argparse.Namespace) -> None:
             ready[name] = read_card(ModelFolder(path).card)
         except UserError as error:
             warn(error)
-    table = trained_models()
+    trained = trained_models()
     if options.json:
         about = [
             {"name": name, "rate": card.rate, "parameters": card.parameters}
             for name, card in ready.items()
         ]
-        print_json({"ready": about, "trained": table})
+        print_json({"ready": about, "trained": trained})
         return
     for name, card in ready.items():
         show(f"{name}: ready to use, {card.rate} Hz, {card.parameters:,} parameters")
-    if table.empty:
+    if not trained:
+        from denoise.study.command import run_command
+
         show(
             "the models that are trained here have no label any more: see `denoise models --unused`"
             if any(paths.MODELS.glob("*/seed*/card.json"))
@@ -74,10 +75,10 @@ def _list(options: argparse.Namespace) -> None:
         return
     shown = ["variant", "seed", "rate", "parameters", "test_set", "split", "si_sdr",
              "pesq_nb", "pesq_wb", "stoi", "folder"]  # fmt: skip
-    if table["experiment"].nunique() > 1:
+    if len({row["experiment"] for row in trained}) > 1:
         shown.insert(0, "experiment")
-    columns = [name for name in shown if name in table and table[name].notna().any()]
-    show(*table[columns].replace({np.nan: "–"}).to_string(index=False).split("\n"))
+    columns = [name for name in shown if any(row.get(name) is not None for row in trained)]
+    show(*table_lines([{name: row.get(name) for name in columns} for row in trained]))
 
 
 def _unused(options: argparse.Namespace) -> None:
@@ -102,3 +103,52 @@ def _unused(options: argparse.Namespace) -> None:
         say("every model is named by config.yaml or a report")
     elif not options.delete:
         say("to delete them: denoise models --unused --delete")
+
+
+def trained_models() -> list[dict[str, Any]]:
+    """A row for each model of this folder, label and test set with its mean scores, newest first.
+
+    Fields ``experiment``, ``variant``, ``seed``, ``rate``, ``parameters``, ``folder``, ``trained``
+    (seconds since 1970), and, where it was scored, ``test_set``, its ``split`` and the metrics.  A
+    file that cannot be read is named on standard error and left out.
+    """
+    if not has_study():
+        return []
+    from denoise.study.results import labelled_models
+
+    rows: list[dict[str, Any]] = []
+    for one in labelled_models():
+        try:
+            card = read_card(one.folder.card)
+        except UserError as error:
+            warn(error)
+            continue
+        about = {
+            "experiment": one.experiment,
+            "variant": one.label,
+            "seed": one.seed,
+            "rate": card.rate,
+            "parameters": card.parameters,
+            "folder": str(one.folder.path),
+            "trained": one.folder.card.stat().st_mtime,
+        }
+        runs = one.record.methods[one.label].runs
+        scores = {name: found[one.seed].scores for name, found in runs.items()}
+        scored = {name: path for name, path in scores.items() if path.is_file()}
+        rows += [about | _mean_scores(name, path) for name, path in scored.items()] or [about]
+    return sorted(rows, key=lambda row: (-row["trained"], row["folder"]))
+
+
+def _mean_scores(test_set: str, path: Path) -> dict[str, Any]:
+    """What a table of scores says of its test set; nothing if it cannot be read."""
+    from denoise.core.tables import read_table
+    from denoise.metrics.registry import METRICS
+
+    try:
+        table = read_table(path)
+        found = table.reindex(columns=list(METRICS)).mean().dropna()
+        means = {name: round(value, places(name)) for name, value in found.items()}
+        return {"test_set": test_set, "split": table["split"].iloc[0], **means}
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        warn(f"{path} is no table of scores ({error!r})")
+        return {}

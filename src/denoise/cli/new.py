@@ -35,7 +35,6 @@ def add(verbs: Any) -> None:
     """Add the verb to the parser."""
     verb = verbs.add_parser(
         "new",
-        help="make the folder of a study",
         description="Make a folder with a config.yaml, anywhere: a study of its own, for which "
         "`denoise plan`, `run`, `where` and the other verbs work.",
         epilog="examples:  denoise new losses   |   "

@@ -22,7 +22,6 @@ def add(verbs: Any) -> None:
     """Add the verb to the parser."""
     verb = verbs.add_parser(
         "plan",
-        help="show what would run, how long and with how much disk",
         description="Show on one screen what a run of the study would do: the steps, the trainings "
         "and about how long they take by those that ended here, what is fetched and from where, "
         "about how much disk is needed. Nothing is run or fetched.",

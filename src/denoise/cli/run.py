@@ -14,7 +14,6 @@ def add(verbs: Any) -> None:
     # All that follows is for Snakemake, also what looks like an option of this command.
     verb = verbs.add_parser(
         "run",
-        help="run the study of this folder",
         usage="denoise run [SNAKEMAKE ARGUMENT ...]",
         description="Run Snakemake on the study of this folder, by the workflow of the installed "
         "program where the folder has none; on all cores unless told otherwise. All arguments are "

@@ -23,7 +23,6 @@ def add(verbs: Any) -> None:
     """Add the verb to the parser."""
     verb = verbs.add_parser(
         "score",
-        help="score enhanced files against clean ones",
         description="Score files of the same names, channel by channel: SNR, SI-SDR, PESQ, STOI "
         "and the others.",
     )

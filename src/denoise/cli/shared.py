@@ -1,4 +1,7 @@
-"""What several verbs need: finding models, checking targets, and telling results."""
+"""What several verbs need: options, checking targets, and telling results.
+
+Every start of the command imports this, so it imports little.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +15,16 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
+from denoise.core.bundled import presets_of
+from denoise.core.errors import UserError
+from denoise.core.terminal import say, show, show_json
 
-from denoise.core.bundled import bundled, presets_of
-from denoise.core.errors import UserError, did_you_mean
-from denoise.core.tables import read_table
-from denoise.core.terminal import say, show, show_json, warn
-from denoise.metrics.registry import METRICS
-from denoise.networks.card import ModelFolder, read_card
-from denoise.study import paths
+if TYPE_CHECKING:
+    from denoise.enhancement.settings import EnhancementSettings
 
 _MENTIONS = re.compile(r"\bextensions\b|\.py:")
-READY = ("best", "stream")
-"""The models that come with the program: for recordings, and for streams."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -42,6 +39,67 @@ class Parser(argparse.ArgumentParser):
 def add_json(verb: argparse.ArgumentParser) -> None:
     """Give a verb the option ``--json``."""
     verb.add_argument("--json", action="store_true", help="print the result as JSON, for scripts")
+
+
+def add_application(verb: argparse.ArgumentParser) -> None:
+    """Give a verb the options that say how a model is applied."""
+    verb.add_argument(
+        "--max-attenuation",
+        type=float,
+        metavar="DB",
+        help="attenuation limit: lower no part of the spectrum by more dB than this (default none; "
+        "12 leaves much of the room, 30 little)",
+    )
+    verb.add_argument(
+        "--strength",
+        type=float,
+        default=1.0,
+        metavar="SHARE",
+        help="share of the enhanced signal in the output, 0 to 1 (default 1); the rest is the "
+        "input",
+    )
+    verb.add_argument(
+        "--bandwidth",
+        choices=["full", "model"],
+        default="full",
+        help="what becomes of frequencies above half of the model's rate: kept, with the gain of "
+        "the highest below (full, the default), or left out (model)",
+    )
+    verb.add_argument(
+        "--separate-channels",
+        action="store_true",
+        help="enhance every channel by itself; by default all get the same gain, which keeps the "
+        "stereo image",
+    )
+    verb.add_argument(
+        "--runtime",
+        choices=["onnx", "keras"],
+        help="what computes the network (default onnx where the model has a model.onnx)",
+    )
+
+
+def application(options: argparse.Namespace, **more: Any) -> EnhancementSettings:
+    """The settings that the options of `add_application` and `more` say.
+
+    Raises
+    ------
+    UserError
+        If one is out of its range.
+    """
+    from denoise.enhancement.settings import EnhancementSettings
+
+    limit = options.max_attenuation
+    if limit is not None and not 0 <= limit <= 200:
+        raise UserError(f"--max-attenuation {limit:g} must be between 0 and 200 dB")
+    if not 0 <= options.strength <= 1:
+        raise UserError(f"--strength {options.strength:g} must be between 0 and 1")
+    return EnhancementSettings(
+        strength=options.strength,
+        max_attenuation_db=limit,
+        bandwidth=options.bandwidth,
+        link_channels=not options.separate_channels,
+        **more,
+    )
 
 
 def places(metric: str) -> int:
@@ -72,9 +130,9 @@ def _for_json(value: Any) -> Any:
         return {str(key): _for_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_for_json(item) for item in value]
-    if isinstance(value, pd.DataFrame):
+    if hasattr(value, "to_dict"):  # a table of pandas
         return _for_json(value.to_dict("records"))
-    if isinstance(value, np.generic):
+    if hasattr(value, "item"):  # a number of NumPy
         return _for_json(value.item())
     if isinstance(value, float) and not math.isfinite(value):
         return None
@@ -89,11 +147,12 @@ def load_own_extensions() -> None:
     UserError
         If its configuration or an extension cannot be read.
     """
-    from denoise.study.config import load, own_config, read_yaml
+    from denoise.study.paths import own_config
 
     own = own_config()
     if own is None or not _MENTIONS.search(own.read_text(encoding="utf-8", errors="replace")):
         return
+    from denoise.study.config import load, read_yaml
     from denoise.study.plan import load_extensions
 
     presets = presets_of(Path.cwd())
@@ -128,94 +187,6 @@ def must_be_new(path: Path, suffix: str, *, force: bool) -> None:
         raise UserError(f"-o {path} must end in {suffix}")
     if path.exists() and not force:
         raise UserError(f"{path} exists already: give --force to overwrite, or another -o")
-
-
-def trained_models() -> pd.DataFrame:
-    """A row for each model of this folder, label and test set with its mean scores, newest first.
-
-    Columns ``experiment``, ``variant``, ``seed``, ``rate``, ``parameters``, ``folder``, ``trained``
-    (seconds since 1970), and, where it was scored, ``test_set``, its ``split`` and the metrics.  A
-    file that cannot be read is named on standard error and left out.
-    """
-    from denoise.study.results import labelled_models
-
-    rows: list[dict[str, Any]] = []
-    for one in labelled_models():
-        try:
-            card = read_card(one.folder.card)
-        except UserError as error:
-            warn(error)
-            continue
-        about = {
-            "experiment": one.experiment,
-            "variant": one.label,
-            "seed": one.seed,
-            "rate": card.rate,
-            "parameters": card.parameters,
-            "folder": str(one.folder.path),
-            "trained": one.folder.card.stat().st_mtime,
-        }
-        runs = one.record.methods[one.label].runs
-        scores = {name: found[one.seed].scores for name, found in runs.items()}
-        scored = {name: path for name, path in scores.items() if path.is_file()}
-        rows += [about | _mean_scores(name, path) for name, path in scored.items()] or [about]
-    table = pd.DataFrame(rows)
-    if rows:
-        table = table.sort_values(["trained", "folder"], ascending=[False, True], kind="stable")
-    return table.reset_index(drop=True)
-
-
-def _mean_scores(test_set: str, path: Path) -> dict[str, Any]:
-    """What a table of scores says of its test set; nothing if it cannot be read."""
-    try:
-        table = read_table(path)
-        found = table.reindex(columns=list(METRICS)).mean()
-        means = {name: round(value, places(name)) for name, value in found.items()}
-        return {"test_set": test_set, "split": table["split"].iloc[0], **means}
-    except (ValueError, KeyError, IndexError, TypeError) as error:
-        warn(f"{path} is no table of scores ({error!r})")
-        return {}
-
-
-def ready_models() -> dict[str, Path]:
-    """The folders of the models that come with the program, by name."""
-    folders = {name: bundled("pretrained") / name for name in READY}
-    return {name: path for name, path in folders.items() if ModelFolder(path).complete()}
-
-
-def find_model(name: str) -> Path:
-    """The folder of a model by path, by its label or ``experiment/label``, or of one that is ready.
-
-    Models trained here go before those that come with the program.
-
-    Raises
-    ------
-    UserError
-        If there is none, with the names that there are.
-    """
-    from denoise.study.results import find_labelled, labelled_models
-
-    # A folder of seeds, as `denoise models --unused` lists, stands for its first.
-    for folder in (Path(name), *sorted(Path(name).glob("seed*"))):
-        if ModelFolder(folder).model.is_file():
-            return folder
-    found = find_labelled(name)
-    if found is not None:
-        return found.path
-    ready = ready_models()
-    if name in ready:
-        return ready[name]
-    if Path(name).is_dir():
-        raise UserError(
-            f"{name} is not a model: it has no model.keras (see `denoise models` for those "
-            "that are trained here)"
-        )
-    trained = [one.label for one in labelled_models()]
-    known = list(dict.fromkeys([*ready, *trained]))
-    raise UserError(
-        f"no model '{name}'{did_you_mean(name, known)}: there are {', '.join(known)}"
-        + ("" if trained else f" (none is trained in {paths.MODELS.absolute()})")
-    )
 
 
 @contextlib.contextmanager

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from denoise.cli.shared import READY, find_model, quiet_native_libraries
+from denoise.api import READY, find_model
+from denoise.cli.shared import add_application, application, quiet_native_libraries
 from denoise.core.errors import UserError
 from denoise.core.terminal import say
 
@@ -18,14 +19,18 @@ PCM = {"s16le": "<i2", "f32le": "<f4"}
 """Formats of a stream's samples, and their NumPy types."""
 
 
+_RATES = (8000, 192_000)
+_MOST_CHANNELS = 32
+
+
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
     verb = verbs.add_parser(
         "stream",
-        help="denoise audio as it comes",
-        description="Denoise raw PCM (mono, at the model's rate) from standard input, or a "
-        "microphone, to standard output, block by block. Example: arecord -t raw -f S16_LE "
-        "-r 16000 | denoise stream | aplay -t raw -f S16_LE -r 16000",
+        description="Denoise raw PCM from standard input, or a microphone, to standard output, "
+        "block by block. Rates that are multiples of the model's have the latency of one frame.",
+        epilog="example:  arecord -t raw -f S16_LE -r 48000 | denoise stream --rate 48000 | aplay "
+        "-t raw -f S16_LE -r 48000",
     )
     verb.add_argument(
         "--model",
@@ -35,6 +40,11 @@ def add(verbs: Any) -> None:
     verb.add_argument(
         "--format", choices=sorted(PCM), default="s16le", help="samples (default %(default)s)"
     )
+    verb.add_argument(
+        "--rate", type=int, metavar="HZ", help="samples per second (default the model's)"
+    )
+    verb.add_argument("--channels", type=int, default=1, help="interleaved (default %(default)s)")
+    add_application(verb)
     verb.add_argument(
         "--microphone",
         nargs="?",
@@ -53,6 +63,11 @@ def add(verbs: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Carry out ``denoise stream``."""
+    settings = application(options)
+    if options.rate is not None and not _RATES[0] <= options.rate <= _RATES[1]:
+        raise UserError(f"--rate {options.rate} must be between {_RATES[0]} and {_RATES[1]} Hz")
+    if not 1 <= options.channels <= _MOST_CHANNELS:
+        raise UserError(f"--channels {options.channels} must be between 1 and {_MOST_CHANNELS}")
     folder = find_model(options.model)
     if options.microphone is None and (sys.stdin is None or sys.stdin.isatty()):
         raise UserError(
@@ -62,12 +77,10 @@ def run(options: argparse.Namespace) -> None:
     if sys.stdout is None:
         raise UserError("standard output is closed: it is where the audio goes")
     from denoise.enhancement.live import Times, blocks_of, blocks_of_microphone, follow, load_stream
-    from denoise.networks import backend
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_native_libraries():
-        backend.start("tensorflow", threads=1, deterministic=False)
-        stream = load_stream(folder)
+        stream = load_stream(folder, settings, options.rate, options.channels, options.runtime)
         stream.warm_up()
     kind = np.dtype(PCM[options.format])
     about = {
@@ -78,13 +91,14 @@ def run(options: argparse.Namespace) -> None:
     }
     if not options.json:
         say(
-            f"model {folder}: {stream.rate} Hz mono {options.format}, blocks of {stream.hop} "
-            f"samples, latency {about['latency_ms']:g} ms"
+            f"model {folder}: {stream.rate} Hz, {options.channels} channel"
+            f"{'s' if options.channels > 1 else ''} {options.format}, blocks of {stream.hop} "
+            f"samples, latency {about['latency_ms']:.4g} ms"
         )
     if options.microphone is None:
-        blocks = blocks_of(sys.stdin.buffer, stream.hop, kind)
+        blocks = blocks_of(sys.stdin.buffer, stream.hop, kind, options.channels)
     else:
-        blocks = blocks_of_microphone(options.microphone, stream.rate, stream.hop)
+        blocks = blocks_of_microphone(options.microphone, stream.rate, stream.hop, options.channels)
     times = Times()
     try:
         follow(stream, blocks, sys.stdout.buffer, kind, times)

@@ -20,7 +20,6 @@ def add(verbs: Any) -> None:
     """Add the verb to the parser."""
     verb = verbs.add_parser(
         "ui",
-        help="open the runs of this folder in MLflow",
         description="Serve the MLflow UI for the runs of this folder, to this machine only, until "
         "it is interrupted. Where MLFLOW_TRACKING_URI names a server, its address is told.",
         epilog="examples:  denoise ui   |   denoise ui --port 5001",

@@ -12,8 +12,6 @@ from denoise.core.errors import UserError
 from denoise.core.terminal import show
 from denoise.study import paths
 from denoise.study.command import run_command
-from denoise.study.config import own_config, read_yaml
-from denoise.tracking.server import START
 
 HOST, PORT = "127.0.0.1", 5000
 """Of the MLflow UI, to this machine only."""
@@ -21,9 +19,7 @@ HOST, PORT = "127.0.0.1", 5000
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
-    verb = verbs.add_parser(
-        "where", help="say where the newest report is", description="Say where the results are."
-    )
+    verb = verbs.add_parser("where", description="Say where the results are.")
     add_json(verb)
     verb.set_defaults(run=run)
 
@@ -47,8 +43,10 @@ def run(options: argparse.Namespace) -> None:
 def newest_report() -> Path | None:
     """The report of ``config.yaml``, or else the newest of this folder."""
     reports = sorted(paths.REPORTS.glob("*/report.html"), key=lambda path: path.stat().st_mtime)
-    own = own_config()
-    if own is not None:
+    own = paths.own_config()
+    if own is not None and len(reports) > 1:
+        from denoise.study.config import read_yaml
+
         config = read_yaml(own)
         name = config.get("experiment") or Path(str(config.get("preset", ""))).stem
         reports += [path for path in reports if path.parent.name == name]
@@ -57,6 +55,8 @@ def newest_report() -> Path | None:
 
 def page_in_ui(experiment: str, port: int = PORT) -> str:
     """The runs of an experiment in the MLflow UI; its first page where they are not recorded."""
+    from denoise.tracking.server import START
+
     path = paths.tracking(experiment, "experiment") if experiment else None
     page = files.read_json(path).get("page", "") if path is not None and path.is_file() else ""
     return f"http://{HOST}:{port}/{START}{page}"

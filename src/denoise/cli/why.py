@@ -29,7 +29,6 @@ def add(verbs: Any) -> None:
     """Add the verb to the parser."""
     verb = verbs.add_parser(
         "why",
-        help="say what changed since a variant's results were made",
         description="Say which settings or files changed since the results of a variant were made, "
         "and which steps `snakemake` will therefore run again. Nothing is run.",
     )
@@ -72,7 +71,8 @@ def plan_of(configfiles: list[Path]) -> Plan:
     """The plan of the study in this folder, of these files instead of its config.yaml."""
     from snakemake.utils import update_config
 
-    from denoise.study.config import own_config, read_yaml
+    from denoise.study.config import read_yaml
+    from denoise.study.paths import own_config
     from denoise.study.plan import make_plan
 
     own = own_config()

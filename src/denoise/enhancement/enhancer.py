@@ -5,22 +5,25 @@ A causal network goes through the recording once, from its start; others see ove
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from denoise import audio
 from denoise.core.errors import UserError
+from denoise.enhancement.causal import CausalRun
+from denoise.enhancement.gains import Gains
+from denoise.enhancement.pipeline import Pipeline
+from denoise.enhancement.settings import EnhancementSettings
 from denoise.enhancement.stream import Stream
-from denoise.enhancement.windows import LONG, WindowedRun, takes_any_length
+from denoise.enhancement.windows import LONG, WindowedRun
 from denoise.features.codec import Features
 from denoise.features.stft import stft
+from denoise.networks import runtimes
 from denoise.networks.card import ModelCard
-from denoise.networks.loading import load_model
-from denoise.networks.operations import macs
+from denoise.networks.runtimes import Runtime
 
 _BLOCK = 1 << 15  # samples that are given to a network at once
 
@@ -37,42 +40,63 @@ class Enhancer:
 
     Parameters
     ----------
+    network
+        Ready to be applied.
+    card
+        Its model card.
+    settings
+        How it is applied.
     most_gain_db
         How much more energy than its input a channel's output may have, such as `MOST_GAIN_DB`.
+
+    Example
+    -------
+    >>> enhancer = Enhancer.load(Path("pretrained/best"))
+    >>> clean = enhancer.enhance_any(noisy, 48_000)
     """
 
     def __init__(
         self,
-        model: Any,
+        network: Runtime,
         card: ModelCard,
-        overlap: float = 0.5,
+        settings: EnhancementSettings | None = None,
         most_gain_db: float | None = None,
     ) -> None:
-        self.model, self.card, self.most_gain_db = model, card, most_gain_db
+        self.network, self.card, self.most_gain_db = network, card, most_gain_db
+        self.settings = settings or EnhancementSettings()
         self.rate, self.window = card.rate, card.segment
-        overlap_samples = round(self.window * overlap)
+        overlap = round(self.window * self.settings.overlap)
         # Networks for any number of frames see more context, and less of it twice.
-        if takes_any_length(model):
+        if network.frames is None:
             self.window *= LONG
         self.features = Features(card.features, card.scales)
-        self.stft = self.features.settings.stft
-        self.hop = max(1, self.window - overlap_samples)
-        self.stream = Stream(model, card) if card.causal else None
+        self.hop = max(1, self.window - overlap)
 
     @classmethod
     def load(
-        cls, folder: Path, overlap: float = 0.5, most_gain_db: float | None = None
+        cls,
+        folder: Path,
+        settings: EnhancementSettings | None = None,
+        most_gain_db: float | None = None,
+        *,
+        runtime: runtimes.Name | None = None,
+        threads: int | None = None,
     ) -> Enhancer:
-        """Load ``model.keras`` and ``card.json`` of a model folder.
+        """Load the network and the card of a model folder.
+
+        Parameters
+        ----------
+        runtime, threads
+            As of `networks.runtimes.load_runtime`.
 
         Raises
         ------
         UserError
-            As of `networks.loading.load_model`.
+            As of `networks.runtimes.load_runtime`.
         """
-        model, card = load_model(folder)
+        network, card = runtimes.load_runtime(folder, runtime, threads)
         try:
-            return cls(model, card, overlap, most_gain_db)
+            return cls(network, card, settings, most_gain_db)
         except (ValueError, TypeError) as error:
             reason = " ".join(str(error).split())
             raise UserError(f"{folder}: the card does not fit the network: {reason}") from None
@@ -91,10 +115,7 @@ class Enhancer:
     def enhance_blocks(
         self, blocks: Iterable[np.ndarray], rate: int, channels: int
     ) -> Iterator[np.ndarray]:
-        """Enhance audio of any rate and length, each channel by itself, in little memory.
-
-        Above half the model's rate nothing is known about the noise, so nothing of the input is
-        kept there: the result has the model's bandwidth at the input's rate and length.
+        """Enhance audio of any rate and length in little memory.
 
         Parameters
         ----------
@@ -116,60 +137,72 @@ class Enhancer:
         """
         if iter(blocks) is blocks:
             raise TypeError("blocks is an iterator, which can be gone through only once")
-        references = self._references(_by_channel(blocks, channels), rate)
-        each = [
-            self._channel(own, rate, reference)
-            for own, reference in zip(_by_channel(blocks, channels), references, strict=True)
-        ]
-        for parts in zip(*each, strict=True):
-            yield np.stack(parts, axis=1)
+        pipeline = self.pipeline(rate, channels, self._reference(blocks, rate, channels))
+        before, after = np.zeros(channels), np.zeros(channels)
+        taken = 0
+        for block in audio.rechunked(_checked(blocks, channels), _BLOCK):
+            taken += len(block)
+            before += [audio.energy(own) for own in block.T]
+            given = pipeline.process(block)
+            after += [audio.energy(own) for own in given.T]
+            yield given
+        given = pipeline.flush()
+        after += [audio.energy(own) for own in given.T]
+        yield given
+        self._check_gain(before, after, taken)
 
-    def _references(self, each: list[Iterator[np.ndarray]], rate: int) -> list[np.ndarray | None]:
+    def pipeline(self, rate: int, channels: int, reference: np.ndarray | None = None) -> Pipeline:
+        """What takes one recording or stream of this rate, block by block.
+
+        Parameters
+        ----------
+        reference : np.ndarray [shape=(channels, 1, 1)], optional
+            As of `WindowedRun`.
+        """
+        keep_all = self.settings.bandwidth == "full"
+        factor = math.ceil(rate / self.rate) if keep_all else 1
+        run = self._run(rate, factor, channels, reference)
+        return Pipeline(run, rate, factor * self.rate, channels, keep_all=keep_all)
+
+    def stream(self, rate: int | None = None, channels: int = 1) -> Stream:
+        """A stream of audio through the network; default mono at the network's rate.
+
+        Raises
+        ------
+        UserError
+            If the network is not causal.
+        """
+        if not self.card.causal:
+            raise UserError(
+                f"model {self.card.name} looks at later audio and cannot follow a stream: use one "
+                "with network.causal, such as the preset stream"
+            )
+        return Stream(self, rate or self.rate, channels)
+
+    def _run(
+        self, rate: int, factor: int, channels: int, reference: np.ndarray | None
+    ) -> CausalRun | WindowedRun:
+        gains = Gains(self.features, self.settings, self.rate, rate, factor, channels)
+        if self.card.causal:
+            return CausalRun(self.network, gains)
+        return WindowedRun(self.network, gains, self.window, self.hop, reference)
+
+    def _reference(
+        self, blocks: Iterable[np.ndarray], rate: int, channels: int
+    ) -> np.ndarray | None:
         """Magnitude of 0 dB of every channel as a whole; None where no window needs it."""
-        if self.stream is not None or self.features.settings.reference != "utterance":
-            return [None] * len(each)
-        running = [
-            self.features.running_reference(audio.resampled(own, rate, self.rate)) for own in each
-        ]
-        found: list[np.ndarray | None] = []
-        for latest in zip(*running, strict=True):
-            found = list(latest)
-        return found
+        if self.card.causal or self.features.settings.reference != "utterance":
+            return None
+        own = audio.resampled(_checked(blocks, channels), rate, self.rate, channels)
+        found = self.features.utterance_reference(own)
+        return np.broadcast_to(found, (channels, 1, 1))
 
-    def _channel(
-        self, own: Iterator[np.ndarray], rate: int, reference: np.ndarray | None
-    ) -> Iterator[np.ndarray]:
-        taken = given = 0
-        energies = [0.0, 0.0]
-
-        def counted() -> Iterator[np.ndarray]:
-            nonlocal taken
-            for samples in own:
-                taken += len(samples)
-                energies[0] += audio.energy(samples)
-                yield samples
-
-        def enhanced() -> Iterator[np.ndarray]:
-            run = self._start(reference)
-            at_own_rate = audio.resampled(counted(), rate, self.rate)
-            for part in audio.rechunked(at_own_rate, _BLOCK):
-                yield run.process(part)
-            yield run.flush()
-
-        for part in audio.resampled(enhanced(), self.rate, rate):
-            # Rounding to and fro may add samples at the end.
-            kept = part[: taken - given]
-            given += len(kept)
-            energies[1] += audio.energy(kept)
-            yield kept
-        yield np.zeros(taken - given, np.float32)
-        self._check_gain(energies[0], energies[1], taken)
-
-    def _check_gain(self, before: float, after: float, samples: int) -> None:
+    def _check_gain(self, before: np.ndarray, after: np.ndarray, samples: int) -> None:
         """Raise `UnusableAudio` if a channel became louder than it may."""
         if self.most_gain_db is None:
             return
-        gain_db = 10 * np.log10(max(after, 1e-30) / max(before, _SILENCE * samples, 1e-30))
+        least = np.maximum(before, max(_SILENCE * samples, 1e-30))
+        gain_db = float(np.max(10 * np.log10(np.maximum(after, 1e-30) / least)))
         if gain_db > self.most_gain_db:
             raise audio.UnusableAudio(
                 f"would become {gain_db:.1f} dB louder, more than {self.most_gain_db:g} dB: the "
@@ -190,46 +223,36 @@ class Enhancer:
         own, wanted = (audio.resample(signal, rate, self.rate) for signal in (noisy, clean))
         if len(own) == 0:
             return np.zeros(len(noisy), np.float32), float("nan")
-        run = self._start(self._references([iter([own])], self.rate)[0])
-        follows = isinstance(run, Stream)
+        run = self._run(self.rate, 1, 1, self._reference([own[:, None]], self.rate, 1))
+        causal = isinstance(run, CausalRun)
         # A stream is compared frame by frame, all else window by window.
-        whole = run.cut(wanted) if isinstance(run, WindowedRun) else stft(wanted[None], self.stft)
+        settings = self.features.settings.stft
+        whole = run.cut(wanted) if isinstance(run, WindowedRun) else stft(wanted[None], settings)
         errors: list[float] = []
 
         def compare(spectra: np.ndarray, output: np.ndarray, references: np.ndarray) -> None:
-            place = slice(len(errors), len(errors) + spectra.shape[2 if follows else 0])
-            part = whole[:, :, place] if follows else stft(whole[place], self.stft)
+            place = slice(len(errors), len(errors) + spectra.shape[2 if causal else 0])
+            part = whole[:, :, place] if causal else stft(whole[place], settings)
             error = np.square(output - self.features.encode_target(spectra, part, references))
-            errors.extend(error.mean(axis=(0, 1, 3) if follows else (1, 2, 3)))
+            errors.extend(error.mean(axis=(0, 1, 3) if causal else (1, 2, 3)))
 
         run.on_frames = compare
-        enhanced = np.concatenate([run.process(own), run.flush()])
-        restored = audio.resample(enhanced, self.rate, rate)[: len(noisy)]
+        found = np.concatenate([run.process(own[None])[0], run.flush()[0]])
+        restored = audio.resample(found, self.rate, rate)[: len(noisy)]
         return np.pad(restored, (0, len(noisy) - len(restored))), float(np.mean(errors))
 
-    def macs_a_second(self) -> float:
+    def macs_a_second(self) -> float | None:
         """Multiplications with an addition in a second of audio, overlapping windows counted twice
-        (`networks.operations.macs`)."""
-        frames = self.model.inputs[0].shape[2] or 1000
-        share = self.window / self.hop if self.stream is None else 1.0
-        of_a_frame = macs(self.model, frames) / frames
-        return of_a_frame * self.rate / self.stft.hop * share
-
-    def _start(self, reference: np.ndarray | None) -> Stream | WindowedRun:
-        """A run through the network of one channel, given here at `rate`."""
-        if self.stream is not None:
-            return self.stream.new_stream()
-        return WindowedRun(self.model, self.features, self.window, self.hop, reference)
+        (`networks.operations.macs`); None for models whose card does not tell."""
+        if self.card.macs_a_frame is None:
+            return None
+        share = 1.0 if self.card.causal else self.window / self.hop
+        return self.card.macs_a_frame * self.rate / self.features.settings.stft.hop * share
 
 
-def _by_channel(blocks: Iterable[np.ndarray], channels: int) -> list[Iterator[np.ndarray]]:
-    """Each channel of audio, which is read once if all of them are gone through together."""
-
-    def channel(copy: Iterator[np.ndarray], number: int) -> Iterator[np.ndarray]:
-        for block in copy:
-            if number >= block.shape[1]:
-                raise audio.UnusableAudio("was replaced while it was read")
-            yield block[:, number]
-
-    copies = itertools.tee(blocks, channels)
-    return [channel(copy, number) for number, copy in enumerate(copies)]
+def _checked(blocks: Iterable[np.ndarray], channels: int) -> Iterator[np.ndarray]:
+    """The blocks of a recording, while they have as many channels as it had."""
+    for block in blocks:
+        if block.shape[1] != channels:
+            raise audio.UnusableAudio("was replaced while it was read")
+        yield block

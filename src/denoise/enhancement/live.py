@@ -12,7 +12,11 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from denoise.core.errors import UserError
+from denoise.enhancement.enhancer import Enhancer
+from denoise.enhancement.settings import EnhancementSettings
 from denoise.enhancement.stream import Stream
+from denoise.networks import runtimes
+from denoise.networks.card import ModelFolder
 
 log = logging.getLogger(__name__)
 
@@ -86,45 +90,51 @@ def follow(
 
 
 def to_pcm(samples: np.ndarray, kind: np.dtype[Any]) -> bytes:
-    """Samples [shape=(n,)] as raw PCM; integers are clipped at full scale."""
+    """Samples [shape=(n,) or (n, channels)] as raw PCM; integers are clipped at full scale."""
     if kind.kind == "i":
         top = np.iinfo(kind).max
         samples = np.clip(np.round(samples * (top + 1.0)), -top - 1, top)
     return samples.astype(kind).tobytes()
 
 
-def blocks_of(source: BinaryIO, size: int, kind: np.dtype[Any]) -> Iterator[np.ndarray]:
-    """Blocks [shape=(size,)] of raw PCM samples of `kind`, float32; the last may be shorter.
+def blocks_of(
+    source: BinaryIO, size: int, kind: np.dtype[Any], channels: int = 1
+) -> Iterator[np.ndarray]:
+    """Blocks [shape=(size, channels)] of interleaved raw PCM samples of `kind`, float32; the last
+    may be shorter.
 
     Raises
     ------
     UserError
         If it is a file with a header, ends in the middle of a sample, or is not finite.
     """
-    first = True
-    while data := source.read(size * kind.itemsize):
+    first, frame = True, kind.itemsize * channels
+    while data := source.read(size * frame):
         if first and data[:4] in {b"RIFF", b"fLaC", b"OggS", b"FORM"}:
             raise UserError(
                 "standard input is an audio file with a header, not raw PCM: use `denoise enhance`,"
                 " or convert it (ffmpeg -i FILE -f s16le -ac 1 -ar 16000 -)"
             )
         first = False
-        left = len(data) % kind.itemsize
+        left = len(data) % frame
         samples = np.frombuffer(data[: len(data) - left], kind).astype(np.float32)
         if kind.kind == "i":
             samples /= np.iinfo(kind).max + 1.0
         elif not np.isfinite(samples).all():
             raise UserError("standard input holds NaN or infinite samples: is it really f32le?")
-        yield samples
+        yield samples.reshape(-1, channels)
         if left:
             raise UserError(
-                f"standard input ends in the middle of a sample: {left} of {kind.itemsize} bytes. "
-                "Is it really of the --format that was given?"
+                f"standard input ends in the middle of a sample: {left} of {frame} bytes. Is it "
+                "really of the --format and the --channels that were given?"
             )
 
 
-def blocks_of_microphone(device: str, rate: int, size: int) -> Iterator[np.ndarray]:
-    """Blocks [shape=(size,)] of a microphone, by number, name or, if empty, the default one."""
+def blocks_of_microphone(
+    device: str, rate: int, size: int, channels: int = 1
+) -> Iterator[np.ndarray]:
+    """Blocks [shape=(size, channels)] of a microphone, by number, name or, if empty, the default
+    one."""
     try:
         import sounddevice
     except (ImportError, OSError) as error:
@@ -135,7 +145,7 @@ def blocks_of_microphone(device: str, rate: int, size: int) -> Iterator[np.ndarr
     chosen = (int(device) if device.isdigit() else device) if device else None
     try:
         source = sounddevice.InputStream(
-            samplerate=rate, blocksize=size, device=chosen, channels=1, dtype="float32"
+            samplerate=rate, blocksize=size, device=chosen, channels=channels, dtype="float32"
         )
     except (sounddevice.PortAudioError, ValueError) as error:
         known = ", ".join(str(item["name"]) for item in sounddevice.query_devices())
@@ -148,12 +158,20 @@ def blocks_of_microphone(device: str, rate: int, size: int) -> Iterator[np.ndarr
             samples, overflowed = source.read(size)
             if overflowed:
                 log.warning("samples of the microphone were lost: this machine is too slow or busy")
-            yield samples[:, 0]
+            yield samples
 
 
-def load_stream(folder: Path) -> Stream:
-    """A stream through the model of a folder."""
-    from denoise.enhancement.enhancer import Enhancer
+def load_stream(
+    folder: Path,
+    settings: EnhancementSettings | None = None,
+    rate: int | None = None,
+    channels: int = 1,
+    runtime: runtimes.Name | None = None,
+) -> Stream:
+    """A stream through the model of a folder, on one core."""
+    if (runtime or runtimes.default_of(ModelFolder(folder))) == "keras":
+        from denoise.networks import backend
 
-    enhancer = Enhancer.load(folder)
-    return Stream(enhancer.model, enhancer.card)
+        backend.start("tensorflow", threads=1, deterministic=False)
+    enhancer = Enhancer.load(folder, settings, runtime=runtime, threads=1)
+    return enhancer.stream(rate, channels)

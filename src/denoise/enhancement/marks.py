@@ -11,6 +11,7 @@ import denoise
 from denoise import audio
 from denoise.core import files
 from denoise.core.settings import digest
+from denoise.enhancement.settings import EnhancementSettings
 from denoise.networks.card import ModelFolder, read_card
 
 _PICTURE_HEAD = 4096
@@ -24,8 +25,8 @@ class Marks:
     ----------
     folder
         Of the model.
-    overlap
-        As of `Enhancer`.
+    settings
+        How it is applied.
 
     Raises
     ------
@@ -33,10 +34,10 @@ class Marks:
         If the folder has no model card.
     """
 
-    def __init__(self, folder: Path, overlap: float) -> None:
+    def __init__(self, folder: Path, settings: EnhancementSettings) -> None:
         model = ModelFolder(folder)
         self._name = read_card(model.card).name
-        self._made_with = [denoise.__version__, model.content(), overlap]
+        self._made_with = [denoise.__version__, model.content(), settings.model_dump()]
 
     def of(self, source: Path) -> str:
         """What the output says that is made of this recording, by its content."""

@@ -32,10 +32,14 @@ class OutputFiles:
 
 
 def enhance_test_set(
-    model_folder: Path, test_set: TestSetFiles, settings: EnhancementSettings, out: OutputFiles
+    model_folder: Path,
+    test_set: TestSetFiles,
+    settings: EnhancementSettings,
+    out: OutputFiles,
+    threads: int | None = None,
 ) -> None:
-    """Write a model's output for a test set."""
-    enhancer = Enhancer.load(model_folder, settings.overlap)
+    """Write a model's output for a test set, with so many threads of ONNX Runtime."""
+    enhancer = Enhancer.load(model_folder, settings, threads=threads)
     rate = files.read_made(test_set.manifest)["rate"]
     table = read_table(test_set.mixtures)
     noisy, clean = load_array(test_set.noisy), load_array(test_set.clean)
@@ -52,5 +56,6 @@ def enhance_test_set(
             pack.append(enhanced)
             errors.append(error)
         pack.close()
-    watch.write(out.speed, hardware=backend.hardware(), macs_a_second=enhancer.macs_a_second())
+    hardware = backend.hardware(enhancer.network.devices)
+    watch.write(out.speed, hardware=hardware, macs_a_second=enhancer.macs_a_second())
     write_table(out.spectral, pd.DataFrame({"id": table["id"], "mse_spec": errors}))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.fft import rfft
 
 from denoise.core import files
 from denoise.core.arrays import ArrayWriter
@@ -102,7 +103,7 @@ def _spectra(part: pd.DataFrame, rate: int, features: Features) -> Iterator[Spec
         batch = rows[start : start + _BATCH]
         pairs = [render(row, packs, rate) for row in batch]
         noisy, clean = (
-            stft(np.stack([pair[side] for pair in pairs]), features.settings.stft)
+            stft(np.stack([pair[side] for pair in pairs]), features.settings.stft, rfft)
             for side in (0, 1)
         )
         if features.settings.reference == "utterance":

@@ -238,17 +238,18 @@ class Features(Codec):
         return found
 
     def running_reference(self, parts: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Magnitude of 0 dB [shape=(1, 1, 1)] of all windows of a recording so far.
+        """Magnitude of 0 dB [shape=(channels, 1, 1)] of all windows of a recording so far.
 
         Parameters
         ----------
-        parts : iterable of np.ndarray [shape=(samples,)]
+        parts : iterable of np.ndarray [shape=(samples,) or (samples, channels)]
             The recording, whole or in parts of any size.
         """
         found = np.full((1, 1, 1), _FAINTEST, np.float32)
         yield found
         for part in audio.rechunked(parts, _CHUNK):
-            found = np.maximum(found, self.references(stft(part[None], self.settings.stft)))
+            spectra = stft(np.atleast_2d(part.T), self.settings.stft)
+            found = np.maximum(found, self.references(spectra))
             yield found
 
     def levels(
@@ -301,8 +302,13 @@ class Features(Codec):
             Its phase is kept, but by complex masks.
         references : np.ndarray [shape=(batch, 1, 1)]
         """
+        return noisy * self.factors(output, noisy, references)
+
+    def factors(self, output: np.ndarray, noisy: np.ndarray, references: np.ndarray) -> np.ndarray:
+        """The factor on every bin [shape=(batch, f, t)], real or complex, from the network's
+        output; arguments as for `decode`."""
         gain = self.gain(output.astype(np.float32), _parts(noisy), references)
-        return noisy * (gain[0] if len(gain) == 1 else gain[0] + 1j * gain[1])
+        return np.asarray(gain[0] if len(gain) == 1 else gain[0] + 1j * gain[1])
 
 
 def _parts(spectra: np.ndarray) -> Spectrum:

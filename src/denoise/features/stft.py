@@ -7,9 +7,9 @@ and the least-squares inverse.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
-import scipy.fft
 from pydantic import Field, model_validator
 
 from denoise.core.settings import Settings
@@ -40,12 +40,19 @@ def hann(n_fft: int) -> np.ndarray:
     return (0.5 - 0.5 * np.cos(phase)).astype(np.float32)
 
 
-def stft(waves: np.ndarray, settings: StftSettings) -> np.ndarray:
+def stft(
+    waves: np.ndarray,
+    settings: StftSettings,
+    rfft: Callable[..., np.ndarray] = np.fft.rfft,
+) -> np.ndarray:
     """Centred STFT of a batch.
 
     Parameters
     ----------
     waves : np.ndarray [shape=(batch, samples)], float32
+    rfft
+        The transform of real frames.  That of SciPy is 2.5 times as fast as NumPy's, which is worth
+        its import (0.4 s) where many windows are transformed.
 
     Returns
     -------
@@ -56,7 +63,7 @@ def stft(waves: np.ndarray, settings: StftSettings) -> np.ndarray:
     padded = np.pad(np.asarray(waves, dtype=np.float32), ((0, 0), (half, half)))
     frames = np.lib.stride_tricks.sliding_window_view(padded, settings.n_fft, axis=1)
     frames = frames[:, :: settings.hop] * hann(settings.n_fft)
-    return np.swapaxes(scipy.fft.rfft(frames, axis=2), 1, 2)
+    return np.swapaxes(rfft(frames, axis=2), 1, 2)
 
 
 def spectrogram_shape(samples: int, settings: StftSettings) -> tuple[int, int]:
@@ -89,17 +96,40 @@ def istft(spectra: np.ndarray, settings: StftSettings, samples: int) -> np.ndarr
     -------
     np.ndarray [shape=(batch, samples)], float32
     """
+    frames = np.fft.irfft(np.swapaxes(spectra, 1, 2), n=settings.n_fft, axis=2).astype(np.float32)
+    frames *= hann(settings.n_fft)
+    return _overlapped(frames, settings, samples)
+
+
+def gain_over_time(gains: np.ndarray, settings: StftSettings, samples: int) -> np.ndarray:
+    """The factor on every sample that a factor on all frequencies of each frame comes to.
+
+    Parameters
+    ----------
+    gains : np.ndarray [shape=(batch, frames)]
+    samples : int
+        Length of the waveforms.
+
+    Returns
+    -------
+    np.ndarray [shape=(batch, samples)], float32
+    """
+    power = np.square(hann(settings.n_fft))
+    return _overlapped(gains[:, :, None] * power, settings, samples)
+
+
+def _overlapped(frames: np.ndarray, settings: StftSettings, samples: int) -> np.ndarray:
+    """Overlap-add of windowed frames [shape=(batch, frames, n_fft)] over the sum of the squared
+    windows."""
     n_fft, hop = settings.n_fft, settings.hop
-    window = hann(n_fft)
-    frames = scipy.fft.irfft(np.swapaxes(spectra, 1, 2), n=n_fft, axis=2).astype(np.float32)
-    frames *= window
     count = frames.shape[1]
     length = max(n_fft + hop * (count - 1), samples + n_fft)
     waves = np.zeros((len(frames), length), np.float32)
     weight = np.zeros(length, np.float64)
+    power = np.square(hann(n_fft), dtype=np.float64)
     for number in range(count):
         start = number * hop
         waves[:, start : start + n_fft] += frames[:, number]
-        weight[start : start + n_fft] += np.square(window, dtype=np.float64)
+        weight[start : start + n_fft] += power
     waves /= np.where(weight > 1e-8, weight, 1.0).astype(np.float32)
     return waves[:, n_fft // 2 : n_fft // 2 + samples]

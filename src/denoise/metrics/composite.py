@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 
 import numpy as np
-import scipy.fft
 
 from denoise.metrics.signal import frames_of, segmental_snr
 from denoise.metrics.validity import need_signals
@@ -40,6 +39,8 @@ def _predictors(frames: np.ndarray, order: int) -> tuple[np.ndarray, np.ndarray]
 
     By the recursion of Levinson and Durbin, over all frames at once.
     """
+    import scipy.fft  # slow to import
+
     spectra = scipy.fft.rfft(frames, 2 * frames.shape[1])
     correlation = scipy.fft.irfft(spectra.real**2 + spectra.imag**2)[:, : order + 1]
     # White noise far below 16 bits keeps the equations of a silent frame solvable.
@@ -89,6 +90,8 @@ def weighted_spectral_slope(clean: np.ndarray, estimate: np.ndarray, rate: int) 
 
 def _band_levels(frames: np.ndarray, rate: int) -> np.ndarray:
     """Levels in dB of the critical bands [shape=(frames, 25)]."""
+    import scipy.fft
+
     size = 2 ** int(np.ceil(np.log2(2 * frames.shape[1])))
     spectra = scipy.fft.rfft(frames, size)[:, :-1]
     mean_square = spectra.real**2 + spectra.imag**2

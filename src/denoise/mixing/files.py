@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from denoise.core.tables import read_table
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class SplitTables:
 
     def read(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Speech, and noise, which may be empty."""
+        from denoise.core.tables import read_table
+
         speech = read_table(self.speech)
         return speech, read_table(self.noise) if self.noise else speech.iloc[:0]
 

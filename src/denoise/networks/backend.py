@@ -215,11 +215,11 @@ def software() -> dict[str, str]:
     }
 
 
-def hardware() -> dict[str, object]:
-    """The processor, its cores and the devices that Keras sees."""
+def hardware(devices: Sequence[str]) -> dict[str, object]:
+    """The processor, its cores and the devices that something is computed on."""
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         lines = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
         name = lines[0].split(":", 1)[1].strip() if lines else name
-    return {"processor": name, "cores": os.cpu_count(), "devices": devices()}
+    return {"processor": name, "cores": os.cpu_count(), "devices": list(devices)}

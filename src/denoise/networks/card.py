@@ -1,6 +1,6 @@
 """The model card: what a trained network is, and what it was trained with.
 
-A model folder holds ``model.keras``, ``history.csv`` and ``card.json``.
+A model folder holds ``model.keras``, ``model.onnx``, ``history.csv`` and ``card.json``.
 """
 
 from __future__ import annotations
@@ -51,11 +51,16 @@ class ModelCard(BaseModel):
 
     RESULTS: ClassVar = (
         "precision", "parameters", "input_shape", "training_windows", "best_epoch",
-        "best_val_loss", "wall_time_s", "code_version", "software", "hardware", "weights",
+        "best_val_loss", "wall_time_s", "code_version", "software", "hardware", "weights", "onnx",
+        "macs_a_frame",
     )  # fmt: skip
     """What is known only when it is trained."""
     weights: str = ""
     """SHA-256 of the ``model.keras`` that the card belongs to."""
+    onnx: str = ""
+    """SHA-256 of the ``model.onnx`` made of it; empty if there is none."""
+    macs_a_frame: float | None = None
+    """Multiplications with an addition for a frame; see `networks.operations`."""
     precision: str = ""
     parameters: int = 0
     input_shape: tuple[int, ...] = ()
@@ -87,6 +92,12 @@ class ModelFolder:
         return self.path / "model.keras"
 
     @property
+    def onnx(self) -> Path:
+        """The same network for ONNX Runtime; of a causal one, a step of a stream with its states as
+        further inputs and outputs."""
+        return self.path / "model.onnx"
+
+    @property
     def history(self) -> Path:
         """A row for each epoch."""
         return self.path / "history.csv"
@@ -107,7 +118,7 @@ class ModelFolder:
 
     def complete(self) -> bool:
         """Whether there is a model to use."""
-        return self.model.is_file() and self.card.is_file()
+        return self.card.is_file() and (self.model.is_file() or self.onnx.is_file())
 
 
 def read_card(path: Path) -> ModelCard:

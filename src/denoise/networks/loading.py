@@ -49,7 +49,8 @@ def load_model(folder: Path) -> tuple[keras.Model, ModelCard]:
             "`snakemake` again"
         )
     network = load_network(given.model)
-    _check_fits(network, card, given)
+    shape = network.inputs[0].shape if network.inputs else ()
+    check_fits(shape, card, given.card, given.model)
     return network, card
 
 
@@ -89,15 +90,22 @@ def _check_sizes(path: Path) -> None:
             )
 
 
-def _check_fits(network: keras.Model, card: ModelCard, given: ModelFolder) -> None:
-    """Raise `UserError` unless the network takes windows as the card describes them."""
+def check_fits(
+    shape: tuple[int | None, ...], card: ModelCard, card_file: Path, network_file: Path
+) -> None:
+    """Raise `UserError` unless a network takes windows as its card describes them.
+
+    Parameters
+    ----------
+    shape
+        Of the network's input; None where it takes any size.
+    """
     expected = card.features.shape(card.segment)
-    shape = network.inputs[0].shape[1:3] if network.inputs else ()
-    if len(shape) != 2 or any(
-        size not in (None, wanted) for size, wanted in zip(shape, expected, strict=True)
+    if len(shape) != 4 or any(
+        size not in (None, wanted) for size, wanted in zip(shape[1:3], expected, strict=True)
     ):
-        taken = "x".join(str(size or "any") for size in shape)
+        taken = "x".join(str(size or "any") for size in shape[1:3])
         raise UserError(
-            f"{given.card} does not fit {given.model.name}: its windows have "
+            f"{card_file} does not fit {network_file.name}: its windows have "
             f"{expected[0]}x{expected[1]} frequencies and frames, the network takes {taken}"
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from denoise.core.bundled import bundled
 from denoise.core.errors import UserError
-from denoise.study.config import own_config
+from denoise.study.paths import own_config
 
 _OWN = ("Snakefile", "snakefile", "workflow/Snakefile", "workflow/snakefile")
 _HOW_MUCH = re.compile(r"(--cores|-c|--jobs|-j|--profile)(=.*|\d*)$|-[cj](all|\d+)$")

@@ -105,13 +105,6 @@ def _check_size(path: Path, value: Any) -> None:
             raise UserError(f"{path} holds more than {_MOST_VALUES:,} values: shorten it")
 
 
-def own_config() -> Path | None:
-    """The ``config.yaml`` of the study in the working folder; None if there is none."""
-    # The second where the workflow was deployed as a module.
-    places = (Path("config.yaml"), Path("config/config.yaml"))
-    return next((path for path in places if path.is_file()), None)
-
-
 def read_preset(name: str, folder: Path) -> dict[str, Any]:
     """The content of a preset by name (in `folder`) or path."""
     path = Path(name)

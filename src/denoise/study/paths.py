@@ -28,6 +28,13 @@ WHOLE_FILES = ("resources/archives/", str(STORE_MARKER))
 """Outputs of one file, renamed when complete, that rules need as `ancient`."""
 
 
+def own_config() -> Path | None:
+    """The ``config.yaml`` of the study in the working folder; None if there is none."""
+    # The second where the workflow was deployed as a module.
+    places = (Path("config.yaml"), Path("config/config.yaml"))
+    return next((path for path in places if path.is_file()), None)
+
+
 def planned(experiment: str = "") -> Path:
     """The note of the models that a run is to make; without a name their folder."""
     return PLANNED / f"{experiment}.json" if experiment else PLANNED

@@ -17,7 +17,7 @@ from denoise.evaluation.experiment import ExperimentRecord
 from denoise.networks.card import ModelFolder
 from denoise.study import paths
 from denoise.study.command import run_command
-from denoise.study.config import own_config, read_yaml
+from denoise.study.config import read_yaml
 from denoise.study.jobs import is_running
 from denoise.study.plan import make_plan
 from denoise.study.record import record_of
@@ -61,7 +61,7 @@ def planned_record() -> ExperimentRecord | None:
     UserError
         If the configuration is wrong.
     """
-    own = own_config()
+    own = paths.own_config()
     return None if own is None else record_of(make_plan(read_yaml(own), presets_of(Path.cwd())))
 
 

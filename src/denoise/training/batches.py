@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy.fft
 
 from denoise.core import files
 from denoise.core.arrays import ArrayReader
@@ -226,7 +227,9 @@ def _load(job: tuple[np.ndarray, int | None]) -> np.ndarray:
 
 def _spectrograms(features: Features, waves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Input and target of noisy and clean windows [shape=(batch, samples, 2)]."""
-    noisy, clean = (stft(waves[..., side], features.settings.stft) for side in (0, 1))
+    noisy, clean = (
+        stft(waves[..., side], features.settings.stft, scipy.fft.rfft) for side in (0, 1)
+    )
     return features.encode(noisy, clean, features.references(noisy))
 
 

@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from denoise.core import files
+from denoise.core.errors import UserError
 from denoise.core.provenance import code_version
 from denoise.core.settings import digest, item_seed
 from denoise.core.tables import write_table
@@ -29,6 +30,7 @@ from denoise.mixing.augmentation import AugmentationSettings
 from denoise.networks import backend
 from denoise.networks.base import NetworkSettings
 from denoise.networks.card import ModelCard, ModelFolder, write_card
+from denoise.networks.export import write_onnx
 from denoise.networks.registry import build_network
 from denoise.training import data_parallel
 from denoise.training.adversarial import best_epoch
@@ -69,7 +71,9 @@ def train(
     augmentation: AugmentationSettings | None = None,
     on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
 ) -> None:
-    """Train the network of a card, and write ``model.keras``, ``history.csv`` and ``card.json``.
+    """Train the network of a card, and write the files of a model folder.
+
+    A network that cannot be converted to ONNX is left without ``model.onnx``, with a warning.
 
     Checkpoints live in ``checkpoints/`` beside the model until it is written.
 
@@ -230,7 +234,11 @@ def _write_model(
         "wall_time_s": round(sum(row["seconds"] for row in history), 1),
         "code_version": code_version(),
         "software": backend.software(),
-        "hardware": backend.hardware(),
+        "hardware": backend.hardware(backend.devices()),
         "weights": files.file_digest(out.model),
     }
     write_card(out.card, card.model_copy(update=found))
+    try:
+        write_onnx(out)
+    except UserError as error:
+        log.warning("it will run in Keras, not in ONNX Runtime: %s", error)

@@ -1,0 +1,311 @@
+"""What ``import denoise`` offers: denoising recordings and streams from Python.
+
+Everything here works in the small install; the workflow's packages are imported by nothing of it.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import ValidationError
+
+from denoise import audio
+from denoise.core.bundled import bundled
+from denoise.core.errors import UserError, did_you_mean
+from denoise.enhancement.enhancer import Enhancer
+from denoise.enhancement.live import load_stream
+from denoise.enhancement.settings import EnhancementSettings
+from denoise.enhancement.stream import Stream
+from denoise.networks.card import ModelCard, ModelFolder
+from denoise.networks.runtimes import Name
+from denoise.study import paths
+
+READY = ("best", "stream")
+"""The models that come with the program: for recordings, and for streams."""
+Bandwidth = Literal["full", "model"]
+
+
+class Model:
+    """A trained denoiser; `load` gives one."""
+
+    def __init__(self, folder: Path, runtime: Name | None = None) -> None:
+        self._enhancer = Enhancer.load(folder, runtime=runtime)
+        self.folder = folder
+
+    def __repr__(self) -> str:
+        return f"<denoise.Model {self.card.name}, {self.rate} Hz>"
+
+    @property
+    def card(self) -> ModelCard:
+        """What the model is, and what it was trained with."""
+        return self._enhancer.card
+
+    @property
+    def rate(self) -> int:
+        """Samples per second that the network works at; recordings may have any rate."""
+        return self._enhancer.rate
+
+    def enhance(
+        self,
+        noisy: np.ndarray,
+        rate: int,
+        *,
+        strength: float = 1.0,
+        max_attenuation_db: float | None = None,
+        bandwidth: Bandwidth = "full",
+        link_channels: bool = True,
+    ) -> np.ndarray:
+        """Denoise a recording.
+
+        Parameters
+        ----------
+        noisy : np.ndarray [shape=(samples,) or (samples, channels)]
+            Real numbers, nominal range [-1, 1].
+        rate : int
+            Samples per second, at least 1,000.
+        strength : float
+            Share of the enhanced signal in the output, from 0 to 1; the rest is the input.
+        max_attenuation_db : float, optional
+            Attenuation limit: no bin of the spectrum is lowered by more dB; default none.
+        bandwidth
+            ``full`` keeps what the recording has above half of the model's rate, with the gain of
+            the highest frequencies below; ``model`` leaves it out.
+        link_channels
+            Whether all channels get the same gain, which keeps the stereo image; otherwise each is
+            enhanced by itself.
+
+        Returns
+        -------
+        np.ndarray [shape=that of `noisy`], float32
+
+        Raises
+        ------
+        ValueError
+            If an argument is out of its range, or the audio has another shape or is not finite.
+
+        Example
+        -------
+        >>> noisy, rate = denoise.read("talk.wav")
+        >>> clean = denoise.load("best").enhance(noisy, rate, max_attenuation_db=20)
+        >>> denoise.write("talk.clean.wav", clean, rate)
+        """
+        settings = _settings(strength, max_attenuation_db, bandwidth, link_channels)
+        samples = _checked(noisy, rate)
+        enhancer = Enhancer(self._enhancer.network, self.card, settings)
+        flat = samples.ndim == 1
+        found = enhancer.enhance_any(samples[:, None] if flat else samples, rate)
+        return found[:, 0] if flat else found
+
+
+def load(model: str | Path = READY[0], *, runtime: Name | None = None) -> Model:
+    """Load a trained model.
+
+    Parameters
+    ----------
+    model
+        ``best`` or ``stream``, which come with the program, a model folder, or a label of a study
+        in the working folder, as `denoise models` lists them.
+    runtime
+        ``onnx`` or ``keras``; default ONNX Runtime where the model has a ``model.onnx``.
+
+    Raises
+    ------
+    UserError
+        If there is no such model, or it cannot be read.
+
+    Example
+    -------
+    >>> model = denoise.load("best")
+    """
+    return Model(find_model(str(model)), runtime)
+
+
+def stream(
+    model: str | Path = READY[1],
+    rate: int | None = None,
+    *,
+    channels: int = 1,
+    strength: float = 1.0,
+    max_attenuation_db: float | None = None,
+    bandwidth: Bandwidth = "full",
+) -> Stream:
+    """A stream of audio through a causal model, block by block.
+
+    Parameters
+    ----------
+    model
+        As of `load`.
+    rate
+        Of the audio in Hz; default the model's.  Multiples of the model's rate have the latency of
+        one frame; others are resampled, which adds to it.
+    strength, max_attenuation_db, bandwidth
+        As of `Model.enhance`.
+
+    Raises
+    ------
+    UserError
+        If there is no such model, or it is not causal.
+
+    Example
+    -------
+    >>> stream = denoise.stream("stream", 48_000)
+    >>> for block in blocks:
+    ...     play(stream.process(block))
+    >>> play(stream.flush())
+    """
+    settings = _settings(strength, max_attenuation_db, bandwidth)
+    if rate is not None:
+        _check_rate(rate)
+    return load_stream(find_model(str(model)), settings, rate, channels)
+
+
+def read(path: str | Path) -> tuple[np.ndarray, int]:
+    """Decode an audio file of any format that libsndfile reads.
+
+    Returns
+    -------
+    audio : np.ndarray [shape=(samples,), or (samples, channels) of several], float32
+    rate : int
+        Samples per second.
+
+    Raises
+    ------
+    UserError
+        If it cannot be decoded, is empty or truncated, or holds NaN or infinite samples.
+
+    Example
+    -------
+    >>> noisy, rate = denoise.read("talk.wav")
+    """
+    try:
+        found, rate = audio.read(path)
+    except audio.UnusableAudio as error:
+        raise UserError(f"{path} {error}") from None
+    return (found[:, 0] if found.shape[1] == 1 else found), rate
+
+
+def write(path: str | Path, samples: np.ndarray, rate: int, subtype: str | None = None) -> None:
+    """Write an audio file, whose format is that of its suffix.
+
+    Samples beyond full scale are clipped, but in formats of real numbers.
+
+    Parameters
+    ----------
+    samples : np.ndarray [shape=(samples,) or (samples, channels)]
+    subtype
+        How samples are stored, as libsndfile names it: ``PCM_16``, ``PCM_24``, ``FLOAT``…
+
+    Raises
+    ------
+    UserError
+        If the format cannot hold it.
+
+    Example
+    -------
+    >>> denoise.write("talk.clean.flac", clean, rate, "PCM_24")
+    """
+    try:
+        audio.write(path, _checked(samples, rate), rate, subtype)
+    except audio.UnusableAudio as error:
+        raise UserError(f"{path} {error}") from None
+
+
+def _settings(*given: Any) -> EnhancementSettings:
+    names = ("strength", "max_attenuation_db", "bandwidth", "link_channels")
+    try:
+        return EnhancementSettings.model_validate(dict(zip(names, given, strict=False)))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        reason = first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{name} is {first['input']!r}: {reason}") from None
+
+
+_LOWEST_RATE = 1000
+
+
+def _check_rate(rate: int) -> None:
+    if rate != int(rate) or not _LOWEST_RATE <= rate <= audio.HIGHEST_RATE:
+        raise ValueError(
+            f"rate is {rate}: it must be a whole number of Hz from {_LOWEST_RATE:,} to "
+            f"{audio.HIGHEST_RATE:,}"
+        )
+
+
+def _checked(samples: np.ndarray, rate: int) -> np.ndarray:
+    _check_rate(rate)
+    found = np.asarray(samples)
+    if found.ndim not in (1, 2) or found.dtype.kind != "f":
+        raise ValueError(
+            f"audio [shape={found.shape}, {found.dtype}] must be real numbers "
+            "[shape=(samples,) or (samples, channels)]: divide 16-bit integers by 32768"
+        )
+    if found.ndim == 2 and found.shape[1] > max(found.shape[0], 64):
+        raise ValueError(
+            f"audio [shape={found.shape}] must be [shape=(samples, channels)]: transpose it"
+        )
+    if not np.isfinite(found).all():
+        raise ValueError("audio holds NaN or infinite samples")
+    return found.astype(np.float32, copy=False)
+
+
+@functools.cache
+def _pretrained() -> Path:
+    return bundled("pretrained")
+
+
+def ready_models() -> dict[str, Path]:
+    """The folders of the models that come with the program, by name."""
+    folders = {name: _pretrained() / name for name in READY}
+    return {name: path for name, path in folders.items() if ModelFolder(path).complete()}
+
+
+def find_model(name: str) -> Path:
+    """The folder of a model by path, by its label or ``experiment/label``, or of one that is ready.
+
+    Models trained here go before those that come with the program.
+
+    Raises
+    ------
+    UserError
+        If there is none, with the names that there are.
+    """
+    # A folder of seeds, as `denoise models --unused` lists, stands for its first.
+    for folder in (Path(name), *sorted(Path(name).glob("seed*"))):
+        if ModelFolder(folder).complete():
+            return folder
+    found, trained = _labelled(name)
+    if found is not None:
+        return found.path
+    ready = ready_models()
+    if name in ready:
+        return ready[name]
+    if Path(name).is_dir():
+        lacking = "card.json" if any(Path(name).glob("model.*")) else "model.onnx or model.keras"
+        raise UserError(
+            f"{name} is not a model: it has no {lacking} (see `denoise models` for those "
+            "that are trained here)"
+        )
+    known = list(dict.fromkeys([*ready, *trained]))
+    none = "" if trained else f" (none is trained in {Path.cwd()})"
+    raise UserError(
+        f"no model '{name}'{did_you_mean(name, known)}: there are {', '.join(known)}{none}"
+    )
+
+
+def has_study() -> bool:
+    """Whether the working folder may hold a study, whose labels name models."""
+    return paths.own_config() is not None or paths.REPORTS.is_dir()
+
+
+def _labelled(name: str) -> tuple[ModelFolder | None, list[str]]:
+    """The model that a study here calls so, and else all labels of the study."""
+    if not has_study():
+        return None, []
+    from denoise.study.results import find_labelled, labelled_models
+
+    found = find_labelled(name)
+    return found, [] if found is not None else [one.label for one in labelled_models()]
