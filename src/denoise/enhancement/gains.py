@@ -20,7 +20,7 @@ from denoise.features.stft import StftSettings
 
 RELEASE_S = 0.03
 """Time constant of the smoothing of powers in the highest band."""
-HIGHEST_BAND = (0.7, 0.9)
+HIGHEST_BAND = (0.75, 0.9)
 """Of what the network sees of a recording; above, the resampling of what it was trained on ends."""
 _FAINT = 1e-12
 """Power below which a band counts as silent, and is left as it is."""
