@@ -18,7 +18,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help install run test test-all test-rest test-faults test-ui coverage bench microphone export cluster \
+.PHONY: help install run test test-all test-rest test-faults test-ui coverage bench microphone cluster \
         demo audit lint format ui lock docs site clean
 
 help: ## List the commands
@@ -82,8 +82,6 @@ bench: install ## Measure every stage beside the obvious way, into docs/performa
 
 microphone: $(VENV)/with-microphone ## Install what `denoise stream --microphone` needs
 
-export: $(VENV)/with-export ## Install what `denoise export --format onnx` needs
-
 cluster: $(VENV)/with-cluster ## Install what profiles/slurm and profiles/kubernetes need
 
 demo: $(VENV)/with-demo ## Install what `denoise demo` needs, and open its page
@@ -133,7 +131,7 @@ lock: | $(filter .uv/bin/uv,$(UV)) ## Resolve the dependencies anew into locks/
 	  compile --extra $$extra --constraint locks/cpu.txt -o locks/$$extra.txt; \
 	done; \
 	on_top test --extra test --constraint locks/jax.txt --constraint locks/torch.txt; \
-	for extra in cluster demo export microphone; do \
+	for extra in cluster demo microphone; do \
 	  on_top $$extra --extra $$extra --constraint locks/cpu.txt --constraint locks/with-test.txt; \
 	done
 

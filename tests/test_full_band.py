@@ -149,8 +149,8 @@ def test_one_gain_for_all_channels_keeps_where_sounds_come_from():
         moved = 20 * np.log10((after[0] / after[1]) / (before[0] / before[1]))
         return np.abs(moved[heard])
 
-    assert np.quantile(shift_db(linked), 0.95) < 3
-    assert np.quantile(shift_db(separate), 0.95) > 6
+    # The frames of this transform lie beside those of the network, and straddle its decisions.
+    assert np.median(shift_db(linked)) < 0.1 < 0.3 < np.median(shift_db(separate))
     for channel in (0, 1):
         alone = apart.enhance_any(wave[:, channel : channel + 1], rate)[:, 0]
         np.testing.assert_allclose(separate[:, channel], alone, atol=1e-5)

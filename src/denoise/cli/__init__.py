@@ -41,7 +41,7 @@ VERBS = {
     "ui": "open the runs of this folder in MLflow",
 }
 """The verbs, each a module of this name, and what they do."""
-_NEEDS = {"score": "score", "demo": "demo", "export": "export"}
+_NEEDS = {"score": "score", "demo": "demo"}
 """Verb → the extra that installs what it needs; others that need more than the small install need
 the workflow."""
 _SHELLS = """exit status: 0 if all went well, 1 after an error that is told in one line, 2 for wrong

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-import joblib
-from threadpoolctl import ThreadpoolController
 from tqdm import tqdm
 
 from denoise.core.terminal import printable
@@ -70,6 +68,8 @@ def ordered_map(
     started = time.monotonic()
     first_ended = started
     bar: tqdm[Any] = progress(None, label, len(items))
+    from threadpoolctl import ThreadpoolController
+
     blas = ThreadpoolController()
     for item in () if threads and processes > 1 else rest:
         # As in the pool: sums over several threads would end in other digits.
@@ -111,6 +111,8 @@ def prefetch(
 def _by_threads(
     function: Callable[[Item], Result], items: Iterator[Item], workers: int, chunk: int
 ) -> Iterator[Result]:
+    from threadpoolctl import ThreadpoolController
+
     with ThreadpoolController().limit(limits=1), ThreadPoolExecutor(workers) as pool:
         yield from prefetch(pool, function, items, workers * chunk)
 
@@ -120,6 +122,8 @@ def _by_processes(
 ) -> Iterator[Result]:
     """Work is given out in blocks: joblib goes on as fast as its processes can, so results that are
     consumed more slowly would pile up in memory."""
+    import joblib
+
     with (
         joblib.parallel_config(
             backend="loky",

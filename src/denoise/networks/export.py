@@ -133,8 +133,8 @@ def export(folder: Path, kind: str, target: Path, frames: int | None = None) -> 
             _attach(temporary, kind, about, card)
     except ImportError as error:
         raise UserError(
-            f"exporting to {kind} needs a library that is not installed ({error}): run "
-            "make export, or pip install 'denoise[export]'"
+            f"exporting to {kind} needs a library that is not installed ({error}): pip install "
+            "'denoise[workflow]'"
         ) from None
     return about
 
