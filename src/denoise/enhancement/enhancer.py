@@ -15,7 +15,7 @@ from denoise import audio
 from denoise.core.errors import UserError
 from denoise.enhancement.causal import CausalRun
 from denoise.enhancement.gains import Gains
-from denoise.enhancement.pipeline import Pipeline
+from denoise.enhancement.pipeline import Pipeline, resampling_delay
 from denoise.enhancement.settings import EnhancementSettings
 from denoise.enhancement.stream import Stream
 from denoise.enhancement.windows import LONG, WindowedRun
@@ -160,7 +160,7 @@ class Enhancer:
             As of `WindowedRun`.
         """
         keep_all = self.settings.bandwidth == "full"
-        factor = math.ceil(rate / self.rate) if keep_all else 1
+        factor = self._factor(rate)
         run = self._run(rate, factor, channels, reference)
         return Pipeline(run, rate, factor * self.rate, channels, keep_all=keep_all)
 
@@ -177,7 +177,16 @@ class Enhancer:
                 f"model {self.card.name} looks at later audio and cannot follow a stream: use one "
                 "with network.causal, such as the preset stream"
             )
-        return Stream(self, rate or self.rate, channels)
+        rate = rate or self.rate
+        transform = self.features.settings.stft
+        hop = round(transform.hop * rate / self.rate)
+        frame = math.ceil(transform.n_fft * rate / self.rate)
+        latency = frame + resampling_delay(rate, self._factor(rate) * self.rate, hop)
+        return Stream(lambda: self.pipeline(rate, channels), rate, channels, hop, latency)
+
+    def _factor(self, rate: int) -> int:
+        """How many times the network's rate a recording is transformed at."""
+        return math.ceil(rate / self.rate) if self.settings.bandwidth == "full" else 1
 
     def _run(
         self, rate: int, factor: int, channels: int, reference: np.ndarray | None

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import numpy as np
 
-from denoise.enhancement.pipeline import resampling_delay
-
-if TYPE_CHECKING:
-    from denoise.enhancement.enhancer import Enhancer
+from denoise.enhancement.pipeline import Pipeline
 
 
 class Stream:
@@ -17,12 +14,20 @@ class Stream:
 
     What it gives is what the whole recording gives, whatever the size of the blocks.
 
+    `Enhancer.stream` gives one.
+
     Parameters
     ----------
+    begin
+        Gives what takes the audio of a new stream.
     rate
         Of the audio, in Hz.
     channels
         Of the audio; a stream of one takes and gives blocks [shape=(samples,)] as well.
+    hop
+        Samples of the blocks that are best given: one step of the network.
+    latency
+        Samples between the arrival of one and the time by which it can be given out.
 
     Example
     -------
@@ -32,22 +37,16 @@ class Stream:
     >>> play(stream.flush())
     """
 
-    def __init__(self, enhancer: Enhancer, rate: int, channels: int) -> None:
-        self._enhancer, self.rate, self.channels = enhancer, rate, channels
-        settings = enhancer.features.settings.stft
-        self.hop = round(settings.hop * rate / enhancer.rate)
-        """Samples of the blocks that are best given: one step of the network."""
-        inner = enhancer.rate
-        if enhancer.settings.bandwidth == "full":
-            inner *= -(-rate // enhancer.rate)
-        frame = -(-settings.n_fft * rate // enhancer.rate)
-        self.latency = frame + resampling_delay(rate, inner, self.hop)
-        """Samples between the arrival of one and the time by which it can be given out."""
+    def __init__(
+        self, begin: Callable[[], Pipeline], rate: int, channels: int, hop: int, latency: int
+    ) -> None:
+        self._begin, self.rate, self.channels = begin, rate, channels
+        self.hop, self.latency = hop, latency
         self.reset()
 
     def reset(self) -> None:
         """Begin a new stream."""
-        self._pipeline = self._enhancer.pipeline(self.rate, self.channels)
+        self._pipeline = self._begin()
         self._flat = True
 
     def warm_up(self) -> None:
