@@ -1,4 +1,4 @@
-"""``denoise score``: score enhanced files against clean ones."""
+"""``denoise score``: score enhanced files against clean ones, or recordings without any."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from denoise.cli.shared import add_json, must_be_new, places, print_json
+from denoise.cli.shared import add_json, expanded, must_be_new, places, print_json
 from denoise.core.errors import UserError
 from denoise.core.tables import write_table
 from denoise.core.terminal import say, show
@@ -17,17 +17,25 @@ from denoise.metrics.registry import METRICS
 from denoise.metrics.sdr import SPEECH_FROM_HZ
 
 _HIGH_PASS_HZ = (10, 500)
+_MOST_SHOWN = 40
+"""Rows; all are in the table."""
 
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
     verb = verbs.add_parser(
         "score",
-        description="Score files of the same names, channel by channel: SNR, SI-SDR, PESQ, STOI "
-        "and the others.",
+        description="Score files against clean references of the same names, channel by channel: "
+        "SNR, SI-SDR, PESQ, STOI and the others. Or, without --clean, predict how listeners would "
+        "judge recordings (DNSMOS P.835 and P.808, from 1 to 5).",
+        epilog="examples:  denoise score noisy.wav noisy.enhanced.wav    denoise score --clean "
+        "clean/ --enhanced enhanced/ --noisy noisy/",
     )
-    verb.add_argument("--clean", type=Path, required=True, metavar="DIR", help="clean references")
-    verb.add_argument("--enhanced", type=Path, required=True, metavar="DIR", help="to be scored")
+    verb.add_argument(
+        "files", nargs="*", type=Path, metavar="FILE", help="recordings or folders without --clean"
+    )
+    verb.add_argument("--clean", type=Path, metavar="DIR", help="clean references")
+    verb.add_argument("--enhanced", type=Path, metavar="DIR", help="to be scored against them")
     verb.add_argument("--noisy", type=Path, metavar="DIR", help="scored too, for comparison")
     verb.add_argument(
         "-o", "--output", type=Path, default=Path("scores.csv"), help="table (default scores.csv)"
@@ -48,8 +56,7 @@ def add(verbs: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Carry out ``denoise score``."""
-    from denoise.evaluation.folders import column_above, score_folders
-
+    _check_given(options)
     must_be_new(options.output, ".csv", force=options.force)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     if options.jobs is not None and options.jobs < 1:
@@ -59,6 +66,59 @@ def run(options: argparse.Namespace) -> None:
             f"--high-pass {options.high_pass:g} must be from {_HIGH_PASS_HZ[0]} to "
             f"{_HIGH_PASS_HZ[1]} Hz: above, speech itself would be left out"
         )
+    if options.files:
+        _score_alone(options)
+    else:
+        _score_against_clean(options)
+
+
+def _check_given(options: argparse.Namespace) -> None:
+    """Raise `UserError` unless either recordings or two folders are given."""
+    if options.files and (options.clean or options.enhanced or options.noisy):
+        raise UserError(
+            "give either recordings, which are judged without references, or --clean and --enhanced"
+        )
+    if not options.files and not (options.clean and options.enhanced):
+        raise UserError(
+            "give recordings to be judged without references, or --clean DIR and --enhanced DIR"
+        )
+
+
+def _score_alone(options: argparse.Namespace) -> None:
+    """Score recordings without references."""
+    from denoise.evaluation.recordings import score_recordings
+    from denoise.metrics.opinion import NAMES
+
+    files = expanded(options.files)
+    for path in files:
+        if not path.exists():
+            raise UserError(f"{path} does not exist: give an audio file or a folder of them")
+    table = score_recordings(files, processes=options.jobs)
+    write_table(options.output, table)
+    if (table["channel"] == 1).all():
+        table = table.drop(columns="channel")
+    means = table[list(NAMES)].mean()
+    if options.json:
+        rows = table.to_dict("records")
+        print_json({"table": options.output, "files": rows, "mean": means.to_dict()})
+    else:
+        shown = table.drop(columns="status").head(_MOST_SHOWN).round(2)
+        show(*shown.to_string(index=False, na_rep="–").split("\n"))
+        if len(table) > 1:
+            told = ", ".join(f"{name} {value:.2f}" for name, value in means.items())
+            show(f"mean of {int(table[NAMES[0]].notna().sum())}: {told}")
+    bad = table[table["status"] != "ok"]
+    for row in bad.itertuples():
+        say(f"{row.file} {row.status}")
+    say(f"a row for each channel of each file: {options.output}")
+    if len(bad):
+        raise UserError(f"{len(bad)} of {len(table)} rows could not be scored")
+
+
+def _score_against_clean(options: argparse.Namespace) -> None:
+    """Score folders against clean references."""
+    from denoise.evaluation.folders import column_above, score_folders
+
     table = score_folders(
         options.clean,
         options.enhanced,
