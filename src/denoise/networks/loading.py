@@ -63,6 +63,13 @@ def load_network(path: Path) -> keras.Model:
         If it cannot be read, or would take more memory than a network does.
     """
     name = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if "KERAS_BACKEND" not in os.environ and not all(
+        map(importlib.util.find_spec, (name, "keras"))
+    ):
+        raise UserError(
+            f"{path} runs in Keras on TensorFlow, which is not installed: pip install "
+            "'denoise[workflow]'"
+        )
     if importlib.util.find_spec(name) is None:
         raise UserError(f"KERAS_BACKEND is '{name}', which is not installed: unset it")
     import keras

@@ -191,13 +191,7 @@ def load_runtime(
         )
     if (runtime or default) == "onnx":
         return _onnx(given, card, threads), card
-    try:
-        model, card = load_model(folder)
-    except ImportError as error:
-        raise UserError(
-            f"{folder} runs in Keras, which is not installed ({error}): pip install "
-            "'denoise[workflow]'"
-        ) from None
+    model, card = load_model(folder)
     return KerasRuntime(model, card), card
 
 
