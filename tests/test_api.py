@@ -1,4 +1,4 @@
-"""``import denoise``: what its page shows runs, what is wrong is told in one line, and it is light."""
+"""``import denoise``: its page runs, what is wrong is told in one line, and little is imported."""
 
 from __future__ import annotations
 

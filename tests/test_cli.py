@@ -17,8 +17,7 @@ import soundfile
 from conftest import hiss, tone_speech
 from made import model_card, write_record
 
-from denoise import cli
-from denoise.cli import shared
+from denoise import api, cli
 from denoise.core.errors import UserError
 from denoise.enhancement.enhancer import Enhancer
 from denoise.features.settings import FeatureSettings
@@ -49,7 +48,7 @@ def workspace(tmp_path_factory) -> Path:
 @pytest.fixture
 def inside(workspace, monkeypatch):
     monkeypatch.chdir(workspace)
-    monkeypatch.setattr(shared, "bundled", lambda name: workspace / "ready")
+    monkeypatch.setattr(api, "bundled", lambda name: workspace / "ready")
     return workspace
 
 
@@ -521,7 +520,7 @@ def test_a_folder_that_is_no_model_does_not_hide_one_of_that_name(inside, tmp_pa
     try:
         run("enhance", tmp_path / "a.wav", "--model", "tiny")
         told = fails(capsys, "enhance", tmp_path / "a.wav", "--model", "other", "--force")
-        assert "other is not a model: it has no model.keras" in told
+        assert "other is not a model: it has no model.onnx or model.keras" in told
     finally:
         Path("tiny").rmdir()
         Path("other").rmdir()
@@ -601,22 +600,22 @@ def ready_card(folder: Path, name: str) -> Path:
 
 def test_the_model_that_is_ready_is_the_default_whatever_is_trained(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(shared, "bundled", lambda name: tmp_path / "ready")
+    monkeypatch.setattr(api, "bundled", lambda name: tmp_path / "ready")
     ready = ready_card(tmp_path / "ready", "best")
-    assert shared.find_model("best") == ready
-    assert shared.find_model(str(ready)) == ready
+    assert api.find_model("best") == ready
+    assert api.find_model(str(ready)) == ready
     own = ready_card(tmp_path / "results/models/unet-1", "seed0").relative_to(tmp_path)
     write_record(tmp_path, "mine", {"best": own})
-    assert shared.find_model("best") == own
+    assert api.find_model("best") == own
     with pytest.raises(UserError, match=r"no model 'bist' .did you mean 'best'\?.: there are best"):
-        shared.find_model("bist")
+        api.find_model("bist")
 
 
 def test_models_lists_those_that_are_ready_before_anything_is_trained(
     tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(shared, "bundled", lambda name: tmp_path / "ready")
+    monkeypatch.setattr(api, "bundled", lambda name: tmp_path / "ready")
     ready_card(tmp_path / "ready", "stream")
     run("models")
     shown = capsys.readouterr().out

@@ -5,7 +5,6 @@ Everything here works in the small install; the workflow's packages are imported
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 from typing import Any, Literal
 
@@ -252,14 +251,9 @@ def _checked(samples: np.ndarray, rate: int) -> np.ndarray:
     return found.astype(np.float32, copy=False)
 
 
-@functools.cache
-def _pretrained() -> Path:
-    return bundled("pretrained")
-
-
 def ready_models() -> dict[str, Path]:
     """The folders of the models that come with the program, by name."""
-    folders = {name: _pretrained() / name for name in READY}
+    folders = {name: bundled("pretrained") / name for name in READY}
     return {name: path for name, path in folders.items() if ModelFolder(path).complete()}
 
 
@@ -275,7 +269,7 @@ def find_model(name: str) -> Path:
     """
     # A folder of seeds, as `denoise models --unused` lists, stands for its first.
     for folder in (Path(name), *sorted(Path(name).glob("seed*"))):
-        if ModelFolder(folder).complete():
+        if ModelFolder(folder).model.is_file() or ModelFolder(folder).onnx.is_file():
             return folder
     found, trained = _labelled(name)
     if found is not None:
@@ -284,10 +278,9 @@ def find_model(name: str) -> Path:
     if name in ready:
         return ready[name]
     if Path(name).is_dir():
-        lacking = "card.json" if any(Path(name).glob("model.*")) else "model.onnx or model.keras"
         raise UserError(
-            f"{name} is not a model: it has no {lacking} (see `denoise models` for those "
-            "that are trained here)"
+            f"{name} is not a model: it has no model.onnx or model.keras (see `denoise models` for "
+            "those that are trained here)"
         )
     known = list(dict.fromkeys([*ready, *trained]))
     none = "" if trained else f" (none is trained in {Path.cwd()})"

@@ -18,8 +18,7 @@ import numpy as np
 import soundfile
 from made import prepare_into
 
-from denoise import audio, cli
-from denoise.cli import shared
+from denoise import api, audio, cli
 from denoise.core.arrays import load_array
 from denoise.core.tables import read_table
 from denoise.corpora.indexing import index_folder
@@ -122,7 +121,7 @@ def score(folder: Path, out: Path, usable: set[str]) -> None:
 
 def main(seed: Path, count: int, place: Path) -> None:
     """Make the files and put them through everything."""
-    shared.bundled = lambda name: place / "ready"  # type: ignore[assignment]
+    api.bundled = lambda name: place / "ready"  # type: ignore[assignment]
     folder = place / "fuzzed"
     folder.mkdir()
     content = seed.read_bytes()

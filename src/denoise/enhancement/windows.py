@@ -14,7 +14,7 @@ import numpy as np
 
 from denoise.enhancement.causal import OnFrames, check_finite
 from denoise.enhancement.gains import Gains
-from denoise.features.stft import gain_over_time, istft, stft
+from denoise.features.stft import gain_over_time, istft, spectrogram_shape, stft
 from denoise.networks.runtimes import Runtime
 
 _BATCH, _SMALL_BATCH = 32, 8
@@ -49,6 +49,7 @@ class WindowedRun:
         self._features, self._reference = gains.features, reference
         self._stft, self._channels = gains.stft, gains.channels
         self._window, self._hop = window * gains.factor, hop * gains.factor
+        self._frames = spectrogram_shape(window, gains.features.settings.stft)[1]
         self._overlap = self._window - self._hop
         share = gains.channels * (LONG if network.frames is None else 1)
         self._sizes = max(1, _BATCH // share), max(1, _SMALL_BATCH // share)
@@ -136,7 +137,8 @@ class WindowedRun:
     def _enhanced(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Windows [shape=(windows x channels, window)] after the network, and for each of their
         samples the factor above its band."""
-        spectra = stft(windows, self._stft)
+        # An odd frame becomes an even one at an even multiple of the rate, and one more fits in.
+        spectra = stft(windows, self._stft)[:, :, : self._frames]
         seen = self._gains.seen(spectra)
         references = self._reference
         if references is None:

@@ -177,7 +177,7 @@ def load_runtime(
         If the card or the network is missing or cannot be read, or they do not belong together.
     """
     given = ModelFolder(folder)
-    if not given.card.is_file():
+    if not given.card.exists():
         raise UserError(
             f"{folder} is not a model: it has no {given.card.name} (see `denoise models` for those "
             "that are trained here)"
