@@ -697,7 +697,7 @@ def pins(name: str) -> dict[str, str]:
     return {package: version.strip() for package, version in found}
 
 
-@pytest.mark.parametrize("name", ["test", "cluster", "demo", "export", "microphone"])
+@pytest.mark.parametrize("name", ["test", "cluster", "demo", "microphone"])
 def test_what_is_installed_on_top_fits_every_environment(name):
     added, cpu = pins(f"with-{name}.txt"), pins("cpu.txt")
     assert added and not added.items() & cpu.items()

@@ -25,6 +25,7 @@ rule train:
         store=ancient("results/mlflow/store.json"),
     output:
         model="results/models/{model}/seed{seed}/model.keras",
+        onnx="results/models/{model}/seed{seed}/model.onnx",
         history="results/models/{model}/seed{seed}/history.csv",
         card="results/models/{model}/seed{seed}/card.json",
     log:

@@ -13,10 +13,12 @@ from denoise.study import paths
 from denoise.study.jobs import job
 from denoise.training.devices import one_gpu
 
+MODEL = ("model", "onnx", "card")
+
 with job(snakemake), one_gpu(paths.GPU_LOCKS):
     settings = json.loads(snakemake.params.settings)
     given = dict(snakemake.input.items())
-    model = Path(given.pop("model")).parent
+    model = Path(given["card"]).parent
     if default_of(ModelFolder(model)) == "keras":
         backend.start(
             settings["backend"],
@@ -25,7 +27,7 @@ with job(snakemake), one_gpu(paths.GPU_LOCKS):
         )
     enhance_test_set(
         model,
-        TestSetFiles(**{name: path for name, path in given.items() if name != "card"}),
+        TestSetFiles(**{name: path for name, path in given.items() if name not in MODEL}),
         EnhancementSettings.model_validate(settings["enhancement"]),
         OutputFiles(**{name: Path(path) for name, path in snakemake.output.items()}),
         settings["threads"],

@@ -146,8 +146,11 @@ def _mean_scores(test_set: str, path: Path) -> dict[str, Any]:
 
     try:
         table = read_table(path)
-        found = table.reindex(columns=list(METRICS)).mean().dropna()
-        means = {name: round(value, places(name)) for name, value in found.items()}
+        found = table.reindex(columns=list(METRICS)).mean()
+        means = {
+            name: None if value != value else round(value, places(name))
+            for name, value in found.items()
+        }
         return {"test_set": test_set, "split": table["split"].iloc[0], **means}
     except (ValueError, KeyError, IndexError, TypeError) as error:
         warn(f"{path} is no table of scores ({error!r})")

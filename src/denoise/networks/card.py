@@ -94,7 +94,7 @@ class ModelFolder:
     @property
     def onnx(self) -> Path:
         """The same network for ONNX Runtime; of a causal one, a step of a stream with its states as
-        further inputs and outputs."""
+        further inputs and outputs; empty where the network could not be converted."""
         return self.path / "model.onnx"
 
     @property

@@ -137,8 +137,7 @@ def conda_environment(root: Path) -> str:
         if wanted.marker is None or wanted.marker.evaluate(_CONDA_MACHINE):
             pins[wanted.name] = str(wanted.specifier).removeprefix("==")
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    listed = [*project["dependencies"], *project["optional-dependencies"]["cpu"]]
-    needed = [Requirement(line) for line in listed]
+    needed = [Requirement(line) for line in _with_extras(project, "cpu")]
     names = [
         one.name.lower() for one in needed if not one.marker or one.marker.evaluate(_CONDA_MACHINE)
     ]
@@ -149,6 +148,15 @@ def conda_environment(root: Path) -> str:
         f"dependencies:\n  - python={_CONDA_PYTHON.rpartition('.')[0]}\n"
         f"  - pip\n  - c-compiler\n  - pip:\n{''.join(lines)}"
     )
+
+
+def _with_extras(project: dict[str, Any], extra: str) -> list[str]:
+    """The dependencies of the project and of an extra, with those of the extras that it names."""
+    found = list(project["dependencies"])
+    for line in project["optional-dependencies"][extra]:
+        own = re.fullmatch(rf"{project['name']}\[(\w+)\]", line)
+        found += _with_extras(project, own[1]) if own else [line]
+    return list(dict.fromkeys(found))
 
 
 def main(root: Path = Path()) -> None:

@@ -243,11 +243,14 @@ class Rules:
         return self._methods[wildcards.method]
 
     def model_of_method(self, wildcards: Any) -> dict[str, str]:
-        """The model that enhances, and its card."""
+        """The files of the model that enhances; of one trained elsewhere those that it has."""
         method = self.method(wildcards)
         given = paths.model(method.model, int(wildcards.seed))
         folder = ModelFolder(self._given(method.model) if method.kind == "model" else given)
-        return {"model": str(folder.model), "card": str(folder.card)}
+        names = {"model": folder.model, "onnx": folder.onnx, "card": folder.card}
+        if method.kind == "model":
+            names = {name: path for name, path in names.items() if path.is_file()}
+        return {name: str(path) for name, path in names.items()}
 
     def spectral_of_method(self, wildcards: Any) -> list[str]:
         """The errors of a model's own spectrograms; a baseline has none."""
@@ -395,7 +398,7 @@ class Rules:
         variant = self.run(wildcards)
         folder = ModelFolder(paths.model(variant.model, int(wildcards.seed)))
         return {
-            **{name: str(getattr(folder, name)) for name in ("model", "history", "card")},
+            **{name: str(getattr(folder, name)) for name in ("model", "onnx", "history", "card")},
             **{part: paths.spectrograms(variant.spectrograms, part) for part in PARTS},
         }
 

@@ -8,12 +8,11 @@ from typing import Any
 from denoise.core import files
 from denoise.core.provenance import PACKAGE, installed
 from denoise.networks.card import ModelFolder
+from denoise.networks.runtimes import default_of
 
 USES = ("mlflow_model.py",)
-_MODEL_NEEDS = (
-    "tensorflow", "keras", "numpy", "pandas", "scipy", "soxr", "soundfile", "pydantic", "joblib",
-    "threadpoolctl", "tqdm",
-)  # fmt: skip
+_MODEL_NEEDS = ("numpy", "onnxruntime", "pydantic", "soundfile", "soxr", "tqdm")
+_KERAS_NEEDS = ("keras", "tensorflow")
 
 
 def log_model(client: Any, run_id: str, folder: ModelFolder, rate: int) -> None:
@@ -25,6 +24,7 @@ def log_model(client: Any, run_id: str, folder: ModelFolder, rate: int) -> None:
     content = files.file_digest(folder.model)[:16]
     if client.get_run(run_id).data.tags.get("denoise.model") == content:
         return
+    needs = _MODEL_NEEDS + (_KERAS_NEEDS if default_of(folder) == "keras" else ())
     # Without a name, so that an array can be given as it is.
     audio = Schema([TensorSpec(np.dtype(np.float32), (-1,))])
     with mlflow.start_run(run_id=run_id, log_system_metrics=False):
@@ -34,7 +34,7 @@ def log_model(client: Any, run_id: str, folder: ModelFolder, rate: int) -> None:
             artifacts={"model": str(folder.path)},
             signature=ModelSignature(inputs=audio, outputs=audio),
             code_paths=[str(PACKAGE)],
-            pip_requirements=[installed(name) for name in _MODEL_NEEDS],
+            pip_requirements=[installed(name) for name in needs],
             metadata={"sample_rate": rate},
         )
     client.set_tag(run_id, "denoise.model", content)

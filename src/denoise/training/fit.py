@@ -73,7 +73,7 @@ def train(
 ) -> None:
     """Train the network of a card, and write the files of a model folder.
 
-    A network that cannot be converted to ONNX is left without ``model.onnx``, with a warning.
+    Where the network cannot be converted to ONNX, ``model.onnx`` is empty, with a warning.
 
     Checkpoints live in ``checkpoints/`` beside the model until it is written.
 
@@ -242,3 +242,4 @@ def _write_model(
         write_onnx(out)
     except UserError as error:
         log.warning("it will run in Keras, not in ONNX Runtime: %s", error)
+        files.write_text(out.onnx, "")
