@@ -56,9 +56,11 @@ def test_a_file_is_denoised_and_can_be_saved(page, address, tmp_path):
     page.locator("input[type=file]").first.set_input_files(str(tmp_path / "mine.wav"))
     page.get_by_label("Model").click()
     page.get_by_role("option", name="quickstart_loss-mae").click()
+    page.get_by_label("Attenuation limit (dB)").first.fill("12")
     page.get_by_role("button", name="Denoise", exact=True).click()
     page.wait_for_function(
-        "[...document.querySelectorAll('textarea, input')].some(e => e.value.includes('8000 Hz'))"
+        "[...document.querySelectorAll('textarea, input')].some("
+        "e => e.value.includes('8000 Hz, strength 1, at most 12 dB of attenuation'))"
     )
     page.locator("img[src*='quickstart_loss-mae.png']").wait_for()
     link = page.locator("a[download][href*='quickstart_loss-mae.wav']").first

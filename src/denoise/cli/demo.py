@@ -206,7 +206,7 @@ def build(models: dict[str, Path], folder: Path) -> Any:
             plot(Path(source), target)
         except UserError as reason:
             raise gradio.Error(f"The recording {reason}", print_exception=False) from None
-        used = [name, f"strength {strength:g}"]
+        used = [name, f"{enhancer.rate} Hz", f"strength {strength:g}"]
         used += [f"at most {limit_db:g} dB of attenuation"] if limited else []
         return str(target), str(target.with_suffix(".png")), ", ".join(used)
 
