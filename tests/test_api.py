@@ -125,3 +125,8 @@ for words in ("enhance talk.wav", "models", "enhance --model stream talk.wav -o 
     assert done.returncode == 0, done.stderr
     assert "best: ready to use, 16000 Hz" in done.stdout
     assert Path("talk.enhanced.wav").is_file() and Path("b.wav").is_file()
+
+
+def test_a_stream_of_no_channels_is_refused():
+    with pytest.raises(ValueError, match="channels is 0: a stream has at least one"):
+        denoise.stream("stream", 48_000, channels=0)

@@ -24,7 +24,7 @@ RATES = (5000, 8000, 11_025, 16_000, 22_050, 44_100, 48_000, 96_000, 192_000)
 
 
 class Lowering:
-    """A network that lowers every bin by so many dB, `tops` the highest quarter."""
+    """A network that lowers every bin by so many dB, the highest quarter by `top`."""
 
     frames, states = 128, ()
 

@@ -147,6 +147,8 @@ def stream(
     ------
     UserError
         If there is no such model, or it is not causal.
+    ValueError
+        If an argument is out of its range.
 
     Example
     -------
@@ -158,6 +160,8 @@ def stream(
     settings = _settings(strength, max_attenuation_db, bandwidth)
     if rate is not None:
         _check_rate(rate)
+    if channels < 1:
+        raise ValueError(f"channels is {channels}: a stream has at least one")
     return load_stream(find_model(str(model)), settings, rate, channels)
 
 

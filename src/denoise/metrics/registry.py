@@ -72,10 +72,26 @@ def score_utterance(clean: np.ndarray, estimate: np.ndarray, rate: int) -> dict[
     PESQ and the composite measures are defined at 8 and 16 kHz; for them audio of another rate is
     resampled to 16 kHz, or to 8 kHz if its rate is lower than 16 kHz.
 
+    Parameters
+    ----------
+    clean, estimate : np.ndarray [shape=(samples,)]
+        The reference, and what is compared with it; nominal range [-1, 1].
+    rate : int
+        Samples per second of both.
+
+    Returns
+    -------
+    dict
+        The names of `METRICS` → values in their units, and ``status``.
+
     Raises
     ------
     ValueError
         If the signals have different lengths.
+
+    Example
+    -------
+    >>> denoise.metrics.score(clean, enhanced, rate)["pesq_wb"]
     """
     clean, estimate = np.ascontiguousarray(clean), np.ascontiguousarray(estimate)
     if len(clean) != len(estimate):
