@@ -32,9 +32,10 @@ _METRICS = ("pesq_wb", "stoi", "si_sdr")
 def drawing(record: ExperimentRecord, test_set: str, methods: dict[str, str]) -> Figure:
     """The figure; `methods` is name in it → name in the experiment."""
     tables = [
-        ({"method": label, "seed": seed, "test_set": test_set}, run.scores)
+        ({"method": label, "seed": seed, "test_set": test_set}, path)
         for label, seed, run in record.runs(test_set)
         if label in methods.values()
+        for path in run.scores
     ]
     missing = [str(path) for _, path in tables if not path.exists()]
     if missing:

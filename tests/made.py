@@ -103,7 +103,7 @@ def model_of(study: Path, label: str, seed: int = 0, experiment: str = "tried") 
 def scores_of(study: Path, label: str, experiment: str = "tried", test_set: str = "test") -> Path:
     """The scores of a method with its first seed."""
     run = next(iter(record_of(study, experiment).methods[label].runs[test_set].values()))
-    return study / run.scores
+    return study / run.scores[0]
 
 
 def write_record(

@@ -74,7 +74,7 @@ def test_a_constant_noise_estimate_lowers_the_level_by_it():
 def test_a_test_set_of_another_rate_keeps_its_rate_length_and_level(rate):
     clean = tone_speech(2.1, rate, 0)
     noisy = clean + 0.1 * hiss(2.1, rate, 1)
-    enhanced, error = Enhancer(Constant(6.0), CARD).enhance_with_reference(noisy, clean, rate)
+    enhanced, error = Enhancer(Constant(6.0), CARD).enhance_utterance(noisy, clean, rate)
     assert enhanced.shape == noisy.shape
     # What the model of 8 kHz can hear of it is 6 dB softer.
     heard = resample(resample(noisy, rate, 8000), 8000, rate)[: len(noisy)]

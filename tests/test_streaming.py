@@ -112,7 +112,7 @@ def test_enhancing_a_recording_with_a_causal_model_is_its_stream(causal):
     enhancer = Enhancer.load(causal)
     np.testing.assert_allclose(enhancer.enhance(NOISY), at_once(causal, NOISY), atol=1e-6)
     clean = tone_speech(1.0, RATE, 1)[: len(NOISY)]
-    enhanced, error = enhancer.enhance_with_reference(NOISY, clean, RATE)
+    enhanced, error = enhancer.enhance_utterance(NOISY, clean, RATE)
     features = Features(FEATURES)
     spectra = stft(np.stack([NOISY, clean]), FEATURES.stft)
     references = features.references(spectra[:1])

@@ -9,8 +9,9 @@ from denoise.core.bundled import presets_of
 from denoise.corpora.registry import CORPORA
 from denoise.evaluation.baselines import BASELINES
 from denoise.extend import files_of, parts_of
+from denoise.metrics.recognition import RECOGNISERS
 from denoise.study import paths
-from denoise.study.checks import check_backends, check_storage
+from denoise.study.checks import check_backends, check_packages, check_storage
 from denoise.study.code import chosen_of, code_digest, lock_digest
 from denoise.study.config import coerce_cli_values, read_yaml
 from denoise.study.jobs import begin_workflow, make_importable
@@ -45,6 +46,7 @@ with report_errors():
     # Pods have an image of their own.
     elif workflow.is_main_process:
         check_backends(PLAN)
+        check_packages(PLAN)
 
 EXPERIMENT = PLAN.name
 REPORT = f"reports/{EXPERIMENT}"
@@ -83,6 +85,7 @@ wildcard_constraints:
     test_id=r"[^/]+",
     model=r"[^/]+",
     baseline="|".join(BASELINES),
+    recogniser="|".join(RECOGNISERS),
     method=r"[^/]+",
     variant=r"[^/]+",
     seed=r"\d+",

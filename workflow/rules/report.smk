@@ -91,7 +91,7 @@ rule track:
         "../envs/denoise.yaml"
     threads: 1
     params:
-        test_sets=list(PLAN.test_set_names),
+        tables=ask.tables_of_run,
         about=ask.about_run,
         code=code_of("track"),
     message:

@@ -87,6 +87,54 @@ rule score:
         "../scripts/score.py"
 
 
+rule dnsmos:
+    input:
+        enhanced="results/enhanced/{method}/seed{seed}/{test_id}.npy",
+        manifest="results/test_sets/{test_id}/manifest.json",
+        mixtures="results/test_sets/{test_id}/mixtures.csv",
+    output:
+        "results/dnsmos/{method}/seed{seed}/{test_id}.csv",
+    log:
+        "results/logs/dnsmos/{method}/seed{seed}/{test_id}.log",
+    benchmark:
+        "results/benchmarks/dnsmos/{method}-seed{seed}-{test_id}.tsv"
+    conda:
+        "../envs/denoise.yaml"
+    threads: 8
+    params:
+        label=ask.label_of_method,
+        test_set=ask.label_of_test_set,
+        code=code_of("dnsmos"),
+    message:
+        "Predicting opinions of {params.label} on {params.test_set}"
+    script:
+        "../scripts/dnsmos.py"
+
+
+rule wer:
+    input:
+        enhanced="results/enhanced/{method}/seed{seed}/{test_id}.npy",
+        manifest="results/test_sets/{test_id}/manifest.json",
+        mixtures="results/test_sets/{test_id}/mixtures.csv",
+    output:
+        "results/wer/{method}/seed{seed}/{test_id}.{recogniser}.csv",
+    log:
+        "results/logs/wer/{method}/seed{seed}/{test_id}.{recogniser}.log",
+    benchmark:
+        "results/benchmarks/wer/{method}-seed{seed}-{test_id}.{recogniser}.tsv"
+    conda:
+        "../envs/denoise.yaml"
+    threads: 8
+    params:
+        label=ask.label_of_method,
+        test_set=ask.label_of_test_set,
+        code=code_of("wer"),
+    message:
+        "Recognising the words of {params.label} on {params.test_set}"
+    script:
+        "../scripts/wer.py"
+
+
 rule untrained_scores:
     # A target of its own: what can be compared without any training.
     input:

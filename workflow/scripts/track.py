@@ -1,7 +1,10 @@
 """Bring the MLflow run of one trained model up to date."""
 
+import itertools
+import json
 from pathlib import Path
 
+from denoise.evaluation.scores import join_scores
 from denoise.mixing.files import TestSetFiles
 from denoise.report.tracked import TrackedOutput, write_examples
 from denoise.study.jobs import job
@@ -12,11 +15,12 @@ from denoise.tracking.store import Store
 with job(snakemake):
     given = snakemake.input
     about = RunAbout.model_validate_json(snakemake.params.about)
+    tables = iter(map(Path, given.scores))
     outputs = {
         name: TrackedOutput(
             about.variant,
             Path(given.enhanced[number]),
-            Path(given.scores[number]),
+            join_scores(({}, path) for path in itertools.islice(tables, count)),
             TestSetFiles(
                 **{
                     side: given[sides][number]
@@ -27,7 +31,7 @@ with job(snakemake):
                 }
             ),
         )
-        for number, name in enumerate(snakemake.params.test_sets)
+        for number, (name, count) in enumerate(json.loads(snakemake.params.tables))
     }  # fmt: skip
     note = Path(snakemake.output[0])
     made = RunFiles(

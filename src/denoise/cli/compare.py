@@ -15,7 +15,8 @@ from denoise.core.errors import UserError, unknown
 from denoise.core.tables import read_parquet, read_table
 from denoise.core.terminal import say, show
 from denoise.evaluation.experiment import ExperimentRecord
-from denoise.metrics.registry import METRICS
+from denoise.evaluation.scores import ranking_measure
+from denoise.metrics.registry import SCORED
 
 
 def add(verbs: Any) -> None:
@@ -39,7 +40,7 @@ def add(verbs: Any) -> None:
         "--variants",
         nargs=2,
         metavar="VARIANT",
-        help="one of each; default those with the highest SI-SDR",
+        help="one of each; default those with the highest SI-SDR (or DNSMOS OVRL)",
     )
     verb.add_argument("--test-set", metavar="NAME", help="default the first that both have")
     add_json(verb)
@@ -71,7 +72,7 @@ class _Study:
 
     def best(self, test_set: str) -> str:
         rows = self.board[(self.board["test_set"] == test_set) & (self.board["kind"] == "variant")]
-        return str(rows.loc[rows["si_sdr"].idxmax(), "variant"])
+        return str(rows.loc[rows[ranking_measure(rows)].idxmax(), "variant"])
 
     def scores(self, variant: str, test_set: str) -> pd.DataFrame:
         if variant not in self.about.variants:
@@ -170,9 +171,12 @@ def _rows(tables: list[pd.DataFrame], *, paired: bool) -> pd.DataFrame:
     from denoise.evaluation.statistics import claim, estimate, holm
 
     rows: list[dict[str, Any]] = []
-    for metric, about in METRICS.items():
-        if any(table[metric].isna().all() for table in tables):
-            continue
+    metrics = {
+        name: about
+        for name, about in SCORED.items()
+        if name != "mse_spec" and all(name in one and one[name].notna().any() for one in tables)
+    }
+    for metric, about in metrics.items():
         measured = [MethodScores.of(table, metric) for table in tables]
         values = [next(iter(one.by_method.values())) for one in measured]
         means = [
@@ -199,7 +203,7 @@ def _rows(tables: list[pd.DataFrame], *, paired: bool) -> pd.DataFrame:
                 "p": found.p if found.n else np.nan,
                 "p_holm": np.nan,
                 "claim": "",
-                **basis(found, len(METRICS)),
+                **basis(found, len(metrics)),
             }
             row["found"] = found
         rows.append(row)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -134,24 +135,32 @@ def trained_models() -> list[dict[str, Any]]:
         }
         runs = one.record.methods[one.label].runs
         scores = {name: found[one.seed].scores for name, found in runs.items()}
-        scored = {name: path for name, path in scores.items() if path.is_file()}
-        rows += [about | _mean_scores(name, path) for name, path in scored.items()] or [about]
+        found = [
+            {"test_set": name, **means}
+            for name, tables in scores.items()
+            if (means := _mean_scores(tables))
+        ]
+        rows += [about | one for one in found] or [about]
     return sorted(rows, key=lambda row: (-row["trained"], row["folder"]))
 
 
-def _mean_scores(test_set: str, path: Path) -> dict[str, Any]:
-    """What a table of scores says of its test set; nothing if it cannot be read."""
+def _mean_scores(paths: Iterable[Path]) -> dict[str, Any]:
+    """The means of the measures in tables of one test set; nothing where none is there or can be
+    read."""
     from denoise.core.tables import read_table
-    from denoise.metrics.registry import METRICS
+    from denoise.metrics.registry import METRICS, SCORED
 
-    try:
-        table = read_table(path)
-        found = table.reindex(columns=list(METRICS)).mean()
-        means = {
+    means: dict[str, Any] = {}
+    for path in filter(Path.is_file, paths):
+        try:
+            table = read_table(path)
+            found = table[[name for name in SCORED if name in table]].mean()
+            split = table["split"].iloc[0]
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            warn(f"{path} is no table of scores ({error!r})")
+            continue
+        means |= {"split": split} | {
             name: None if value != value else round(value, places(name))
             for name, value in found.items()
         }
-        return {"test_set": test_set, "split": table["split"].iloc[0], **means}
-    except (ValueError, KeyError, IndexError, TypeError) as error:
-        warn(f"{path} is no table of scores ({error!r})")
-        return {}
+    return dict.fromkeys(METRICS) | means if means else {}

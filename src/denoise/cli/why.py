@@ -52,7 +52,8 @@ def run(options: argparse.Namespace) -> None:
     changed = _changed_settings(plan, options.variant)
     runs = record_of(plan).methods[options.variant].runs.values()
     more = ["--configfile", *map(str, options.configfile)] if options.configfile else []
-    jobs = planned_jobs([str(found[seed].scores) for found in runs for seed in seeds], more)
+    tables = [str(path) for found in runs for seed in seeds for path in found[seed].scores]
+    jobs = planned_jobs(tables, more)
     if options.json:
         print_json(
             {

@@ -40,6 +40,8 @@ _TEXT_COLUMNS = frozenset(
         "variant",
         "test_set",
         "method",
+        "transcript",
+        "recognised",
     ]
 )
 

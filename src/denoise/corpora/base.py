@@ -19,6 +19,7 @@ INDEX_COLUMNS = {
     "group": "recordings of one group are never divided among the splits",
     "noisy_path": "the published noisy version of a paired recording, else empty",
     "snr": "published SNR in dB of a paired recording, else NaN",
+    "transcript": "the words that are spoken, empty where unknown",
 }
 """The columns of every index table; ``duration`` in seconds is added when it is written."""
 
@@ -46,6 +47,8 @@ class Corpus:
     """The subsets that hold no speech."""
     selected_by: tuple[str, ...] = ("noise_types", "folds", "speakers", "sex")
     """What its recordings can be selected by."""
+    transcripts: bool = False
+    """Whether it says what is spoken."""
     part_of: Mapping[str, str] = field(default_factory=dict)
     """Subset → the larger subset that it was taken from."""
 

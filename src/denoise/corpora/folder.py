@@ -2,11 +2,13 @@
 
 A file name without its trailing number gives the noise type (``vacuum_2.wav`` → ``vacuum``), or
 the folder it lies in does where there are sub-folders.  Each file is a group of its own, unless
-the speaker is a folder level; speakers of one name in two folders are the same speaker.
+the speaker is a folder level; speakers of one name in two folders are the same speaker.  What is
+spoken stands in ``transcripts.csv``, with the columns ``file`` and ``transcript``, if there is one.
 """
 
 from __future__ import annotations
 
+import csv
 import re
 from pathlib import Path
 
@@ -18,6 +20,8 @@ from denoise.core.errors import UserError
 from denoise.core.settings import digest
 from denoise.core.text import utf8
 from denoise.corpora.base import Corpus, index_table
+
+TRANSCRIPTS = "transcripts.csv"
 
 
 def recordings(folder: Path) -> list[Path]:
@@ -39,7 +43,10 @@ def listing_digest(folder: Path, memory: Path | None = None) -> str:
         As of `core.files.Digests`.
     """
     digests = files.Digests(memory)
-    rows = [[path.relative_to(folder).as_posix(), digests.of(path)] for path in recordings(folder)]
+    listed = recordings(folder)
+    if (folder / TRANSCRIPTS).is_file():
+        listed.append(folder / TRANSCRIPTS)
+    rows = [[path.relative_to(folder).as_posix(), digests.of(path)] for path in listed]
     digests.keep()
     return digest(rows, 12)
 
@@ -47,6 +54,7 @@ def listing_digest(folder: Path, memory: Path | None = None) -> str:
 def build_folder(folder: Path, speaker_level: int | None) -> pd.DataFrame:
     """Index `folder`; with ``speaker_level=1`` its sub-folders are the speakers, with 2 theirs."""
     rows: list[dict[str, object]] = []
+    spoken = read_transcripts(folder)
     # Files of one name in two folders are different recordings.
     prefix = f"{folder.name or 'root'}-{digest(str(folder), 6)}"
     for path in recordings(folder):
@@ -70,9 +78,38 @@ def build_folder(folder: Path, speaker_level: int | None) -> pd.DataFrame:
                 "speaker": speaker,
                 "group": group,
                 "noise_type": noise_type,
+                "transcript": spoken.get(relative.as_posix(), ""),
             }
         )
     return index_table(rows)
+
+
+def read_transcripts(folder: Path) -> dict[str, str]:
+    """What `TRANSCRIPTS` of a folder says: file, relative to the folder → words.
+
+    Raises
+    ------
+    UserError
+        If it has not the two columns, or names a file that is not there.
+    """
+    path = folder / TRANSCRIPTS
+    if not path.is_file():
+        return {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} is no CSV table in UTF-8: {error}") from None
+    if rows and not {"file", "transcript"} <= rows[0].keys():
+        named = ", ".join(map(str, rows[0]))
+        raise UserError(f"{path} has the columns {named}: it needs file and transcript")
+    spoken = {str(row["file"]): " ".join(str(row["transcript"] or "").split()) for row in rows}
+    for name in spoken:
+        if not (folder / name).is_file():
+            raise UserError(
+                f"{path} names '{name}', which is not there: give files relative to {folder}"
+            )
+    return spoken
 
 
 def build(folder: Path, subset: str) -> pd.DataFrame:

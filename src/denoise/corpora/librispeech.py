@@ -46,11 +46,13 @@ def _archive(resource: int, subset: str, md5: str) -> Archive:
 
 
 def build(folder: Path, subset: str) -> pd.DataFrame:
-    """Index ``LibriSpeech/<subset>/<speaker>/<chapter>/*.flac``; sex comes from SPEAKERS.TXT."""
+    """Index ``LibriSpeech/<subset>/<speaker>/<chapter>/*.flac``; sex comes from SPEAKERS.TXT, what
+    is spoken from ``*.trans.txt``."""
     root = folder / "LibriSpeech"
     if not (root / subset).is_dir():
         raise UserError(f"librispeech: {folder} has no LibriSpeech/{subset} after extraction")
     sexes = read_speakers(root / "SPEAKERS.TXT")
+    spoken = read_transcripts(root / subset)
     rows: list[dict[str, object]] = []
     for path in sorted((root / subset).glob("*/*/*.flac")):
         speaker = path.parts[-3]
@@ -61,6 +63,7 @@ def build(folder: Path, subset: str) -> pd.DataFrame:
                 "speaker": speaker,
                 "sex": sexes.get(speaker, ""),
                 "group": speaker,
+                "transcript": spoken.get(path.stem, ""),
             }
         )
     return index_table(rows)
@@ -78,6 +81,16 @@ def read_speakers(path: Path) -> dict[str, str]:
     return sexes
 
 
+def read_transcripts(folder: Path) -> dict[str, str]:
+    """Read ``<speaker>/<chapter>/*.trans.txt`` (``ID WORDS``) into id → words."""
+    lines = [
+        line.split(maxsplit=1)
+        for path in sorted(folder.glob("*/*/*.trans.txt"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+    return {fields[0]: fields[1] for fields in lines if len(fields) == 2}
+
+
 CORPUS = Corpus(
     name="librispeech",
     licence="CC BY 4.0",
@@ -89,6 +102,7 @@ CORPUS = Corpus(
     },
     build=build,
     selected_by=("speakers", "sex"),
+    transcripts=True,
     part_of={"train-clean-5": "train-clean-100", "dev-clean-2": "dev-clean"},
-    wanted=lambda name: name.endswith((".flac", "SPEAKERS.TXT", "LICENSE.TXT")),
+    wanted=lambda name: name.endswith((".flac", ".trans.txt", "SPEAKERS.TXT", "LICENSE.TXT")),
 )

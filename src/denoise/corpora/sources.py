@@ -10,8 +10,16 @@ from pydantic import Field, model_validator
 from denoise.core.errors import unknown
 from denoise.core.settings import digest
 from denoise.corpora.base import Corpus
+from denoise.corpora.folder import TRANSCRIPTS
 from denoise.corpora.registry import find_corpus
 from denoise.corpora.selection import SelectionSettings
+
+
+def has_transcripts(source: SourceSettings) -> bool:
+    """Whether it is known what is spoken in the recordings of a source."""
+    if source.path is not None:
+        return (Path(source.path) / TRANSCRIPTS).is_file()
+    return find_corpus(source.corpus).transcripts
 
 
 class SourceSettings(SelectionSettings):

@@ -6,7 +6,7 @@ A causal network goes through the recording once, from its start; others see ove
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -218,26 +218,38 @@ class Enhancer:
                 f"model {self.card.name} is broken or was made for other audio"
             )
 
-    def enhance_with_reference(
-        self, noisy: np.ndarray, clean: np.ndarray, rate: int
+    def enhance_utterance(
+        self, noisy: np.ndarray, clean: np.ndarray | None, rate: int
     ) -> tuple[np.ndarray, float]:
-        """Enhance mono audio [shape=(samples,)] of any rate whose clean speech is known.
+        """Enhance mono audio [shape=(samples,)] of any rate, in the band of the model.
 
         Returns
         -------
         enhanced : np.ndarray [shape=(samples,)]
         mse_spec : float
-            Mean squared error of the scaled spectrogram the recipe predicts.
+            Mean squared error of the scaled spectrogram the recipe predicts; NaN without `clean`.
         """
-        own, wanted = (audio.resample(signal, rate, self.rate) for signal in (noisy, clean))
+        own = audio.resample(noisy, rate, self.rate)
         if len(own) == 0:
             return np.zeros(len(noisy), np.float32), float("nan")
         run = self._run(self.rate, 1, 1, self._reference([own[:, None]], self.rate, 1))
+        errors: list[float] = []
+        if clean is not None:
+            run.on_frames = self._comparison(run, audio.resample(clean, rate, self.rate), errors)
+        found = np.concatenate([run.process(own[None])[0], run.flush()[0]])
+        restored = audio.resample(found, self.rate, rate)[: len(noisy)]
+        error = float(np.mean(errors)) if errors else float("nan")
+        return np.pad(restored, (0, len(noisy) - len(restored))), error
+
+    def _comparison(
+        self, run: CausalRun | WindowedRun, clean: np.ndarray, errors: list[float]
+    ) -> Callable[[np.ndarray, np.ndarray, np.ndarray], None]:
+        """What compares the output of a run with the target that `clean` gives, and appends to
+        `errors`."""
         causal = isinstance(run, CausalRun)
         # A stream is compared frame by frame, all else window by window.
         settings = self.features.settings.stft
-        whole = run.cut(wanted) if isinstance(run, WindowedRun) else stft(wanted[None], settings)
-        errors: list[float] = []
+        whole = run.cut(clean) if isinstance(run, WindowedRun) else stft(clean[None], settings)
 
         def compare(spectra: np.ndarray, output: np.ndarray, references: np.ndarray) -> None:
             place = slice(len(errors), len(errors) + spectra.shape[2 if causal else 0])
@@ -245,10 +257,7 @@ class Enhancer:
             error = np.square(output - self.features.encode_target(spectra, part, references))
             errors.extend(error.mean(axis=(0, 1, 3) if causal else (1, 2, 3)))
 
-        run.on_frames = compare
-        found = np.concatenate([run.process(own[None])[0], run.flush()[0]])
-        restored = audio.resample(found, self.rate, rate)[: len(noisy)]
-        return np.pad(restored, (0, len(noisy) - len(restored))), float(np.mean(errors))
+        return compare
 
     def macs_a_second(self) -> float | None:
         """Multiplications with an addition in a second of audio, overlapping windows counted twice

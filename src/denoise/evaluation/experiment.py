@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from denoise.core import files
 from denoise.core.errors import UserError
@@ -27,10 +27,16 @@ class RunFiles(Record):
 
     enhanced: Path
     """Audio, packed like the test set's noisy audio."""
-    scores: Path
-    """A row for each utterance."""
+    scores: tuple[Path, ...]
+    """Tables with a row for each utterance, one of each family of measures."""
     speed: Path | None = None
     """How long it took; None for what is no denoiser."""
+
+    @field_validator("scores", mode="before")
+    @classmethod
+    def _of_one_family(cls, given: Any) -> Any:
+        # Records of before there were several have one path.
+        return [given] if isinstance(given, str | Path) else given
 
 
 class MethodRecord(Record):
@@ -40,7 +46,7 @@ class MethodRecord(Record):
     models: dict[int, Path] = {}
     """Seed → model folder; none for a baseline."""
     runs: dict[str, dict[int, RunFiles]]
-    """Test set → seed → files."""
+    """Test set → seed → files; a ceiling has none on recordings without a clean version."""
 
 
 class VariantRecord(Record):
@@ -67,6 +73,8 @@ class ExperimentRecord(Record):
     """Config paths of the settings that take more than one value."""
     examples: int = 3
     """Utterances to hear in the report for each variant."""
+    recogniser: str = ""
+    """The speech recogniser whose word errors are counted, where they are."""
     test_sets: dict[str, TestSetFiles]
     """Label → files."""
     methods: dict[str, MethodRecord]
@@ -79,12 +87,15 @@ class ExperimentRecord(Record):
         return [
             (label, seed, found)
             for label, method in self.methods.items()
-            for seed, found in method.runs[test_set].items()
+            for seed, found in method.runs.get(test_set, {}).items()
         ]
 
-    def played_output(self, label: str, test_set: str) -> Path:
-        """The output of a method that is played and drawn: that of its first seed."""
-        return next(iter(self.methods[label].runs[test_set].values())).enhanced
+    def played_outputs(self, test_set: str) -> dict[str, Path]:
+        """Label → the output of a method that is played and drawn: that of its first seed."""
+        outputs: dict[str, Path] = {}
+        for label, _, found in self.runs(test_set):
+            outputs.setdefault(label, found.enhanced)
+        return outputs
 
     @classmethod
     def read(cls, path: Path) -> ExperimentRecord:

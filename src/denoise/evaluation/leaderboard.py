@@ -10,28 +10,34 @@ import numpy as np
 import pandas as pd
 
 from denoise.core.tables import write_parquet, write_table
-from denoise.evaluation.scores import MethodScores, by_utterance
+from denoise.evaluation.baselines import CEILINGS
+from denoise.evaluation.scores import MethodScores, by_utterance, ranking_measure
 from denoise.evaluation.statistics import Estimate, claim, estimate, holm, needed
 from denoise.metrics.registry import SCORED
 
-COMPARED = ("si_sdr", "si_sdr_80", "pesq_nb", "pesq_wb", "stoi")
+COMPARED = (
+    "si_sdr", "si_sdr_80", "pesq_nb", "pesq_wb", "stoi",
+    "dnsmos_sig", "dnsmos_bak", "dnsmos_ovrl", "wer",
+)  # fmt: skip
 """The measures in which every two methods are compared."""
 
 
 def leaderboard(scores: pd.DataFrame, variants: Collection[str]) -> pd.DataFrame:
     """A row for each test set and method: means over utterances with 95 % intervals.
 
-    Its ``kind`` is variant for each of `variants`, oracle, or baseline for all else.
+    Its ``kind`` is variant for each of `variants`, oracle for `CEILINGS`, or baseline for all else.
+    The best of each kind comes first, by `scores.ranking_measure`.
 
     The intervals are of `statistics.estimate`, over seeds and speakers; ``<metric>_seed_std`` is
     the standard deviation of the seeds' means.  ``n_failed`` counts utterances for which a metric
     is missing for a reason; missing values are left out of the means, never replaced.
     """
     merged = by_utterance(scores)
-    kinds = {"oracle": "oracle", **dict.fromkeys(variants, "variant")}
-    rows = []
+    kinds = dict.fromkeys(CEILINGS, "oracle") | dict.fromkeys(variants, "variant")
+    boards = []
     for test_set, whole in scores.groupby("test_set", sort=False):
         measured = {metric: MethodScores.of(whole, metric) for metric in SCORED}
+        rows = []
         for method, own in whole.groupby("method", sort=False):
             table = merged[(merged["method"] == method) & (merged["test_set"] == test_set)]
             row: dict[str, object] = {
@@ -51,13 +57,12 @@ def leaderboard(scores: pd.DataFrame, variants: Collection[str]) -> pd.DataFrame
                 seed_means = own.groupby("seed")[metric].mean()
                 row[f"{metric}_seed_std"] = seed_means.std() if len(seed_means) > 1 else np.nan
             rows.append(row)
-    order = {"oracle": 0, "variant": 1, "baseline": 2}
-    board = pd.DataFrame(rows)
-    board["order"] = board["kind"].map(order)
-    board = board.sort_values(
-        ["test_set", "order", "si_sdr"], ascending=[True, True, False], ignore_index=True
-    )
-    return board.drop(columns="order")
+        board = pd.DataFrame(rows)
+        ranked = board.sort_values(ranking_measure(board), ascending=False)
+        order = ranked["kind"].map({"oracle": 0, "variant": 1, "baseline": 2})
+        boards.append(ranked.loc[order.sort_values(kind="stable").index])
+    boards.sort(key=lambda board: board["test_set"].iloc[0])
+    return pd.concat(boards, ignore_index=True)
 
 
 def components(scores: pd.DataFrame, metrics: Collection[str]) -> pd.DataFrame:
@@ -72,7 +77,11 @@ def components(scores: pd.DataFrame, metrics: Collection[str]) -> pd.DataFrame:
     """
     rows = []
     for test_set, table in scores.groupby("test_set", sort=False):
-        measured = {metric: MethodScores.of(table, metric) for metric in metrics}
+        measured = {
+            metric: MethodScores.of(table, metric)
+            for metric in metrics
+            if table[metric].notna().any()
+        }
         for method in dict.fromkeys(table["method"]):
             for metric, found in measured.items():
                 one = estimate([found.by_method[method]], [1], found.speakers)
@@ -85,6 +94,8 @@ def components(scores: pd.DataFrame, metrics: Collection[str]) -> pd.DataFrame:
 
 def pairwise(scores: pd.DataFrame, metrics: Collection[str]) -> pd.DataFrame:
     """Every pair of methods: mean difference, interval, test and what may be claimed.
+
+    Where a method or a test set has no values of a measure, it is left out for that.
 
     Returns
     -------
@@ -99,8 +110,11 @@ def pairwise(scores: pd.DataFrame, metrics: Collection[str]) -> pd.DataFrame:
     rows: list[dict[str, object]] = []
     for test_set, table in scores.groupby("test_set", sort=False):
         for metric in metrics:
+            if table[metric].isna().all():
+                continue
             found = MethodScores.of(table, metric)
-            pairs = list(itertools.combinations(sorted(found.by_method), 2))
+            measured = [name for name, own in found.by_method.items() if np.isfinite(own).any()]
+            pairs = list(itertools.combinations(sorted(measured), 2))
             differences = [
                 estimate([found.by_method[name] for name in pair], [1, -1], found.speakers)
                 for pair in pairs

@@ -10,21 +10,43 @@ import numpy as np
 import pandas as pd
 
 from denoise.core.tables import read_table
-from denoise.metrics.registry import SCORED
+from denoise.metrics.registry import RANKING, SCORED
 
 
 def join_scores(tables: Iterable[tuple[Mapping[str, Any], Path]]) -> pd.DataFrame:
-    """Score tables as one.
+    """Score tables as one, with all columns of `SCORED`; those that were not measured are NaN.
 
     Parameters
     ----------
     tables
         What identifies each: ``method``, ``seed`` and ``test_set``, which become columns; and its
-        path.
+        path.  Tables that agree in these are of several families of measures.
     """
-    return pd.concat(
-        [read_table(path).assign(**about) for about, path in tables], ignore_index=True
-    )
+    runs: dict[tuple[Any, ...], pd.DataFrame] = {}
+    for about, path in tables:
+        table = read_table(path)
+        run = tuple(sorted(about.items()))
+        runs[run] = _both_families(runs[run], table) if run in runs else table
+    whole = pd.concat([table.assign(**dict(run)) for run, table in runs.items()], ignore_index=True)
+    return whole.assign(**dict.fromkeys([name for name in SCORED if name not in whole], np.nan))
+
+
+def _both_families(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+    """Two tables of the same utterances as one; ``status`` has the reasons of both."""
+    added = other.set_index("id").reindex(one["id"]).reset_index()
+    reasons = [
+        "; ".join(reason for reason in both if reason != "ok") or "ok"
+        for both in zip(one["status"], added["status"], strict=True)
+    ]
+    new = [name for name in added if name not in one]
+    return one.assign(**{name: added[name] for name in new}, status=reasons)
+
+
+def ranking_measure(scores: pd.DataFrame) -> str:
+    """The measure that methods are ranked by: the first of `RANKING` that has values in a table of
+    scores or a leaderboard."""
+    return next((name for name in RANKING if name in scores and scores[name].notna().any()),
+                RANKING[0])  # fmt: skip
 
 
 def by_utterance(scores: pd.DataFrame) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Scoring every utterance of a test set."""
+"""Scoring every utterance of a test set, one family of measures at a time."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ import pandas as pd
 from denoise import audio
 from denoise.core import files
 from denoise.core.arrays import load_array
+from denoise.core.errors import UserError
 from denoise.core.pools import ordered_map
 from denoise.core.tables import read_table, write_table
+from denoise.metrics.opinion import dnsmos
 from denoise.metrics.pesq import pesq
-from denoise.metrics.registry import score_utterance
+from denoise.metrics.recognition import normalised, recognise, word_errors
+from denoise.metrics.registry import OPINIONS, score_utterance
 from denoise.metrics.validity import Undefined
-from denoise.mixing.files import References
+from denoise.mixing.files import References, Utterances
 
 CHUNK = 4
 
@@ -38,7 +41,8 @@ class MethodOutput:
 def score_test_set(
     output: MethodOutput, test_set: References, out_path: Path, *, processes: int = 1
 ) -> None:
-    """Write a row for each utterance: what it is, every metric, and ``status``.
+    """Write a row for each utterance: what it is, every measure that compares with the clean
+    reference, and ``status``.
 
     Everything is scored at the test set's ``score_rate``.
     """
@@ -52,21 +56,106 @@ def score_test_set(
         score_rate=manifest["score_rate"],
         wide=min(manifest["rate"], output.bandwidth or manifest["rate"]) >= 16000,
     )
-    places = list(zip(table["offset"], table["samples"], strict=True))
     scores = pd.DataFrame(
-        ordered_map(work, places, processes=processes, label="score", chunk=CHUNK)
+        ordered_map(work, _places(table), processes=processes, label="score", chunk=CHUNK)
     )
+    if output.spectral is not None:
+        errors = read_table(output.spectral).set_index("id")["mse_spec"]
+        scores["mse_spec"] = errors.reindex(table["id"]).to_numpy()
+    else:
+        scores["mse_spec"] = np.nan
+    _write_scores(table, scores, out_path)
+
+
+def predict_opinions(
+    enhanced: Path, utterances: Utterances, out_path: Path, *, processes: int = 1
+) -> None:
+    """Write a row for each utterance: what it is, the opinions of `metrics.opinion.dnsmos`, and
+    ``status``.
+
+    Parameters
+    ----------
+    enhanced
+        Packed like the noisy audio of the test set.
+    """
+    rate = files.read_made(utterances.manifest)["rate"]
+    table = read_table(utterances.mixtures)
+    work = functools.partial(_opinions_of_slice, enhanced=enhanced, rate=rate)
+    found = ordered_map(work, _places(table), processes=processes, label="dnsmos", chunk=CHUNK)
+    _write_scores(table, pd.DataFrame(found), out_path)
+
+
+def count_word_errors(
+    enhanced: Path, utterances: Utterances, recogniser: str, out_path: Path, *, processes: int = 1
+) -> None:
+    """Write a row for each utterance: what it is, how many ``words`` its transcript has, what was
+    ``recognised`` and the ``errors`` in it, ``wer`` and ``status``.
+
+    ``wer`` is what an utterance contributes in percent: its errors over the mean number of words of
+    all utterances.  So its mean is the word error rate as it is usually given, all errors over all
+    words, and not that of utterances, of which short ones would count as much as long ones.
+    Utterances without a transcript have none.
+
+    Parameters
+    ----------
+    enhanced
+        Packed like the noisy audio of the test set.
+    recogniser
+        One of `metrics.recognition.RECOGNISERS`.
+
+    Raises
+    ------
+    UserError
+        If no utterance has a transcript.
+    """
+    rate = files.read_made(utterances.manifest)["rate"]
+    table = read_table(utterances.mixtures)
+    spoken = table["transcript"] if "transcript" in table else pd.Series("", table.index)
+    known = spoken.map(normalised) != ""
+    if not known.any():
+        raise UserError(
+            "no utterance of the test set has a transcript: give its recordings some, or leave wer "
+            "out of metrics"
+        )
+    work = functools.partial(_words_of_slice, enhanced=enhanced, rate=rate, recogniser=recogniser)
+    texts = ordered_map(
+        work, _places(table[known]), processes=processes, label=recogniser, chunk=CHUNK
+    )
+    recognised = pd.Series(dict(zip(table.index[known], texts, strict=True)))
+    counted = [word_errors(spoken[row], text) for row, text in recognised.items()]
+    scores = pd.DataFrame(counted, recognised.index, ["errors", "words"], float)
+    scores["wer"] = 100 * scores["errors"] / scores["words"].mean()
+    scores["recognised"] = recognised
+    _write_scores(table, scores.reindex(table.index).assign(status="ok"), out_path)
+
+
+def _words_of_slice(place: tuple[int, int], enhanced: Path, rate: int, recogniser: str) -> str:
+    start, length = place
+    return recognise(load_array(enhanced)[start : start + length], rate, recogniser)
+
+
+def _places(table: pd.DataFrame) -> list[tuple[int, int]]:
+    """Offset and length in samples of each utterance in packed audio."""
+    return list(zip(table["offset"], table["samples"], strict=True))
+
+
+def _write_scores(table: pd.DataFrame, scores: pd.DataFrame, out_path: Path) -> None:
+    """Write what utterances are, and their `scores`, ``status`` last."""
     about = table[
         ["id", "split", "recording", "speaker", "sex", "noise_type", "noise_id", "snr_target"]
     ]
     result = pd.concat([about, table["snr"].rename("snr_input"), scores], axis=1)
-    if output.spectral is not None:
-        result = result.merge(read_table(output.spectral), on="id", how="left")
-    else:
-        result["mse_spec"] = np.nan
     columns = [name for name in result if name != "status"] + ["status"]
     # The last bits of a sum depend on where an array lies in memory; nine digits do not.
     write_table(out_path, result[columns], float_format="%.9g")
+
+
+def _opinions_of_slice(place: tuple[int, int], enhanced: Path, rate: int) -> dict[str, float | str]:
+    start, length = place
+    try:
+        return {**dnsmos(load_array(enhanced)[start : start + length], rate), "status": "ok"}
+    except Undefined as reason:
+        return {**dict.fromkeys(OPINIONS, float("nan")), "status": f"dnsmos: {reason}"}
 
 
 def _score_slice(

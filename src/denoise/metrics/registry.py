@@ -62,8 +62,28 @@ METRICS: dict[str, Metric] = {
     "mse": Metric("MSE", "", False, lambda clean, estimate, rate: mse(clean, estimate)),
 }
 """The measures of `score_utterance`, in the order of the tables. To add one, name it here."""
-SCORED = METRICS | {"mse_spec": Metric("MSE of the scaled spectrogram", higher_is_better=False)}
-"""Those, and what enhancement measures of its own spectrograms."""
+SPECTRAL = {"mse_spec": Metric("MSE of the scaled spectrogram", higher_is_better=False)}
+"""What enhancement measures of its own spectrograms."""
+OPINIONS = {
+    "dnsmos_sig": Metric("DNSMOS SIG"),
+    "dnsmos_bak": Metric("DNSMOS BAK"),
+    "dnsmos_ovrl": Metric("DNSMOS OVRL"),
+    "dnsmos_p808": Metric("DNSMOS P.808"),
+}
+"""What `opinion.dnsmos` predicts without a reference."""
+RECOGNITION = {"wer": Metric("WER", "%", higher_is_better=False)}
+"""What `recognition.word_errors` counts in what a speech recogniser hears."""
+SCORED = METRICS | SPECTRAL | OPINIONS | RECOGNITION
+"""All columns of score tables."""
+FAMILIES: dict[str, str] = {
+    "intrusive": "those that compare with the clean reference",
+    "dnsmos": "the opinions of listeners that DNSMOS predicts without a reference",
+    "wer": "the word error rate of a speech recogniser, where there are transcripts",
+}
+"""Families of measures, each of which a job takes of all utterances: what an experiment's
+``metrics`` names."""
+RANKING = ("si_sdr", "dnsmos_ovrl")
+"""What methods are ranked by: the first that was measured; of all, more is better."""
 
 
 def score_utterance(clean: np.ndarray, estimate: np.ndarray, rate: int) -> dict[str, float | str]:

@@ -82,7 +82,7 @@ def _window_starts(
 def draw_utterances(
     speech: pd.DataFrame, noise: pd.DataFrame, settings: TestSetSettings, seed: int
 ) -> pd.DataFrame:
-    """Choose the sources of a test set of whole utterances; gains are set later by `set_levels`.
+    """Choose the sources of a test set of mixed utterances; gains are set later by `set_levels`.
 
     Utterances are taken round-robin from the speakers of the set's split, in an order that the seed
     gives, until `settings.utterances` are chosen; each copy of one draws its noise anew.
@@ -102,6 +102,13 @@ def draw_utterances(
     UserError
         If the split is empty.
     """
+    table = choose_utterances(speech, settings, seed)
+    noise = members(noise, settings.split, "noise") if len(noise) else noise
+    return _draw_noise(table, noise, settings, seed, stride=1)
+
+
+def choose_utterances(speech: pd.DataFrame, settings: TestSetSettings, seed: int) -> pd.DataFrame:
+    """The utterances of a test set, as `draw_utterances` chooses them, without noise."""
     speech = members(speech, settings.split, "speech").copy()
     speech["order"] = [item_seed(seed, settings.split, name) for name in speech["id"]]
     speech["round"] = speech.groupby("speaker")["order"].rank()
@@ -110,8 +117,7 @@ def draw_utterances(
     speech = pd.concat([speech] * settings.copies)
     table = _speech_rows(speech, np.zeros(len(speech), int), speech["samples"].to_numpy())
     table["id"] = [f"{name}-{copy}" for copy in range(settings.copies) for name in names]
-    noise = members(noise, settings.split, "noise") if len(noise) else noise
-    return _draw_noise(table, noise, settings, seed, stride=1)
+    return table
 
 
 def _speech_rows(

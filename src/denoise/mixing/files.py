@@ -27,16 +27,22 @@ class SplitTables:
         return speech, read_table(self.noise) if self.noise else speech.iloc[:0]
 
 
-class References(BaseModel):
-    """The files of a test set that outputs are scored against."""
+class Utterances(BaseModel):
+    """What the utterances of a test set are, and where they lie in packed audio."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     manifest: Path
-    """Rates, counts and a digest."""
+    """Rates, counts and a digest; ``clean`` says whether there are references."""
     mixtures: Path
-    """A row for each utterance; ``offset`` and ``samples`` say where it lies in both packs."""
+    """A row for each utterance; ``offset`` and ``samples`` say where it lies in every pack."""
+
+
+class References(Utterances):
+    """The files of a test set that outputs are compared with."""
+
     clean: Path
+    """Of no samples where the recordings have no clean version."""
 
 
 class TestSetFiles(References):

@@ -1,12 +1,15 @@
-"""Test sets of whole utterances: mixed, rendered and packed."""
+"""Test sets of whole utterances: mixed, or as they were recorded, rendered and packed."""
 
 from __future__ import annotations
+
+import numpy as np
+import pandas as pd
 
 from denoise.core import files
 from denoise.core.arrays import PackWriter
 from denoise.core.settings import digest
 from denoise.core.tables import records, write_table
-from denoise.mixing.draw import draw_utterances
+from denoise.mixing.draw import choose_utterances, draw_utterances
 from denoise.mixing.files import SplitTables, TestSetFiles
 from denoise.mixing.levels import set_levels
 from denoise.mixing.render import load_packs, render
@@ -42,16 +45,57 @@ def mix_test_set(
             clean_pack.append(clean)
         noisy_pack.close()
         clean_pack.close()
-    write_table(out.mixtures, table.assign(offset=offsets))
+    _write(table.assign(offset=offsets), speech, settings, rate, out, clean=True)
+
+
+def take_recordings(
+    splits: SplitTables, settings: TestSetSettings, rate: int, seed: int, out: TestSetFiles
+) -> None:
+    """Write a test set of noisy recordings as they are, which have no clean version.
+
+    What is said of mixtures (the noise, the SNR) is empty in its table, and its ``clean`` holds no
+    samples.
+    """
+    speech, _ = splits.read()
+    table = choose_utterances(speech, settings, seed)
+    packs = load_packs(list(table["speech_source"]))
+    with files.replacing(out.noisy) as noisy_path, files.replacing(out.clean) as clean_path:
+        pack = PackWriter(noisy_path)
+        offsets = [
+            pack.append(packs[row["speech_source"]][row["speech_start"] :][: row["samples"]])
+            for row in records(table)
+        ]
+        pack.close()
+        PackWriter(clean_path).close()
+    table = table.assign(offset=offsets, noise_id="", snr=np.nan)
+    _write(table, speech, settings, rate, out, clean=False)
+
+
+def _write(
+    table: pd.DataFrame,
+    speech: pd.DataFrame,
+    settings: TestSetSettings,
+    rate: int,
+    out: TestSetFiles,
+    *,
+    clean: bool,
+) -> None:
+    """Write the table, with the transcripts of `speech` if it has any, and the manifest."""
+    spoken = speech.set_index(["source", "id"])["transcript"]
+    if (spoken != "").any():
+        names = pd.MultiIndex.from_frame(table[["speech_source", "recording"]])
+        table = table.assign(transcript=spoken.reindex(names).to_numpy())
+    write_table(out.mixtures, table)
     files.write_json(
         out.manifest,
         {
             "rate": rate,
             "score_rate": settings.score_rate or rate,
+            "clean": clean,
             "utterances": len(table),
             "hours": round(table["samples"].sum() / rate / 3600, 4),
             "speakers": table["speaker"].nunique(),
-            "noise_types": sorted(table["noise_type"].unique()),
+            "noise_types": sorted(set(table["noise_type"]) - {""}),
             "sha256": digest([files.file_digest(path) for path in (out.noisy, out.clean)]),
         },
     )

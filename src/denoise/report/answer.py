@@ -9,11 +9,15 @@ import pandas as pd
 
 from denoise.core.timing import operations, real_time_factor
 from denoise.evaluation.experiment import ExperimentRecord
+from denoise.evaluation.scores import ranking_measure
 from denoise.metrics.registry import SCORED
 from denoise.metrics.sdr import unlike
 from denoise.report.background import TrainedModel
 from denoise.report.figures import Style
 from denoise.report.pages import about, decimals, p_value
+
+OTHERS = ("dnsmos_ovrl", "wer")
+"""Measures that stand on the first screen where they were asked for."""
 
 
 def with_costs(
@@ -34,7 +38,7 @@ def with_costs(
     timed = [
         [
             run.speed
-            for run in record.methods[row.variant].runs[row.test_set].values()
+            for run in record.methods[row.variant].runs.get(row.test_set, {}).values()
             if run.speed is not None
         ]
         for row in board[["variant", "test_set"]].itertuples()
@@ -50,7 +54,8 @@ def summary(
     styles: dict[str, Style],
     test_set: str,
 ) -> dict[str, Any]:
-    """Which variant is best by SI-SDR on a test set, by how much, how certainly, its cost.
+    """Which variant is best on a test set by SI-SDR, or without clean references by DNSMOS, by how
+    much, how certainly, its cost.
 
     What matters most comes first: that no variant improves on the noisy input, or that a baseline
     is better than all of them.
@@ -66,20 +71,25 @@ def summary(
     -------
     dict
         ``headline``, the sentence ``verdict``, and ``facts``: name, value and remark of each;
-        ``over`` is what all of it is about; ``certain`` whether the headline's claim is shown.
+        ``over`` and ``split`` are what all of it is about; ``certain`` whether the claim of the
+        headline is shown.
     """
     board = board[board["test_set"] == test_set].set_index("variant", drop=False)
     pairs = pairs[pairs["test_set"] == test_set]
-    variants = board[board["kind"] == "variant"].sort_values("si_sdr", ascending=False)
+    metric = ranking_measure(board)
+    title, unit = SCORED[metric].title, SCORED[metric].unit
+    variants = board[board["kind"] == "variant"].sort_values(metric, ascending=False)
     first, noisy = variants.iloc[0], board.loc["noisy"]
     winner = styles[first["variant"]].label
     baselines = board[(board["kind"] == "baseline") & (board["variant"] != "noisy")]
     quality = pesq(variants)
-    gain = first["si_sdr"] - noisy["si_sdr"]
-    over_noisy = _Lead.find(first["variant"], "noisy", "si_sdr", pairs)
+    gain = first[metric] - noisy[metric]
+    gained = f"{_amount(gain, unit)} {title}"
+    over_noisy = _Lead.find(first["variant"], "noisy", metric, pairs)
     verdict = (
-        f"{winner} has {_value(first, 'si_sdr')} SI-SDR ({_gain(first, noisy, 'si_sdr')} dB over "
-        "the noisy input)"
+        f"{winner} has {_value(first, metric)} {title} ("
+        + f"{_gain(first, noisy, metric)} {unit}".strip()
+        + " over the noisy input)"
         + (
             f" and {SCORED[quality].title} {_value(first, quality)} "
             f"({_gain(first, noisy, quality)})."
@@ -87,27 +97,28 @@ def summary(
             else "."
         )
     )
-    facts = [_fact(first, noisy, metric) for metric in ("si_sdr", quality, "stoi")
-             if np.isfinite(first[metric])]  # fmt: skip
+    shown = dict.fromkeys((metric, quality, "stoi", *OTHERS))
+    facts = [_fact(first, noisy, name) for name in shown if np.isfinite(first[name])]
     lead = over_noisy
     if len(variants) > 1:
         second = variants.iloc[1]["variant"]
-        lead = _Lead.find(first["variant"], second, "si_sdr", pairs)
-        verdict += f" Its lead over {styles[second].label} is {lead.told('dB')}: {lead.why}."
+        lead = _Lead.find(first["variant"], second, metric, pairs)
+        verdict += f" Its lead over {styles[second].label} is {lead.told(unit)}: {lead.why}."
         if np.isfinite(first[quality]):
             other = _Lead.find(first["variant"], second, quality, pairs)
             verdict += f" In {SCORED[quality].title} the difference is {other.told()}: {other.why}."
         facts.append(
             (
                 f"Lead over {styles[second].label}",
-                f"{lead.signed(lead.difference)} dB",
-                f"{lead.signed(lead.low)} … {lead.signed(lead.high)} dB: {lead.why}",
+                f"{lead.signed(lead.difference)} {unit}".strip(),
+                f"{lead.signed(lead.low)} … {lead.signed(lead.high)} {unit}".strip()
+                + f": {lead.why}",
             )
         )
         alike = [
             styles[name].label
             for name in variants["variant"].iloc[1:]
-            if not _Lead.find(first["variant"], name, "si_sdr", pairs).won
+            if not _Lead.find(first["variant"], name, metric, pairs).won
         ]
         if alike:
             lead = lead._replace(claim="not shown")
@@ -115,7 +126,7 @@ def summary(
             if len(variants) > 2:
                 headline = (
                     f"No variant is shown to be the best; {winner} leads by "
-                    f"{lead.difference:.{lead.digits}f} dB SI-SDR"
+                    f"{lead.difference:.{lead.digits}f} {unit} {title}".replace("  ", " ")
                 )
                 verdict += f" It is not shown to be better than {_listed(alike)}."
         else:
@@ -126,27 +137,27 @@ def summary(
             }[lead.claim]
     else:
         headline = {
-            "not shown": f"{winner} gains {gain:.1f} dB SI-SDR, which is not shown to be an "
-            "improvement",
-        }.get(lead.claim, f"{winner} gains {gain:.1f} dB SI-SDR over the noisy input")
-    if len(baselines) and baselines["si_sdr"].max() > first["si_sdr"]:
-        better = str(baselines["si_sdr"].idxmax())
+            "not shown": f"{winner} gains {gained}, which is not shown to be an improvement",
+        }.get(lead.claim, f"{winner} gains {gained} over the noisy input")
+    if len(baselines) and baselines[metric].max() > first[metric]:
+        better = str(baselines[metric].idxmax())
         known = styles[better].label
-        lead = _Lead.find(better, first["variant"], "si_sdr", pairs)
-        verdict += f" {known} is ahead of it by {lead.told('dB')}: {lead.why}."
+        lead = _Lead.find(better, first["variant"], metric, pairs)
+        verdict += f" {known} is ahead of it by {lead.told(unit)}: {lead.why}."
         headline = (
             f"No variant is ahead of the baseline {known}; the best of them is {winner}"
             if lead.claim == "not shown"
-            else f"The baseline {known} wins: {lead.difference:.1f} dB SI-SDR more than the best "
-            f"variant, {winner}"
+            else f"The baseline {known} wins: {_amount(lead.difference, unit)} {title} more than "
+            f"the best variant, {winner}"
         )
     if gain <= 0:
         lead = over_noisy
         headline = (
-            f"No variant improves on the noisy input: the best, {winner}, has {-gain:.1f} dB less "
-            "SI-SDR" + (" (not shown)" if lead.claim == "not shown" else "")
+            f"No variant improves on the noisy input: the best, {winner}, has "
+            f"{_amount(-gain, unit)} less {title}"
+            + (" (not shown)" if lead.claim == "not shown" else "")
         )
-        verdict += f" It is behind the noisy input by {lead.told('dB')}: {lead.why}."
+        verdict += f" It is behind the noisy input by {lead.told(unit)}: {lead.why}."
     facts.append(
         ("Training", _duration(first["minutes"]), f"{first['parameters']:,.0f} parameters")
     )
@@ -163,8 +174,14 @@ def summary(
         "verdict": verdict + _rumble(variants, noisy, styles) + _limits(seeds, speakers),
         "facts": facts,
         "test_set": test_set,
+        "split": first["split"],
         "over": f"{first['n']} utterances of {speakers} speaker{'s' if speakers > 1 else ''}",
     }
+
+
+def _amount(value: float, unit: str) -> str:
+    """A difference, rounded for a headline."""
+    return f"{value:.1f} {unit}" if unit else f"{value:.2f}"
 
 
 def _listed(names: list[str]) -> str:
@@ -207,7 +224,8 @@ def _rumble(variants: pd.DataFrame, noisy: pd.Series, styles: dict[str, Style]) 
 
 
 def _fact(first: pd.Series, noisy: pd.Series, metric: str) -> tuple[str, str, str]:
-    gain = f"{_gain(first, noisy, metric)} over the noisy input"
+    over = "over" if SCORED[metric].higher_is_better else "against"
+    gain = f"{_gain(first, noisy, metric)} {over} the noisy input"
     return SCORED[metric].title, _value(first, metric), gain
 
 

@@ -23,7 +23,7 @@ from denoise.core.settings import digest
 from denoise.core.tables import read_table, write_table
 from denoise.evaluation.experiment import ExperimentRecord
 from denoise.evaluation.listening import ANCHOR, REFERENCE
-from denoise.evaluation.scores import by_utterance, join_scores
+from denoise.evaluation.scores import by_utterance, join_scores, ranking_measure
 from denoise.report import listening
 from denoise.report.pages import asset, render
 
@@ -68,12 +68,17 @@ def make_page(folder: Path, wanted: BlindTest) -> tuple[str, dict[str, Any]]:
     if test_set not in record.test_sets:
         raise unknown("test set", test_set, record.test_sets)
     methods, variants = _chosen_methods(folder, test_set, wanted)
-    outputs = {label: record.played_output(label, test_set) for label in record.methods}
+    outputs = record.played_outputs(test_set)
     sound = listening.TestAudio(record.test_sets[test_set], outputs)
+    if not sound.has_clean and wanted.kind == "mushra":
+        raise UserError(
+            f"test set '{test_set}' has no clean recordings to serve as the reference of a MUSHRA "
+            "test: compare pairs with --kind ab"
+        )
     first = {label: next(iter(record.methods[label].runs[test_set].items()))
              for label in dict.fromkeys([ANCHOR, *methods])}  # fmt: skip
-    scores = [({"method": label, "seed": seed, "test_set": test_set}, run.scores)
-              for label, (seed, run) in first.items()]  # fmt: skip
+    scores = [({"method": label, "seed": seed, "test_set": test_set}, path)
+              for label, (seed, run) in first.items() for path in run.scores]  # fmt: skip
     for path in [*(path for _, path in scores), *(outputs[label] for label in methods)]:
         if not path.is_file():
             raise UserError(
@@ -139,7 +144,8 @@ def _encoded(wave: np.ndarray, rate: int, rng: np.random.Generator) -> str:
 def _chosen_methods(folder: Path, test_set: str, wanted: BlindTest) -> tuple[list[str], list[str]]:
     """The methods of a test, and all variants, the best first."""
     board = read_table(folder / "leaderboard.csv")
-    board = board[board["test_set"] == test_set].sort_values("si_sdr", ascending=False)
+    board = board[board["test_set"] == test_set]
+    board = board.sort_values(ranking_measure(board), ascending=False)
     variants = list(board.loc[board["kind"] == "variant", "variant"])
     others = [n for n in board.loc[board["kind"] == "baseline", "variant"] if n != ANCHOR]
     methods = list(wanted.methods) or variants[:_DEFAULT_VARIANTS] + others[:1]

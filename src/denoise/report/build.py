@@ -29,7 +29,7 @@ from denoise.report.answer import summary, with_costs
 from denoise.report.exports import Exports
 from denoise.report.pages import asset, render
 from denoise.report.paper import bibliography
-from denoise.report.tables import MAIN, Results, shown
+from denoise.report.tables import MAIN, Results, all_measures
 
 USES = ("template.html", "blind_section.html", "style.css", "page.js", "player.js")
 
@@ -107,7 +107,10 @@ def write_report(
     data = background.data_card(given.prepared, given.splits, given.spectrograms, record)
     distributions = figures.distributions(background.mixture_tables(record))
     models = background.models(trained, histories)
-    first = next(iter(record.test_sets))
+    # What is known by comparison goes before what is predicted.
+    first = next(
+        (one["name"] for one in test_sets if one["has_clean"]), next(iter(record.test_sets))
+    )
     methods = _write_paper(record, data, trained, measured, exports, first)
     curves = figures.learning_curves(histories, styles)
     speakers = {
@@ -124,12 +127,10 @@ def write_report(
             for label, method in record.methods.items()
             if method.kind == "model"
         },
-        "answer": summary(board, pairs, styles, next(iter(record.test_sets))),
+        "answer": summary(board, pairs, styles, first),
         "speakers": speakers,
         "test_sets": test_sets,
-        "metrics": [name for name in shown() if board[name].notna().any()],
-        "main": [name for name in MAIN if board[name].notna().any()],
-        "titles": {name: figures.title(name) for name in shown()},
+        "titles": {name: figures.title(name) for name in all_measures()},
         "styles": styles,
         "curves": [
             exports.figure(

@@ -16,6 +16,8 @@ from denoise import audio
 from denoise.core import files
 from denoise.core.arrays import load_array
 from denoise.core.tables import read_table
+from denoise.evaluation.scores import ranking_measure
+from denoise.metrics.registry import OPINIONS, SCORED
 from denoise.mixing.files import TestSetFiles
 
 LONGEST_S = 8.0
@@ -47,12 +49,17 @@ class TestAudio:
         return int(files.read_made(self.test_set.manifest)["rate"])
 
     @property
+    def has_clean(self) -> bool:
+        """Whether there are clean references."""
+        return bool(files.read_made(self.test_set.manifest)["clean"])
+
+    @property
     def table(self) -> pd.DataFrame:
         """The utterances by their ``id``."""
         return read_table(self.test_set.mixtures).set_index("id")
 
     def signals(self, row: pd.Series, methods: list[str]) -> dict[str, np.ndarray]:
-        """Noisy, each method's and clean audio of an utterance.
+        """Noisy, each method's and, where there is one, clean audio of an utterance.
 
         Parameters
         ----------
@@ -71,7 +78,8 @@ class TestAudio:
         """
         paths = {"noisy": self.test_set.noisy}
         paths |= {name: self.outputs[name] for name in methods if name != "noisy"}
-        paths["clean"] = self.test_set.clean
+        if self.has_clean:
+            paths["clean"] = self.test_set.clean
         part = slice(int(row["offset"]), int(row["offset"] + row["samples"]))
         return {name: np.array(load_array(path)[part]) for name, path in paths.items()}
 
@@ -82,14 +90,15 @@ def same_level(waves: dict[str, np.ndarray], clean: str = "clean") -> dict[str, 
     The level of the speech in a signal is that of its projection onto the clean signal, as in
     SI-SDR (Le Roux et al., ICASSP 2019): so neither residual noise nor a different gain makes a
     method louder than another.  Gains are kept between -12 and 12 dB; a signal in which there is no
-    speech stays as it is.
+    speech stays as it is, and so do all where there is no clean one.
 
     Parameters
     ----------
     waves
-        Name → signal [shape=(samples,)], all of one length; among them the one called `clean`.
+        Name → signal [shape=(samples,)], all of one length; among them the one called `clean`, if
+        there is one.
     """
-    reference = waves[clean].astype(np.float64)
+    reference = waves[clean].astype(np.float64) if clean in waves else np.zeros(0)
     power = float(reference @ reference)
     scaled = {}
     for name, wave in waves.items():
@@ -136,9 +145,12 @@ def chosen(utterances: pd.DataFrame, variants: list[str], count: int) -> dict[st
     """Utterance → why it is played, those that say most first.
 
     Of the first of `variants` (the best), those with the largest, the median and the smallest gain
-    in SI-SDR, and with `count` above three, evenly between; of every other variant its smallest.
+    in what methods are ranked by, and with `count` above three, evenly between; of every other
+    variant its smallest.
     """
-    wide = utterances.pivot_table(index="id", columns="method", values="si_sdr")
+    metric = ranking_measure(utterances)
+    about = SCORED[metric]
+    wide = utterances.pivot_table(index="id", columns="method", values=metric)
     found: dict[str, list[str]] = {}
     for place, variant in enumerate(name for name in variants if name in wide):
         gain = (wide[variant] - wide["noisy"]).dropna().sort_values(ascending=False)
@@ -146,7 +158,8 @@ def chosen(utterances: pd.DataFrame, variants: list[str], count: int) -> dict[st
             continue
         ranks = _ranks(len(gain), count) if place == 0 else {len(gain) - 1: "worst"}
         for rank, name in ranks.items():
-            why = f"{name} of {variant} ({gain.iloc[rank]:+.1f} dB SI-SDR)"
+            told = f"{gain.iloc[rank]:+.{1 if about.unit else 2}f} {about.unit}".strip()
+            why = f"{name} of {variant} ({told} {about.title})"
             found.setdefault(str(gain.index[rank]), []).append(why)
     return found
 
@@ -222,8 +235,8 @@ def players(
 
 def about(row: pd.Series) -> str:
     """An utterance of a test set in words."""
-    speaker, noise = row["speaker"] or "unknown", row["noise_type"] or "unknown noise"
-    return f"speaker {speaker}, {noise}, SNR {row['snr']:.1f} dB"
+    told = f"speaker {row['speaker'] or 'unknown'}, {row['noise_type'] or 'unknown noise'}"
+    return told if np.isnan(row["snr"]) else f"{told}, SNR {row['snr']:.1f} dB"
 
 
 def faults(clean: np.ndarray, noisy: np.ndarray, enhanced: np.ndarray) -> str:
@@ -266,10 +279,19 @@ def _ratio(wanted: np.ndarray, unwanted: np.ndarray) -> float:
     return min(99.0, float(10 * np.log10(power / rest))) if rest > 0 and power > 0 else 99.0
 
 
+def _predicted(change: pd.Series) -> str:
+    """What DNSMOS predicts of an output, as the change from the input."""
+    return (
+        f"speech {change['dnsmos_sig']:+.2f} (SIG), background {change['dnsmos_bak']:+.2f} (BAK) "
+        "against the input"
+    )
+
+
 def errors(
     sound: TestAudio, utterances: pd.DataFrame, variants: list[str], count: int = 3
 ) -> list[dict[str, Any]]:
-    """The utterances with the smallest gain in SI-SDR of every variant, and those that failed.
+    """The utterances with the smallest gain of every variant in what methods are ranked by, and
+    those that failed.
 
     Parameters
     ----------
@@ -281,19 +303,24 @@ def errors(
     Returns
     -------
     list of dict
-        ``variant``, ``id``, what it is ``about``, ``gain`` and ``si_sdr`` in dB (NaN if
-        undefined) and the ``reason`` in words, as of `faults`.
+        ``variant``, ``id``, what it is ``about``, ``gain`` and ``value`` in the measure (NaN if
+        undefined) and the ``reason`` in words: as of `faults`, or without a clean version what
+        DNSMOS predicts.
     """
-    table = sound.table
+    table, metric, has_clean = sound.table, ranking_measure(utterances), sound.has_clean
     noisy = utterances[utterances["method"] == "noisy"].set_index("id")
     found = []
     for variant in variants:
         own = utterances[utterances["method"] == variant].set_index("id")
-        gain = (own["si_sdr"] - noisy["si_sdr"]).sort_values(na_position="first")
+        gain = (own[metric] - noisy[metric]).sort_values(na_position="first")
         for utterance in gain.index[:count]:
             row = table.loc[utterance]
-            waves = sound.signals(row, [variant])
-            reason = faults(waves["clean"], waves["noisy"], waves[variant])
+            if has_clean:
+                waves = sound.signals(row, [variant])
+                reason = faults(waves["clean"], waves["noisy"], waves[variant])
+            else:
+                changes = own[list(OPINIONS)] - noisy[list(OPINIONS)]
+                reason = _predicted(changes.loc[utterance])
             if gain[utterance] < 0:
                 reason = f"worse than the input: {reason}"
             found.append(
@@ -302,7 +329,7 @@ def errors(
                     "id": utterance,
                     "about": about(row),
                     "gain": float(gain[utterance]),
-                    "si_sdr": float(own.loc[utterance, "si_sdr"]),
+                    "value": float(own.loc[utterance, metric]),
                     "reason": reason,
                 }
             )

@@ -37,7 +37,9 @@ _BASELINES = {
     "logmmse": ("log-MMSE", "ephraim1985logmmse"),
     "noisereduce": ("noisereduce", "sainburg2019noisereduce"),
     "webrtc": ("WebRTC NS",),
+    "deepfilternet3": ("DeepFilterNet3", "schroeter2023deepfilternet"),
     "oracle": ("IRM (oracle)", "wang2014targets"),
+    "clean": ("clean speech",),
 }
 """Baseline → what it is called, and what is cited for it."""
 _NETWORKS = {
@@ -91,7 +93,7 @@ def methods(
         _network(recipe, trained),
         _training(record, recipe, trained),
         _tested(record, data),
-        _measured(measured),
+        _measured(record, measured),
         _tested_for_significance(record),
         _software(recipe, trained),
         _others(record),
@@ -335,20 +337,34 @@ def _several(count: float, what: str) -> str:
     return f"{told} {what}{'' if count == 1 else 's'}"
 
 
-def _measured(measured: Collection[str]) -> str:
+def _measured(record: ExperimentRecord, measured: Collection[str]) -> str:
     kinds = [
         _cited("narrow-band PESQ", "rix2001pesq", "itu2003p8621"),
         _cited("wide-band PESQ", "rix2001pesq", "itu2007p8622"),
     ]
     used = [told for told, name in zip(kinds, ("pesq_nb", "pesq_wb"), strict=True)
             if name in measured]  # fmt: skip
-    return (
+    others = []
+    if "dnsmos_ovrl" in measured:
+        others.append(
+            f"Opinions are predicted by {_cited('DNSMOS P.835', 'reddy2022dnsmosp835')} and "
+            f"{_cited('P.808', 'reddy2021dnsmos')}, without a reference ({_version('speechmos')})."
+        )
+    if "wer" in measured:
+        others.append(
+            f"The word error rate (WER) is that of {record.recogniser}, over all words of the test "
+            "set."
+        )
+    if "si_sdr" not in measured:
+        return " ".join(others)
+    compared = (
         f"Measures are {_joined(used)} ({_version('pesq')}), {_cited('STOI', 'taal2011stoi')} and "
         f"{_cited('ESTOI', 'jensen2016estoi')} ({_version('pystoi')}), "
         f"{_cited('SI-SDR', 'leroux2019sdr')} over all frequencies and above 80 Hz (Butterworth "
         "high-pass of fourth order, forwards and backwards), and the composite measures "
         f"{_cited('CSIG, CBAK and COVL', 'hu2008composite')}."
     )
+    return " ".join([compared, *others])
 
 
 def _tested_for_significance(record: ExperimentRecord) -> str:

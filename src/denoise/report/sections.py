@@ -8,13 +8,16 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from denoise.evaluation.baselines import CEILINGS
 from denoise.evaluation.conditions import by_condition, snr_condition
+from denoise.evaluation.scores import ranking_measure
 from denoise.report import figures, listening
 from denoise.report.answer import pesq
 from denoise.report.exports import Exports
 from denoise.report.tables import (
     MAIN,
     Results,
+    all_measures,
     board_rows,
     crossed,
     named,
@@ -34,7 +37,10 @@ def test_set(name: str, results: Results, out: Exports) -> dict[str, Any]:
     scores = results.scores[results.scores["test_set"] == name]
     part = results.utterances[results.utterances["test_set"] == name]
     rows = results.board[results.board["test_set"] == name]
-    shown = [m for m in MAIN if rows[m].notna().any()]
+    metric = ranking_measure(rows)
+    # Beside measures that compare with the clean reference, the whole opinion is enough.
+    parts = () if metric == "dnsmos_ovrl" else ("dnsmos_sig", "dnsmos_bak")
+    shown = [m for m in MAIN if m not in parts and rows[m].notna().any()]
     intervals = [
         out.saved(
             f"{name}-intervals-{metric}",
@@ -46,10 +52,10 @@ def test_set(name: str, results: Results, out: Exports) -> dict[str, Any]:
     snrs = snr_condition(part)
     noise_types = part.groupby("id")["noise_type"].first().replace("", "unknown")
     own = effects[effects["test_set"] == name] if len(effects) else effects
-    outputs = {label: record.played_output(label, name) for label in record.methods}
-    sound = listening.TestAudio(record.test_sets[name], outputs)
+    sound = listening.TestAudio(record.test_sets[name], record.played_outputs(name))
     ranked = list(rows.loc[rows["kind"] == "variant", "variant"])
-    played = ranked + [n for n in rows["variant"] if n not in {*ranked, "noisy", "oracle"}]
+    left_out = {*ranked, "noisy", *CEILINGS}
+    played = ranked + [n for n in rows["variant"] if n not in left_out]
     budget = _AUDIO_BYTES // len(record.test_sets)
     played, lossless = listening.players(
         sound, played, listening.chosen(part, ranked, record.examples), budget
@@ -60,21 +66,26 @@ def test_set(name: str, results: Results, out: Exports) -> dict[str, Any]:
     worst = listening.errors(sound, part, ranked)
     return {
         "name": name,
+        "has_clean": sound.has_clean,
+        "ranked_by": figures.title(metric),
+        "main": shown,
+        "metrics": [one for one in all_measures() if rows[one].notna().any()],
         "split": rows["split"].iloc[0],
         "rows": board_rows(rows, record),
         "ranges": _ranges(rows, shown),
         "intervals": dict(zip(shown, intervals, strict=True)),
-        "files": write_tables(name, results, shown, out) | worst_cases(name, worst, styles, out),
+        "files": write_tables(name, results, shown, out)
+        | worst_cases(name, worst, metric, styles, out),
         "components": _components(results.components, name, styles),
         "by_snr": [
             _by_snr(name, by_condition(scores, metric, snrs), metric, styles, out)
-            for metric in shown
+            for metric in (shown if len(snrs) else ())
         ],
         "by_noise_type": [
             _noise_type_table(
                 name, by_condition(scores, metric, noise_types, gain=True), metric, styles, out
             )
-            for metric in shown
+            for metric in (shown if sound.has_clean else ())
         ],
         "trade_offs": _trade_offs(name, rows, styles, out),
         "effects": own.to_dict("records"),
@@ -150,6 +161,7 @@ def _trade_offs(
     """Figures of quality against the size of a model, what it computes and the time that it takes,
     if they differ."""
     quality = [metric for metric in ("si_sdr", pesq(rows)) if rows[metric].notna().any()]
+    quality = quality or [ranking_measure(rows)]
     found = []
     for cost, label in (
         ("parameters", "parameters"),
@@ -226,8 +238,8 @@ def page_data(results: Results) -> dict[str, Any]:
         test_sets[name] = {
             "ids": ids,
             "about": [
-                f"{row.speaker or 'unknown'}, {row.noise_type or 'unknown noise'}, "
-                f"{row.snr_input:.1f} dB"
+                f"{row.speaker or 'unknown'}, {row.noise_type or 'unknown noise'}"
+                + ("" if np.isnan(row.snr_input) else f", {row.snr_input:.1f} dB")
                 for row in about.itertuples()
             ],
             "values": values,

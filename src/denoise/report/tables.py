@@ -20,7 +20,7 @@ MAIN = COMPARED
 """The measures that have figures and are compared on the page."""
 
 
-def shown() -> list[str]:
+def all_measures() -> list[str]:
     """All measures in the order of the tables, the main ones first."""
     return [*MAIN, *(name for name in SCORED if name not in MAIN)]
 
@@ -48,7 +48,7 @@ class Results(NamedTuple):
 def board_rows(rows: pd.DataFrame, record: ExperimentRecord) -> list[dict[str, Any]]:
     """Rows of the leaderboard, each with the measures in which it is ``best``."""
     best: dict[str, float] = {}
-    for metric in shown():
+    for metric in all_measures():
         candidates = rows.loc[rows["kind"] != "oracle", metric]
         # In the scaling of each recipe: the same error has another value in another one.
         unlike = metric == "mse_spec" and not one_scaling(record)
@@ -134,10 +134,9 @@ def write_tables(
         "RTF": [digits(value) for value in rows["rtf"]],
     }
     about = (
-        f"means over {rows['n'].iloc[0]} utterances with 95 % intervals; highest mean below the "
-        "oracle"
+        f"means over {rows['n'].iloc[0]} utterances with 95 % intervals; best mean below the oracle"
     )
-    whole_board = [one for one in shown() if rows[one].notna().any()]
+    whole_board = [one for one in all_measures() if rows[one].notna().any()]
     links = {
         "leaderboard": out.table(
             f"{name}-leaderboard",
@@ -192,18 +191,25 @@ def write_tables(
 
 
 def worst_cases(
-    name: str, worst: list[dict[str, Any]], styles: dict[str, figures.Style], out: Exports
+    name: str,
+    worst: list[dict[str, Any]],
+    metric: str,
+    styles: dict[str, figures.Style],
+    out: Exports,
 ) -> dict[str, Markup]:
-    """The worst cases as files, by the name that `write_tables` gives to the others."""
+    """The worst cases by a measure as files, under the name that the page has for them."""
+    unit = SCORED[metric].unit
     shown = pd.DataFrame(
         {
             "Variant": [styles[one["variant"]].label for one in worst],
             "Utterance": [one["id"] for one in worst],
-            "Gain (dB)": [f"{one['gain']:.1f}" for one in worst],
+            f"Gain ({unit})" if unit else "Gain": [
+                f"{one['gain']:.{1 if unit else 2}f}" for one in worst
+            ],
             "Why": [one["reason"] for one in worst],
         }
     )
-    caption = f"The utterances of {named(name)} with the smallest gain in SI-SDR."
+    caption = f"The utterances of {named(name)} with the smallest gain in {SCORED[metric].title}."
     return {"worst-cases": out.table(f"{name}-worst-cases", pd.DataFrame(worst), caption, shown)}
 
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import soundfile
 
-from denoise.core.tables import read_table
+from denoise.evaluation.scores import ranking_measure
 from denoise.mixing.files import TestSetFiles
 from denoise.report import figures
 from denoise.report.listening import TestAudio
@@ -20,7 +21,8 @@ class TrackedOutput:
 
     label: str
     enhanced: Path
-    scores: Path
+    scores: pd.DataFrame
+    """As of `evaluation.scores.join_scores`."""
     test_set: TestSetFiles
 
 
@@ -31,7 +33,8 @@ def write_examples(outputs: dict[str, TrackedOutput], folder: Path) -> list[Path
 
 def _examples(test_set: str, output: TrackedOutput, folder: Path) -> list[Path]:
     sound = TestAudio(output.test_set, {output.label: output.enhanced})
-    own = read_table(output.scores).dropna(subset="si_sdr").sort_values("si_sdr")
+    metric = ranking_measure(output.scores)
+    own = output.scores.dropna(subset=metric).sort_values(metric)
     if own.empty:
         return []
     waves = sound.signals(sound.table.loc[own["id"].iloc[len(own) // 2]], [output.label])

@@ -11,10 +11,12 @@ from pathlib import Path
 import pandas as pd
 
 from denoise.core.errors import UserError, did_you_mean
-from denoise.corpora.folder import build_folder
-from denoise.corpora.registry import find_corpus
+from denoise.corpora.folder import TRANSCRIPTS, build_folder
+from denoise.corpora.registry import CORPORA, find_corpus
 from denoise.corpora.sources import SourceSettings
 from denoise.corpora.splits import SPLITS, assign, members
+from denoise.evaluation.baselines import BASELINES
+from denoise.metrics.recognition import RECOGNISERS
 from denoise.networks import backend
 from denoise.networks.card import ModelCard, ModelFolder, read_card
 from denoise.study.schema import DataSettings, TestData, check_label
@@ -35,6 +37,44 @@ def check_backends(plan: Plan) -> None:
             raise UserError(
                 f"training.backend {name} of {variant.label} is not installed: run make install "
                 f"EXTRA={backend.extra(name)}, or pip install 'denoise[{backend.extra(name)}]'"
+            )
+
+
+def check_measures(plan: Plan) -> None:
+    """Refuse measures that no test set allows."""
+    if "wer" in plan.experiment.metrics and not any(
+        "wer" in families for families in plan.families.values()
+    ):
+        raise UserError(
+            "metrics names wer, but of no test set is it known what is spoken: take speech of "
+            f"{' or '.join(name for name, one in CORPORA.items() if one.transcripts)}, or put "
+            f"{TRANSCRIPTS} with the columns file and transcript into a folder of your own"
+        )
+
+
+def check_packages(plan: Plan) -> None:
+    """Refuse measures and baselines that need a package which is not installed here.
+
+    Raises
+    ------
+    UserError
+        With the command that installs it.
+    """
+    needed: dict[str, tuple[str, str]] = {}
+    if any("wer" in families for families in plan.families.values()):
+        name = plan.experiment.recogniser
+        needed = {
+            "jiwer": ("metrics: wer", "'denoise[asr]'"),
+            RECOGNISERS[name].package: (f"recogniser: {name}", RECOGNISERS[name].install),
+        }
+    for label in plan.experiment.baselines:
+        package = BASELINES[label].package
+        if package:
+            needed[package] = (f"baseline {label}", f"'denoise[{label}]'")
+    for package, (what, install) in needed.items():
+        if importlib.util.find_spec(package) is None:
+            raise UserError(
+                f"{what} needs {package}, which is not installed: pip install {install}"
             )
 
 

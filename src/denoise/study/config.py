@@ -13,7 +13,10 @@ from denoise.core.errors import UserError, unknown
 from denoise.study.messages import validated
 from denoise.study.schema import Experiment
 
-_STUDY_KEYS = {"variants", "sweep", "seeds", "baselines", "models", "examples", "extensions"}
+_STUDY_KEYS = {
+    "variants", "sweep", "seeds", "baselines", "models", "metrics", "recogniser", "examples",
+    "extensions",
+}  # fmt: skip
 
 
 _MOST_BYTES, _MOST_VALUES = 1 << 20, 100_000

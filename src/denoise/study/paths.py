@@ -13,6 +13,8 @@ from denoise.mixing.files import TestSetFiles
 MODELS = Path("results/models")
 ENHANCED = Path("results/enhanced")
 SCORES = Path("results/scores")
+DNSMOS = Path("results/dnsmos")
+WER = Path("results/wer")
 REPORTS = Path("reports")
 TRACKING_STORE = Path("results/mlflow")
 """The MLflow database and its artifacts."""
@@ -111,13 +113,23 @@ def output_key(model: str, application: str) -> str:
 
 
 def is_output_of(key: str, model: str) -> bool:
-    """Whether a folder below `ENHANCED` or `SCORES` is of a model."""
+    """Whether a folder of outputs or scores of methods is of a model."""
     return key.rpartition(".")[0] == model
 
 
 def scores(method: str, seed: int, test_set: str) -> Path:
-    """A method's scores on a test set."""
+    """How a method's output for a test set compares with the clean references."""
     return SCORES / method / f"seed{seed}" / f"{test_set}.csv"
+
+
+def opinions(method: str, seed: int, test_set: str) -> Path:
+    """What DNSMOS predicts of a method's output for a test set."""
+    return DNSMOS / method / f"seed{seed}" / f"{test_set}.csv"
+
+
+def word_errors(method: str, seed: int, test_set: str, recogniser: str) -> Path:
+    """What a recogniser makes of a method's output for a test set."""
+    return WER / method / f"seed{seed}" / f"{test_set}.{recogniser}.csv"
 
 
 def benchmark(job: str) -> Path:

@@ -18,13 +18,14 @@ from denoise.core.errors import UserError
 from denoise.core.settings import canonical_json, digest
 from denoise.corpora.folder import listing_digest
 from denoise.corpora.selection import AudioSettings, SelectionSettings
-from denoise.corpora.sources import SourceSettings
+from denoise.corpora.sources import SourceSettings, has_transcripts
 from denoise.corpora.splits import SplitSettings
 from denoise.enhancement.settings import EnhancementSettings
 from denoise.mixing.settings import LEVELS
 from denoise.networks.card import ModelFolder
 from denoise.study import paths
 from denoise.study.checks import (
+    check_measures,
     check_no_train_test_overlap,
     check_ready_model,
     check_sources,
@@ -79,6 +80,7 @@ def make_plan(config: Mapping[str, Any], preset_folder: Path, named: str = "conf
                 f"variant {variant.label} has no test set '{missing[0]}', which others have: give "
                 "all variants of an experiment the same test_sets"
             )
+    check_measures(plan)
     _plan_methods(plan)
     return plan
 
@@ -197,6 +199,9 @@ def _plan_variant(plan: Plan, variant: Variant) -> None:
         described = test_set.model_dump(mode="json", exclude={"data"})
         level = slug(test_set.model_dump(include=set(LEVELS), exclude_none=True))
         settings = {"test_set": described, **test_common}
+        if not test_set.has_clean:
+            level, settings["clean"] = "recordings", "none"
+            plan.without_clean.add(test_name)
         stage = _add(plan.test_sets, f"{test_set.split}-{level}", settings, test_sides)
         if plan.test_set_names.setdefault(test_name, stage) != stage:
             raise UserError(
@@ -207,6 +212,23 @@ def _plan_variant(plan: Plan, variant: Variant) -> None:
                 f"(test_sets.{test_name}.data)"
             )
         variant.test_sets[test_name] = stage
+        speech = own.speech if own is not None else data.speech
+        plan.families[test_name] = _families(plan.experiment, speech, clean=test_set.has_clean)
+
+
+def _families(
+    experiment: Experiment, speech: tuple[SourceSettings, ...], *, clean: bool
+) -> tuple[str, ...]:
+    """The families of measures that outputs for a test set of this speech are scored with."""
+    spoken = any(has_transcripts(source) for source in speech)
+    found = [
+        name
+        for name in experiment.metrics
+        if (clean or name != "intrusive") and (spoken or name != "wer")
+    ]
+    if not clean and "dnsmos" not in found:
+        found.insert(0, "dnsmos")
+    return tuple(found)
 
 
 def _plan_splits(

@@ -24,14 +24,16 @@ def record_of(plan: Plan) -> ExperimentRecord:
         seeds=plan.seeds,
         sweep=tuple(path for path, values in experiment.sweep.items() if len(values) > 1),
         examples=experiment.examples,
+        recogniser=experiment.recogniser,
         test_sets={label: paths.test_set(stage) for label, stage in plan.test_set_names.items()},
         methods={
             label: MethodRecord(
                 kind=method.kind,
                 models=_models(method),
                 runs={
-                    test_set: {seed: _run(label, method, seed, stage) for seed in method.seeds}
-                    for test_set, stage in plan.test_set_names.items()
+                    test_set: {seed: _run(plan, label, seed, test_set) for seed in method.seeds}
+                    for test_set in plan.test_set_names
+                    if plan.families_of(label, test_set)
                 },
             )
             for label, method in plan.methods.items()
@@ -65,16 +67,21 @@ def _models(method: Method) -> dict[int, Path]:
     return {seed: paths.model(method.model, seed) for seed in method.seeds}
 
 
-def _run(label: str, method: Method, seed: int, test_set: str) -> RunFiles:
+def _run(plan: Plan, label: str, seed: int, test_set: str) -> RunFiles:
+    method = plan.methods[label]
+    place = (method.key, seed, plan.test_set_names[test_set])
+    tables = {
+        "intrusive": paths.scores(*place),
+        "dnsmos": paths.opinions(*place),
+        "wer": paths.word_errors(*place, plan.experiment.recogniser),
+    }
     return RunFiles(
-        enhanced=paths.enhanced(method.key, seed, test_set),
-        scores=paths.scores(method.key, seed, test_set),
-        speed=None
-        if not is_denoiser(label, method)
-        else paths.enhanced(method.key, seed, test_set, ".json"),
+        enhanced=paths.enhanced(*place),
+        scores=tuple(tables[family] for family in plan.families_of(label, test_set)),
+        speed=paths.enhanced(*place, ".json") if is_denoiser(label, method) else None,
     )
 
 
 def is_denoiser(label: str, method: Method) -> bool:
-    """Whether a method removes noise, as the noisy input and the oracle do not."""
+    """Whether a method removes noise, as the noisy input and the ceilings do not."""
     return method.kind != "baseline" or BASELINES[label].denoiser

@@ -26,6 +26,8 @@ from denoise.training import losses
 from denoise.training.settings import TrainingSettings
 
 PARTS = ("train", "validation")
+_RULES = {"intrusive": "score", "dnsmos": "dnsmos", "wer": "wer"}
+"""Family of measures → the rule that takes them."""
 
 
 class Rules:
@@ -293,18 +295,18 @@ class Rules:
         ]
 
     def scores(self) -> list[str]:
-        """All score tables."""
-        return [str(found.scores) for _, found in self.all_runs()]
+        """All score tables, one of each family of measures."""
+        return [str(path) for _, found in self.all_runs() for path in found.scores]
 
     def untrained_scores(self) -> list[str]:
         """The score tables of baselines and ready models."""
         kinds = {label: method.kind for label, method in self.plan.methods.items()}
-        return [str(found.scores) for place, found in self.all_runs()
-                if kinds[place["method"]] != "variant"]  # fmt: skip
+        return [str(path) for place, found in self.all_runs()
+                if kinds[place["method"]] != "variant" for path in found.scores]  # fmt: skip
 
     def scored(self) -> str:
         """Method, seed and test set of each of `scores`, as JSON."""
-        return canonical_json([place for place, _ in self.all_runs()])
+        return canonical_json([place for place, found in self.all_runs() for _ in found.scores])
 
     def speeds(self) -> list[str]:
         """How fast every network and baseline enhanced the test sets."""
@@ -326,10 +328,10 @@ class Rules:
     def played_outputs(self) -> list[str]:
         """The audio of every denoiser, which can be heard in the report."""
         return [
-            str(self.record.played_output(label, test_set))
+            str(path)
             for test_set in self.record.test_sets
-            for label, method in self.plan.methods.items()
-            if is_denoiser(label, method)
+            for label, path in self.record.played_outputs(test_set).items()
+            if is_denoiser(label, self.plan.methods[label])
         ]
 
     def training_tables(self) -> list[str]:
@@ -372,9 +374,11 @@ class Rules:
                     named.append(("train", subject, f"{method.model}-seed{seed}"))
                 rule = "baseline" if method.kind == "baseline" else "enhance"
                 for test_set, stage in plan.test_set_names.items():
+                    families = plan.families_of(label, test_set)
+                    scoring = [_RULES[family] for family in families]
                     key = f"{method.key}-seed{seed}-{stage}"
-                    named += [(rule, f"{subject}, {test_set}", key),
-                              ("score", f"{subject}, {test_set}", key)]  # fmt: skip
+                    named += [(step, f"{subject}, {test_set}", key)
+                              for step in ((rule, *scoring) if families else ())]  # fmt: skip
         return canonical_json(
             [[rule, subject, str(paths.benchmark(f"{rule}/{key}"))] for rule, subject, key in named]
         )
@@ -407,9 +411,19 @@ class Rules:
 
         def named(wildcards: Any) -> list[str]:
             runs = self.record.methods[self.run(wildcards).label].runs.values()
-            return [str(getattr(one[int(wildcards.seed)], name)) for one in runs]
+            files = [one[int(wildcards.seed)] for one in runs]
+            if name == "enhanced":
+                return [str(one.enhanced) for one in files]
+            return [str(path) for one in files for path in one.scores]
 
         return named
+
+    def tables_of_run(self, wildcards: Any) -> str:
+        """Each test set, and how many score tables `outputs_of_run` names of it, as JSON."""
+        runs = self.record.methods[self.run(wildcards).label].runs
+        return canonical_json(
+            [[name, len(one[int(wildcards.seed)].scores)] for name, one in runs.items()]
+        )
 
     def runs(self) -> list[str]:
         """The notes that all runs are recorded."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Container
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -19,6 +19,8 @@ from denoise.corpora.splits import SplitSettings
 from denoise.enhancement.settings import EnhancementSettings
 from denoise.evaluation.baselines import BASELINES
 from denoise.features.settings import FeatureSettings
+from denoise.metrics.recognition import RECOGNISERS
+from denoise.metrics.registry import FAMILIES
 from denoise.mixing.augmentation import AugmentationSettings
 from denoise.mixing.settings import MixingSettings, TestSetSettings
 from denoise.networks.registry import AnyNetwork, check_shape
@@ -29,7 +31,7 @@ from denoise.training.settings import TrainingSettings
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,199}")
 _REPEATED = re.compile(r"(.+)\1{19}$")
 """What Snakemake takes for a name that grows for ever."""
-RESERVED = frozenset({*BASELINES, "clean", "reference", "anchor"})
+RESERVED = frozenset({*BASELINES, "reference", "anchor"})
 """What the report calls its own: no variant or ready model may be called so."""
 PAIRED = {"voicebank_demand"}
 
@@ -128,6 +130,9 @@ class TestData(Settings):
     """Sources of speech, all of them for test."""
     noise: tuple[SourceSettings, ...] = ()
     """Sources of noise, all of them for test."""
+    clean: Literal["none"] | None = None
+    """`none` where `speech` names noisy recordings that have no clean version: they are taken as
+    they are, without `noise`, and judged by measures that need no reference."""
     audio: AudioSettings = AudioSettings()
     """Decoding and selection; its `sample_rate` is that of the test set."""
     seed: int = Field(0, ge=0)
@@ -140,7 +145,16 @@ class TestData(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> TestData:
-        _check_noise(self.speech, self.noise)
+        if self.clean is None:
+            _check_noise(self.speech, self.noise)
+            return self
+        if self.noise:
+            raise ValueError(
+                "clean: none is for recordings that are noisy already: leave noise out, or clean"
+            )
+        for source in self.speech:
+            if source.corpus in PAIRED:
+                raise ValueError(f"{source.corpus} has clean versions: leave clean out")
         return self
 
 
@@ -156,6 +170,11 @@ class RecipeTestSet(TestSetSettings):
         if self.data is not None and self.split == "validation":
             raise ValueError("split validation takes recordings of the recipe: leave data out")
         return self
+
+    @property
+    def has_clean(self) -> bool:
+        """Whether there are clean references."""
+        return self.data is None or self.data.clean is None
 
 
 class Recipe(Settings):
@@ -342,8 +361,16 @@ class Experiment(Settings):
     """A grid: config path to the values it takes; applied to every variant."""
     seeds: tuple[int, ...] = (0,)
     """Each variant is trained once for every seed."""
-    baselines: tuple[str, ...] = tuple(BASELINES)
+    baselines: tuple[str, ...] = tuple(name for name, one in BASELINES.items() if one.usual)
     """Methods to compare with, some of those that `evaluation.baselines` lists."""
+    metrics: tuple[str, ...] = ("intrusive",)
+    """Families of measures that every output is scored with: `intrusive` (all that compare with
+    the clean reference), `dnsmos` (opinions that a network predicts without a reference), `wer`
+    (word error rate, on test sets with transcripts). Recordings without a clean version are always
+    scored with `dnsmos`."""
+    recogniser: str = "pocketsphinx"
+    """The speech recogniser whose words `wer` counts: `pocketsphinx`, which comes with its weights
+    and is weak, or `faster-whisper`, which fetches some."""
     models: dict[str, str] = {}
     """Ready models to compare with: name to folder, such as `{ready: pretrained/best}`. They are
     scored, not trained; make sure they were not trained on the test data."""
@@ -385,3 +412,32 @@ class Experiment(Settings):
             if name not in BASELINES:
                 raise unknown("baseline", name, BASELINES)
         return names if "noisy" in names else ("noisy", *names)
+
+    @field_validator("recogniser")
+    @classmethod
+    def _check_recogniser(cls, name: str) -> str:
+        if name not in RECOGNISERS:
+            raise unknown("recogniser", name, RECOGNISERS)
+        return name
+
+    @field_validator("metrics")
+    @classmethod
+    def _check_metrics(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in FAMILIES:
+                raise unknown("family of metrics", name, FAMILIES)
+        if not {"intrusive", "dnsmos"} & set(names):
+            raise ValueError(
+                "metrics must name intrusive or dnsmos, by which methods are ranked, whatever else "
+                "it names"
+            )
+        return tuple(name for name in FAMILIES if name in names)
+
+    @model_validator(mode="after")
+    def _check(self) -> Experiment:
+        if "clean" in self.baselines and self.metrics == ("intrusive",):
+            raise ValueError(
+                "baselines names clean, which only measures without a reference can judge: add "
+                "dnsmos or wer to metrics, or leave it out"
+            )
+        return self

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from denoise.core.settings import canonical_json
+from denoise.evaluation.baselines import BASELINES
 from denoise.study.schema import Experiment, Recipe
 
 
@@ -77,8 +78,22 @@ class Plan:
     test_sets: dict[str, Stage] = field(default_factory=dict)
     test_set_names: dict[str, str] = field(default_factory=dict)
     """Label → stage."""
+    families: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Label of a test set → the families of measures that outputs for it are scored with."""
+    without_clean: set[str] = field(default_factory=set)
+    """Labels of the test sets that have no clean references."""
     measured: set[str] = field(default_factory=set)
     """The spectrograms whose scaling depends on the training windows."""
+
+    def families_of(self, label: str, test_set: str) -> tuple[str, ...]:
+        """The families of measures that a method is scored with on a test set; none where it has no
+        output."""
+        baseline = self.methods[label].kind == "baseline"
+        if baseline and BASELINES[label].needs_clean and test_set in self.without_clean:
+            return ()
+        families = self.families[test_set]
+        # The reference does not differ from itself.
+        return tuple(one for one in families if one != "intrusive" or label != "clean")
 
     @property
     def seeds(self) -> tuple[int, ...]:

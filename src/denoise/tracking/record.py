@@ -6,7 +6,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from denoise.core import files
 from denoise.core.settings import Settings
@@ -28,6 +28,9 @@ from denoise.tracking.notes import (
 from denoise.tracking.params import in_words, log_params
 from denoise.tracking.store import KIND, RunName, Store, never_failing
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 @dataclass(frozen=True)
 class RunFiles:
@@ -35,8 +38,8 @@ class RunFiles:
 
     model: Path
     """The model folder."""
-    scores: dict[str, Path]
-    """Test set → scores."""
+    scores: dict[str, pd.DataFrame]
+    """Test set → scores of this run, as of `evaluation.scores.join_scores`."""
     manifests: dict[str, Path]
     """``train`` and ``validation`` → manifest of the windows."""
     examples: list[Path]
@@ -85,7 +88,9 @@ def record(store: Store, about: RunAbout, made: RunFiles, out_path: Path) -> Non
     )
 
 
-def _final_metrics(card: ModelCard, scores: dict[str, Path]) -> tuple[dict[str, float], int]:
+def _final_metrics(
+    card: ModelCard, scores: dict[str, pd.DataFrame]
+) -> tuple[dict[str, float], int]:
     """The means of all measures by ``<test set>/<measure>``, with the ends of the 95 % intervals of
     the main ones, and how many utterances miss a measure."""
     from denoise.evaluation.statistics import estimate
@@ -93,11 +98,10 @@ def _final_metrics(card: ModelCard, scores: dict[str, Path]) -> tuple[dict[str, 
 
     final: dict[str, Any] = {"parameters": card.parameters, "best_val_loss": card.best_val_loss}
     failed = 0
-    for test_set, path in scores.items():
-        table = read_table(path)
+    for test_set, table in scores.items():
         failed += int((table["status"] != "ok").sum())
         for metric in SCORED:
-            if metric not in table:
+            if table[metric].isna().all():
                 continue
             values = table[metric].to_numpy(float)
             mean = estimate([values[None]], [1], table["speaker"].fillna("").to_numpy(str))
