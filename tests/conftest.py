@@ -176,6 +176,10 @@ def librispeech_tar(subset: str, speakers: dict[str, str], seconds: float = 2.5)
             name = f"LibriSpeech/{subset}/{speaker}/77/{speaker}-77-{number:04d}.flac"
             audio = tone_speech(seconds, 16000, int(speaker) * 10 + number)
             members[name] = encoded(audio, 16000, "FLAC")
+        spoken = "".join(
+            f"{speaker}-77-{number:04d} THE BOAT {number} SAILS\n" for number in (0, 1)
+        )
+        members[f"LibriSpeech/{subset}/{speaker}/77/{speaker}-77.trans.txt"] = spoken.encode()
     return tar_of(members)
 
 

@@ -32,17 +32,12 @@ class Recogniser(NamedTuple):
     """From speech [shape=(samples,)] at `RATE` to words."""
 
 
-@functools.cache
-def _sphinx() -> Any:
+def _pocketsphinx(speech: np.ndarray) -> str:
     from pocketsphinx import Decoder
 
-    return Decoder(samprate=RATE, loglevel="FATAL")
-
-
-def _pocketsphinx(speech: np.ndarray) -> str:
-    decoder = _sphinx()
+    # Anew for each utterance, 0.2 s: what it hears depends on what it heard before.
+    decoder = Decoder(samprate=RATE, loglevel="FATAL")
     decoder.start_utt()
-    # The whole utterance at once: else its cepstra would be normalised by what came before.
     decoder.process_raw((speech * 32767).astype("<i2").tobytes(), full_utt=True)
     decoder.end_utt()
     found = decoder.hyp()
@@ -92,6 +87,8 @@ def recognise(audio: np.ndarray, rate: int, recogniser: str = "pocketsphinx") ->
     'the boat sails on the sea'
     """
     speech = np.clip(resample(audio, rate, RATE), -1, 1).astype(np.float32)
+    if not speech.any():
+        return ""  # some hear words in silence, others cannot take it
     return RECOGNISERS[recogniser].recognise(speech)
 
 

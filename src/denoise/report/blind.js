@@ -68,7 +68,7 @@ function trial({ id, rate, reference, versions }) {
   const switcher = new Switcher([{ name: "reference", uri: reference }, ...shown.map(({ uri }) => ({ uri }))], rate);
   switcher.loop = true;
   const heard = new Set();
-  const name = (k) => (k === 0 ? "Reference" : test.kind === "ab" ? "AB"[k - 1] : `Version ${k}`);
+  const name = (k) => (k === 0 ? test.reference : test.kind === "ab" ? "AB"[k - 1] : `Version ${k}`);
   const buttons = [0, ...shown.map((_, k) => k + 1)].map((k) => {
     const button = element("button", { type: "button", "aria-pressed": String(k === 0), class: "version" }, name(k));
     button.addEventListener("click", () => choose(k, true));

@@ -89,6 +89,7 @@ def make_page(folder: Path, wanted: BlindTest) -> tuple[str, dict[str, Any]]:
     ranked = [method for method in methods if method in variants] or methods
     chosen = listening.chosen(table, ranked, wanted.utterances)
     kind, experiment = wanted.kind, record.experiment
+    heard_first = REFERENCE if sound.has_clean else ANCHOR
     test: dict[str, Any] = {"experiment": experiment, "kind": kind, "trials": []}
     key: dict[str, Any] = {**test, "test_set": test_set, "methods": methods, "trials": {}}
     key["seed"] = str(secrets.randbits(128) if wanted.seed is None else wanted.seed)
@@ -113,7 +114,7 @@ def make_page(folder: Path, wanted: BlindTest) -> tuple[str, dict[str, Any]]:
                 {
                     "id": number,
                     "rate": sound.rate,
-                    "reference": _encoded(audio[REFERENCE], sound.rate, rng),
+                    "reference": _encoded(audio[heard_first], sound.rate, rng),
                     "versions": [
                         {"id": f"v{k}", "uri": _encoded(audio[n], sound.rate, rng)}
                         for k, n in enumerate(order)
@@ -121,10 +122,11 @@ def make_page(folder: Path, wanted: BlindTest) -> tuple[str, dict[str, Any]]:
                 }
             )
     test["id"] = key["id"] = digest(key, 12)
+    test["reference"] = "Reference" if sound.has_clean else "Recording"
     page = render(
         "blind.html",
         test=test,
-        about="The speech has the same level in all versions.",
+        about="The speech has the same level in all versions." if sound.has_clean else "",
         style=asset("style.css"),
         scripts=[asset("player.js"), asset("blind.js")],
     )

@@ -51,7 +51,8 @@ class TestAudio:
     @property
     def has_clean(self) -> bool:
         """Whether there are clean references."""
-        return bool(files.read_made(self.test_set.manifest)["clean"])
+        # Manifests of before there were such without say nothing.
+        return bool(files.read_made(self.test_set.manifest).get("clean", True))
 
     @property
     def table(self) -> pd.DataFrame:
