@@ -19,10 +19,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
 .PHONY: help install run test test-all test-rest test-faults test-ui coverage bench microphone cluster \
-        demo audit lint format ui lock docs site clean
+        asr deepfilternet3 demo audit lint format ui lock docs site clean
 
 help: ## List the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 .uv/bin/uv:
 	@echo "Installing uv into .uv (it is not on the PATH)"
@@ -84,6 +84,10 @@ microphone: $(VENV)/with-microphone ## Install what `denoise stream --microphone
 
 cluster: $(VENV)/with-cluster ## Install what profiles/slurm and profiles/kubernetes need
 
+asr: $(VENV)/with-asr ## Install what `metrics: [wer]` needs
+
+deepfilternet3: $(VENV)/with-deepfilternet3 ## Install what the baseline deepfilternet3 needs
+
 demo: $(VENV)/with-demo ## Install what `denoise demo` needs, and open its page
 	@denoise demo
 
@@ -131,7 +135,7 @@ lock: | $(filter .uv/bin/uv,$(UV)) ## Resolve the dependencies anew into locks/
 	  compile --extra $$extra --constraint locks/cpu.txt -o locks/$$extra.txt; \
 	done; \
 	on_top test --extra test --constraint locks/jax.txt --constraint locks/torch.txt; \
-	for extra in cluster demo microphone; do \
+	for extra in asr cluster deepfilternet3 demo microphone; do \
 	  on_top $$extra --extra $$extra --constraint locks/cpu.txt --constraint locks/with-test.txt; \
 	done
 

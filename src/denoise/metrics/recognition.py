@@ -27,7 +27,7 @@ class Recogniser(NamedTuple):
     package: str
     """The module that it needs."""
     install: str
-    """What to give to ``pip install``."""
+    """How it is installed."""
     recognise: Callable[[np.ndarray], str]
     """From speech [shape=(samples,)] at `RATE` to words."""
 
@@ -59,8 +59,10 @@ def _faster_whisper(speech: np.ndarray) -> str:
 
 
 RECOGNISERS = {
-    "pocketsphinx": Recogniser("pocketsphinx", "'denoise[asr]'", _pocketsphinx),
-    "faster-whisper": Recogniser("faster_whisper", "faster-whisper", _faster_whisper),
+    "pocketsphinx": Recogniser(
+        "pocketsphinx", "run make asr, or pip install 'denoise[asr]'", _pocketsphinx
+    ),
+    "faster-whisper": Recogniser("faster_whisper", "pip install faster-whisper", _faster_whisper),
 }
 
 

@@ -64,18 +64,18 @@ def check_packages(plan: Plan) -> None:
     if any("wer" in families for families in plan.families.values()):
         name = plan.experiment.recogniser
         needed = {
-            "jiwer": ("metrics: wer", "'denoise[asr]'"),
+            "jiwer": ("metrics: wer", "run make asr, or pip install 'denoise[asr]'"),
             RECOGNISERS[name].package: (f"recogniser: {name}", RECOGNISERS[name].install),
         }
     for label in plan.experiment.baselines:
         package = BASELINES[label].package
         if package:
-            needed[package] = (f"baseline {label}", f"'denoise[{label}]'")
+            needed[package] = (
+                f"baseline {label}", f"run make {label}, or pip install 'denoise[{label}]'"
+            )  # fmt: skip
     for package, (what, install) in needed.items():
         if importlib.util.find_spec(package) is None:
-            raise UserError(
-                f"{what} needs {package}, which is not installed: pip install {install}"
-            )
+            raise UserError(f"{what} needs {package}, which is not installed: {install}")
 
 
 def check_storage(plan: Plan, prefix: str | None) -> None:
