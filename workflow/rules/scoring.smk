@@ -135,6 +135,54 @@ rule wer:
         "../scripts/wer.py"
 
 
+rule transcribe:
+    input:
+        manifest="results/test_sets/{test_id}/manifest.json",
+        mixtures="results/test_sets/{test_id}/mixtures.csv",
+        clean=ancient("results/test_sets/{test_id}/clean.npy"),
+    output:
+        "results/test_sets/{test_id}/heard.{recogniser}.csv",
+    log:
+        "results/logs/transcribe/{test_id}.{recogniser}.log",
+    benchmark:
+        "results/benchmarks/transcribe/{test_id}.{recogniser}.tsv"
+    conda:
+        "../envs/denoise.yaml"
+    threads: 8
+    params:
+        test_set=ask.label_of_test_set,
+        code=code_of("transcribe"),
+    message:
+        "Recognising the words of the clean recordings of {params.test_set}"
+    script:
+        "../scripts/transcribe.py"
+
+
+rule dwer:
+    input:
+        enhanced="results/enhanced/{method}/seed{seed}/{test_id}.npy",
+        heard="results/test_sets/{test_id}/heard.{recogniser}.csv",
+        manifest="results/test_sets/{test_id}/manifest.json",
+        mixtures="results/test_sets/{test_id}/mixtures.csv",
+    output:
+        "results/dwer/{method}/seed{seed}/{test_id}.{recogniser}.csv",
+    log:
+        "results/logs/dwer/{method}/seed{seed}/{test_id}.{recogniser}.log",
+    benchmark:
+        "results/benchmarks/dwer/{method}-seed{seed}-{test_id}.{recogniser}.tsv"
+    conda:
+        "../envs/denoise.yaml"
+    threads: 8
+    params:
+        label=ask.label_of_method,
+        test_set=ask.label_of_test_set,
+        code=code_of("wer"),
+    message:
+        "Recognising the words of {params.label} on {params.test_set}"
+    script:
+        "../scripts/wer.py"
+
+
 rule untrained_scores:
     # A target of its own: what can be compared without any training.
     input:

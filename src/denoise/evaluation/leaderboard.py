@@ -17,7 +17,7 @@ from denoise.metrics.registry import SCORED
 
 COMPARED = (
     "si_sdr", "si_sdr_80", "pesq_nb", "pesq_wb", "stoi",
-    "dnsmos_sig", "dnsmos_bak", "dnsmos_ovrl", "wer",
+    "dnsmos_sig", "dnsmos_bak", "dnsmos_ovrl", "wer", "dwer",
 )  # fmt: skip
 """The measures in which every two methods are compared."""
 

@@ -85,23 +85,45 @@ def predict_opinions(
     _write_scores(table, pd.DataFrame(found), out_path)
 
 
+def transcribe(
+    test_set: References, recogniser: str, out_path: Path, *, processes: int = 1
+) -> None:
+    """Write what a recogniser hears in the clean recordings: ``id`` and ``transcript``."""
+    rate = files.read_made(test_set.manifest)["rate"]
+    table = read_table(test_set.mixtures)
+    work = functools.partial(
+        _words_of_slice, enhanced=test_set.clean, rate=rate, recogniser=recogniser
+    )
+    texts = ordered_map(work, _places(table), processes=processes, label=recogniser, chunk=CHUNK)
+    write_table(out_path, pd.DataFrame({"id": table["id"], "transcript": list(texts)}))
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """What is to be recognised, and by what."""
+
+    recogniser: str
+    """One of `metrics.recognition.RECOGNISERS`."""
+    clean: Path | None = None
+    """What it hears in the clean recordings, as of `transcribe`, which then takes the place of
+    transcripts."""
+
+
 def count_word_errors(
-    enhanced: Path, utterances: Utterances, recogniser: str, out_path: Path, *, processes: int = 1
+    enhanced: Path, utterances: Utterances, spoken: Spoken, out_path: Path, *, processes: int = 1
 ) -> None:
     """Write a row for each utterance: what it is, how many ``words`` its transcript has, what was
-    ``recognised`` and the ``errors`` in it, ``wer`` and ``status``.
+    ``recognised`` and the ``errors`` in it, ``wer`` (``dwer`` with `spoken.clean`) and ``status``.
 
-    ``wer`` is what an utterance contributes in percent: its errors over the mean number of words of
-    all utterances.  So its mean is the word error rate as it is usually given, all errors over all
-    words, and not that of utterances, of which short ones would count as much as long ones.
+    The rate is what an utterance contributes in percent: its errors over the mean number of words
+    of all utterances.  So its mean is the word error rate as it is usually given, all errors over
+    all words, and not that of utterances, of which short ones would count as much as long ones.
     Utterances without a transcript have none.
 
     Parameters
     ----------
     enhanced
         Packed like the noisy audio of the test set.
-    recogniser
-        One of `metrics.recognition.RECOGNISERS`.
 
     Raises
     ------
@@ -110,21 +132,30 @@ def count_word_errors(
     """
     rate = files.read_made(utterances.manifest)["rate"]
     table = read_table(utterances.mixtures)
-    spoken = table["transcript"] if "transcript" in table else pd.Series("", table.index)
-    known = spoken.map(normalised) != ""
+    texts = pd.Series("", table.index)
+    if spoken.clean is not None:
+        texts = read_table(spoken.clean).set_index("id")["transcript"].reindex(table["id"])
+    elif "transcript" in table:
+        texts = table["transcript"]
+    texts = texts.set_axis(table.index)
+    known = texts.map(normalised) != ""
     if not known.any():
         raise UserError(
-            "no utterance of the test set has a transcript: give its recordings some, or leave wer "
-            "out of metrics"
+            "no utterance of the test set has a transcript: give its recordings some, or name dwer "
+            "in metrics instead of wer"
+            if spoken.clean is None
+            else f"{spoken.recogniser} hears no word in the clean recordings: leave dwer out of "
+            "metrics"
         )
-    work = functools.partial(_words_of_slice, enhanced=enhanced, rate=rate, recogniser=recogniser)
-    texts = ordered_map(
-        work, _places(table[known]), processes=processes, label=recogniser, chunk=CHUNK
-    )
-    recognised = pd.Series(dict(zip(table.index[known], texts, strict=True)))
-    counted = [word_errors(spoken[row], text) for row, text in recognised.items()]
+    name = spoken.recogniser
+    work = functools.partial(_words_of_slice, enhanced=enhanced, rate=rate, recogniser=name)
+    heard = ordered_map(work, _places(table[known]), processes=processes, label=name, chunk=CHUNK)
+    recognised = pd.Series(dict(zip(table.index[known], heard, strict=True)))
+    counted = [word_errors(texts[row], text) for row, text in recognised.items()]
     scores = pd.DataFrame(counted, recognised.index, ["errors", "words"], float)
-    scores["wer"] = 100 * scores["errors"] / scores["words"].mean()
+    scores["wer" if spoken.clean is None else "dwer"] = (
+        100 * scores["errors"] / scores["words"].mean()
+    )
     scores["recognised"] = recognised
     _write_scores(table, scores.reindex(table.index).assign(status="ok"), out_path)
 

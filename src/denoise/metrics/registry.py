@@ -71,7 +71,10 @@ OPINIONS = {
     "dnsmos_p808": Metric("DNSMOS P.808"),
 }
 """What `opinion.dnsmos` predicts without a reference."""
-RECOGNITION = {"wer": Metric("WER", "%", higher_is_better=False)}
+RECOGNITION = {
+    "wer": Metric("WER", "%", higher_is_better=False),
+    "dwer": Metric("dWER", "%", higher_is_better=False),
+}
 """What `recognition.word_errors` counts in what a speech recogniser hears."""
 SCORED = METRICS | SPECTRAL | OPINIONS | RECOGNITION
 """All columns of score tables."""
@@ -79,6 +82,7 @@ FAMILIES: dict[str, str] = {
     "intrusive": "those that compare with the clean reference",
     "dnsmos": "the opinions of listeners that DNSMOS predicts without a reference",
     "wer": "the word error rate of a speech recogniser, where there are transcripts",
+    "dwer": "that against what the recogniser hears in the clean recording",
 }
 """Families of measures, each of which a job takes of all utterances: what an experiment's
 ``metrics`` names."""

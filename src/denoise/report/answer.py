@@ -16,7 +16,7 @@ from denoise.report.background import TrainedModel
 from denoise.report.figures import Style
 from denoise.report.pages import about, decimals, p_value
 
-OTHERS = ("dnsmos_ovrl", "wer")
+OTHERS = ("dnsmos_ovrl", "wer", "dwer")
 """Measures that stand on the first screen where they were asked for."""
 
 

@@ -17,6 +17,7 @@ from denoise.core.differences import differences
 from denoise.core.labels import brief_value
 from denoise.core.provenance import installed
 from denoise.evaluation.experiment import ExperimentRecord
+from denoise.metrics.registry import SCORED
 from denoise.report.background import TrainedModel
 from denoise.report.exports import latex
 from denoise.training import losses
@@ -350,11 +351,14 @@ def _measured(record: ExperimentRecord, measured: Collection[str]) -> str:
             f"Opinions are predicted by {_cited('DNSMOS P.835', 'reddy2022dnsmosp835')} and "
             f"{_cited('P.808', 'reddy2021dnsmos')}, without a reference ({_version('speechmos')})."
         )
-    if "wer" in measured:
-        others.append(
-            f"The word error rate (WER) is that of {record.recogniser}, over all words of the test "
-            "set."
-        )
+    for name, against in (
+        ("wer", ""), ("dwer", ", against what it hears in the clean recordings"),
+    ):  # fmt: skip
+        if name in measured:
+            others.append(
+                f"The word error rate ({SCORED[name].title}) is that of {record.recogniser} over "
+                f"all words of the test set{against}."
+            )
     if "si_sdr" not in measured:
         return " ".join(others)
     compared = (

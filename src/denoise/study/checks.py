@@ -48,7 +48,8 @@ def check_measures(plan: Plan) -> None:
         raise UserError(
             "metrics names wer, but of no test set is it known what is spoken: take speech of "
             f"{' or '.join(name for name, one in CORPORA.items() if one.transcripts)}, or put "
-            f"{TRANSCRIPTS} with the columns file and transcript into a folder of your own"
+            f"{TRANSCRIPTS} with the columns file and transcript into a folder of your own. "
+            "dwer needs none"
         )
 
 
@@ -61,10 +62,10 @@ def check_packages(plan: Plan) -> None:
         With the command that installs it.
     """
     needed: dict[str, tuple[str, str]] = {}
-    if any("wer" in families for families in plan.families.values()):
+    if any({"wer", "dwer"} & set(families) for families in plan.families.values()):
         name = plan.experiment.recogniser
         needed = {
-            "jiwer": ("metrics: wer", "run make asr, or pip install 'denoise[asr]'"),
+            "jiwer": ("the word error rate", "run make asr, or pip install 'denoise[asr]'"),
             RECOGNISERS[name].package: (f"recogniser: {name}", RECOGNISERS[name].install),
         }
     for label in plan.experiment.baselines:

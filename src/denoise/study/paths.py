@@ -15,6 +15,7 @@ ENHANCED = Path("results/enhanced")
 SCORES = Path("results/scores")
 DNSMOS = Path("results/dnsmos")
 WER = Path("results/wer")
+DWER = Path("results/dwer")
 REPORTS = Path("reports")
 TRACKING_STORE = Path("results/mlflow")
 """The MLflow database and its artifacts."""
@@ -128,8 +129,13 @@ def opinions(method: str, seed: int, test_set: str) -> Path:
 
 
 def word_errors(method: str, seed: int, test_set: str, recogniser: str) -> Path:
-    """What a recogniser makes of a method's output for a test set."""
+    """What a recogniser makes of a method's output for a test set, compared with transcripts."""
     return WER / method / f"seed{seed}" / f"{test_set}.{recogniser}.csv"
+
+
+def word_differences(method: str, seed: int, test_set: str, recogniser: str) -> Path:
+    """The same, compared with what it hears in the clean recordings."""
+    return DWER / method / f"seed{seed}" / f"{test_set}.{recogniser}.csv"
 
 
 def benchmark(job: str) -> Path:

@@ -224,7 +224,7 @@ def _families(
     found = [
         name
         for name in experiment.metrics
-        if (clean or name != "intrusive") and (spoken or name != "wer")
+        if (clean or name not in {"intrusive", "dwer"}) and (spoken or name != "wer")
     ]
     if not clean and "dnsmos" not in found:
         found.insert(0, "dnsmos")

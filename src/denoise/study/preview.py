@@ -23,6 +23,8 @@ STEPS = {
     "split": "divide into splits", "mix": "mix training windows", "test_set": "mix test sets",
     "scaling": "measure levels", "spectrograms": "cache spectrograms", "train": "train",
     "enhance": "enhance test sets", "baseline": "apply baselines", "score": "score",
+    "dnsmos": "predict opinions", "transcribe": "recognise clean speech",
+    "wer": "count word errors", "dwer": "count word differences",
 }  # fmt: skip
 """Rule -> what it does; those that take no time to speak of are left out."""
 MIRROR_LACKS = "publisher, as the mirror lacks it"

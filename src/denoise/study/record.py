@@ -74,6 +74,7 @@ def _run(plan: Plan, label: str, seed: int, test_set: str) -> RunFiles:
         "intrusive": paths.scores(*place),
         "dnsmos": paths.opinions(*place),
         "wer": paths.word_errors(*place, plan.experiment.recogniser),
+        "dwer": paths.word_differences(*place, plan.experiment.recogniser),
     }
     return RunFiles(
         enhanced=paths.enhanced(*place),

@@ -225,7 +225,7 @@ def check_not_running() -> None:
 
 def delete_model(folder: Path) -> None:
     """Delete a model with all its seeds, and what was made with it."""
-    for stage in (paths.ENHANCED, paths.SCORES, paths.DNSMOS, paths.WER):
+    for stage in (paths.ENHANCED, paths.SCORES, paths.DNSMOS, paths.WER, paths.DWER):
         for path in stage.glob("*"):
             if paths.is_output_of(path.name, folder.name):
                 shutil.rmtree(path)

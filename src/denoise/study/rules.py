@@ -26,7 +26,7 @@ from denoise.training import losses
 from denoise.training.settings import TrainingSettings
 
 PARTS = ("train", "validation")
-_RULES = {"intrusive": "score", "dnsmos": "dnsmos", "wer": "wer"}
+_RULES = {"intrusive": "score", "dnsmos": "dnsmos", "wer": "wer", "dwer": "dwer"}
 """Family of measures → the rule that takes them."""
 
 

@@ -366,11 +366,12 @@ class Experiment(Settings):
     metrics: tuple[str, ...] = ("intrusive",)
     """Families of measures that every output is scored with: `intrusive` (all that compare with
     the clean reference), `dnsmos` (opinions that a network predicts without a reference), `wer`
-    (word error rate, on test sets with transcripts). Recordings without a clean version are always
+    (word error rate, on test sets with transcripts), `dwer` (the same against what the recogniser
+    hears in the clean recording). Recordings without a clean version are always
     scored with `dnsmos`."""
     recogniser: str = "pocketsphinx"
-    """The speech recogniser whose words `wer` counts: `pocketsphinx`, which comes with its weights
-    and is weak, or `faster-whisper`, which fetches some."""
+    """The speech recogniser of `wer` and `dwer`: `pocketsphinx`, which comes with its weights and
+    is weak, or `faster-whisper`, which fetches some."""
     models: dict[str, str] = {}
     """Ready models to compare with: name to folder, such as `{ready: pretrained/best}`. They are
     scored, not trained; make sure they were not trained on the test data."""
@@ -435,7 +436,7 @@ class Experiment(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> Experiment:
-        if "clean" in self.baselines and self.metrics == ("intrusive",):
+        if "clean" in self.baselines and not {"dnsmos", "wer"} & set(self.metrics):
             raise ValueError(
                 "baselines names clean, which only measures without a reference can judge: add "
                 "dnsmos or wer to metrics, or leave it out"

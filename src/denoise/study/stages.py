@@ -93,7 +93,8 @@ class Plan:
             return ()
         families = self.families[test_set]
         # The reference does not differ from itself.
-        return tuple(one for one in families if one != "intrusive" or label != "clean")
+        without = {"intrusive", "dwer"} if label == "clean" else set()
+        return tuple(one for one in families if one not in without)
 
     @property
     def seeds(self) -> tuple[int, ...]:

@@ -16,9 +16,9 @@ NOTE = "mlflow.note.content"
 
 
 VIEW = "mlflow.sharedViewState.measures"
-_IN_COLUMNS = ("pesq_wb", "pesq_nb", "stoi", "si_sdr", "si_sdr_80", "dnsmos_ovrl", "wer")
+_IN_COLUMNS = ("pesq_wb", "pesq_nb", "stoi", "si_sdr", "si_sdr_80", "dnsmos_ovrl", "wer", "dwer")
 """The measures that the list of runs shows, the one that it is sorted by first."""
-WITH_INTERVAL = ("si_sdr", "pesq_nb", "pesq_wb", "stoi", "dnsmos_ovrl", "wer")
+WITH_INTERVAL = ("si_sdr", "pesq_nb", "pesq_wb", "stoi", "dnsmos_ovrl", "wer", "dwer")
 
 
 class RunAbout(Settings):
