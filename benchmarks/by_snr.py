@@ -14,13 +14,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from matplotlib.figure import Figure
 from snakemake.utils import update_config
 
 from denoise.core import files
 from denoise.evaluation.conditions import by_condition, snr_condition
 from denoise.evaluation.experiment import ExperimentRecord
+from denoise.evaluation.leaderboard import leaderboard
 from denoise.evaluation.scores import join_scores
+from denoise.metrics.registry import SCORED
 from denoise.report import figures
 from denoise.study.config import read_yaml
 from denoise.study.plan import make_plan
@@ -29,8 +32,8 @@ from denoise.study.record import record_of
 _METRICS = ("pesq_wb", "stoi", "si_sdr")
 
 
-def drawing(record: ExperimentRecord, test_set: str, methods: dict[str, str]) -> Figure:
-    """The figure; `methods` is name in it → name in the experiment."""
+def scores_of(record: ExperimentRecord, test_set: str, methods: dict[str, str]) -> pd.DataFrame:
+    """All scores on a test set; `methods` is the name in the result → that in the experiment."""
     tables = [
         ({"method": label, "seed": seed, "test_set": test_set}, path)
         for label, seed, run in record.runs(test_set)
@@ -42,7 +45,27 @@ def drawing(record: ExperimentRecord, test_set: str, methods: dict[str, str]) ->
         sys.exit(f"error: {', '.join(missing)} not there yet: let snakemake make it")
     names = {label: name for name, label in methods.items()}
     scores = join_scores(tables)
-    scores["method"] = scores["method"].map(names)
+    return scores.assign(method=scores["method"].map(names))
+
+
+def means(scores: pd.DataFrame) -> str:
+    """The mean of every measure with its 95 % interval, a column for each method."""
+    board = leaderboard(scores, []).set_index("variant")
+    rows = {}
+    for metric, about in SCORED.items():
+        known = board[board[metric].notna()]
+        if len(known):
+            rows[about.title] = {
+                name: f"{row[metric]:.3f} [{row[f'{metric}_ci_low']:.3f}, "
+                f"{row[f'{metric}_ci_high']:.3f}]"
+                for name, row in known.iterrows()
+            }
+    order = list(dict.fromkeys(scores["method"]))
+    return pd.DataFrame(rows).T.reindex(columns=order).fillna("–").to_string()
+
+
+def drawing(scores: pd.DataFrame, methods: list[str]) -> Figure:
+    """The figure."""
     snrs = snr_condition(scores)
     drawn = figures.styles(methods)
     figure = Figure(figsize=(9.0, 2.9), layout="constrained")
@@ -59,7 +82,7 @@ def main() -> None:
     parser.add_argument("test_set")
     parser.add_argument("methods", nargs="+", metavar="[NAME=]METHOD")
     parser.add_argument("--configfile", nargs="+", type=Path, default=[Path("config.yaml")])
-    parser.add_argument("--write", type=Path, required=True, metavar="SVG")
+    parser.add_argument("--write", type=Path, metavar="SVG", help="default: the means alone")
     options = parser.parse_args()
     methods = {}
     for given in options.methods:
@@ -69,7 +92,11 @@ def main() -> None:
     for path in options.configfile:
         update_config(config, read_yaml(path))
     record = record_of(make_plan(config, Path(__file__).parents[1] / "presets"))
-    figure = drawing(record, options.test_set, methods)
+    scores = scores_of(record, options.test_set, methods)
+    print(means(scores))
+    if options.write is None:
+        return
+    figure = drawing(scores, list(methods))
     with files.replacing(options.write) as temporary:
         figure.savefig(temporary, format=options.write.suffix[1:], metadata={"Date": None})
 
