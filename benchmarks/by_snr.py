@@ -1,10 +1,10 @@
-"""Draw the measures of some methods by input SNR, from the scores of an experiment.
+"""Print the means of some methods, and draw them by input SNR, from the scores of an experiment.
 
     python benchmarks/by_snr.py common best=ready-best stream=ready-stream rnnoise noisy \\
         --configfile benchmarks/pretrained.yaml own.yaml --write docs/images/ready-by-snr.svg
 
 Each method is given by its name in the experiment, after the name that it has in the figure if that
-is another. Means with 95 % intervals (bootstrap over speakers).
+is another. Means with 95 % intervals over seeds and speakers.
 """
 
 from __future__ import annotations
