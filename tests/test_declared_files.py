@@ -21,6 +21,9 @@ UNDECLARED = {
 }
 """What scripts may read beside their inputs."""
 
+OPTIONAL = ("dnsmos", "transcribe", "wer")
+"""Scripts of measures that the study does not ask for."""
+
 
 UNREAD = {("enhance", "model")}
 """Read instead of ``model.onnx`` where a network cannot be converted."""
@@ -50,7 +53,7 @@ def ran(study) -> list[tuple[dict, set[str]]]:
     found = jobs(study)
     rules = {declared["rule"] for declared, _ in found}
     scripts = {path.stem for path in (study / "workflow" / "scripts").glob("*.py")}
-    assert scripts - {"report", "scaling"} <= rules and "write_report" in rules
+    assert scripts - {"report", "scaling", *OPTIONAL} <= rules and "write_report" in rules
     return found
 
 

@@ -47,7 +47,7 @@ def changed(**fields) -> ModelCard:
     return CARD.model_copy(update=fields)
 
 
-def record_into(store: Path, model: Path, scores: dict[str, Path], note: Path) -> None:
+def record_into(store: Path, model: Path, scores: dict[str, pd.DataFrame], note: Path) -> None:
     record(Store(STORE), ABOUT, RunFiles(model, scores, {}, []), note)
 
 
@@ -226,9 +226,8 @@ def test_a_run_tells_its_results_with_intervals_and_what_it_is(store, monkeypatc
     scores = pd.DataFrame({"speaker": ["a", "a", "b"], "status": ["ok", "ok", "pesq_nb: silent"]})
     scores = scores.assign(**dict.fromkeys(SCORED, float("nan")))
     scores["si_sdr"] = [1.0, 3.0, 8.0]
-    write_table(store / "scores.csv", scores)
     monkeypatch.setattr("denoise.tracking.record.log_model", lambda *arguments: None)
-    record_into(store, model, {"test": store / "scores.csv"}, store / "m.json")
+    record_into(store, model, {"test": scores}, store / "m.json")
     run = Store(STORE).client.get_run(files.read_json(store / "m.json")["run"])
     assert run.data.metrics["test/si_sdr"] == 4
     # Speakers of means 2 and 8, variance 18, and shares 2/3 and 1/3: Student's quantile of one

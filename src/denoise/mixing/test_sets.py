@@ -81,8 +81,8 @@ def _write(
     clean: bool,
 ) -> None:
     """Write the table, with the transcripts of `speech` if it has any, and the manifest."""
-    spoken = speech.set_index(["source", "id"])["transcript"]
-    if (spoken != "").any():
+    if (speech.get("transcript", pd.Series("")) != "").any():
+        spoken = speech.set_index(["source", "id"])["transcript"]
         names = pd.MultiIndex.from_frame(table[["speech_source", "recording"]])
         table = table.assign(transcript=spoken.reindex(names).to_numpy())
     write_table(out.mixtures, table)
