@@ -28,8 +28,8 @@ def board_of(**si_sdr: tuple[str, float]) -> pd.DataFrame:
     """A leaderboard from the kind and SI-SDR of each method; PESQ is 2, STOI 0.9."""
     rows = []
     for name, (kind, value) in si_sdr.items():
-        row = {"variant": name, "kind": kind, "test_set": "test", "n": 96, "minutes": 3.0,
-               "parameters": 1000.0, "rtf": 0.02}  # fmt: skip
+        row = {"variant": name, "kind": kind, "test_set": "test", "split": "test", "n": 96,
+               "minutes": 3.0, "parameters": 1000.0, "rtf": 0.02}  # fmt: skip
         measured = {"si_sdr": value, "si_sdr_80": value, "pesq_nb": 2.0, "stoi": 0.9,
                     **dict.fromkeys(("dnsmos_ovrl", "wer", "dwer"), np.nan)}  # fmt: skip
         for metric, mean in (measured | {"pesq_wb": float("nan")}).items():
