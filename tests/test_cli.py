@@ -21,7 +21,8 @@ from denoise import api, cli
 from denoise.core.errors import UserError
 from denoise.enhancement.enhancer import Enhancer
 from denoise.features.settings import FeatureSettings
-from denoise.networks.card import write_card
+from denoise.networks.card import ModelFolder, write_card
+from denoise.networks.export import write_onnx
 from denoise.networks.registry import build_network
 from denoise.networks.unet import UNetSettings
 
@@ -40,6 +41,7 @@ def workspace(tmp_path_factory) -> Path:
     features = FeatureSettings(stft={"n_fft": 63, "hop": 31}).model_dump()
     card = model_card(name="tiny", features=features, parameters=300, network=settings)
     write_card(folder / "card.json", card)
+    write_onnx(ModelFolder(folder))
     write_record(root, "tried", {"tiny": folder.relative_to(root)}, ("t",))
     shutil.copytree(folder, root / "ready" / "best")
     return root
@@ -169,12 +171,23 @@ def test_a_damaged_card_or_model_ends_every_verb_in_one_line(inside, tmp_path, c
         told = fails(capsys, *verb, tmp_path / "model")
         assert "card.json is not a model card" in told
     shutil.copy(inside / "results/models/tiny/seed0/card.json", tmp_path / "model")
-    content = bytearray((tmp_path / "model/model.keras").read_bytes())
-    middle = len(content) // 2
-    content[middle : middle + 200] = bytes(value ^ 255 for value in content[middle : middle + 200])
-    (tmp_path / "model/model.keras").write_bytes(content)
-    told = fails(capsys, "enhance", tmp_path / "a.wav", "--model", tmp_path / "model")
-    assert "model.keras cannot be loaded" in told
+    for runtime, name, said in (
+        ("keras", "model.keras", "model.keras cannot be loaded"),
+        (
+            "onnx",
+            "model.onnx",
+            "card.json is the card of another model.onnx, or one of the two was",
+        ),
+    ):
+        content = bytearray((tmp_path / "model" / name).read_bytes())
+        part = slice(len(content) // 2, len(content) // 2 + 200)
+        content[part] = bytes(value ^ 255 for value in content[part])
+        (tmp_path / "model" / name).write_bytes(content)
+        told = fails(
+            capsys, "enhance", tmp_path / "a.wav", "--model", tmp_path / "model", "--runtime",
+            runtime,
+        )  # fmt: skip
+        assert said in told
 
 
 @pytest.mark.parametrize("text", ["", "id,si_sdr\n1,2\n", "split,si_sdr\n"])
@@ -393,7 +406,7 @@ def test_a_closed_terminal_is_no_error(workspace, tmp_path, closed):
 def test_a_backend_that_is_not_there_is_named(inside, tmp_path, capsys, monkeypatch):
     soundfile.write(tmp_path / "a.wav", tone_speech(1, 8000, 1), 8000)
     monkeypatch.setenv("KERAS_BACKEND", "nonsense")
-    told = fails(capsys, "enhance", tmp_path / "a.wav")
+    told = fails(capsys, "enhance", tmp_path / "a.wav", "--runtime", "keras")
     assert "KERAS_BACKEND is 'nonsense', which is not installed: unset it" in told
 
 
@@ -699,6 +712,7 @@ def test_what_a_broken_network_gives_is_not_written(inside, tmp_path, capsys, we
     network.set_weights([*kept, np.full_like(bias, weights)])
     shutil.copytree(inside / "ready" / "best", tmp_path / "model")
     network.save(tmp_path / "model" / "model.keras")
+    write_onnx(ModelFolder(tmp_path / "model"))
     soundfile.write(tmp_path / "a.wav", tone_speech(1, 8000, 1), 8000)
     with pytest.raises(SystemExit):
         run("enhance", tmp_path / "a.wav", "--model", tmp_path / "model")
