@@ -77,7 +77,7 @@ class CausalRun:
         Returns
         -------
         np.ndarray [shape=(2 channels, m)]
-            The enhanced channels, and for each of its samples the factor above the network's band.
+            The enhanced channels, and for each of its samples the gain above the network's band.
         """
         self._taken += samples.shape[1]
         return self._give(self._advance(np.asarray(samples, np.float32)))
@@ -108,9 +108,9 @@ class CausalRun:
         check_finite(output)
         if self.on_frames is not None:
             self.on_frames(seen, output, references)
-        factors = self._gains.factors(output, seen, references)
-        above, self._above = self._gains.above(factors, seen, self._above)
-        enhanced = np.swapaxes(self._gains.apply(spectra, factors, above), 1, 2)
+        in_band = self._gains.in_band(output, seen, references)
+        above, self._above = self._gains.above(in_band, seen, self._above)
+        enhanced = np.swapaxes(self._gains.apply(spectra, in_band, above), 1, 2)
         waves = np.fft.irfft(enhanced, n=self._n_fft, axis=2).astype(np.float32) * self._window
         gains = above[:, :, None] * self._power.astype(np.float32)
         rows = np.concatenate([waves, gains])

@@ -160,9 +160,9 @@ class Enhancer:
             As of `WindowedRun`.
         """
         keep_all = self.settings.bandwidth == "full"
-        factor = self._factor(rate)
-        run = self._run(rate, factor, channels, reference)
-        return Pipeline(run, rate, factor * self.rate, channels, keep_all=keep_all)
+        multiple = self._multiple(rate)
+        run = self._run(rate, multiple, channels, reference)
+        return Pipeline(run, rate, multiple * self.rate, channels, keep_all=keep_all)
 
     def stream(self, rate: int | None = None, channels: int = 1) -> Stream:
         """A stream of audio through the network; default mono at the network's rate.
@@ -181,17 +181,17 @@ class Enhancer:
         transform = self.features.settings.stft
         hop = round(transform.hop * rate / self.rate)
         frame = math.ceil(transform.n_fft * rate / self.rate)
-        latency = frame + resampling_delay(rate, self._factor(rate) * self.rate, hop)
+        latency = frame + resampling_delay(rate, self._multiple(rate) * self.rate, hop)
         return Stream(lambda: self.pipeline(rate, channels), rate, channels, hop, latency)
 
-    def _factor(self, rate: int) -> int:
+    def _multiple(self, rate: int) -> int:
         """How many times the network's rate a recording is transformed at."""
         return math.ceil(rate / self.rate) if self.settings.bandwidth == "full" else 1
 
     def _run(
-        self, rate: int, factor: int, channels: int, reference: np.ndarray | None
+        self, rate: int, multiple: int, channels: int, reference: np.ndarray | None
     ) -> CausalRun | WindowedRun:
-        gains = Gains(self.features, self.settings, self.rate, rate, factor, channels)
+        gains = Gains(self.features, self.settings, self.rate, rate, multiple, channels)
         if self.card.causal:
             return CausalRun(self.network, gains)
         return WindowedRun(self.network, gains, self.window, self.hop, reference)

@@ -1,12 +1,12 @@
-"""From the output of a network to a factor on every bin of a recording's spectrum.
+"""From the output of a network to a gain on every bin of a recording's spectrum.
 
 A network sees the spectrum up to half of its rate.  A recording of a higher rate is transformed at
 a multiple of that rate, with frames that last as long: their lowest bins are what the network sees,
-and the bins above get one factor, which follows the network's own in its highest band.  Nothing is
-split or resampled, so there is no crossover, no further delay, and where the factor is 1 the
+and the bins above get one gain, which follows the network's own in its highest band.  Nothing is
+split or resampled, so there is no crossover, no further delay, and where the gain is 1 the
 recording comes back as it was.
 
-The factor above is the root of the ratio of the powers after and before in the highest band, both
+The gain above is the root of the ratio of the powers after and before in the highest band, both
 smoothed over `RELEASE_S`: at once where it becomes loud, as a fricative does, and released slowly.
 """
 
@@ -27,7 +27,7 @@ _FAINT = 1e-12
 
 
 class Gains:
-    """The factors for recordings of one rate.
+    """The gains for recordings of one rate.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class Gains:
         The network's.
     source_rate
         That of the recording, which may be lower.
-    factor
+    multiple
         How many times the network's rate the recording is transformed at.
     channels
         Of the recording.
@@ -49,13 +49,13 @@ class Gains:
         settings: EnhancementSettings,
         rate: int,
         source_rate: int,
-        factor: int,
+        multiple: int,
         channels: int,
     ) -> None:
         own = features.settings.stft
-        self.features, self.settings, self.factor = features, settings, factor
+        self.features, self.settings, self.multiple = features, settings, multiple
         self.stft: StftSettings = own.model_copy(
-            update={"n_fft": own.n_fft * factor, "hop": own.hop * factor}
+            update={"n_fft": own.n_fft * multiple, "hop": own.hop * multiple}
         )
         """The transform at this multiple of the network's rate."""
         self.channels = channels
@@ -70,10 +70,10 @@ class Gains:
 
     def seen(self, spectra: np.ndarray) -> np.ndarray:
         """What the network sees of `spectra` [shape=(batch, f, t)], as at its own rate."""
-        return spectra[:, : self._seen] / np.float32(self.factor)
+        return spectra[:, : self._seen] / np.float32(self.multiple)
 
-    def factors(self, output: np.ndarray, seen: np.ndarray, references: np.ndarray) -> np.ndarray:
-        """The factors on what the network sees [shape=(batch, f, t)].
+    def in_band(self, output: np.ndarray, seen: np.ndarray, references: np.ndarray) -> np.ndarray:
+        """The gains on what the network sees [shape=(batch, f, t)].
 
         Parameters
         ----------
@@ -94,20 +94,20 @@ class Gains:
             found = strength * found + (1 - strength)
         return found
 
-    def _shared(self, factors: np.ndarray, powers: np.ndarray) -> np.ndarray:
-        """The mean of the factors of all channels, weighted by their powers."""
+    def _shared(self, gains: np.ndarray, powers: np.ndarray) -> np.ndarray:
+        """The mean of the gains of all channels, weighted by their powers."""
         weights = self._by_channel(powers) + np.float32(_FAINT)
-        weighted = (weights * self._by_channel(factors)).sum(axis=1, keepdims=True)
+        weighted = (weights * self._by_channel(gains)).sum(axis=1, keepdims=True)
         mean = weighted / weights.sum(axis=1, keepdims=True)
-        return np.repeat(mean, self.channels, axis=1).reshape(factors.shape)
+        return np.repeat(mean, self.channels, axis=1).reshape(gains.shape)
 
     def _by_channel(self, values: np.ndarray) -> np.ndarray:
         return values.reshape(-1, self.channels, *values.shape[1:])
 
     def above(
-        self, factors: np.ndarray, seen: np.ndarray, before: np.ndarray | None = None
+        self, gains: np.ndarray, seen: np.ndarray, before: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The factor above what the network sees [shape=(batch, t)], and what to go on from.
+        """The gain above what the network sees [shape=(batch, t)], and what to go on from.
 
         Parameters
         ----------
@@ -115,7 +115,7 @@ class Gains:
             What was given with the frames before; default none.
         """
         part = seen[:, self._band]
-        powers = np.stack([self._power(part), self._power(part * factors[:, self._band])])
+        powers = np.stack([self._power(part), self._power(part * gains[:, self._band])])
         state = np.zeros(powers.shape[:2], np.float32) if before is None else before
         smooth = np.empty_like(powers)
         for frame in range(powers.shape[2]):
@@ -132,9 +132,9 @@ class Gains:
         total = self._by_channel(power).sum(axis=1, keepdims=True)
         return np.repeat(total, self.channels, axis=1).reshape(power.shape)
 
-    def apply(self, spectra: np.ndarray, factors: np.ndarray, above: np.ndarray) -> np.ndarray:
+    def apply(self, spectra: np.ndarray, gains: np.ndarray, above: np.ndarray) -> np.ndarray:
         """The enhanced spectra."""
         enhanced = np.empty_like(spectra)
-        np.multiply(spectra[:, : self._seen], factors, out=enhanced[:, : self._seen])
+        np.multiply(spectra[:, : self._seen], gains, out=enhanced[:, : self._seen])
         np.multiply(spectra[:, self._seen :], above[:, None], out=enhanced[:, self._seen :])
         return enhanced

@@ -2,7 +2,7 @@
 
 A recording whose rate is no multiple of the network's is resampled to the next multiple and back.
 What the filters of that remove just below half of its rate is given back from the recording itself,
-with the factor that all frequencies above the network's band have.
+with the gain that all frequencies above the network's band have.
 """
 
 from __future__ import annotations
@@ -83,9 +83,9 @@ class Pipeline:
 
 
 class _Rest:
-    """What resampling to and fro removes of a recording, with the factor of the high frequencies.
+    """What resampling to and fro removes of a recording, with the gain of the high frequencies.
 
-    With the enhanced signal e, the recording x, resampled x', and the factor g, e - g x' is
+    With the enhanced signal e, the recording x, resampled x', and the gain g, e - g x' is
     resampled back and g x is added, so that e = g x' gives g x over all frequencies.
     """
 
@@ -93,9 +93,9 @@ class _Rest:
         self._step = inner_rate / rate
         self._own = np.zeros((0, channels), np.float32)
         self._inner = np.zeros((0, channels), np.float32)
-        self._factors = np.ones((0, channels), np.float32)
+        self._gains = np.ones((0, channels), np.float32)
         self._first = 0
-        """Which inner sample the first of the factors belongs to."""
+        """Which inner sample the first of the gains belongs to."""
         self._given = 0
 
     def take(self, own: np.ndarray, inner: np.ndarray) -> None:
@@ -103,11 +103,11 @@ class _Rest:
         self._own = np.concatenate([self._own, np.asarray(own, np.float32)])
         self._inner = np.concatenate([self._inner, inner])
 
-    def without(self, wave: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    def without(self, wave: np.ndarray, gains: np.ndarray) -> np.ndarray:
         """The next enhanced samples without what is added again after resampling."""
         inner, self._inner = self._inner[: len(wave)], self._inner[len(wave) :]
-        self._factors = np.concatenate([self._factors, factors])
-        return wave - factors * inner
+        self._gains = np.concatenate([self._gains, gains])
+        return wave - gains * inner
 
     def given_back(self, wave: np.ndarray) -> np.ndarray:
         """These samples of the recording's rate with the recording itself added."""
@@ -117,12 +117,12 @@ class _Rest:
         own, self._own = self._own[:count], self._own[count:]
         places = (self._given + np.arange(count)) * self._step - self._first
         self._given += count
-        known = np.arange(len(self._factors))
-        columns = zip(own.T, self._factors.T, strict=True)
+        known = np.arange(len(self._gains))
+        columns = zip(own.T, self._gains.T, strict=True)
         added = [column * np.interp(places, known, one) for column, one in columns]
-        old = min(int(self._given * self._step) - self._first, len(self._factors) - 1)
+        old = min(int(self._given * self._step) - self._first, len(self._gains) - 1)
         if old > 0:
-            self._factors, self._first = self._factors[old:], self._first + old
+            self._gains, self._first = self._gains[old:], self._first + old
         return wave[:count] + np.stack(added, axis=1).astype(np.float32)
 
 

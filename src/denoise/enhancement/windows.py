@@ -48,7 +48,7 @@ class WindowedRun:
         self._network, self._gains, self.on_frames = network, gains, on_frames
         self._features, self._reference = gains.features, reference
         self._stft, self._channels = gains.stft, gains.channels
-        self._window, self._hop = window * gains.factor, hop * gains.factor
+        self._window, self._hop = window * gains.multiple, hop * gains.multiple
         self._frames = spectrogram_shape(window, gains.features.settings.stft)[1]
         self._overlap = self._window - self._hop
         share = gains.channels * (LONG if network.frames is None else 1)
@@ -136,7 +136,7 @@ class WindowedRun:
 
     def _enhanced(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Windows [shape=(windows x channels, window)] after the network, and for each of their
-        samples the factor above its band."""
+        samples the gain above its band."""
         # An odd frame becomes an even one at an even multiple of the rate, and one more fits in.
         spectra = stft(windows, self._stft)[:, :, : self._frames]
         seen = self._gains.seen(spectra)
@@ -149,9 +149,9 @@ class WindowedRun:
         output = check_finite(self._network.predict(encoded))
         if self.on_frames is not None:
             self.on_frames(seen, output, references)
-        factors = self._gains.factors(output, seen, references)
-        above, _ = self._gains.above(factors, seen)
-        enhanced = istft(self._gains.apply(spectra, factors, above), self._stft, self._window)
+        in_band = self._gains.in_band(output, seen, references)
+        above, _ = self._gains.above(in_band, seen)
+        enhanced = istft(self._gains.apply(spectra, in_band, above), self._stft, self._window)
         return enhanced, gain_over_time(above, self._stft, self._window)
 
     def _give(self, ready: list[np.ndarray]) -> np.ndarray:
