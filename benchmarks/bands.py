@@ -1,15 +1,16 @@
-"""Levels of a recording band by band, noisy, enhanced and clean, while somebody speaks and in pauses.
+"""Levels of a recording band by band, noisy, enhanced and clean, in speech and in pauses.
 
     python benchmarks/bands.py SPEECH.wav … [--snr 10] [--model best]
 
-The recordings, of one rate such as 48 kHz, are put one after another with half a second of pause, and
-pink noise is added (the SNR is over the active level of the speech, ITU-T P.56).  Debian's package
-alsa-utils has eight spoken words at 48 kHz in /usr/share/sounds/alsa.
+The recordings, of one rate such as 48 kHz, are put one after another with half a second of pause,
+and pink noise is added (the SNR is over the active level of the speech, ITU-T P.56).  Debian's
+package alsa-utils has eight spoken words at 48 kHz in /usr/share/sounds/alsa.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def levels(wave: np.ndarray, rate: int, chosen: np.ndarray) -> list[float]:
     power = np.square(np.abs(np.fft.rfft(frames * np.hanning(length), axis=1))).mean(axis=0)
     frequencies = np.fft.rfftfreq(length, 1 / rate) / 1000
     found = []
-    for low, high in zip(EDGES, EDGES[1:], strict=False):
+    for low, high in itertools.pairwise(EDGES):
         inside = (frequencies >= low) & (frequencies < high)
         found.append(float(10 * np.log10(power[inside].sum() / length**2 + 1e-20)))
     return found
@@ -67,12 +68,12 @@ def main() -> None:
     loud = np.square(clean[: len(clean) // length * length].reshape(-1, length)).mean(axis=1)
     speaking, pause = loud > (0.1 * level) ** 2, loud < (1e-3 * level) ** 2
     print(f"{len(clean) / rate:.1f} s at {rate} Hz, {options.snr:g} dB SNR, {options.model}")
-    print(
-        "| kHz | speech: noisy | enhanced | clean | pauses: noisy | enhanced |\n|---|---|---|---|---|---|"
-    )
+    print("| kHz | speech: noisy | enhanced | clean | pauses: noisy | enhanced |")
+    print("|---|---|---|---|---|---|")
+
     columns = [levels(one, rate, speaking) for one in (noisy, enhanced, clean)]
     columns += [levels(one, rate, pause) for one in (noisy, enhanced)]
-    for number, (low, high) in enumerate(zip(EDGES, EDGES[1:], strict=False)):
+    for number, (low, high) in enumerate(itertools.pairwise(EDGES)):
         if 2000 * low < rate:
             told = " | ".join(f"{column[number]:.1f}" for column in columns)
             print(f"| {low} to {high} | {told} |")

@@ -3,8 +3,8 @@ of a recording on one core beside other denoisers.
 
     python benchmarks/use.py --small FOLDER
 
-`--small` is a virtual environment with ``pip install .`` in it and nothing else.  Others are timed in
-this environment, without loading: ``noisereduce`` and DeepFilterNet3 (``make deepfilternet3``).
+`--small` is a virtual environment with ``pip install .`` in it and nothing else.  Others are timed
+in this environment, without loading: ``noisereduce`` and DeepFilterNet3 (``make deepfilternet3``).
 Medians of five runs.
 """
 
