@@ -70,7 +70,6 @@ def main() -> None:
     print(f"{len(clean) / rate:.1f} s at {rate} Hz, {options.snr:g} dB SNR, {options.model}")
     print("| kHz | speech: noisy | enhanced | clean | pauses: noisy | enhanced |")
     print("|---|---|---|---|---|---|")
-
     columns = [levels(one, rate, speaking) for one in (noisy, enhanced, clean)]
     columns += [levels(one, rate, pause) for one in (noisy, enhanced)]
     for number, (low, high) in enumerate(itertools.pairwise(EDGES)):
