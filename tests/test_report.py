@@ -462,3 +462,16 @@ def test_the_labels_of_an_axis_stay_apart(scale):
              if label.get_text() and label.get_visible()]  # fmt: skip
     assert len(boxes) >= 3
     assert all(one.x1 + 2 < other.x0 for one, other in itertools.pairwise(boxes))
+
+
+def test_how_strongly_networks_are_applied_is_told_where_it_is_limited(tmp_path):
+    record = write_record(tmp_path, "tried", {"gentle": Path("a"), "whole": Path("b")})
+    limits = {"enhancement": {"max_attenuation_db": 12.0, "strength": 0.8}}
+    variants = {
+        name: one.model_copy(update={"recipe": limits if name == "gentle" else {}})
+        for name, one in record.variants.items()
+    }
+    assert paper.applied(record.model_copy(update={"variants": variants})) == (
+        "With gentle no bin was attenuated by more than 12 dB and the output has a share of 0.8 of "
+        "the enhanced signal, the rest being the input."
+    )

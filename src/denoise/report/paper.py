@@ -93,6 +93,7 @@ def methods(
         _mixed(recipe, data),
         _network(recipe, trained),
         _training(record, recipe, trained),
+        applied(record),
         _tested(record, data),
         _measured(record, measured),
         _tested_for_significance(record),
@@ -300,6 +301,27 @@ def _training(record: ExperimentRecord, recipe: dict[str, Any], trained: list[Tr
     }
     varied = [f"{path} ({told})" for path, told in values.items()]
     return text + (f" Configurations differ in {_joined(varied)}." if varied else "")
+
+
+def applied(record: ExperimentRecord) -> str:
+    """How strongly the networks were applied, where that is limited."""
+    told = []
+    for label, variant in record.variants.items():
+        settings = variant.recipe.get("enhancement", {})
+        limits = []
+        if settings.get("max_attenuation_db") is not None:
+            limits.append(
+                f"no bin was attenuated by more than {brief_value(settings['max_attenuation_db'])} "
+                "dB"
+            )
+        if settings.get("strength", 1) != 1:
+            limits.append(
+                f"the output has a share of {brief_value(settings['strength'])} of the enhanced "
+                "signal, the rest being the input"
+            )
+        if limits:
+            told.append(f"With {variant.short or label} {_joined(limits)}.")
+    return " ".join(told)
 
 
 def _tested(record: ExperimentRecord, data: dict[str, Any]) -> str:
