@@ -11,7 +11,8 @@ from made import model_card
 from scipy.signal import stft as scipy_stft
 from test_streaming import make_model
 
-from denoise.audio import resample
+from denoise.api import ready_models
+from denoise.audio import UnusableAudio, resample
 from denoise.core.errors import UserError
 from denoise.enhancement.enhancer import Enhancer
 from denoise.enhancement.settings import EnhancementSettings
@@ -223,3 +224,8 @@ def test_a_recording_of_its_own_level_is_enhanced_at_any_rate_as_at_the_models()
     kept = slice(400, len(low) - 400)
     error = np.square(found[kept] - expected[kept]).mean() / np.square(expected[kept]).mean()
     assert 10 * np.log10(error) < -20
+
+
+def test_a_header_that_claims_millions_of_hertz_is_refused():
+    with pytest.raises(UnusableAudio, match=r"has 234,897,024 Hz: recordings of up to"):
+        Enhancer.load(ready_models()["best"]).enhance_any(np.zeros((100, 1)), 234_897_024)

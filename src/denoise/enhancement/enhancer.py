@@ -133,8 +133,13 @@ class Enhancer:
         TypeError
             If `blocks` is an iterator, which could be gone through only once.
         UnusableAudio
-            At the end, if the output is louder than `most_gain_db` allows.
+            If the rate is above `audio.HIGHEST_RATE`; at the end, if the output is louder than
+            `most_gain_db` allows.
         """
+        if rate > audio.HIGHEST_RATE:
+            raise audio.UnusableAudio(
+                f"has {rate:,} Hz: recordings of up to {audio.HIGHEST_RATE:,} Hz are enhanced"
+            )
         if iter(blocks) is blocks:
             raise TypeError("blocks is an iterator, which can be gone through only once")
         pipeline = self.pipeline(rate, channels, self._reference(blocks, rate, channels))
