@@ -100,8 +100,10 @@ def enhance(folder: Path, out: Path, usable: set[str]) -> None:
     assert ended == (1 if names - made else 0) and "Traceback" not in told.getvalue()
     for name in names - made:
         assert any(f"/{name}." in line for line in errors), name
-    # Formats that cannot be written with the rate or channels that a header has come to say.
-    unwritten = [line for line in errors if "cannot be written" in line]
+    # Rates of millions of hertz, and formats that cannot be written with the rate or channels that
+    # a header has come to say.
+    refused = ("cannot be written", "Hz: recordings of up to")
+    unwritten = [line for line in errors if any(reason in line for reason in refused)]
     assert made <= usable and len(usable - made) <= len(unwritten)
     for path in out.iterdir():
         source = next(folder.glob(f"{path.stem}.*"))
