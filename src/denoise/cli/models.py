@@ -75,7 +75,7 @@ def _list(options: argparse.Namespace) -> None:
         )
         return
     shown = ["variant", "seed", "rate", "parameters", "test_set", "split", "si_sdr",
-             "pesq_nb", "pesq_wb", "stoi", "folder"]  # fmt: skip
+             "pesq_nb", "pesq_wb", "stoi", "dnsmos_ovrl", "wer", "folder"]  # fmt: skip
     if len({row["experiment"] for row in trained}) > 1:
         shown.insert(0, "experiment")
     columns = [name for name in shown if any(row.get(name) is not None for row in trained)]
