@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import shutil
@@ -18,7 +19,7 @@ from denoise.core.tables import write_table
 from denoise.metrics.registry import SCORED
 from denoise.networks.card import ModelCard, write_card
 from denoise.tracking.live import live
-from denoise.tracking.notes import RunAbout
+from denoise.tracking.notes import RunAbout, view_of
 from denoise.tracking.record import (
     ExperimentAbout,
     ExperimentFiles,
@@ -266,3 +267,17 @@ def test_the_duration_of_a_run_is_that_of_its_training(store, monkeypatch):
     record_into(store, store / "model", {}, store / "marker.json")
     info = client.get_run(run.info.run_id).info
     assert info.end_time - info.start_time == 1234
+
+
+def test_the_list_of_runs_shows_a_test_set_that_has_clean_references_first():
+    from denoise.metrics.registry import SCORED
+
+    nothing = dict.fromkeys(SCORED, float("nan"))
+    rows = [
+        {**nothing, "test_set": "real", "dnsmos_ovrl": 3.0},
+        {**nothing, "test_set": "test", "si_sdr": 9.0, "wer": 20.0},
+    ]
+    shown = json.loads(view_of(pd.DataFrame(rows)))
+    assert shown["selectedColumns"] == ["metrics.`test/si_sdr`", "metrics.`test/wer`"]
+    shown = json.loads(view_of(pd.DataFrame(rows[:1])))
+    assert shown["selectedColumns"] == ["metrics.`real/dnsmos_ovrl`"]

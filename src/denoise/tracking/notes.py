@@ -76,7 +76,9 @@ def view_of(leaderboard: pd.DataFrame) -> str:
 
     JSON for the tag `VIEW` of the experiment.
     """
-    test_set = leaderboard["test_set"].iloc[0]
+    # As the report does: what is known by comparison goes before what is predicted.
+    compared = leaderboard[leaderboard["si_sdr"].notna()]
+    test_set = (compared if len(compared) else leaderboard)["test_set"].iloc[0]
     rows = leaderboard[leaderboard["test_set"] == test_set]
     shown = [name for name in _IN_COLUMNS if rows[name].notna().any()]
     columns = [f"metrics.`{test_set}/{name}`" for name in shown]
