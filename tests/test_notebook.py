@@ -14,6 +14,8 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 @pytest.mark.slow
 def test_the_notebook_denoises_shows_and_scores_its_clip(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(EXAMPLES.parent / "src"))
+    # What other tests import sets it, and figures would not be shown.
+    monkeypatch.delenv("MPLBACKEND", raising=False)
     notebook = nbformat.read(EXAMPLES / "denoise.ipynb", as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "outputs are not committed"
     nbclient.NotebookClient(
