@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from denoise.corpora.download import DownloadSettings, obtain
-from denoise.corpora.indexing import index_folder, index_subset
+from denoise.corpora.indexing import index_folder, index_pairs, index_subset
 from denoise.corpora.registry import find_corpus
 from denoise.study.jobs import job
 
@@ -13,6 +13,14 @@ with job(snakemake):
     target = Path(snakemake.output[0])
     if settings["corpus"] == "folder":
         index_folder(Path(settings["path"]), settings["speaker_level"], target)
+    elif settings["corpus"] == "pairs":
+        index_pairs(
+            Path(settings["path"]),
+            Path(settings["noisy"]),
+            settings["patterns"],
+            settings["speaker_level"],
+            target,
+        )
     else:
         archives = [Path(path) for path in snakemake.input.archives]
         # A study that shares them may be about to download them again.

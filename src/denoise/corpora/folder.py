@@ -21,7 +21,9 @@ from denoise.core.settings import digest
 from denoise.core.text import utf8
 from denoise.corpora.base import Corpus, index_table
 
-TRANSCRIPTS = "transcripts.csv"
+TRANSCRIPTS, SPEAKERS = "transcripts.csv", "speakers.csv"
+TABLES = (TRANSCRIPTS, SPEAKERS)
+"""What is said of recordings beside them."""
 
 
 def recordings(folder: Path) -> list[Path]:
@@ -44,8 +46,7 @@ def listing_digest(folder: Path, memory: Path | None = None) -> str:
     """
     digests = files.Digests(memory)
     listed = recordings(folder)
-    if (folder / TRANSCRIPTS).is_file():
-        listed.append(folder / TRANSCRIPTS)
+    listed += [folder / name for name in TABLES if (folder / name).is_file()]
     rows = [[path.relative_to(folder).as_posix(), digests.of(path)] for path in listed]
     digests.keep()
     return digest(rows, 12)
@@ -92,7 +93,19 @@ def read_transcripts(folder: Path) -> dict[str, str]:
     UserError
         If it has not the two columns, or names a file that is not there.
     """
-    path = folder / TRANSCRIPTS
+    spoken = read_column(folder, TRANSCRIPTS, "transcript")
+    return {name: " ".join(text.split()) for name, text in spoken.items()}
+
+
+def read_column(folder: Path, table: str, column: str) -> dict[str, str]:
+    """What a table beside recordings says: file, relative to the folder → value of a column.
+
+    Raises
+    ------
+    UserError
+        If it has not the columns ``file`` and `column`, or names a file that is not there.
+    """
+    path = folder / table
     if not path.is_file():
         return {}
     try:
@@ -100,16 +113,16 @@ def read_transcripts(folder: Path) -> dict[str, str]:
             rows = list(csv.DictReader(stream))
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} is no CSV table in UTF-8: {error}") from None
-    if rows and not {"file", "transcript"} <= rows[0].keys():
+    if rows and not {"file", column} <= rows[0].keys():
         named = ", ".join(map(str, rows[0]))
-        raise UserError(f"{path} has the columns {named}: it needs file and transcript")
-    spoken = {str(row["file"]): " ".join(str(row["transcript"] or "").split()) for row in rows}
-    for name in spoken:
+        raise UserError(f"{path} has the columns {named}: it needs file and {column}")
+    found = {str(row["file"]): str(row[column] or "") for row in rows}
+    for name in found:
         if not (folder / name).is_file():
             raise UserError(
                 f"{path} names '{name}', which is not there: give files relative to {folder}"
             )
-    return spoken
+    return found
 
 
 def build(folder: Path, subset: str) -> pd.DataFrame:

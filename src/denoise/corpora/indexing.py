@@ -13,7 +13,7 @@ from denoise import audio
 from denoise.core import files
 from denoise.core.errors import UserError
 from denoise.core.tables import write_table
-from denoise.corpora import folder
+from denoise.corpora import folder, pairs
 from denoise.corpora.archives import extract
 from denoise.corpora.base import Corpus
 from denoise.corpora.registry import find_corpus
@@ -39,7 +39,7 @@ def index_subset(
     Parameters
     ----------
     corpus_name, subset
-        As in `CORPORA`; not for ``folder``, see `index_folder`.
+        As in `CORPORA`; not for those of `sources.OWN`, see `index_folder` and `index_pairs`.
     archives
         The subset's archives, as downloaded; an optional one that could not be had is empty.
     target
@@ -84,6 +84,18 @@ def index_folder(path: Path, speaker_level: int | None, target: Path) -> None:
     """Write the index of the user's own folder; its recordings stay where they are."""
     table = _checked(folder.build_folder(path, speaker_level), Path(), str(path))
     _write_index(table, Path(), target)
+
+
+def index_pairs(
+    clean: Path,
+    noisy: Path,
+    patterns: tuple[str, str] | None,
+    speaker_level: int | None,
+    target: Path,
+) -> None:
+    """Write the index of the user's own pairs; they stay where they are."""
+    table = pairs.build_pairs(clean, noisy, patterns, speaker_level)
+    _write_index(_checked(table, Path(), str(clean)), Path(), target)
 
 
 def _checked(table: pd.DataFrame, root: Path, what: str) -> pd.DataFrame:

@@ -27,6 +27,11 @@ from denoise.corpora.selection import AudioSettings, SelectionSettings, select
 
 log = logging.getLogger(__name__)
 
+_SAME_LENGTH_S = 0.05
+"""Codecs and resamplers may add or drop as much."""
+_LONGEST_DELAY_S = 0.5
+_CLEARLY = 1.05
+"""The correlation at a delay over that without one: noise may move its top by a sample or two."""
 _SILENCE = 1e-5  # RMS, -100 dBFS: less than the rounding noise of 16 bits
 
 
@@ -141,6 +146,34 @@ def _check_dropped(
         )
 
 
+def _unlike(clean: np.ndarray, noisy: np.ndarray, rate: int) -> str:
+    """Why a noisy recording cannot be that of a clean one; nothing if it can.
+
+    Both must be equally long but for `_SAME_LENGTH_S`, and where the cross-correlation is largest
+    is the delay between them, which must be less than two samples: what is late by more has other
+    phases, which a network would learn.
+    """
+    seconds = len(noisy) / rate, len(clean) / rate
+    if abs(seconds[0] - seconds[1]) > _SAME_LENGTH_S:
+        return f"its noisy version has {seconds[0]:.2f} s, it {seconds[1]:.2f} s"
+    if not noisy.any():
+        return "its noisy version is silent"
+    most = min(int(_LONGEST_DELAY_S * rate), len(clean) - 1)
+    length = 1 << (max(len(clean), len(noisy)) + most).bit_length()
+    product = np.fft.rfft(noisy, length) * np.conj(np.fft.rfft(clean, length))
+    found = np.fft.irfft(product, length)
+    lags = np.r_[-most : most + 1]
+    values = found[lags]
+    delay = int(lags[np.argmax(values)])
+    if abs(delay) > 1 and values.max() > _CLEARLY * max(found[0], 0):
+        late = "late" if delay > 0 else "early"
+        return (
+            f"its noisy version is {1000 * abs(delay) / rate:.1f} ms ({abs(delay)} samples at "
+            f"{rate} Hz) {late}: align both"
+        )
+    return ""
+
+
 def _load(
     paths: tuple[str, str], rate: int, trim_top_db: float | None
 ) -> tuple[np.ndarray, np.ndarray | None, float, str] | str:
@@ -159,6 +192,8 @@ def _load(
     except audio.UnusableAudio as error:
         return str(error)
     if noisy is not None:
+        if reason := _unlike(clean, noisy, rate):
+            return reason
         length = min(len(clean), len(noisy))
         clean, noisy = clean[:length], noisy[:length]
     elif trim_top_db is not None:

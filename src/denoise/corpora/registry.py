@@ -6,7 +6,7 @@ To add one, write a module with a ``CORPUS`` (see ``base.Corpus``) and name it i
 from __future__ import annotations
 
 from denoise.core.errors import unknown
-from denoise.corpora import esc50, folder, librispeech, synthetic, voicebank_demand
+from denoise.corpora import esc50, folder, librispeech, pairs, synthetic, voicebank_demand
 from denoise.corpora.base import Corpus
 
 CHOSEN_BY_NAME = ("CORPORA",)
@@ -17,6 +17,7 @@ CORPORA: dict[str, Corpus] = {
     "esc50": esc50.CORPUS,
     "voicebank_demand": voicebank_demand.CORPUS,
     "folder": folder.CORPUS,
+    "pairs": pairs.CORPUS,
 }
 
 

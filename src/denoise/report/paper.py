@@ -30,6 +30,7 @@ _CORPORA = {
     "esc50": ("ESC-50", "piczak2015esc"),
     "synthetic": ("eSpeak NG's synthetic voices and generated noise",),
     "folder": ("own recordings",),
+    "pairs": ("own pairs of clean and noisy recordings",),
 }
 """Corpus → what it is called, and what is cited for it."""
 _BASELINES = {

@@ -13,7 +13,7 @@ import pandas as pd
 from denoise.core.errors import UserError, did_you_mean
 from denoise.corpora.folder import TRANSCRIPTS, build_folder
 from denoise.corpora.registry import CORPORA, find_corpus
-from denoise.corpora.sources import SourceSettings
+from denoise.corpora.sources import OWN, SourceSettings
 from denoise.corpora.splits import SPLITS, assign, members
 from denoise.evaluation.baselines import BASELINES
 from denoise.metrics.recognition import RECOGNISERS
@@ -95,7 +95,7 @@ def check_storage(plan: Plan, prefix: str | None) -> None:
     if not prefix:
         raise UserError("a storage needs a place in it: --default-storage-prefix s3://BUCKET/STUDY")
     for name, stage in plan.indexes.items():
-        if stage.settings["corpus"] == "folder":
+        if stage.settings["corpus"] in OWN:
             raise UserError(
                 f"{name} is a folder of this machine, which jobs that exchange files through "
                 f"{prefix} cannot read: use a corpus that is fetched, or a shared folder without "

@@ -16,9 +16,8 @@ from typing import Any
 from denoise import extend
 from denoise.core.errors import UserError
 from denoise.core.settings import canonical_json, digest
-from denoise.corpora.folder import listing_digest
 from denoise.corpora.selection import AudioSettings, SelectionSettings
-from denoise.corpora.sources import SourceSettings, has_transcripts
+from denoise.corpora.sources import OWN, SourceSettings, has_transcripts, listing_of
 from denoise.corpora.splits import SplitSettings
 from denoise.enhancement.settings import EnhancementSettings
 from denoise.mixing.settings import LEVELS
@@ -259,13 +258,8 @@ def _plan_split(
         subsets = source.resolved_subsets()
         for subset in subsets:
             settings: dict[str, Any] = {"corpus": source.corpus, "subset": subset}
-            if source.corpus == "folder":
-                assert source.path is not None
-                settings |= {
-                    "path": source.path,
-                    "speaker_level": source.speaker_level,
-                    "listing": listing_digest(Path(source.path), paths.DIGESTS),
-                }
+            if source.corpus in OWN:
+                settings |= listing_of(source, paths.DIGESTS)
             plan.indexes[f"{source.corpus}/{subset}"] = Stage(subset, settings)
         settings = {
             "corpus": source.corpus,
@@ -277,7 +271,7 @@ def _plan_split(
             "seed": seed,
         }
         upstream = tuple(f"{source.corpus}/{subset}" for subset in subsets)
-        if source.corpus == "folder":
+        if source.corpus in OWN:
             settings["listing"] = plan.indexes[upstream[0]].settings["listing"]
         label = source.corpus if len(subsets) > 1 else f"{source.corpus}-{subsets[0]}"
         names.append(_add(plan.audio, label, settings, upstream))

@@ -33,7 +33,7 @@ _REPEATED = re.compile(r"(.+)\1{19}$")
 """What Snakemake takes for a name that grows for ever."""
 RESERVED = frozenset({*BASELINES, "reference", "anchor"})
 """What the report calls its own: no variant or ready model may be called so."""
-PAIRED = {"voicebank_demand"}
+PAIRED = {"voicebank_demand", "pairs"}
 
 
 def check_name(where: str, name: str) -> None:
@@ -118,7 +118,7 @@ def _check_noise(speech: tuple[SourceSettings, ...], noise: tuple[SourceSettings
     if not noise and not all(paired):
         raise ValueError("noise must name at least one source (only paired corpora need none)")
     if noise and all(paired):
-        raise ValueError("noise must be empty: the pairs of voicebank_demand are mixed already")
+        raise ValueError("noise must be empty: pairs are mixed already")
 
 
 class TestData(Settings):
