@@ -81,7 +81,7 @@ def test_a_study_on_slurm_gives_the_same_though_its_training_is_cancelled(
     watch.start()
     # Scores of two methods, which share an allocation.
     noisy = record_of(small_study, "small").methods["noisy"]
-    scores = [str(one.runs["test"][0].scores) for one in (model, noisy)]
+    scores = [str(one.runs["test"][0].scores[0]) for one in (model, noisy)]
     targets = [TARGET] if repetitions(0, 1) else scores
     run = snakemake(there, *ON_SLURM, *targets, cores=None)
     ended.set()
