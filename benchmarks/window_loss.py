@@ -16,9 +16,10 @@ from pathlib import Path
 
 import study_stages
 
-from denoise.core.tables import read_table, write_table
+from denoise.core.tables import write_table
 from denoise.features.codec import Features
 from denoise.mixing.draw import draw_windows
+from denoise.mixing.files import SplitTables
 from denoise.mixing.levels import set_levels
 from denoise.networks import backend
 from denoise.networks.card import ModelFolder, read_card
@@ -45,13 +46,12 @@ def main() -> None:
         parser.error(f"{variant.label} is trained with a waveform loss: denoise score its output")
     rate, seed = recipe.audio.sample_rate, recipe.data.seed
     (mixtures,) = plan.spectrograms[variant.spectrograms].upstream
-    speech, *noise = (read_table(paths.split(name)) for name in plan.mixtures[mixtures].upstream)
+    sides = (Path(paths.split(name)) for name in plan.mixtures[mixtures].upstream)
+    given = SplitTables(*sides).read()
     trained = ModelFolder(paths.model(variant.model, options.seed))
     with tempfile.TemporaryDirectory(dir="results") as name:
         folder = Path(name)
-        table = draw_windows(
-            speech, noise[0] if noise else speech[:0], recipe.mixing, "test", rate, seed
-        )
+        table = draw_windows(given, recipe.mixing, "test", rate, seed)
         write_table(folder / "test.csv", set_levels(table, rate, seed))
         features = Features(recipe.features, read_card(trained.card).scales)
         study_stages.cached(folder / "test", folder / "test.csv", rate, features)

@@ -27,8 +27,9 @@ from denoise.mixing.effects import (
     reverberate,
     shaped_noise,
 )
+from denoise.mixing.files import Recordings
 from denoise.mixing.levels import set_levels
-from denoise.mixing.render import load_packs, render
+from denoise.mixing.render import Packs, render
 from denoise.mixing.settings import MixingSettings
 from denoise.networks.unet import UNetSettings
 from denoise.training.batches import open_batches
@@ -67,7 +68,7 @@ def table(tmp_path_factory) -> pd.DataFrame:
         )  # fmt: skip
         writer.close()
     chosen = MixingSettings(segment=WINDOW, speech_stride=WINDOW, noise_stride=100, snr_db=(0, 10))
-    drawn = draw_windows(tables[0], tables[1], chosen, "train", RATE, 0)
+    drawn = draw_windows(Recordings(*tables[:2]), chosen, "train", RATE, 0)
     return set_levels(drawn, RATE, 0)
 
 
@@ -83,7 +84,7 @@ def level(waves: np.ndarray) -> np.ndarray:
 
 
 def test_without_settings_or_epoch_the_table_is_rendered(table):
-    packs = load_packs([*table["speech_source"], *table["noise_source"]])
+    packs = Packs([*table["speech_source"], *table["noise_source"]])
     chosen = np.array([3, 0, 5])
     rows = table.to_dict("records")
     expected = [np.stack(render(rows[number], packs, RATE), -1) for number in chosen]

@@ -19,7 +19,7 @@ from denoise.features.codec import Features
 from denoise.features.scaling import Statistics, measured_scales
 from denoise.features.settings import FeatureSettings, ScalingSettings
 from denoise.features.stft import stft
-from denoise.mixing.render import load_packs, loop, render
+from denoise.mixing.render import Packs, loop, render
 
 RATE, WINDOW = 8000, 8064
 CLEAN = np.stack([tone_speech(WINDOW / RATE, RATE, seed) for seed in (3, 4)])
@@ -263,7 +263,7 @@ def test_an_utterance_reference_is_that_of_the_whole_recording(mixtures):
     write_cache(path.parent / "cache", path, RATE, settings)
     encoded = np.load(path.parent / "cache" / "shards" / "input-00000.npy")
     rows = read_table(path).to_dict("records")
-    packs = load_packs([rows[0]["speech_source"], rows[0]["noise_source"]])
+    packs = Packs([rows[0]["speech_source"], rows[0]["noise_source"]])
     for number, row in enumerate(rows):
         wave = speech[0] if number < 4 else speech[1]
         start = row["speech_offset"]

@@ -15,6 +15,7 @@ import pytest
 from denoise.core.tables import read_table, write_table
 from denoise.corpora.splits import SplitSettings, assign
 from denoise.mixing.draw import draw_utterances, draw_windows
+from denoise.mixing.files import Recordings
 from denoise.mixing.settings import MixingSettings, TestSetSettings
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -58,9 +59,9 @@ def tables() -> dict[str, pd.DataFrame]:
     pair = speech(), noise()
     return {
         "splits": pd.concat(pair)[["id", "group", "split"]],
-        "windows-snr": draw_windows(*pair, by_snr, "train", 8000, 5),
-        "windows-gain": draw_windows(*pair, by_gain, "validation", 8000, 5),
-        "test-set": draw_utterances(*pair, test_set, 5),
+        "windows-snr": draw_windows(Recordings(*pair), by_snr, "train", 8000, 5),
+        "windows-gain": draw_windows(Recordings(*pair), by_gain, "validation", 8000, 5),
+        "test-set": draw_utterances(Recordings(*pair), test_set, 5),
     }
 
 

@@ -14,9 +14,10 @@ from denoise.core import pools
 from denoise.core.arrays import PackWriter
 from denoise.core.errors import UserError
 from denoise.mixing.draw import draw_utterances, draw_windows
+from denoise.mixing.files import Recordings
 from denoise.mixing.levels import set_levels
-from denoise.mixing.render import load_packs, loop, render, render_recording
-from denoise.mixing.settings import LevelSettings, MixingSettings, TestSetSettings
+from denoise.mixing.render import Packs, loop, render, render_recording
+from denoise.mixing.settings import MixingSettings, MixtureSettings, TestSetSettings
 
 RATE = 8000
 
@@ -69,9 +70,9 @@ def measured_snr(row: dict, packs) -> float:
 @given(snrs=st.lists(st.floats(-20, 40), min_size=1, max_size=4), seed=st.integers(0, 10**6))
 def test_rendered_utterances_have_the_asked_snr(sources, snrs, seed):
     chosen = TestSetSettings(snr_db=tuple(snrs), copies=2)
-    table = draw_utterances(*sources, chosen, seed)
+    table = draw_utterances(Recordings(*sources), chosen, seed)
     table = set_levels(table, RATE, seed)
-    packs = load_packs([*table["speech_source"], *table["noise_source"]])
+    packs = Packs([*table["speech_source"], *table["noise_source"]])
     for row in table.to_dict("records"):
         assert row["snr_target"] in snrs
         assert row["snr"] == pytest.approx(row["snr_target"], abs=0.01)
@@ -82,10 +83,10 @@ def test_rendered_utterances_have_the_asked_snr(sources, snrs, seed):
 
 def test_the_gain_of_the_originals_is_uniform_and_applied(sources):
     chosen = MixingSettings(segment=4000, speech_stride=1000, gain=(0.2, 0.8))
-    table = set_levels(draw_windows(*sources, chosen, "train", RATE, 0), RATE, 0)
+    table = set_levels(draw_windows(Recordings(*sources), chosen, "train", RATE, 0), RATE, 0)
     assert table["gain"].between(0.2, 0.8).all() and table["gain"].std() > 0.1
     row = table.iloc[0].to_dict()
-    packs = load_packs([row["speech_source"], row["noise_source"]])
+    packs = Packs([row["speech_source"], row["noise_source"]])
     noisy, clean = render(row, packs, RATE)
     whole = packs[row["noise_source"]][row["noise_start"] :][: row["noise_samples"]]
     noise = loop(whole, row["noise_offset"], 4000, 160)
@@ -97,7 +98,7 @@ def test_processes_do_not_change_the_mixtures(sources, monkeypatch):
     monkeypatch.setattr(pools, "_TRIAL_S", -1)
     monkeypatch.setattr(pools, "_POOL_START_S", -1)
     chosen = MixingSettings(segment=4000, speech_stride=100, snr_range_db=(-5, 15), hours=0.2)
-    table = draw_windows(*sources, chosen, "train", RATE, 3)
+    table = draw_windows(Recordings(*sources), chosen, "train", RATE, 3)
     assert len(table) == round(0.2 * 3600 * RATE / 4000)
     one = set_levels(table, RATE, 3, processes=1)
     two = set_levels(table, RATE, 3, processes=2)
@@ -107,7 +108,9 @@ def test_processes_do_not_change_the_mixtures(sources, monkeypatch):
 def test_windows_stay_in_their_split(sources):
     speech, noise = sources
     for split in ("train", "validation"):
-        table = draw_windows(speech, noise, MixingSettings(segment=4000), split, RATE, 0)
+        table = draw_windows(
+            Recordings(speech, noise), MixingSettings(segment=4000), split, RATE, 0
+        )
         assert set(table["recording"]) <= set(speech[speech["split"] == split]["id"])
         assert set(table["noise_id"]) <= set(noise[noise["split"] == split]["id"])
 
@@ -115,7 +118,7 @@ def test_windows_stay_in_their_split(sources):
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_a_test_set_takes_speech_and_noise_of_its_split_only(sources, split):
     speech, noise = sources
-    table = draw_utterances(speech, noise, TestSetSettings(split=split, copies=4), 0)
+    table = draw_utterances(Recordings(speech, noise), TestSetSettings(split=split, copies=4), 0)
     assert set(table["split"]) == {split}
     assert set(table["recording"]) == set(speech[speech["split"] == split]["id"])
     assert set(table["noise_id"]) <= set(noise[noise["split"] == split]["id"])
@@ -125,10 +128,10 @@ def test_short_recordings_are_filled_with_silence_where_that_is_asked(sources):
     window = 5 * RATE  # longer than the first two recordings
     chosen = MixingSettings(segment=window, speech_stride=window, pad=True, gain=[0.5, 0.5])
     speech, _ = sources
-    table = set_levels(draw_windows(*sources, chosen, "train", RATE, 0), RATE, 0)
+    table = set_levels(draw_windows(Recordings(*sources), chosen, "train", RATE, 0), RATE, 0)
     lengths = speech[speech["split"] == "train"].set_index("id")["samples"]
     assert sorted(table["recording"]) == sorted(lengths.index)
-    packs = load_packs([*table["speech_source"], *table["noise_source"]])
+    packs = Packs([*table["speech_source"], *table["noise_source"]])
     for row in table.to_dict("records"):
         noisy, clean = render(row, packs, RATE)
         there = lengths[row["recording"]]
@@ -139,8 +142,8 @@ def test_short_recordings_are_filled_with_silence_where_that_is_asked(sources):
 
 def test_a_rendered_recording_holds_its_window(sources):
     chosen = MixingSettings(segment=4000, speech_stride=1000, gain=[0.5, 0.5])
-    table = set_levels(draw_windows(*sources, chosen, "train", RATE, 0), RATE, 0)
-    packs = load_packs([*table["speech_source"], *table["noise_source"]])
+    table = set_levels(draw_windows(Recordings(*sources), chosen, "train", RATE, 0), RATE, 0)
+    packs = Packs([*table["speech_source"], *table["noise_source"]])
     for row in table.to_dict("records")[:20]:
         whole, clean = render_recording(row, packs, RATE)
         start = row["speech_offset"]
@@ -155,7 +158,7 @@ def test_windows_of_the_training_recordings_validate_only_where_that_is_asked(so
     speech, noise = (table.assign(validation_windows=0.25) for table in sources)
     chosen = MixingSettings(segment=4000, speech_stride=2000)
     windows = {
-        split: draw_windows(speech, noise, chosen, split, RATE, 0)
+        split: draw_windows(Recordings(speech, noise), chosen, split, RATE, 0)
         for split in ("train", "validation")
     }
     places = {
@@ -174,7 +177,7 @@ def test_windows_of_the_training_recordings_validate_only_where_that_is_asked(so
 def test_test_windows_are_those_of_the_test_split_one_of_each(sources):
     speech, noise = (table.assign(validation_windows=0.25) for table in sources)
     chosen = MixingSettings(segment=4000, speech_stride=4000, windows=3, validation_windows=2)
-    table = draw_windows(speech, noise, chosen, "test", RATE, 0)
+    table = draw_windows(Recordings(speech, noise), chosen, "test", RATE, 0)
     tested = speech[speech["split"] == "test"]
     assert len(table) == (tested["samples"] // 4000).sum() > 3
     assert set(table["recording"]) == set(tested["id"])
@@ -188,7 +191,7 @@ def test_the_number_of_windows_can_be_given(sources):
     ):
         chosen = MixingSettings(segment=4000, speech_stride=4000, **asked)
         for split, wanted in count.items():
-            assert len(draw_windows(*sources, chosen, split, RATE, 0)) == wanted
+            assert len(draw_windows(Recordings(*sources), chosen, split, RATE, 0)) == wanted
     with pytest.raises(ValueError, match="either hours or windows"):
         MixingSettings(windows=5, hours=1)
 
@@ -199,13 +202,13 @@ def test_an_empty_split_is_named(sources, side):
     tables[side] = tables[side][tables[side]["split"] != "test"]
     what = ("speech", "noise")[side]
     with pytest.raises(UserError, match=f"test split of the {what} is empty.* split: test"):
-        draw_utterances(*tables, TestSetSettings(), 0)
-    draw_windows(*tables, MixingSettings(segment=4000), "train", RATE, 0)
+        draw_utterances(Recordings(*tables), TestSetSettings(), 0)
+    draw_windows(Recordings(*tables), MixingSettings(segment=4000), "train", RATE, 0)
 
 
 def test_kinds_and_snrs_are_dealt_evenly(sources):
     chosen = TestSetSettings(snr_db=(0, 10), copies=8)
-    table = draw_utterances(*sources, chosen, 0)
+    table = draw_utterances(Recordings(*sources), chosen, 0)
     counts = table.groupby(["noise_type", "snr_target"]).size()
     assert len(counts) == 4 and counts.max() - counts.min() <= 1
 
@@ -216,12 +219,16 @@ def test_few_mixtures_have_all_snrs_and_many_have_all_pairs(sources, kinds, snrs
     noise = noise.iloc[[0] * kinds].assign(noise_type=[f"k{k}" for k in range(kinds)], split="test")
     levels = tuple(range(snrs))
     few = TestSetSettings(snr_db=levels, utterances=snrs, copies=2)
-    table = draw_utterances(speech, noise, few, 0)
+    table = draw_utterances(Recordings(speech, noise), few, 0)
     counts = table["snr_target"].value_counts().reindex(range(snrs), fill_value=0)
     assert counts.max() - counts.min() <= 1
     utterances = int((speech["split"] == "test").sum())
     many = TestSetSettings(snr_db=levels, copies=-(-3 * kinds * snrs // utterances))
-    pairs = draw_utterances(speech, noise, many, 0).groupby(["noise_type", "snr_target"]).size()
+    pairs = (
+        draw_utterances(Recordings(speech, noise), many, 0)
+        .groupby(["noise_type", "snr_target"])
+        .size()
+    )
     assert len(pairs) == kinds * snrs and pairs.max() - pairs.min() <= 1
 
 
@@ -229,9 +236,9 @@ def test_pairs_are_rendered_as_published(tmp_path):
     clean = {"p1": tone_speech(3, RATE, 1), "p2": tone_speech(3, RATE, 2)}
     noisy = {name: wave + hiss(3, RATE, 5) for name, wave in clean.items()}
     speech = pack(tmp_path / "vb", clean, speech=True, noisy=noisy).assign(split="test")
-    table = draw_utterances(speech, speech.iloc[:0], TestSetSettings(), 0)
+    table = draw_utterances(Recordings(speech, speech.iloc[:0]), TestSetSettings(), 0)
     table = set_levels(table, RATE, 0)
-    packs = load_packs(list(table["speech_source"]))
+    packs = Packs(list(table["speech_source"]))
     for row in table.to_dict("records"):
         got, reference = render(row, packs, RATE)
         np.testing.assert_allclose(got / row["clip_scale"], noisy[row["recording"]], atol=1e-5)
@@ -264,7 +271,7 @@ def test_a_cross_fade_keeps_the_power_of_noise():
 
 def test_speech_shorter_than_a_window_is_an_error_that_says_so(sources):
     with pytest.raises(UserError, match=r"mixing\.segment \(99999 samples, 12\.50 s\)"):
-        draw_windows(*sources, MixingSettings(segment=99999), "train", RATE, 0)
+        draw_windows(Recordings(*sources), MixingSettings(segment=99999), "train", RATE, 0)
 
 
 @pytest.mark.parametrize(
@@ -279,4 +286,4 @@ def test_speech_shorter_than_a_window_is_an_error_that_says_so(sources):
 )
 def test_impossible_levels_are_refused(level, said):
     with pytest.raises(ValueError, match=said):
-        LevelSettings(**level)
+        MixtureSettings(**level)

@@ -18,6 +18,7 @@ from denoise.audio.recordings import (
     seconds,
 )
 from denoise.audio.resampling import Resampler, rechunked, resample, resampled
+from denoise.audio.responses import direct_sound, trim_response
 
 __all__ = [
     "AUDIO_SUFFIXES",
@@ -29,6 +30,7 @@ __all__ = [
     "active_level",
     "audio_files",
     "check_readable",
+    "direct_sound",
     "energy",
     "has_audio_suffix",
     "read",
@@ -38,6 +40,7 @@ __all__ = [
     "resampled",
     "rms",
     "seconds",
+    "trim_response",
     "write",
     "writing",
 ]

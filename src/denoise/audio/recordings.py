@@ -195,9 +195,11 @@ def _promised_bytes(path: Path) -> int:
     return size + 8 if start[:4] == b"RIFF" and size < 0x7FFF0000 else 0
 
 
-def read_mono(path: str | Path, rate: int) -> np.ndarray:
-    """Decode, average the channels and resample to `rate`; shape ``(samples,)``."""
+def read_mono(path: str | Path, rate: int, channel: int | None = None) -> np.ndarray:
+    """Decode, average the channels or take one of them, and resample to `rate`; shape
+    ``(samples,)``."""
     recording = Recording(path, _LONG_BLOCK)
-    mono = (block[:, 0] if block.shape[1] == 1 else block.mean(axis=1) for block in recording)
+    only = 0 if recording.channels == 1 else channel
+    mono = (block.mean(axis=1) if only is None else block[:, only] for block in recording)
     with _in_memory(recording):
         return _joined(list(resampled(mono, recording.rate, rate)))

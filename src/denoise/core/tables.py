@@ -42,6 +42,12 @@ _TEXT_COLUMNS = frozenset(
         "method",
         "transcript",
         "recognised",
+        "room",
+        "room_source",
+        "room_target",
+        "speech_response",
+        "noise_response",
+        "degradations",
     ]
 )
 

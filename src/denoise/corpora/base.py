@@ -45,6 +45,8 @@ class Corpus:
     """Its folds, if it has any."""
     noise_subsets: tuple[str, ...] = ()
     """The subsets that hold no speech."""
+    room_subsets: tuple[str, ...] = ()
+    """The subsets that hold impulse responses of rooms; the room of one is its ``group``."""
     selected_by: tuple[str, ...] = ("noise_types", "folds", "speakers", "sex")
     """What its recordings can be selected by."""
     transcripts: bool = False

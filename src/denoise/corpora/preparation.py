@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -32,7 +33,12 @@ _SAME_LENGTH_S = 0.05
 _LONGEST_DELAY_S = 0.5
 _CLEARLY = 1.05
 """The correlation at a delay over that without one: noise may move its top by a sample or two."""
+_TRAILING_NUMBERS = r"([-_ ]*\d+)+$"
 _SILENCE = 1e-5  # RMS, -100 dBFS: less than the rounding noise of 16 bits
+
+
+_Loaded = tuple[np.ndarray, np.ndarray | None, float, str]
+"""Audio, that of its noisy version, its level and a digest of its samples."""
 
 
 class PreparationSettings(Settings):
@@ -40,9 +46,9 @@ class PreparationSettings(Settings):
 
     corpus: str
     """For the table and for messages."""
-    role: Literal["speech", "noise"]
-    """A folder may be either; a recording of noise has no speaker, one of unpaired speech no noise
-    kind."""
+    role: Literal["speech", "noise", "room"]
+    """A folder may be any; a recording of noise has no speaker, one of unpaired speech no noise
+    kind, and the impulse response of a room neither."""
     selection: SelectionSettings = SelectionSettings()
     """Which recordings are taken."""
     audio: AudioSettings = AudioSettings()
@@ -86,14 +92,20 @@ def prepare(
     for path in indexes:
         files.wait_for(path)
     table = pd.concat([read_table(path) for path in indexes], ignore_index=True)
-    if source.role == "noise":
+    if source.role == "room":
+        table = _as_rooms(table)
+    elif source.role == "noise":
         table[["speaker", "sex"]] = ""
     else:
         table.loc[table["noisy_path"] == "", "noise_type"] = ""
     table, skipped = select(table, what, source.selection, settings, source.seed)
     # Noise is not cut: the gaps between two barks belong to it.
     trim_top_db = settings.trim_top_db if source.role == "speech" else None
-    load = functools.partial(_load, rate=settings.sample_rate, trim_top_db=trim_top_db)
+    load: Callable[[tuple[str, str]], _Loaded | str] = functools.partial(
+        _load, rate=settings.sample_rate, trim_top_db=trim_top_db
+    )
+    if source.role == "room":
+        load = functools.partial(_load_response, rate=settings.sample_rate)
     rows: list[dict[str, object]] = []
     dropped: list[dict[str, str]] = []
     items = list(zip(table["path"], table["noisy_path"], strict=True))
@@ -130,6 +142,17 @@ def prepare(
         },
     )
     log.info("%d recordings packed, %d dropped", len(index), len(dropped))
+
+
+def _as_rooms(table: pd.DataFrame) -> pd.DataFrame:
+    """An index of impulse responses, whose groups are rooms.
+
+    In a folder of the user's own the sub-folder names the room, or the file's name without its
+    trailing numbers does.
+    """
+    named = table["noise_type"].str.replace(_TRAILING_NUMBERS, "", regex=True)
+    group = table["group"].where(named == "", named)
+    return table.assign(group=group, speaker="", sex="", noise_type="")
 
 
 def _check_dropped(
@@ -174,9 +197,26 @@ def _unlike(clean: np.ndarray, noisy: np.ndarray, rate: int) -> str:
     return ""
 
 
-def _load(
-    paths: tuple[str, str], rate: int, trim_top_db: float | None
-) -> tuple[np.ndarray, np.ndarray | None, float, str] | str:
+def _load_response(paths: tuple[str, str], rate: int) -> _Loaded | str:
+    """What can be heard of an impulse response, its level and its digest, or why it is of no use.
+
+    Of several channels the first is taken: their mean would be a response of no place.
+    """
+    try:
+        response = audio.read_mono(paths[0], rate, channel=0)
+    except audio.UnusableAudio as error:
+        return str(error)
+    if not response.any():
+        return "is silent"
+    response = np.ascontiguousarray(audio.trim_response(response, rate))
+    return response, None, float(audio.rms(response)), _content_of(response)
+
+
+def _content_of(wave: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(wave).data).hexdigest()[:12]
+
+
+def _load(paths: tuple[str, str], rate: int, trim_top_db: float | None) -> _Loaded | str:
     """Mono audio of a recording and of its noisy version, its active level and the digest of its
     samples, or the reason it cannot be used."""
     path, noisy_path = paths
@@ -201,5 +241,4 @@ def _load(
 
         clean, _ = effects.trim(clean, top_db=trim_top_db)
     level, _ = audio.active_level(clean, rate)
-    content = hashlib.sha256(np.ascontiguousarray(clean).data).hexdigest()[:12]
-    return clean, noisy, level, content
+    return clean, noisy, level, _content_of(clean)

@@ -164,8 +164,14 @@ def check_disjoint(table: pd.DataFrame) -> None:
         )
 
 
-def _why_empty(table: pd.DataFrame, split: str) -> str:
+def _why_empty(table: pd.DataFrame, split: str, what: str) -> str:
     """What would put recordings into a split, where `assign` gave it none."""
+    if what == "rooms":
+        return (
+            f"they are {table['group'].nunique()} rooms, and each stands in one split: add rooms "
+            "(a folder for each, or files named room_1.wav, room_2.wav, …), or give a source "
+            f"split: {split}"
+        )
     kind = "sex" if (table["speaker"] != "").any() else "noise_type"
     most = int(table.groupby(kind)["group"].nunique().max())
     if kind == "noise_type" and most < len(SPLITS):
@@ -222,7 +228,7 @@ def members(table: pd.DataFrame, split: str, what: str) -> pd.DataFrame:
     table
         As `split` wrote it.
     what
-        ``speech`` or ``noise``, for the error.
+        ``speech``, ``noise`` or ``rooms``, for the error.
 
     Raises
     ------
@@ -233,5 +239,7 @@ def members(table: pd.DataFrame, split: str, what: str) -> pd.DataFrame:
         split = "train"
     found = table[table["split"] == split]
     if found.empty:
-        raise UserError(f"the {split} split of the {what} is empty: {_why_empty(table, split)}")
+        raise UserError(
+            f"the {split} split of the {what} is empty: {_why_empty(table, split, what)}"
+        )
     return found

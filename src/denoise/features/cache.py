@@ -24,7 +24,7 @@ from denoise.features.codec import Features
 from denoise.features.scaling import Statistics, measured_scales
 from denoise.features.settings import FeatureSettings
 from denoise.features.stft import stft
-from denoise.mixing.render import load_packs, render, render_recording
+from denoise.mixing.render import packs_of, render, render_recording
 
 _SHARD = 1024
 _SIDES = ("input", "target")
@@ -98,7 +98,7 @@ def _parts(table: pd.DataFrame) -> list[pd.DataFrame]:
 def _spectra(part: pd.DataFrame, rate: int, features: Features) -> Iterator[Spectra]:
     """Noisy and clean spectra and references, a batch of the windows of `part` after another."""
     rows = records(part)
-    packs = load_packs([row[side] for row in rows for side in ("speech_source", "noise_source")])
+    packs = packs_of(part)
     for start in range(0, len(rows), _BATCH):
         batch = rows[start : start + _BATCH]
         pairs = [render(row, packs, rate) for row in batch]

@@ -14,8 +14,10 @@ from denoise import audio
 from denoise.core.errors import UserError, unknown
 from denoise.core.settings import Settings, item_seed
 from denoise.core.tables import Rows
+from denoise.mixing.degradations import Drawn, degrade, from_text
 from denoise.mixing.effects import EFFECTS, Generator, loudness
-from denoise.mixing.render import PEAK, load_packs, render, sources
+from denoise.mixing.render import PEAK, earlier, packs_of, render, responses, sources
+from denoise.mixing.rooms import ROOM_COLUMNS, Response
 
 _TALKERS = (3, 8)
 _SECOND_DB = (-10.0, 0.0)
@@ -68,8 +70,14 @@ class AugmentationSettings(Settings):
     """Share of the windows to whose noise generated sounds are added, 10 dB below to 10 dB above
     it: impacts that ring (van den Doel & Pai, Presence 7(4), 1998) or the hum of a machine."""
     reverberation: float = Field(0, ge=0, le=1)
-    """Share of the windows whose noise (not their speech) is heard in a room, which decays by 60 dB
-    in 0.2 to 1 s (Polack, Applied Acoustics 38, 1993)."""
+    """Share of the windows whose noise (not their speech) is heard in a generated room, which
+    decays by 60 dB in 0.2 to 1 s (Polack, Applied Acoustics 38, 1993), where they have no other."""
+    rooms: bool = False
+    """Every window is heard in the room that `mixing.rooms` gave to another, or in none as that
+    is."""
+    degradations: bool = False
+    """On its way befalls every window what `mixing.degradations` gave to another, with other
+    losses of packets."""
     clean_share: float = Field(0, ge=0, le=0.5)
     """Share of the windows without noise, which the network learns to leave alone."""
     band_mask: float = Field(0, ge=0, le=0.5)
@@ -137,7 +145,7 @@ class Mixer:
         self, table: pd.DataFrame, rate: int, settings: AugmentationSettings | None = None
     ) -> None:
         self.rows, self.rate = Rows(table), rate
-        self.packs = load_packs([*table["speech_source"], *table["noise_source"]])
+        self.packs = packs_of(table)
         self.settings = settings or AugmentationSettings()
         self._levels: dict[tuple[str, int], float] = {}
 
@@ -160,19 +168,20 @@ class Mixer:
         rng = np.random.default_rng(seed)
         settings = self.settings
         row = _shifted(row, settings.shift, rng)
+        row, room, lead = self._in_room(row, rng)
         longest = (row["recording_samples"] - row["speech_offset"]) / row["samples"]
         speed = min(_drawn_speed(settings.speech_speed_perturbation, rng), max(longest, 1))
         clean = self._played(row, speed, "speech")
         noise = self._noise(row, speed, rng)
         if rng.random() < settings.second_noise:
             below = 10 ** (rng.uniform(*_SECOND_DB) / 20)
-            second = self._other_noise(rng)
+            second = self._other_noise(row["samples"], rng)
             noise = noise + below * loudness(noise) / loudness(second) * second
         if settings.transients and rng.random() < settings.transients:
             beside = 10 ** (rng.uniform(*_TRANSIENTS_DB) / 20)
             sounds = EFFECTS["transients"](len(noise), self.rate, rng)
             noise = noise + beside * loudness(noise) * sounds
-        if settings.reverberation and rng.random() < settings.reverberation:
+        if settings.reverberation and not room and rng.random() < settings.reverberation:
             noise = EFFECTS["reverberation"](noise, self.rate, rng)
         if settings.harmonic_excitation and rng.random() < settings.harmonic_excitation:
             clean = EFFECTS["harmonic_excitation"](clean, rng)
@@ -180,18 +189,45 @@ class Mixer:
             clean = EFFECTS["random_filter"](clean, rng)
         if rng.random() < settings.random_filter:
             noise = EFFECTS["random_filter"](noise, rng)
+        speech = clean
+        if room:
+            speech, noise = room[0].hear(clean, lead), room[1].hear(noise, lead)
+            clean = room[0].target(clean, lead, row["room_target"], row["early_ms"])
         snr = row["snr"] if settings.snr_range_db is None else rng.uniform(*settings.snr_range_db)
         # The level of the whole recording: that of a pause would make its noise inaudible.
         gain = row["speech_level"] / loudness(noise) * 10 ** (-min(snr, 100.0) / 20)
         if settings.clean_share and rng.random() < settings.clean_share:
             gain = 0.0
-        pair = np.stack([clean + gain * noise, clean])
+        pair = np.stack([speech + gain * noise, clean])
         if settings.band_mask:
             pair = EFFECTS["band_mask"](pair, self.rate, settings.band_mask, rng)
         pair = self._own(pair, rng)
         pair *= 10 ** (rng.uniform(*settings.gain_range_db) / 20)
         pair *= min(1.0, PEAK / max(np.abs(pair[0]).max(), 1e-9))
-        return pair[0], pair[1]
+        return degrade(pair[0], pair[1], self.rate, self._befalls(row, rng))
+
+    def _in_room(
+        self, row: dict, rng: Generator
+    ) -> tuple[dict, tuple[Response, Response] | None, int]:
+        """A row with the sound before it that is still heard, the ways of speech and noise through
+        its room, if it is in one, and how many samples that sound has."""
+        if self.settings.rooms and not row["paired"]:
+            other = self.rows[rng.integers(len(self.rows))]
+            row = {**row, **{name: other[name] for name in ROOM_COLUMNS}}
+        if not row.get("room"):
+            return row, None, 0
+        room = responses(row, self.packs, self.rate)
+        lead = min(max(way.tail for way in room), row["speech_offset"])
+        return earlier(row, lead), room, lead
+
+    def _befalls(self, row: dict, rng: Generator) -> Drawn:
+        """What befalls a row on its way."""
+        if self.settings.degradations:
+            row = self.rows[rng.integers(len(self.rows))]
+        drawn = from_text(row.get("degradations") or "")
+        if self.settings.degradations and "packet_loss" in drawn:
+            drawn["packet_loss"]["seed"] = int(rng.integers(2**31))
+        return drawn
 
     def _own(self, pair: np.ndarray, rng: Generator) -> np.ndarray:
         """Noisy and clean [shape=(2, samples)] after the augmentations of the user's own."""
@@ -220,7 +256,7 @@ class Mixer:
         if kind < self.settings.babble + self.settings.shaped_noise:
             return EFFECTS["shaped_noise"](row["samples"], self.rate, rng)
         if self.settings.snr_range_db is not None:
-            return self._other_noise(rng)
+            return self._other_noise(row["samples"], rng)
         return self._played(row, speed, "noise") if row["paired"] else self._recorded(row, rng)
 
     def _recorded(self, row: dict, rng: Generator) -> np.ndarray:
@@ -229,14 +265,15 @@ class Mixer:
         if settings.reversed_noise and rng.random() < settings.reversed_noise:
             noise = noise[::-1]
         if settings.spectrum_transfer and rng.random() < settings.spectrum_transfer:
-            lender = self.rows[rng.integers(len(self.rows))]
+            lender = {**self.rows[rng.integers(len(self.rows))], "samples": row["samples"]}
             noise = EFFECTS["spectrum_transfer"](noise, self._played(lender, 1, "noise"), self.rate)
         return noise
 
-    def _other_noise(self, rng: Generator) -> np.ndarray:
-        """The noise of any row, at any place of its recording that is not a gap."""
+    def _other_noise(self, samples: int, rng: Generator) -> np.ndarray:
+        """The noise of any row [shape=(samples,)], at any place of its recording that is not a
+        gap."""
         for _ in range(_DRAWS):
-            other = self.rows[rng.integers(len(self.rows))]
+            other = {**self.rows[rng.integers(len(self.rows))], "samples": samples}
             if not other["paired"]:
                 room = other["noise_samples"] - other["samples"]
                 other["noise_offset"] = int(rng.integers(max(room, other["noise_samples"] // 2, 1)))
@@ -260,7 +297,7 @@ class Mixer:
         talkers = rng.integers(_TALKERS[0], _TALKERS[1] + 1)
         total = np.zeros(row["samples"])
         while talkers:
-            other = self.rows[rng.integers(len(self.rows))]
+            other = {**self.rows[rng.integers(len(self.rows))], "samples": row["samples"]}
             if other["speaker"] != row["speaker"] or rng.random() < 0.01:
                 total += sources(other, self.packs, self.rate)[0] / max(other["speech_level"], 1e-6)
                 talkers -= 1

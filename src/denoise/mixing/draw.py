@@ -15,18 +15,21 @@ from denoise.core.errors import UserError
 from denoise.core.settings import item_seed
 from denoise.core.tables import records
 from denoise.corpora.splits import members
-from denoise.mixing.settings import LevelSettings, MixingSettings, TestSetSettings
+from denoise.mixing.degradations import DegradationSettings, to_text
+from denoise.mixing.files import Recordings
+from denoise.mixing.rooms import NO_ROOM, RoomSettings
+from denoise.mixing.settings import MixingSettings, MixtureSettings, TestSetSettings
 
 
 def draw_windows(
-    speech: pd.DataFrame,
-    noise: pd.DataFrame,
+    given: Recordings,
     settings: MixingSettings,
     split: Literal["train", "validation", "test"],
     rate: int,
     seed: int,
 ) -> pd.DataFrame:
-    """Choose the sources of every window of a split; gains are set later by `set_levels`.
+    """Choose the sources of every window of a split, and what becomes of it; gains are set later by
+    `set_levels`.
 
     Speech windows are taken in random rounds, each window once a round, until the asked hours are
     filled; each meets another noise window.
@@ -36,7 +39,7 @@ def draw_windows(
     UserError
         If a split is empty, or no speech recording is as long as a window.
     """
-    speech = members(speech, split, "speech")
+    speech = members(given.speech, split, "speech")
     starts = _window_starts(speech, settings, split, seed)
     if not starts:
         raise UserError(
@@ -56,8 +59,7 @@ def draw_windows(
     table = _speech_rows(speech.iloc[recordings], firsts, settings.segment)
     table["split"] = split
     table["id"] = [f"{split}-{number:07d}" for number in range(count)]
-    noise = members(noise, split, "noise") if len(noise) else noise
-    return _draw_noise(table, noise, settings, seed, settings.noise_stride)
+    return _draw_mixtures(table, given, split, settings, seed, settings.noise_stride)
 
 
 def _window_starts(
@@ -79,18 +81,12 @@ def _window_starts(
     return starts
 
 
-def draw_utterances(
-    speech: pd.DataFrame, noise: pd.DataFrame, settings: TestSetSettings, seed: int
-) -> pd.DataFrame:
-    """Choose the sources of a test set of mixed utterances; gains are set later by `set_levels`.
+def draw_utterances(given: Recordings, settings: TestSetSettings, seed: int) -> pd.DataFrame:
+    """Choose the sources of a test set of mixed utterances, and what becomes of them; gains are set
+    later by `set_levels`.
 
     Utterances are taken round-robin from the speakers of the set's split, in an order that the seed
     gives, until `settings.utterances` are chosen; each copy of one draws its noise anew.
-
-    Parameters
-    ----------
-    speech, noise
-        Tables of `splits.split`; `noise` may be empty if all speech is paired.
 
     Returns
     -------
@@ -102,9 +98,8 @@ def draw_utterances(
     UserError
         If the split is empty.
     """
-    table = choose_utterances(speech, settings, seed)
-    noise = members(noise, settings.split, "noise") if len(noise) else noise
-    return _draw_noise(table, noise, settings, seed, stride=1)
+    table = choose_utterances(given.speech, settings, seed)
+    return _draw_mixtures(table, given, settings.split, settings, seed, 1)
 
 
 def choose_utterances(speech: pd.DataFrame, settings: TestSetSettings, seed: int) -> pd.DataFrame:
@@ -147,8 +142,27 @@ def _speech_rows(
     )
 
 
+def _draw_mixtures(
+    table: pd.DataFrame,
+    given: Recordings,
+    split: str,
+    settings: MixtureSettings,
+    seed: int,
+    stride: int,
+) -> pd.DataFrame:
+    """Add to each row the noise that it meets, the room and what befalls it."""
+    noise = members(given.noise, split, "noise") if len(given.noise) else given.noise
+    table = _draw_noise(table, noise, settings, seed, stride)
+    if settings.rooms.share:
+        assert given.rooms is not None
+        table = _draw_rooms(table, members(given.rooms, split, "rooms"), settings.rooms, seed)
+    if settings.degradations.active:
+        table = _draw_degradations(table, settings.degradations, seed)
+    return table
+
+
 def _draw_noise(
-    table: pd.DataFrame, noise: pd.DataFrame, level: LevelSettings, seed: int, stride: int
+    table: pd.DataFrame, noise: pd.DataFrame, level: MixtureSettings, seed: int, stride: int
 ) -> pd.DataFrame:
     """Add to each row that is not paired a noise recording, an offset and the target level."""
     if table["paired"].all():
@@ -201,3 +215,47 @@ def _draw_noise(
             known = table[column]
             sources[column] = sources[column].where(~table["paired"], known).astype(known.dtype)
     return table.assign(**sources)
+
+
+def _draw_rooms(
+    table: pd.DataFrame, responses: pd.DataFrame, settings: RoomSettings, seed: int
+) -> pd.DataFrame:
+    """Add to a share of the rows that are not paired a room, and the places of speech and noise in
+    it, which differ where the room has responses of two."""
+    places = responses.groupby(["source", "group"], sort=True)
+    by_room = [(source, room, records(group)) for (source, room), group in places]
+    rows = []
+    for name, paired in zip(table["id"], table["paired"], strict=True):
+        rng = np.random.default_rng(item_seed(seed, "room", name))
+        if paired or rng.random() >= settings.share:
+            rows.append(NO_ROOM)
+            continue
+        source, room, found = by_room[rng.integers(len(by_room))]
+        order = rng.permutation(len(found))
+        speech, noise = found[order[0]], found[order[-1]]
+        rows.append(
+            {
+                "room": room,
+                "speech_response": speech["id"],
+                "noise_response": noise["id"],
+                "room_target": settings.target,
+                "early_ms": settings.early_ms,
+                "room_source": source,
+                "speech_response_start": speech["offset"],
+                "speech_response_samples": speech["samples"],
+                "noise_response_start": noise["offset"],
+                "noise_response_samples": noise["samples"],
+            }
+        )
+    return pd.concat([table, pd.DataFrame(rows, index=table.index)], axis=1)
+
+
+def _draw_degradations(
+    table: pd.DataFrame, settings: DegradationSettings, seed: int
+) -> pd.DataFrame:
+    """Add to each row what befalls it."""
+    drawn = [
+        to_text(settings.draw(np.random.default_rng(item_seed(seed, "degradations", name))))
+        for name in table["id"]
+    ]
+    return table.assign(degradations=drawn)

@@ -13,18 +13,32 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Recordings:
+    """What mixtures are drawn from: tables of `splits.split`.
+
+    `noise` is empty where all speech is paired; `rooms` are needed only where they are asked for.
+    """
+
+    speech: pd.DataFrame
+    noise: pd.DataFrame
+    rooms: pd.DataFrame | None = None
+
+
+@dataclass(frozen=True)
 class SplitTables:
     """Tables that `splits.split` wrote; no noise for paired corpora."""
 
     speech: Path
     noise: Path | None = None
+    rooms: Path | None = None
 
-    def read(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Speech, and noise, which may be empty."""
+    def read(self) -> Recordings:
+        """What they hold."""
         from denoise.core.tables import read_table
 
         speech = read_table(self.speech)
-        return speech, read_table(self.noise) if self.noise else speech.iloc[:0]
+        noise = read_table(self.noise) if self.noise else speech.iloc[:0]
+        return Recordings(speech, noise, read_table(self.rooms) if self.rooms else None)
 
 
 class Utterances(BaseModel):

@@ -1,7 +1,8 @@
 """Gains and realised SNRs of drawn mixtures, by measuring their audio.
 
 The SNR is the active level of the speech recording (ITU-T P.56) over the RMS of the noise in the
-mixture, so that pauses and silent windows do not distort it.
+mixture, so that pauses and silent windows do not distort it.  Both are taken as they are heard, in
+the room if there is one, and before what befalls the mixture.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from denoise import audio
 from denoise.core.pools import ordered_map
 from denoise.core.settings import item_seed
 from denoise.core.tables import records
-from denoise.mixing.render import PEAK, load_packs, sources
+from denoise.mixing.render import PEAK, Packs, heard, packs_of, responses, speech_of, whole
 
 _FAINT_NOISE = 10 ** (-30 / 20)
 _NOISE_DRAWS = 16
@@ -32,30 +33,37 @@ def set_levels(table: pd.DataFrame, rate: int, seed: int, *, processes: int = 1)
     parts = [table[start : start + _CHUNK] for start in range(0, len(table), _CHUNK)]
     work = functools.partial(_levels_of_chunk, rate=rate, seed=seed)
     found = np.concatenate(list(ordered_map(work, parts, processes=processes, label="mix")))
-    offsets, gains, scales, ratios = found.T
+    offsets, gains, scales, ratios, levels = found.T
     table = table.assign(
-        noise_offset=offsets.astype(int), gain=gains, clip_scale=scales, snr=ratios
+        noise_offset=offsets.astype(int),
+        gain=gains,
+        clip_scale=scales,
+        snr=ratios,
+        speech_level=levels,
     )
     order = [
         "id", "split", "recording", "speaker", "sex", "speech_offset", "noise_id", "noise_type",
         "noise_offset", "snr_target", "snr", "gain", "clip_scale", "speech_level", "samples",
         "recording_samples", "paired", "speech_source", "speech_start", "noise_source",
-        "noise_start", "noise_samples",
+        "noise_start", "noise_samples", "room", "speech_response", "noise_response", "room_target",
+        "early_ms", "room_source", "speech_response_start", "speech_response_samples",
+        "noise_response_start", "noise_response_samples", "degradations",
     ]  # fmt: skip
-    return table[order].reset_index(drop=True)
+    return table[[name for name in order if name in table]].reset_index(drop=True)
 
 
 def _levels_of_chunk(chunk: pd.DataFrame, rate: int, seed: int) -> np.ndarray:
-    """Offset of the noise, gain, clip scale and SNR of each row [shape=(rows, 4)]."""
-    packs = load_packs([*chunk["speech_source"], *chunk["noise_source"]])
+    """Offset of the noise, gain, clip scale, SNR and level of the speech of each row
+    [shape=(rows, 5)]."""
+    packs = packs_of(chunk)
     return np.array([_levels(row, packs, rate, seed) for row in records(chunk)])
 
 
 def _levels(
-    row: dict, packs: dict[str, np.ndarray], rate: int, seed: int
-) -> tuple[int, float, float, float]:
-    clean, noise = sources(row, packs, rate)
-    level, loudness = row["speech_level"], audio.rms(noise)
+    row: dict, packs: Packs, rate: int, seed: int
+) -> tuple[int, float, float, float, float]:
+    speech, _, noise = heard(row, packs, rate)
+    level, loudness = _speech_level(row, packs, rate), audio.rms(noise)
     if row["paired"]:
         gain = 1.0
     elif not math.isnan(row["snr_target"]):
@@ -65,14 +73,23 @@ def _levels(
                 break
             rng = rng or np.random.default_rng(item_seed(seed, "redraw", row["id"]))
             row["noise_offset"] = int(rng.integers(row["noise_offsets"])) * row["noise_stride"]
-            clean, noise = sources(row, packs, rate)
+            _, _, noise = heard(row, packs, rate)
             loudness = audio.rms(noise)
         gain = level / max(loudness, 1e-9) * 10 ** (-row["snr_target"] / 20)
     else:
         gain = row["gain_target"]
     noisy = np.float32(gain) * noise
-    noisy += clean
+    noisy += speech
     peak = float(max(noisy.max(), -noisy.min()))
     scale = min(1.0, PEAK / peak) if peak > 0 else 1.0
     snr = 20 * math.log10(level / (gain * loudness)) if gain * loudness > 0 else math.inf
-    return row["noise_offset"], gain, scale, snr
+    return row["noise_offset"], gain, scale, snr, level
+
+
+def _speech_level(row: dict, packs: Packs, rate: int) -> float:
+    """Active level of the recording that the speech is taken from, as it is heard."""
+    if not row.get("room"):
+        return row["speech_level"]
+    of_speech, _ = responses(row, packs, rate)
+    level, _ = audio.active_level(of_speech.hear(speech_of(whole(row), packs)), rate)
+    return level

@@ -42,9 +42,9 @@ def mix_windows(
     UserError
         If a split is empty, or no speech recording is as long as a window.
     """
-    speech, noise = splits.read()
+    given = splits.read()
     for split, path in out_paths.items():
-        table = draw_windows(speech, noise, settings, split, rate, seed)
+        table = draw_windows(given, settings, split, rate, seed)
         table = set_levels(table, rate, seed, processes=processes)
         write_table(path, table)
         log.info("%s: %d windows, median SNR %.1f dB", split, len(table), table["snr"].median())

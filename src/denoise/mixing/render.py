@@ -4,20 +4,54 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from denoise.core.arrays import load_array
+from denoise.mixing.degradations import degrade, from_text
+from denoise.mixing.rooms import Response, response_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PEAK = 0.99
 """Mixtures are scaled down to this, so that none clips."""
 _CROSS_FADE_S = 0.02
 
 
-def load_packs(sources: list[str]) -> dict[str, np.ndarray]:
-    """Memory-map each pack of prepared audio, given by its path."""
-    # As plain arrays: each of the many slices of a memmap would cost several times as much.
-    return {source: np.asarray(load_array(source)) for source in set(sources)}
+class Packs(dict[str, np.ndarray]):
+    """Packs of prepared audio by their paths, memory-mapped.
+
+    Parameters
+    ----------
+    sources
+        The paths.
+    """
+
+    def __init__(self, sources: Iterable[str]) -> None:
+        # As plain arrays: each of the many slices of a memmap would cost several times as much.
+        super().__init__({source: np.asarray(load_array(source)) for source in set(sources)})
+        self._responses: dict[tuple[str, int], Response] = {}
+
+    def response(self, source: str, start: int, samples: int, rate: int) -> Response:
+        """The impulse response of a room that lies somewhere in a pack."""
+        place = source, start
+        if place not in self._responses:
+            self._responses[place] = response_of(self[source][start : start + samples], rate)
+        return self._responses[place]
+
+
+def packs_of(table: pd.DataFrame) -> Packs:
+    """The packs that the rows of a mixture table point into."""
+    named = [table[column] for column in SOURCES if column in table]
+    return Packs({source for column in named for source in column.unique()} - {""})
+
+
+SOURCES = ("speech_source", "noise_source", "room_source")
+"""The columns of a mixture table that name packs."""
+Row = Mapping[str, Any]
 
 
 def loop(noise: np.ndarray, offset: int, length: int, fade: int) -> np.ndarray:
@@ -53,18 +87,59 @@ def _cross_fade(length: int) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def render(
-    row: dict[str, object], packs: dict[str, np.ndarray], rate: int
-) -> tuple[np.ndarray, np.ndarray]:
+def render(row: Row, packs: dict[str, np.ndarray], rate: int) -> tuple[np.ndarray, np.ndarray]:
     """The noisy and the clean audio [shape=(samples,)] of one row of a mixture table."""
-    scale = np.float32(row["clip_scale"])  # type: ignore[arg-type]
-    clean, noise = sources(row, packs, rate)
-    noisy = clean + np.float32(row["gain"]) * noise  # type: ignore[arg-type]
-    return scale * noisy, scale * clean
+    scale = np.float32(row["clip_scale"])
+    speech, clean, noise = heard(row, packs, rate)
+    noisy = speech + np.float32(row["gain"]) * noise
+    return degrade(scale * noisy, scale * clean, rate, from_text(row.get("degradations") or ""))
+
+
+def heard(
+    row: Row, packs: dict[str, np.ndarray], rate: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What a microphone hears of the speech of a row, what of that is its clean side, and the noise
+    [shape=(samples,) each] before it is scaled."""
+    if not row.get("room"):
+        speech, noise = sources(row, packs, rate)
+        return speech, speech, noise
+    of_speech, of_noise = responses(row, packs, rate)
+    lead = min(of_speech.tail, row["speech_offset"])
+    dry = speech_of(earlier(row, lead), packs)
+    target = of_speech.target(dry, lead, row["room_target"], row["early_ms"])
+    noise = noise_of(earlier(row, of_noise.tail), packs, rate)
+    return of_speech.hear(dry, lead), target, of_noise.hear(noise, of_noise.tail)
+
+
+def responses(row: Row, packs: dict[str, np.ndarray], rate: int) -> tuple[Response, Response]:
+    """The ways of speech and of noise through the room of a row that has one."""
+    assert isinstance(packs, Packs)
+    places = (
+        (row[f"{side}_response_start"], row[f"{side}_response_samples"])
+        for side in ("speech", "noise")
+    )
+    first, second = (
+        packs.response(row["room_source"], int(start), int(samples), rate)
+        for start, samples in places
+    )
+    return first, second
+
+
+def earlier(row: Row, lead: int) -> dict[str, Any]:
+    """The row of a window that begins `lead` samples earlier, and ends where it did."""
+    # The noise of a pair lies beside its speech, another goes on in both directions.
+    noise = "noise_start" if row["paired"] else "noise_offset"
+    return {
+        **row,
+        "samples": row["samples"] + lead,
+        "speech_offset": row["speech_offset"] - lead,
+        "speech_start": row["speech_start"] - lead,
+        noise: row[noise] - lead,
+    }
 
 
 def render_recording(
-    row: dict[str, object], packs: dict[str, np.ndarray], rate: int
+    row: Row, packs: dict[str, np.ndarray], rate: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The whole recording that a row's window is cut from, mixed as the window is.
 
@@ -73,36 +148,38 @@ def render_recording(
     tuple of np.ndarray [shape=(recording_samples,)]
         Noisy and clean audio.
     """
-    before = int(row["speech_offset"])  # type: ignore[call-overload]
-    # The noise of a pair lies beside its speech, another goes on in both directions.
-    noise = "noise_start" if row["paired"] else "noise_offset"
-    whole = {
-        **row,
-        "samples": row["recording_samples"],
-        "speech_offset": 0,
-        "speech_start": int(row["speech_start"]) - before,  # type: ignore[call-overload]
-        noise: int(row[noise]) - before,  # type: ignore[call-overload]
-    }
-    return render(whole, packs, rate)
+    return render(whole(row), packs, rate)
 
 
-def sources(
-    row: dict[str, object], packs: dict[str, np.ndarray], rate: int
-) -> tuple[np.ndarray, np.ndarray]:
+def whole(row: Row) -> dict[str, Any]:
+    """The row of the whole recording that a row's window is cut from."""
+    return {**earlier(row, row["speech_offset"]), "samples": row["recording_samples"]}
+
+
+def sources(row: Row, packs: dict[str, np.ndarray], rate: int) -> tuple[np.ndarray, np.ndarray]:
     """The speech and, as it was recorded, the noise [shape=(samples,)] of a row."""
-    length, start = int(row["samples"]), int(row["speech_start"])  # type: ignore[call-overload]
-    noise_start = int(row["noise_start"])  # type: ignore[call-overload]
-    # The rest of a padded window is silence, and the pack goes on with another recording.
-    there = min(length, int(row["recording_samples"]) - int(row["speech_offset"]))  # type: ignore[call-overload]
-    clean = _padded(packs[str(row["speech_source"])][start : start + there], length)
-    pack = packs[str(row["noise_source"])]
+    return speech_of(row, packs), noise_of(row, packs, rate)
+
+
+def speech_of(row: Row, packs: dict[str, np.ndarray]) -> np.ndarray:
+    """The speech [shape=(samples,)] of a row, as it was recorded."""
+    return _recorded(packs[row["speech_source"]], int(row["speech_start"]), row)
+
+
+def noise_of(row: Row, packs: dict[str, np.ndarray], rate: int) -> np.ndarray:
+    """The noise [shape=(samples,)] of a row, as it was recorded."""
+    pack, start = packs[row["noise_source"]], int(row["noise_start"])
     if row["paired"]:
-        return clean, _padded(pack[noise_start : noise_start + there], length) - clean
-    whole = pack[noise_start : noise_start + int(row["noise_samples"])]  # type: ignore[call-overload]
-    offset = int(row["noise_offset"])  # type: ignore[call-overload]
-    return clean, loop(whole, offset, length, int(_CROSS_FADE_S * rate))
+        return _recorded(pack, start, row) - speech_of(row, packs)
+    recording = pack[start : start + int(row["noise_samples"])]
+    fade = int(_CROSS_FADE_S * rate)
+    return loop(recording, int(row["noise_offset"]), int(row["samples"]), fade)
 
 
-def _padded(wave: np.ndarray, length: int) -> np.ndarray:
-    """`wave` [shape=(samples,)] with silence after it up to `length`."""
+def _recorded(pack: np.ndarray, start: int, row: Row) -> np.ndarray:
+    """What a pack has of the speech of a row from `start`, filled up with silence."""
+    length = int(row["samples"])
+    # The rest of a padded window is silence, and the pack goes on with another recording.
+    there = min(length, int(row["recording_samples"]) - int(row["speech_offset"]))
+    wave = pack[start : start + there]
     return wave if len(wave) == length else np.pad(wave, (0, length - len(wave)))

@@ -7,10 +7,12 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from denoise.core.settings import Settings
+from denoise.mixing.degradations import DegradationSettings
+from denoise.mixing.rooms import RoomSettings
 
 
-class LevelSettings(Settings):
-    """How loud the noise is: one of three ways to say it."""
+class MixtureSettings(Settings):
+    """How loud the noise is (one of three ways to say it), and what becomes of a mixture."""
 
     gain: tuple[float, float] | None = None
     """Uniform range of the factor on the noise, as in the original recipes, e.g. `[0.2, 0.8]`."""
@@ -18,9 +20,13 @@ class LevelSettings(Settings):
     """SNRs in dB, assigned round-robin, e.g. `[0, 5, 10]`."""
     snr_range_db: tuple[float, float] | None = None
     """Uniform range of SNR in dB, e.g. `[-5, 15]`."""
+    rooms: RoomSettings = RoomSettings()
+    """Rooms in which speech and noise are heard."""
+    degradations: DegradationSettings = DegradationSettings()
+    """What mixtures pass through: limits of the band, codecs, lost packets and the like."""
 
     @model_validator(mode="after")
-    def _check_level(self) -> LevelSettings:
+    def _check_level(self) -> MixtureSettings:
         given = [name for name in LEVELS if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(
@@ -51,7 +57,7 @@ def _with_level(given: Any, **usual: Any) -> Any:
     return given if said else {**given, **usual}
 
 
-class MixingSettings(LevelSettings):
+class MixingSettings(MixtureSettings):
     """The training and validation windows; the usual level is `gain: [0.2, 0.8]`. Changing these
     mixes and trains again."""
 
@@ -95,7 +101,7 @@ class MixingSettings(LevelSettings):
         return self.windows if training else self.validation_windows
 
 
-class TestSetSettings(LevelSettings):
+class TestSetSettings(MixtureSettings):
     """A test set of whole utterances; the usual level, which has no effect on paired corpora, is
     `snr_db: [0, 5, 10, 15]`. Changing it scores again and trains nothing."""
 

@@ -12,7 +12,7 @@ from denoise.core.tables import records, write_table
 from denoise.mixing.draw import choose_utterances, draw_utterances
 from denoise.mixing.files import SplitTables, TestSetFiles
 from denoise.mixing.levels import set_levels
-from denoise.mixing.render import load_packs, render
+from denoise.mixing.render import packs_of, render
 from denoise.mixing.settings import TestSetSettings
 
 
@@ -32,10 +32,10 @@ def mix_test_set(
     rate
         Samples per second of the prepared audio.
     """
-    speech, noise = splits.read()
-    table = draw_utterances(speech, noise, settings, seed)
+    given = splits.read()
+    table = draw_utterances(given, settings, seed)
     table = set_levels(table, rate, seed, processes=processes)
-    packs = load_packs([*table["speech_source"], *table["noise_source"]])
+    packs = packs_of(table)
     with files.replacing(out.noisy) as noisy_path, files.replacing(out.clean) as clean_path:
         noisy_pack, clean_pack = PackWriter(noisy_path), PackWriter(clean_path)
         offsets = []
@@ -45,7 +45,7 @@ def mix_test_set(
             clean_pack.append(clean)
         noisy_pack.close()
         clean_pack.close()
-    _write(table.assign(offset=offsets), speech, settings, rate, out, clean=True)
+    _write(table.assign(offset=offsets), given.speech, settings, rate, out, clean=True)
 
 
 def take_recordings(
@@ -56,9 +56,9 @@ def take_recordings(
     What is said of mixtures (the noise, the SNR) is empty in its table, and its ``clean`` holds no
     samples.
     """
-    speech, _ = splits.read()
+    speech = splits.read().speech
     table = choose_utterances(speech, settings, seed)
-    packs = load_packs(list(table["speech_source"]))
+    packs = packs_of(table[["speech_source"]])
     with files.replacing(out.noisy) as noisy_path, files.replacing(out.clean) as clean_path:
         pack = PackWriter(noisy_path)
         offsets = [

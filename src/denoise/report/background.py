@@ -12,9 +12,9 @@ import pandas as pd
 
 from denoise.core import files
 from denoise.core.provenance import installed
-from denoise.core.tables import read_table
+from denoise.core.tables import read_table, records
 from denoise.evaluation.experiment import ExperimentRecord
-from denoise.mixing.render import load_packs, render
+from denoise.mixing.render import packs_of, render
 from denoise.networks.card import ModelCard, ModelFolder, read_card
 from denoise.report import listening
 from denoise.training import losses
@@ -177,8 +177,9 @@ def mixture_examples(record: ExperimentRecord) -> list[dict[str, Any]]:
     }
     for path, rate in tables.items():
         table = read_table(path)
-        for row in table.iloc[np.linspace(0, len(table) - 1, 3).astype(int)].to_dict("records"):
-            packs = load_packs([row["speech_source"], row["noise_source"]])
+        table = table.iloc[np.linspace(0, len(table) - 1, 3).astype(int)]
+        packs = packs_of(table)
+        for row in records(table):
             noisy, clean = render(row, packs, rate)
             found.append(
                 {

@@ -152,9 +152,15 @@ def check_start(plan: Plan, variant: Variant) -> None:
 def check_tested(variant: Variant, test_name: str) -> None:
     """Refuse a test set of the recipe's recordings if they are all for training."""
     data = variant.recipe.data
-    for side in ("speech", "noise"):
+    sides = ("speech", "noise", "rooms")
+    for side in sides if variant.recipe.test_sets[test_name].rooms.share else sides[:2]:
         sources = getattr(data, side)
-        if sources and not data.paired and all(_is_whole_folder(source) for source in sources):
+        if (
+            sources
+            and side != "rooms"
+            and not data.paired
+            and all(_is_whole_folder(source) for source in sources)
+        ):
             _check_folders(sources, side, data)
         if sources and all(source.split in {"train", "validation"} for source in sources):
             raise UserError(
@@ -188,7 +194,7 @@ def _check_folders(sources: Sequence[SourceSettings], side: str, data: DataSetti
 
 def check_sources(variant: Variant) -> None:
     """Refuse sources of the same recordings for two splits."""
-    for side in ("speech", "noise"):
+    for side in ("speech", "noise", "rooms"):
         for one, other in itertools.combinations(getattr(variant.recipe.data, side), 2):
             shared, splits = _overlap(one, other), {one.split, other.split}
             if shared is not None and one.split != other.split and "all" not in splits:
@@ -203,7 +209,9 @@ def check_no_train_test_overlap(variant: Variant, test_name: str, own: TestData)
     """Refuse a test set of recordings that the variant trains on."""
     data = variant.recipe.data
     for trained, tested in itertools.chain(
-        itertools.product(data.speech, own.speech), itertools.product(data.noise, own.noise)
+        itertools.product(data.speech, own.speech),
+        itertools.product(data.noise, own.noise),
+        itertools.product(data.rooms, own.rooms),
     ):
         shared = _overlap(trained, tested) if trained.split != "test" else None
         if shared is not None:

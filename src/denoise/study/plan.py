@@ -32,7 +32,7 @@ from denoise.study.checks import (
     check_tested,
 )
 from denoise.study.config import load, read_preset
-from denoise.study.schema import Experiment, Recipe, check_name
+from denoise.study.schema import DataSettings, Experiment, Recipe, TestData, check_name
 from denoise.study.stages import Method, Plan, Stage, Variant
 from denoise.study.sweep import expand, slug
 from denoise.training import losses
@@ -172,7 +172,7 @@ def _plan_model(plan: Plan, variant: Variant) -> str:
 def _plan_variant(plan: Plan, variant: Variant) -> None:
     recipe = variant.recipe
     data, seed = recipe.data, recipe.data.seed
-    sides = _plan_splits(plan, data.speech, data.noise, recipe.audio, data.splits, seed)
+    sides = _plan_splits(plan, data, recipe.audio, data.splits, rooms=recipe.mixing.rooms.share > 0)
     common = {"rate": recipe.audio.sample_rate, "seed": seed}
     mixing = {"mixing": recipe.mixing.model_dump(mode="json"), **common}
     level = slug(recipe.mixing.model_dump(include=set(LEVELS), exclude_none=True))
@@ -185,16 +185,16 @@ def _plan_variant(plan: Plan, variant: Variant) -> None:
     if recipe.features.measured:
         plan.measured.add(variant.spectrograms)
     for test_name, test_set in recipe.test_sets.items():
-        test_sides, test_common = sides, common
-        own = test_set.data
+        own, with_rooms = test_set.data, test_set.rooms.share > 0
+        test_common = common
         if own is None and test_set.split == "test":
             check_tested(variant, test_name)
         if own is not None:
             check_no_train_test_overlap(variant, test_name, own)
-            test_sides = _plan_splits(
-                plan, own.speech, own.noise, own.audio, SplitSettings(), own.seed
-            )
+            test_sides = _plan_splits(plan, own, own.audio, SplitSettings(), rooms=with_rooms)
             test_common = {"rate": own.audio.sample_rate, "seed": own.seed}
+        else:
+            test_sides = _plan_splits(plan, data, recipe.audio, data.splits, rooms=with_rooms)
         described = test_set.model_dump(mode="json", exclude={"data"})
         level = slug(test_set.model_dump(include=set(LEVELS), exclude_none=True))
         settings = {"test_set": described, **test_common}
@@ -232,17 +232,20 @@ def _families(
 
 def _plan_splits(
     plan: Plan,
-    speech: tuple[SourceSettings, ...],
-    noise: tuple[SourceSettings, ...],
+    data: DataSettings | TestData,
     audio: AudioSettings,
     splits: SplitSettings,
-    seed: int,
+    *,
+    rooms: bool,
 ) -> tuple[str, ...]:
-    """The stages that divide the speech and, unless it is paired, the noise."""
-    made = [_plan_split(plan, "speech", speech, audio, splits, seed)]
-    if noise:
-        made.append(_plan_split(plan, "noise", noise, audio, splits, seed))
-    return tuple(made)
+    """The stages that divide the speech, the noise unless all speech is paired, and the rooms if
+    they are asked for."""
+    sides = {"speech": data.speech, "noise": data.noise, "room": data.rooms if rooms else ()}
+    return tuple(
+        _plan_split(plan, role, sources, audio, splits, data.seed)
+        for role, sources in sides.items()
+        if sources
+    )
 
 
 def _plan_split(

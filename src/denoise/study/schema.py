@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from denoise.core.errors import UserError, unknown
 from denoise.core.settings import Settings
 from denoise.corpora.download import DownloadSettings
-from denoise.corpora.registry import find_corpus
+from denoise.corpora.registry import CORPORA, find_corpus
 from denoise.corpora.selection import AudioSettings
 from denoise.corpora.sources import SourceSettings
 from denoise.corpora.splits import SplitSettings
@@ -77,6 +77,8 @@ class DataSettings(Settings):
     """Sources of speech, or of clean/noisy pairs."""
     noise: tuple[SourceSettings, ...] = ()
     """Sources of noise; none for paired corpora."""
+    rooms: tuple[SourceSettings, ...] = ()
+    """Sources of impulse responses of rooms, for `mixing.rooms` and the rooms of test sets."""
     splits: SplitSettings = SplitSettings()
     """Shares of validation and test."""
     seed: int = Field(0, ge=0)
@@ -85,6 +87,7 @@ class DataSettings(Settings):
     @model_validator(mode="after")
     def _check(self) -> DataSettings:
         _check_noise(self.speech, self.noise)
+        _check_rooms(self.speech, self.rooms)
         for name, sources in (("speech", self.speech), ("noise", self.noise)):
             if sources and all(source.split in {"validation", "test"} for source in sources):
                 raise ValueError(
@@ -121,6 +124,23 @@ def _check_noise(speech: tuple[SourceSettings, ...], noise: tuple[SourceSettings
         raise ValueError("noise must be empty: pairs are mixed already")
 
 
+def _check_rooms(speech: tuple[SourceSettings, ...], rooms: tuple[SourceSettings, ...]) -> None:
+    """Refuse sources of rooms that hold none, and rooms for what is mixed already."""
+    for source in rooms:
+        for subset in source.resolved_subsets():
+            if source.corpus != "folder" and (
+                subset not in find_corpus(source.corpus).room_subsets
+            ):
+                known = [f"{one} {name}" for one, corpus in CORPORA.items()
+                         for name in corpus.room_subsets]  # fmt: skip
+                raise ValueError(
+                    f"rooms names {source.corpus} {subset}, which holds no impulse responses: name "
+                    f"a folder, {' or '.join(known)}"
+                )
+    if rooms and all(source.corpus in PAIRED for source in speech):
+        raise ValueError("rooms must be empty: pairs are mixed already")
+
+
 class TestData(Settings):
     """Recordings of a test set's own. Changing them scores again and trains nothing."""
 
@@ -130,6 +150,8 @@ class TestData(Settings):
     """Sources of speech, all of them for test."""
     noise: tuple[SourceSettings, ...] = ()
     """Sources of noise, all of them for test."""
+    rooms: tuple[SourceSettings, ...] = ()
+    """Sources of impulse responses of rooms, all of them for test."""
     clean: Literal["none"] | None = None
     """`none` where `speech` names noisy recordings that have no clean version: they are taken as
     they are, without `noise`, and judged by measures that need no reference."""
@@ -138,7 +160,7 @@ class TestData(Settings):
     seed: int = Field(0, ge=0)
     """Decides the mixtures."""
 
-    @field_validator("speech", "noise", mode="after")
+    @field_validator("speech", "noise", "rooms", mode="after")
     @classmethod
     def _for_test(cls, sources: tuple[SourceSettings, ...]) -> tuple[SourceSettings, ...]:
         return tuple(source.model_copy(update={"split": "test"}) for source in sources)
@@ -147,15 +169,25 @@ class TestData(Settings):
     def _check(self) -> TestData:
         if self.clean is None:
             _check_noise(self.speech, self.noise)
+            _check_rooms(self.speech, self.rooms)
             return self
-        if self.noise:
-            raise ValueError(
-                "clean: none is for recordings that are noisy already: leave noise out, or clean"
-            )
+        for name in ("noise", "rooms"):
+            if getattr(self, name):
+                raise ValueError(
+                    f"clean: none is for recordings that are as they are: leave {name} out, or "
+                    "clean"
+                )
         for source in self.speech:
             if source.corpus in PAIRED:
                 raise ValueError(f"{source.corpus} has clean versions: leave clean out")
         return self
+
+
+def _raise_unused(share: str, sources: str, *, unused: bool) -> None:
+    """Raise `ValueError` for rooms that nothing is heard in, or for a share of none."""
+    if unused:
+        raise ValueError(f"{sources} names rooms, but {share} is 0: raise it, or leave them out")
+    raise ValueError(f"{share} asks for rooms, but {sources} names none: give it a source")
 
 
 class RecipeTestSet(TestSetSettings):
@@ -169,6 +201,13 @@ class RecipeTestSet(TestSetSettings):
     def _check(self) -> RecipeTestSet:
         if self.data is not None and self.split == "validation":
             raise ValueError("split validation takes recordings of the recipe: leave data out")
+        if self.data is not None and bool(self.data.rooms) != bool(self.rooms.share):
+            _raise_unused("rooms.share", "data.rooms", unused=bool(self.data.rooms))
+        if not self.has_clean and self.degradations.active:
+            raise ValueError(
+                "degradations befall mixtures, but with data.clean: none recordings are taken as "
+                "they are: leave one of them out"
+            )
         return self
 
     @property
@@ -231,7 +270,27 @@ class Recipe(Settings):
                 f"{self.features.stft.n_fft}"
             )
         self._check_test_sets()
+        self._check_rooms()
         return self
+
+    def _check_rooms(self) -> None:
+        """Refuse rooms and degradations that are asked for and not given, or the reverse."""
+        heard = {f"test_sets.{name}.rooms.share": one.rooms.share
+                 for name, one in self.test_sets.items() if one.data is None}  # fmt: skip
+        heard["mixing.rooms.share"] = self.mixing.rooms.share
+        asked = [name for name, share in heard.items() if share]
+        if bool(asked) != bool(self.data.rooms):
+            where = asked[0] if asked else "mixing.rooms.share"
+            _raise_unused(where, "data.rooms", unused=not asked)
+        for name, given in (
+            ("rooms", bool(self.mixing.rooms.share)),
+            ("degradations", self.mixing.degradations.active),
+        ):
+            if getattr(self.augmentation, name) and not given:
+                raise ValueError(
+                    f"augmentation.{name} takes what mixing.{name} gives to other windows, which "
+                    f"is none: give mixing.{name} a share"
+                )
 
     def _check_test_sets(self) -> None:
         """Refuse test sets that cannot be made or scored."""

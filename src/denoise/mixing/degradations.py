@@ -1,0 +1,219 @@
+"""What telephones, recorders and the web do to recordings, after speech and noise have met.
+
+Each kind befalls a share of the mixtures, as strongly as its range says, and is drawn from the seed
+of the mixture.  What cannot be undone (a band that is gone, the errors of a codec) is done to the
+clean side too, so that a network is asked for denoised speech and not for what it cannot know; what
+spoils single samples is done to the noisy side alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from pydantic import Field, field_validator, model_validator
+
+from denoise.core.errors import unknown
+from denoise.core.settings import Settings
+from denoise.mixing.transmission import BOTH_SIDES, CODECS, KINDS
+
+Generator = np.random.Generator
+Drawn = dict[str, dict[str, Any]]
+"""Kind of degradation → how it is done, in the order of a recording's way."""
+
+
+def _check_range(name: str, pair: tuple[float, float]) -> None:
+    if pair[0] > pair[1]:
+        raise ValueError(f"{name} {list(pair)} must go from low to high")
+
+
+class BandLimitSettings(Settings):
+    """Frequencies that recorders and telephones leave out, of noisy and clean."""
+
+    share: float = Field(0, ge=0, le=1)
+    """Share of the mixtures."""
+    high_hz: tuple[float, float] = (3000, 7000)
+    """Range of the frequency above which everything is gone, drawn evenly in octaves."""
+    low_hz: tuple[float, float] | None = None
+    """Range of the frequency below which everything is gone; default nothing is."""
+
+    @model_validator(mode="after")
+    def _check(self) -> BandLimitSettings:
+        for name in ("high_hz", "low_hz"):
+            pair = getattr(self, name)
+            if pair is not None:
+                _check_range(name, pair)
+                if pair[0] <= 0:
+                    raise ValueError(f"{name} {list(pair)} must be greater than 0")
+        return self
+
+
+class ClippingSettings(Settings):
+    """Samples cut off where a recorder was too loud, of the noisy side."""
+
+    share: float = Field(0, ge=0, le=1)
+    """Share of the mixtures."""
+    db: tuple[float, float] = (3, 15)
+    """Range of how far the peak was above what is left, in dB."""
+
+    @model_validator(mode="after")
+    def _check(self) -> ClippingSettings:
+        _check_range("db", self.db)
+        if not 0 <= self.db[0] <= self.db[1] <= 60:
+            raise ValueError(f"db {list(self.db)} must lie within 0 and 60")
+        return self
+
+
+class QuantisationSettings(Settings):
+    """Samples of few bits, of the noisy side."""
+
+    share: float = Field(0, ge=0, le=1)
+    """Share of the mixtures."""
+    bits: tuple[int, int] = (6, 12)
+    """Range of the bits of a sample, where the peak is full scale."""
+
+    @model_validator(mode="after")
+    def _check(self) -> QuantisationSettings:
+        _check_range("bits", self.bits)
+        if not 2 <= self.bits[0] <= self.bits[1] <= 16:
+            raise ValueError(f"bits {list(self.bits)} must lie within 2 and 16")
+        return self
+
+
+class CodecSettings(Settings):
+    """Lossy coding, of noisy and clean, each by itself."""
+
+    share: float = Field(0, ge=0, le=1)
+    """Share of the mixtures."""
+    names: tuple[str, ...] = CODECS
+    """The codecs that are drawn from: `mp3`, `vorbis`, `opus`, and, at 8 kHz as on telephones,
+    `gsm` (GSM 06.10) and `alaw` (ITU-T G.711)."""
+    kbit_s: tuple[float, float] = (12, 64)
+    """Range of the bit rate of `mp3` and `opus` in kbit/s, drawn evenly in octaves. `vorbis` has a
+    quality instead, drawn evenly from all; `gsm` has 13 kbit/s, `alaw` 64."""
+
+    @field_validator("names")
+    @classmethod
+    def _check_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in CODECS:
+                raise unknown("codec", name, CODECS)
+        if not names:
+            raise ValueError("names must hold at least one codec")
+        return names
+
+    @model_validator(mode="after")
+    def _check(self) -> CodecSettings:
+        _check_range("kbit_s", self.kbit_s)
+        if not 1 <= self.kbit_s[0] <= self.kbit_s[1] <= 1000:
+            raise ValueError(f"kbit_s {list(self.kbit_s)} must lie within 1 and 1000")
+        return self
+
+
+class PacketLossSettings(Settings):
+    """Packets that a network lost, silent on the noisy side."""
+
+    share: float = Field(0, ge=0, le=1)
+    """Share of the mixtures."""
+    lost: tuple[float, float] = (0.01, 0.15)
+    """Range of the share of the packets that are lost."""
+    packet_ms: float = Field(20, ge=1, le=200)
+    """Milliseconds of a packet."""
+    burst: float = Field(2, ge=1, le=50)
+    """Packets that are lost at a time, on average."""
+
+    @model_validator(mode="after")
+    def _check(self) -> PacketLossSettings:
+        _check_range("lost", self.lost)
+        if not 0 <= self.lost[0] <= self.lost[1] <= 0.9:
+            raise ValueError(f"lost {list(self.lost)} must lie within 0 and 0.9")
+        return self
+
+
+class DegradationSettings(Settings):
+    """What befalls mixtures on their way, each to a share of them."""
+
+    band_limit: BandLimitSettings = BandLimitSettings()
+    """A low-pass, or a band."""
+    clipping: ClippingSettings = ClippingSettings()
+    """Too loud a recording."""
+    quantisation: QuantisationSettings = QuantisationSettings()
+    """Few bits a sample."""
+    codec: CodecSettings = CodecSettings()
+    """Lossy coding."""
+    packet_loss: PacketLossSettings = PacketLossSettings()
+    """Parts lost on the way."""
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is done to any mixture."""
+        return any(getattr(self, kind).share for kind in type(self).model_fields)
+
+    def draw(self, rng: Generator) -> Drawn:
+        """What befalls one mixture."""
+        return {
+            kind: _DRAWS[kind](getattr(self, kind), rng)
+            for kind in type(self).model_fields
+            if getattr(self, kind).share and rng.random() < getattr(self, kind).share
+        }
+
+
+def _even_in_octaves(pair: tuple[float, float], rng: Generator) -> float:
+    return round(float(np.exp(rng.uniform(*np.log(pair)))), 1)
+
+
+def _draw_band(settings: BandLimitSettings, rng: Generator) -> dict[str, Any]:
+    drawn = {"high_hz": _even_in_octaves(settings.high_hz, rng)}
+    if settings.low_hz is not None:
+        drawn["low_hz"] = _even_in_octaves(settings.low_hz, rng)
+    return drawn
+
+
+def _draw_codec(settings: CodecSettings, rng: Generator) -> dict[str, Any]:
+    name = settings.names[rng.integers(len(settings.names))]
+    kbit_s, quality = _even_in_octaves(settings.kbit_s, rng), round(float(rng.random()), 2)
+    told = {"mp3": {"kbit_s": kbit_s}, "opus": {"kbit_s": kbit_s}, "vorbis": {"quality": quality}}
+    return {"name": name, **told.get(name, {})}
+
+
+def _draw_loss(settings: PacketLossSettings, rng: Generator) -> dict[str, Any]:
+    return {
+        "lost": round(float(rng.uniform(*settings.lost)), 4),
+        "packet_ms": settings.packet_ms,
+        "burst": settings.burst,
+        "seed": int(rng.integers(2**31)),
+    }
+
+
+_DRAWS: dict[str, Callable[[Any, Generator], dict[str, Any]]] = {
+    "band_limit": _draw_band,
+    "clipping": lambda settings, rng: {"db": round(float(rng.uniform(*settings.db)), 2)},
+    "quantisation": lambda settings, rng: {
+        "bits": int(rng.integers(settings.bits[0], settings.bits[1] + 1))
+    },
+    "codec": _draw_codec,
+    "packet_loss": _draw_loss,
+}
+
+
+def degrade(
+    noisy: np.ndarray, clean: np.ndarray, rate: int, drawn: Drawn
+) -> tuple[np.ndarray, np.ndarray]:
+    """Noisy and clean audio [shape=(samples,) each] after what was drawn for them."""
+    for kind, how in drawn.items():
+        noisy = KINDS[kind](noisy, rate, **how)
+        if kind in BOTH_SIDES:
+            clean = KINDS[kind](clean, rate, **how)
+    return noisy, clean
+
+
+def to_text(drawn: Drawn) -> str:
+    """What was drawn, as it stands in a mixture table: JSON, or nothing."""
+    return json.dumps(drawn, sort_keys=False) if drawn else ""
+
+
+def from_text(text: str) -> Drawn:
+    """What `to_text` wrote."""
+    return json.loads(text) if text else {}

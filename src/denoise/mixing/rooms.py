@@ -1,0 +1,115 @@
+"""Speech and noise as they are heard in a room, each at a place of its own.
+
+The room is given by impulse responses.  What the network is to give back is, by default, the
+direct sound with the early reflections, which help intelligibility (Bradley, Sato & Picard, JASA
+113, 2003), without the late ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+from scipy import fft
+
+from denoise import audio
+from denoise.core.settings import Settings
+
+_SPEECH_KNEE_HZ, _SPEECH_LOWEST_HZ = 500.0, 100.0
+_DIRECT_S = (0.001, 0.0025)
+
+
+class RoomSettings(Settings):
+    """Rooms of `data.rooms`, in which speech and noise are heard from different places."""
+
+    share: float = Field(0, ge=0, le=1)
+    """Share of the mixtures that are heard in a room."""
+    target: Literal["early", "anechoic", "reverberant"] = "early"
+    """What the clean side is: the direct sound with `early_ms` of reflections, the direct sound
+    alone, or all that is heard of the speech. All are aligned with the direct sound."""
+    early_ms: float = Field(50, gt=0, le=1000)
+    """Reflections that come at most so late after the direct sound, in ms, are early."""
+
+
+NO_ROOM = {
+    "room": "",
+    "speech_response": "",
+    "noise_response": "",
+    "room_target": "",
+    "early_ms": 0.0,
+    "room_source": "",
+    "speech_response_start": -1,
+    "speech_response_samples": 0,
+    "noise_response_start": -1,
+    "noise_response_samples": 0,
+}
+"""What a mixture table says of the room of a row that is in none."""
+ROOM_COLUMNS = tuple(NO_ROOM)
+
+
+@dataclass(frozen=True)
+class Response:
+    """The way of sound through a room, which leaves speech at its level.
+
+    Parameters
+    ----------
+    samples : np.ndarray [shape=(samples,)], float32
+        The impulse response.
+    direct : int
+        The sample of the direct sound in it.
+    rate : int
+        Samples per second.
+    """
+
+    samples: np.ndarray
+    direct: int
+    rate: int
+
+    @property
+    def tail(self) -> int:
+        """For how many samples a sound is heard after its direct sound."""
+        return len(self.samples) - 1 - self.direct
+
+    def hear(self, wave: np.ndarray, lead: int = 0) -> np.ndarray:
+        """`wave` [shape=(lead + samples,)] as it is heard in the room [shape=(samples,)].
+
+        Its direct sound is where it was.  The `lead` is heard through what it leaves behind.
+        """
+        return self._through(self.samples, wave, lead)
+
+    def target(self, wave: np.ndarray, lead: int, kind: str, early_ms: float) -> np.ndarray:
+        """What a network is to give back of it; see `RoomSettings`."""
+        if kind == "reverberant":
+            return self.hear(wave, lead)
+        if kind == "early":
+            last = self.direct + round(early_ms * self.rate / 1000)
+            return self._through(self.samples[: last + 1], wave, lead)
+        before, after = (round(part * self.rate) for part in _DIRECT_S)
+        near = self.samples[max(0, self.direct - before) : self.direct + after + 1]
+        gain = np.copysign(np.linalg.norm(near), self.samples[self.direct])
+        return np.float32(gain) * wave[lead:]
+
+    def _through(self, samples: np.ndarray, wave: np.ndarray, lead: int) -> np.ndarray:
+        length = len(wave) + len(samples) - 1
+        size = fft.next_fast_len(length, real=True)
+        spectrum = fft.rfft(wave.astype(np.float32), size) * fft.rfft(samples, size)
+        start = lead + self.direct
+        heard = fft.irfft(spectrum, size)[start : start + len(wave) - lead]
+        return heard.astype(np.float32, copy=False)
+
+
+def response_of(recorded: np.ndarray, rate: int) -> Response:
+    """The response of a recorded one [shape=(samples,)], scaled so that speech keeps its level.
+
+    Speech is taken to have its long-term average spectrum: even from 100 to 500 Hz, 9 dB an octave
+    weaker above (after Byrne et al., JASA 96, 1994).
+    """
+    samples = np.asarray(recorded, np.float32)
+    size = fft.next_fast_len(max(len(samples), rate // 10), real=True)
+    frequency = np.fft.rfftfreq(size, 1 / rate)
+    weights = (frequency >= _SPEECH_LOWEST_HZ) / (1 + (frequency / _SPEECH_KNEE_HZ) ** 3)
+    power = np.abs(fft.rfft(samples, size)) ** 2
+    gain = np.sqrt((weights * power).sum() / weights.sum())
+    return Response(samples / np.float32(gain), audio.direct_sound(samples, rate), rate)

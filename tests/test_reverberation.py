@@ -1,0 +1,263 @@
+"""Rooms: what is heard in them, what of it the clean side keeps, and how loud the noise is then."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from conftest import hiss, tone_speech
+from made import prepare_into
+from scipy import signal
+
+from denoise import audio
+from denoise.core.arrays import PackWriter, load_array
+from denoise.core.errors import UserError
+from denoise.core.tables import read_table, write_table
+from denoise.corpora import folder
+from denoise.corpora.splits import SplitSettings, assign
+from denoise.mixing.augmentation import AugmentationSettings, Mixer
+from denoise.mixing.draw import draw_utterances, draw_windows
+from denoise.mixing.files import Recordings
+from denoise.mixing.levels import set_levels
+from denoise.mixing.render import packs_of, render, render_recording
+from denoise.mixing.rooms import response_of
+from denoise.mixing.settings import MixingSettings, TestSetSettings
+
+RATE = 8000
+TAIL = 2400
+"""Samples of the rooms below."""
+
+
+def room_response(seed: int) -> np.ndarray:
+    """A direct sound after 20 samples, and a tail that decays by 60 dB in `TAIL`."""
+    rng = np.random.default_rng(seed)
+    tail = 0.2 * rng.standard_normal(TAIL) * 10 ** (-3 * np.arange(TAIL) / TAIL)
+    return np.concatenate([np.zeros(20), [1.0], tail]).astype(np.float32)
+
+
+def pack(path, waves: dict[str, np.ndarray], groups: dict[str, str], **columns) -> pd.DataFrame:
+    """A prepared source, as `splits.split` gives it."""
+    path.parent.mkdir(parents=True)
+    writer = PackWriter(path)
+    table = pd.DataFrame(
+        {
+            "source": str(path), "id": name, "speaker": "", "sex": "", "noise_type": "",
+            "group": groups[name], "snr": np.nan, "split": "train", "validation_windows": 0.0,
+            "noisy_offset": -1, "offset": writer.append(wave), "samples": len(wave),
+            "level": audio.active_level(wave, RATE)[0],
+        }
+        for name, wave in waves.items()
+    )  # fmt: skip
+    writer.close()
+    return table.assign(**columns)
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory) -> Recordings:
+    root = tmp_path_factory.mktemp("reverberation")
+    voices = {f"s{k}": tone_speech(4, RATE, k) for k in range(4)}
+    noises = {f"n{k}": hiss(1.5 + k, RATE, k) for k in range(3)}
+    # Two rooms of two places each, and one of a single place.
+    places = {f"r{k}": room_response(k) for k in range(5)}
+    of_room = {"r0": "hall", "r1": "hall", "r2": "kitchen", "r3": "kitchen", "r4": "booth"}
+    speech = pack(root / "speech/audio.npy", voices, {name: name for name in voices})
+    noise = pack(root / "noise/audio.npy", noises, {name: name for name in noises})
+    return Recordings(
+        speech.assign(speaker=speech["id"]),
+        noise.assign(noise_type="hiss"),
+        pack(root / "rooms/audio.npy", places, of_room),
+    )
+
+
+def windows(given: Recordings, **rooms) -> pd.DataFrame:
+    chosen = MixingSettings(
+        segment=8000, speech_stride=4000, noise_stride=100, snr_db=(0, 10),
+        rooms={"share": 1, **rooms},
+    )  # fmt: skip
+    return set_levels(draw_windows(given, chosen, "train", RATE, 0), RATE, 0)
+
+
+def test_the_direct_sound_is_found_before_a_louder_reflection():
+    response = np.zeros(4000)
+    response[[300, 320, 900]] = 0.3, 0.2, 1.0
+    assert audio.direct_sound(response, RATE) == 300
+    # Ringing before it, as of a resampler, is weaker than 20 dB below the strongest.
+    response[295:300] = 0.02
+    assert audio.direct_sound(response, RATE) == 300
+
+
+def test_a_response_is_kept_from_2_ms_before_it_to_a_decay_of_60_db():
+    decay = 10 ** (-3 * np.arange(3 * RATE) / (0.5 * RATE))  # 60 dB in half a second
+    response = np.concatenate([np.zeros(1000), decay])
+    kept = audio.trim_response(response, RATE)
+    assert audio.direct_sound(kept, RATE) == 0.002 * RATE
+    # What is left of an exponential falls as it does itself.
+    assert len(kept) == pytest.approx((0.002 + 0.5) * RATE, abs=2)
+
+
+def test_early_anechoic_and_reverberant_are_sums_of_the_delayed_sound():
+    """Direct sound, a reflection after 30 ms and one after 80 ms, in closed form."""
+    taps = {40: 0.5, 40 + 240: -0.25, 40 + 640: 0.125}
+    recorded = np.zeros(800, np.float32)
+    recorded[list(taps)] = list(taps.values())
+    room = response_of(recorded, RATE)
+    scale = room.samples[40] / 0.5
+    wave = np.random.default_rng(0).standard_normal(6000).astype(np.float32)
+
+    def delayed(*chosen: int) -> np.ndarray:
+        parts = [taps[tap] * np.pad(wave, (tap - 40, 0))[: len(wave)] for tap in chosen]
+        return scale * np.sum(parts, axis=0)
+
+    close = {"atol": 2e-6}
+    np.testing.assert_allclose(room.hear(wave), delayed(40, 280, 680), **close)
+    np.testing.assert_allclose(room.target(wave, 0, "early", 50), delayed(40, 280), **close)
+    np.testing.assert_allclose(room.target(wave, 0, "early", 29.9), delayed(40), **close)
+    np.testing.assert_allclose(room.target(wave, 0, "early", 30), delayed(40, 280), **close)
+    np.testing.assert_allclose(room.target(wave, 0, "anechoic", 50), delayed(40), **close)
+    np.testing.assert_allclose(
+        room.target(wave, 0, "reverberant", 50), delayed(40, 280, 680), **close
+    )
+    # What came before is heard, and is not part of what comes back.
+    np.testing.assert_allclose(room.hear(wave, 1000), delayed(40, 280, 680)[1000:], **close)
+
+
+def test_speech_keeps_its_level_in_a_room():
+    """Noise with the long-term spectrum of speech: even to 500 Hz, then 9 dB an octave weaker."""
+    rng = np.random.default_rng(0)
+    frequency = np.fft.rfftfreq(1 << 16, 1 / RATE)
+    amplitude = np.where(frequency < 500, 1, (np.maximum(frequency, 1) / 500) ** -1.5)
+    amplitude[frequency < 100] = 0
+    spectrum = amplitude * np.exp(2j * np.pi * rng.random(len(frequency)))
+    wave = np.fft.irfft(spectrum).astype(np.float32)
+    for seed in range(3):
+        heard = response_of(3.7 * room_response(seed), RATE).hear(wave)
+        assert 20 * np.log10(audio.rms(heard) / audio.rms(wave)) == pytest.approx(0, abs=1)
+
+
+def test_speech_and_noise_have_the_asked_snr_as_they_are_heard(given):
+    chosen = MixingSettings(segment=32000, snr_db=(-5, 5), rooms={"share": 1})
+    table = set_levels(draw_windows(given, chosen, "train", RATE, 3), RATE, 3)
+    packs = packs_of(table)
+    rooms = given.rooms.set_index("id")
+    for row in table.to_dict("records"):
+        noisy, _ = render(row, packs, RATE)
+        dry = packs[row["speech_source"]][row["speech_start"] :][: row["samples"]]
+        recorded = room_response(int(row["speech_response"][1:]))
+        heard = signal.fftconvolve(dry, recorded)[20 : 20 + len(dry)]
+        # Up to a factor, which is that of the room.
+        place = rooms.loc[row["speech_response"]]
+        scaled = response_of(packs[row["room_source"]][place.offset :][: place.samples], RATE)
+        heard *= row["clip_scale"] * scaled.samples[20] / recorded[20]
+        snr = 20 * np.log10(audio.active_level(heard, RATE)[0] / audio.rms(noisy - heard))
+        assert snr == pytest.approx(row["snr_target"], abs=0.02)
+        assert row["snr"] == pytest.approx(row["snr_target"], abs=0.01)
+
+
+@pytest.mark.parametrize("target", ["early", "anechoic", "reverberant"])
+def test_a_window_is_a_part_of_its_recording(given, target):
+    """What was said before the window is heard in it."""
+    table = windows(given, target=target)
+    later = table[table["speech_offset"] > TAIL + 50]
+    packs = packs_of(table)
+    for row in later.to_dict("records")[:4]:
+        part = slice(row["speech_offset"], row["speech_offset"] + row["samples"])
+        for window, recording in zip(
+            render(row, packs, RATE), render_recording(row, packs, RATE), strict=True
+        ):
+            np.testing.assert_allclose(window[:-20], recording[part][:-20], atol=1e-5)
+
+
+def test_both_are_in_one_room_at_two_places_where_there_are_two(given):
+    table = windows(given)
+    rooms = given.rooms.set_index("id")["group"]
+    assert (rooms[table["speech_response"]].to_numpy() == table["room"]).all()
+    assert (rooms[table["noise_response"]].to_numpy() == table["room"]).all()
+    same = table["speech_response"] == table["noise_response"]
+    assert (same == (table["room"] == "booth")).all()
+    assert set(table["room"]) == {"hall", "kitchen", "booth"}
+
+
+def test_a_share_is_in_rooms_and_the_rest_is_as_without(given):
+    many = {"segment": 4000, "speech_stride": 200, "noise_stride": 100, "snr_db": (0, 10)}
+    half, none = (
+        draw_windows(given, MixingSettings(**many, rooms={"share": share}), "train", RATE, 0)
+        for share in (0.5, 0)
+    )
+    inside = half["room"] != ""
+    assert inside.mean() == pytest.approx(0.5, abs=0.1)  # of 560, five standard deviations
+    pd.testing.assert_frame_equal(half[none.columns], none)
+    mixed = set_levels(half, RATE, 0)
+    outside = mixed[~inside].iloc[0].to_dict()
+    first = set_levels(none, RATE, 0)[~inside].iloc[0].to_dict()
+    packs = packs_of(mixed)
+    np.testing.assert_array_equal(render(outside, packs, RATE), render(first, packs, RATE))
+
+
+def test_a_table_says_all_that_rendering_needs(given, tmp_path):
+    table = windows(given)
+    write_table(tmp_path / "table.csv", table)
+    again = read_table(tmp_path / "table.csv")
+    packs = packs_of(again)
+    for before, after in zip(table.to_dict("records"), again.to_dict("records"), strict=True):
+        np.testing.assert_allclose(
+            render(before, packs, RATE), render(after, packs, RATE), atol=1e-6
+        )
+
+
+def test_epochs_move_windows_to_other_rooms(given):
+    table = windows(given, target="anechoic")
+    moved = Mixer(table, RATE, AugmentationSettings(rooms=True))
+    first, second = (moved.batch(np.arange(len(table)), epoch) for epoch in (1, 2))
+    assert np.isfinite(first).all() and np.abs(first - second).max() > 0.01
+    np.testing.assert_array_equal(first, moved.batch(np.arange(len(table)), 1))
+    packs = packs_of(table)
+    for waves, row in zip(first.astype(float), table.to_dict("records"), strict=True):
+        dry = packs[row["speech_source"]][row["speech_start"] :][: row["samples"]]
+        # The anechoic speech is where it was, in whatever room it is heard.
+        clean = waves[:, 1]
+        assert np.dot(clean, dry) == pytest.approx(
+            np.linalg.norm(clean) * np.linalg.norm(dry), rel=1e-5
+        )
+
+
+def test_where_half_is_in_rooms_epochs_keep_it_so(given):
+    chosen = MixingSettings(segment=4000, speech_stride=400, snr_db=(60,), rooms={"share": 0.5})
+    table = set_levels(draw_windows(given, chosen, "train", RATE, 0), RATE, 0)
+    waves = Mixer(table, RATE, AugmentationSettings(rooms=True)).batch(np.arange(len(table)), 5)
+    noisy, clean = np.moveaxis(waves.astype(float), 2, 0)
+    reverberant = np.mean((noisy - clean) ** 2, axis=1) > 1e-4 * np.mean(clean**2, axis=1)
+    assert reverberant.mean() == pytest.approx(0.5, abs=0.12)
+
+
+def test_impulse_responses_of_a_folder_are_prepared_as_rooms(tmp_path):
+    place = tmp_path / "rooms"
+    place.mkdir()
+    for number in range(2):
+        both = np.stack([room_response(number), -room_response(9)], axis=1)
+        soundfile.write(place / f"air_booth_0_{number}_90.wav", both, RATE, subtype="FLOAT")
+    (place / "my hall").mkdir()
+    soundfile.write(place / "my hall/left.wav", room_response(5), RATE, subtype="FLOAT")
+    table = folder.build_folder(place, None).assign(duration=0.3)
+    write_table(tmp_path / "index.csv", table)
+    prepare_into(tmp_path / "prepared", tmp_path / "index.csv", "room")
+    index = read_table(tmp_path / "prepared/index.csv")
+    assert sorted(index["group"]) == ["air_booth", "air_booth", "my hall"]
+    assert not index["speaker"].any() and not index["noise_type"].any()
+    first = index[index["id"].str.contains("booth_0_0")].iloc[0]
+    kept = load_array(tmp_path / "prepared/audio.npy")[first.offset :][: first.samples]
+    expected = room_response(0)[20 - 16 :]
+    np.testing.assert_allclose(kept, expected[: len(kept)], atol=1e-6)
+    # A room stands in one split, whichever of its places is heard.
+    many = pd.concat([index.assign(group=f"room {k}", id=index["id"] + str(k)) for k in range(6)])
+    split = assign(many, "all", SplitSettings(), 0)
+    assert split.groupby(many["group"]).agg(set).map(len).eq(1).all() and split.nunique() == 3
+
+
+def test_too_few_rooms_for_a_split_are_told(given):
+    with pytest.raises(UserError, match="test split of the rooms is empty: they are 3 rooms"):
+        draw_utterances(
+            Recordings(given.speech.assign(split="test"), given.noise.assign(split="test"),
+                       given.rooms),
+            TestSetSettings(rooms={"share": 1}), 0,
+        )  # fmt: skip
