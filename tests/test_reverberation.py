@@ -9,6 +9,7 @@ import soundfile
 from conftest import hiss, tone_speech
 from made import prepare_into
 from scipy import signal
+from test_config import plan
 
 from denoise import audio
 from denoise.core.arrays import PackWriter, load_array
@@ -23,6 +24,7 @@ from denoise.mixing.levels import set_levels
 from denoise.mixing.render import packs_of, render, render_recording
 from denoise.mixing.rooms import response_of
 from denoise.mixing.settings import MixingSettings, TestSetSettings
+from denoise.report.background import befallen
 
 RATE = 8000
 TAIL = 2400
@@ -261,3 +263,69 @@ def test_too_few_rooms_for_a_split_are_told(given):
                        given.rooms),
             TestSetSettings(rooms={"share": 1}), 0,
         )  # fmt: skip
+
+
+@pytest.fixture
+def rooms(tmp_path) -> list[dict[str, str]]:
+    for number in range(3):
+        soundfile.write(tmp_path / f"hall {number}.wav", room_response(number), RATE)
+    return [{"corpus": "folder", "path": str(tmp_path)}]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"mixing.rooms.share": 0.5}, "mixing.rooms.share asks for rooms, but data.rooms names"),
+        ({"test_sets.test.rooms.share": 1}, "test_sets.test.rooms.share asks for rooms"),
+        ({"data.rooms": "given"}, "data.rooms names rooms, but mixing.rooms.share is 0"),
+        ({"augmentation.rooms": True, "features.cache": False},
+         "augmentation.rooms takes what mixing.rooms gives to other windows, which is none"),
+        ({"augmentation.degradations": True, "features.cache": False},
+         "augmentation.degradations takes what mixing.degradations gives"),
+        ({"data.rooms": [{"corpus": "esc50"}]}, "rooms names esc50 all, which holds no impulse"),
+        ({"data.rooms": "given", "mixing.rooms": {"share": 2}}, "less than or equal to 1"),
+        ({"mixing.rooms.target": "dry"}, "'early', 'anechoic' or 'reverberant'"),
+    ],
+)  # fmt: skip
+def test_rooms_that_are_asked_for_and_not_given_are_refused_and_the_reverse(rooms, settings, said):
+    settings = {path: rooms if value == "given" else value for path, value in settings.items()}
+    with pytest.raises(UserError) as error:
+        plan(set=settings)
+    assert said in str(error.value)
+
+
+def test_rooms_change_what_is_heard_in_them_and_nothing_else(rooms):
+    without = plan()
+    trained = plan(set={"data.rooms": rooms, "mixing.rooms.share": 0.3})
+    tested = plan(set={"data.rooms": rooms, "test_sets.test.rooms.share": 1})
+    assert trained.test_sets == without.test_sets and tested.mixtures == without.mixtures
+    assert trained.mixtures != without.mixtures and tested.test_sets != without.test_sets
+    (mixtures,) = trained.mixtures.values()
+    assert [name.partition("-")[0] for name in mixtures.upstream] == ["speech", "noise", "room"]
+
+
+def test_a_test_set_of_its_own_recordings_has_rooms_of_its_own(rooms):
+    own = {
+        "speech": [{"corpus": "librispeech", "subsets": ["test-clean"]}],
+        "noise": [{"corpus": "esc50", "folds": [5]}],
+        "rooms": rooms,
+    }
+    test = {"data": own, "rooms": {"share": 1}}
+    (stage,) = plan(set={"test_sets": {"test": test}}).test_sets.values()
+    assert stage.upstream[-1].startswith("room")
+    with pytest.raises(UserError, match="rooms.share is 0"):
+        plan(set={"test_sets": {"test": {"data": own}}})
+    with pytest.raises(UserError, match="trains on"):
+        plan(set={"data.rooms": rooms, "mixing.rooms.share": 1, "test_sets": {"test": test}})
+
+
+def test_the_report_says_how_many_are_in_how_many_rooms(given):
+    chosen = MixingSettings(segment=4000, speech_stride=400, rooms={"share": 0.5})
+    table = draw_windows(given, chosen, "train", RATE, 0)
+    inside = table["room"] != ""
+    rooms = table.loc[inside, "room"].nunique()
+    assert befallen(table) == (
+        f"{100 * inside.mean():.0f} % in {rooms} rooms, the clean side being the direct sound with "
+        "early reflections"
+    )
+    assert befallen(table[~inside]) == "" and befallen(given.speech) == ""

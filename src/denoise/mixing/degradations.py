@@ -217,3 +217,38 @@ def to_text(drawn: Drawn) -> str:
 def from_text(text: str) -> Drawn:
     """What `to_text` wrote."""
     return json.loads(text) if text else {}
+
+
+IN_WORDS = {
+    "band_limit": "limited in band",
+    "clipping": "clipped",
+    "quantisation": "quantised to few bits",
+    "codec": "coded lossily",
+    "packet_loss": "robbed of packets",
+}
+"""Kind of degradation → what a mixture is then."""
+
+
+def describe(drawn: Drawn) -> str:
+    """What was drawn for a mixture, in words.
+
+    Examples
+    --------
+    >>> describe({"clipping": {"db": 6.0}, "codec": {"name": "opus", "kbit_s": 24.0}})
+    'clipped by 6 dB, opus at 24 kbit/s'
+    """
+    return ", ".join(_in_words(kind, how) for kind, how in drawn.items())
+
+
+def _in_words(kind: str, how: dict[str, Any]) -> str:
+    if kind == "band_limit":
+        return f"{how.get('low_hz', 0):g} to {how['high_hz']:g} Hz"
+    if kind == "clipping":
+        return f"clipped by {how['db']:g} dB"
+    if kind == "quantisation":
+        return f"{how['bits']} bits"
+    if kind == "packet_loss":
+        return f"{100 * how['lost']:.0f} % of packets lost"
+    if "kbit_s" in how:
+        return f"{how['name']} at {how['kbit_s']:g} kbit/s"
+    return how["name"] + (f" of quality {how['quality']:g}" if "quality" in how else "")

@@ -14,6 +14,7 @@ from denoise.core import files
 from denoise.core.provenance import installed
 from denoise.core.tables import read_table, records
 from denoise.evaluation.experiment import ExperimentRecord
+from denoise.mixing.degradations import IN_WORDS, from_text
 from denoise.mixing.render import packs_of, render
 from denoise.networks.card import ModelCard, ModelFolder, read_card
 from denoise.report import listening
@@ -110,7 +111,8 @@ def data_card(
         {
             **_stage(path.parent.parent.name, record),
             "part": path.parent.name,
-            **files.read_made(path),
+            **(manifest := files.read_made(path)),
+            "befallen": befallen(read_table(manifest["mixtures"])),
         }
         for path in spectrograms
     ]
@@ -118,11 +120,42 @@ def data_card(
         {
             "name": label,
             **files.read_made(one.manifest),
-            "snrs": sorted(set(read_table(one.mixtures)["snr_target"].dropna())),
+            "snrs": sorted(set(table["snr_target"].dropna())),
+            "befallen": befallen(table),
         }
         for label, one in record.test_sets.items()
+        for table in [read_table(one.mixtures)]
     ]
     return {"sources": sources, "splits": parts, "windows": windows, "tests": tests}
+
+
+def befallen(table: pd.DataFrame) -> str:
+    """In how many rooms mixtures are heard and what befell them, in words; nothing if nothing."""
+    said = []
+    if "room" in table and (inside := table["room"] != "").any():
+        rooms = table.loc[inside, "room"].nunique()
+        kept = ", ".join(_CLEAN_SIDES[name] for name in table.loc[inside, "room_target"].unique())
+        said.append(
+            f"{_share(inside)} in {rooms} room{'s' * (rooms > 1)}, the clean side being {kept}"
+        )
+    if "degradations" in table:
+        drawn = [from_text(text) for text in table["degradations"]]
+        for kind, words in IN_WORDS.items():
+            done = pd.Series([kind in one for one in drawn])
+            if done.any():
+                said.append(f"{_share(done)} {words}")
+    return "; ".join(said)
+
+
+_CLEAN_SIDES = {
+    "early": "the direct sound with early reflections",
+    "anechoic": "the direct sound",
+    "reverberant": "all that is heard of the speech",
+}
+
+
+def _share(rows: pd.Series) -> str:
+    return "all" if rows.all() else f"{100 * rows.mean():.0f} %"
 
 
 def _stage(name: str, record: ExperimentRecord) -> dict[str, str]:

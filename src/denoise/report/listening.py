@@ -18,6 +18,7 @@ from denoise.core.arrays import load_array
 from denoise.core.tables import read_table
 from denoise.evaluation.scores import ranking_measure
 from denoise.metrics.registry import OPINIONS, SCORED
+from denoise.mixing.degradations import describe, from_text
 from denoise.mixing.files import TestSetFiles
 
 LONGEST_S = 8.0
@@ -236,8 +237,14 @@ def players(
 
 def about(row: pd.Series) -> str:
     """An utterance of a test set in words."""
-    told = f"speaker {row['speaker'] or 'unknown'}, {row['noise_type'] or 'unknown noise'}"
-    return told if np.isnan(row["snr"]) else f"{told}, SNR {row['snr']:.1f} dB"
+    told = [f"speaker {row['speaker'] or 'unknown'}", row["noise_type"] or "unknown noise"]
+    if not np.isnan(row["snr"]):
+        told.append(f"SNR {row['snr']:.1f} dB")
+    if row.get("room"):
+        told.append(f"in {row['room']}")
+    if row.get("degradations"):
+        told.append(describe(from_text(row["degradations"])))
+    return ", ".join(told)
 
 
 def faults(clean: np.ndarray, noisy: np.ndarray, enhanced: np.ndarray) -> str:

@@ -248,7 +248,8 @@ def _mixed(recipe: dict[str, Any], data: dict[str, Any]) -> str:
         )
     elif recipe["data"]["noise"] and levels.get("snr_db"):
         text += f", mixed at SNRs of {_joined(map(brief_value, levels['snr_db']))} dB"
-    return text + "."
+    worse = list(dict.fromkeys(row["befallen"] for row in windows if row["befallen"]))
+    return f"{text}{f' ({worse[0]})' if len(worse) == 1 else ''}."
 
 
 def _network(recipe: dict[str, Any], trained: list[TrainedModel]) -> str:
@@ -330,6 +331,7 @@ def _tested(record: ExperimentRecord, data: dict[str, Any]) -> str:
         f"{_several(row['utterances'], 'utterance')} of {_several(row['speakers'], 'speaker')}"
         + _with(row["noise_types"])
         + _at(row["snrs"])
+        + (f" ({row['befallen']})" if row["befallen"] else "")
         for row in data["tests"]
     ]
     compared = [
