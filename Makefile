@@ -19,7 +19,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
 .PHONY: help install run test test-all test-rest test-faults test-ui coverage bench microphone cluster \
-        asr deepfilternet3 demo audit lint format ui lock docs site clean
+        asr deepfilternet3 rooms demo audit lint format ui lock docs site clean
 
 help: ## List the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -88,6 +88,8 @@ asr: $(VENV)/with-asr ## Install what `metrics: [wer]` needs
 
 deepfilternet3: $(VENV)/with-deepfilternet3 ## Install what the baseline deepfilternet3 needs
 
+rooms: $(VENV)/with-rooms ## Install what the corpus simulated_rooms needs
+
 demo: $(VENV)/with-demo ## Install what `denoise demo` needs, and open its page
 	@denoise demo
 
@@ -135,7 +137,7 @@ lock: | $(filter .uv/bin/uv,$(UV)) ## Resolve the dependencies anew into locks/
 	  compile --extra $$extra --constraint locks/cpu.txt -o locks/$$extra.txt; \
 	done; \
 	on_top test --extra test --constraint locks/jax.txt --constraint locks/torch.txt; \
-	for extra in asr cluster deepfilternet3 demo microphone; do \
+	for extra in asr cluster deepfilternet3 demo microphone rooms; do \
 	  on_top $$extra --extra $$extra --constraint locks/cpu.txt --constraint locks/with-test.txt; \
 	done
 

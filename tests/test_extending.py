@@ -139,7 +139,7 @@ def test_the_corpus_of_the_example_is_indexed(study):
     from denoise.corpora.sources import SourceSettings
 
     names = [
-        f"musan/{folder}/{kind}-{number}.wav"
+        f"streets/{folder}/{kind}-{number}.wav"
         for folder, kind in (
             ("noise/free-sound", "a"),
             ("noise/sound-bible", "b"),
@@ -147,11 +147,11 @@ def test_the_corpus_of_the_example_is_indexed(study):
         )
         for number in range(2)
     ]
-    archive = study / "musan.tar.gz"
+    archive = study / "streets.tar.gz"
     archive.write_bytes(tar_of({name: encoded(hiss(0.5, 8000, 0), 8000, "WAV") for name in names}))
     extend.load(["my_corpus.py"])
-    source = SourceSettings(corpus="musan")
-    index_subset("musan", source.resolved_subsets()[0], [archive], study / "noise.csv")
+    source = SourceSettings(corpus="streets")
+    index_subset("streets", source.resolved_subsets()[0], [archive], study / "noise.csv")
     table = read_table(study / "noise.csv")
     assert sorted(table["noise_type"]) == ["free-sound"] * 2 + ["sound-bible"] * 2
     assert table["duration"].max() == 0.5

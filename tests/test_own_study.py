@@ -55,7 +55,7 @@ def write_study(folder: Path, mirror: Path) -> None:
         "extensions": list(PARTS),
         "set": {
             **settings,
-            "data.noise": [{"corpus": "musan"}],
+            "data.noise": [{"corpus": "streets"}],
             "data.speech.0.hours": 0.06,
             "network": {"name": "plain", "filters": [2, 2]},
             "test_sets.test.utterances": 4,
@@ -69,12 +69,12 @@ def write_study(folder: Path, mirror: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def musan(tmp_path_factory) -> Path:
+def streets(tmp_path_factory) -> Path:
     """A mirror of the corpus that the study brings along."""
-    names = [f"musan/noise/{kind}/{kind}-{n}.wav" for kind in ("hum", "fan") for n in range(5)]
+    names = [f"streets/noise/{kind}/{kind}-{n}.wav" for kind in ("hum", "fan") for n in range(5)]
     members = {name: encoded(hiss(2, 8000, k), 8000, "WAV") for k, name in enumerate(names)}
     folder = tmp_path_factory.mktemp("mirror")
-    return write_mirror(folder, {"musan/musan.tar.gz": tar_of(members)})
+    return write_mirror(folder, {"streets/streets.tar.gz": tar_of(members)})
 
 
 def killed_while_training(folder: Path) -> None:
@@ -94,10 +94,10 @@ def killed_while_training(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_study_of_its_own_is_killed_goes_on_and_is_copied(tmp_path, musan):
+def test_a_study_of_its_own_is_killed_goes_on_and_is_copied(tmp_path, streets):
     folder = tmp_path / "somewhere" / "losses"
     said_by(tmp_path, "new", str(folder))
-    write_study(folder, musan)
+    write_study(folder, streets)
     told = said_by(folder, "plan")
     assert re.search(r"losses: 4 variants: \S+charbonnier\S*, ", told)
     assert re.search(r"^ +4 +train$", told, re.MULTILINE)

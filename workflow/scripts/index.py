@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from denoise.corpora.download import DownloadSettings, obtain
-from denoise.corpora.indexing import index_folder, index_pairs, index_subset
+from denoise.corpora.indexing import index_folder, index_layout, index_pairs, index_subset
 from denoise.corpora.registry import find_corpus
 from denoise.study.jobs import job
 
@@ -21,6 +21,8 @@ with job(snakemake):
             settings["speaker_level"],
             target,
         )
+    elif "path" in settings:
+        index_layout(settings["corpus"], settings["part"], Path(settings["path"]), target)
     else:
         archives = [Path(path) for path in snakemake.input.archives]
         # A study that shares them may be about to download them again.

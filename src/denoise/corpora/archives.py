@@ -37,6 +37,12 @@ class Archive:
     """About how large it is, as its publisher says."""
 
 
+def openslr(resource: int, name: str) -> tuple[str, ...]:
+    """Where OpenSLR has a file of one of its resources."""
+    hosts = ("https://www.openslr.org", "https://us.openslr.org")
+    return tuple(f"{host}/resources/{resource}/{name}" for host in hosts)
+
+
 def need_disk(folder: Path, size: int, what: str) -> None:
     """Raise `UserError` if `folder` lacks the room for `size` bytes and some to spare."""
     free = shutil.disk_usage(folder).free

@@ -34,11 +34,15 @@ class Corpus:
     subsets: Mapping[str, tuple[Archive, ...]]
     """Archives of each subset; a corpus made or found on this machine has none."""
     build: Callable[[Path, str], pd.DataFrame]
-    """From the extracted folder and the subset's name to a table of `INDEX_COLUMNS`."""
+    """From its folder and the subset's name to a table of `INDEX_COLUMNS`."""
     default_subset: str | None = None
     """Taken when a source names no subset."""
     wanted: Callable[[str], bool] = field(default=lambda name: True)
     """Which members of its archives are extracted."""
+    within: Mapping[str, str] = field(default_factory=dict)
+    """Subset → how the names of its members begin, where an archive holds several."""
+    in_folder: bool = False
+    """Whether it is taken from a folder of this machine, as its publishers lay it out."""
     noise_types: tuple[str, ...] = ()
     """Its noise types, if they are known before it is downloaded."""
     folds: tuple[int, ...] = ()

@@ -52,6 +52,15 @@ def listing_digest(folder: Path, memory: Path | None = None) -> str:
     return digest(rows, 12)
 
 
+def layout_digest(folder: Path) -> str:
+    """Identifies a published corpus in a folder by the names and sizes of its recordings: to read
+    hundreds of gigabytes would take hours, and published recordings do not change."""
+    rows = [
+        [path.relative_to(folder).as_posix(), path.stat().st_size] for path in recordings(folder)
+    ]
+    return digest(rows, 12)
+
+
 def build_folder(folder: Path, speaker_level: int | None) -> pd.DataFrame:
     """Index `folder`; with ``speaker_level=1`` its sub-folders are the speakers, with 2 theirs."""
     rows: list[dict[str, object]] = []

@@ -39,7 +39,8 @@ def index_subset(
     Parameters
     ----------
     corpus_name, subset
-        As in `CORPORA`; not for those of `sources.OWN`, see `index_folder` and `index_pairs`.
+        As in `CORPORA`; not for those in a folder, see `index_folder`, `index_pairs` and
+        `index_layout`.
     archives
         The subset's archives, as downloaded; an optional one that could not be had is empty.
     target
@@ -73,11 +74,21 @@ def _extract_subset(
                     final.with_suffix(".csv"),
                 )
                 continue
-            count = extract(archive, temporary, corpus.wanted)
+            count = extract(archive, temporary, lambda name: _is_wanted(corpus, subset, name))
             log.info("%s: %d files extracted", archive, count)
         table = _checked(corpus.build(temporary, subset), temporary, f"{corpus.name}/{subset}")
         files.write_json(temporary / _STAMP, made_of)
     return table
+
+
+def _is_wanted(corpus: Corpus, subset: str, name: str) -> bool:
+    return corpus.wanted(name) and name.startswith(corpus.within.get(subset, ""))
+
+
+def index_layout(corpus_name: str, subset: str, path: Path, target: Path) -> None:
+    """Write the index of a subset of a corpus in a folder, which stays where it is."""
+    table = _checked(find_corpus(corpus_name).build(path, subset), path, f"{corpus_name}/{subset}")
+    _write_index(table, path, target)
 
 
 def index_folder(path: Path, speaker_level: int | None, target: Path) -> None:

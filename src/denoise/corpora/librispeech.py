@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from denoise.core.errors import UserError
-from denoise.corpora.archives import Archive
+from denoise.corpora.archives import Archive, openslr
 from denoise.corpora.base import Corpus, index_table
 
 _MD5 = {
@@ -39,9 +39,8 @@ _MEGABYTES = {
 
 
 def _archive(resource: int, subset: str, md5: str) -> Archive:
-    hosts = ("https://www.openslr.org", "https://us.openslr.org")
     name = f"{subset}.tar.gz"
-    urls = tuple(f"{host}/resources/{resource}/{name}" for host in hosts)
+    urls = openslr(resource, name)
     return Archive(name, urls, f"md5:{md5}", megabytes=_MEGABYTES[subset])
 
 

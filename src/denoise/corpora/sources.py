@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from denoise.core.errors import unknown
 from denoise.core.settings import digest
 from denoise.corpora.base import Corpus
-from denoise.corpora.folder import TRANSCRIPTS, listing_digest
+from denoise.corpora.folder import TRANSCRIPTS, layout_digest, listing_digest
 from denoise.corpora.pairs import pairs_digest
 from denoise.corpora.registry import find_corpus
 from denoise.corpora.selection import SelectionSettings
@@ -21,19 +21,35 @@ OWN = ("folder", "pairs")
 
 def has_transcripts(source: SourceSettings) -> bool:
     """Whether it is known what is spoken in the recordings of a source."""
-    if source.path is not None:
-        return (Path(source.path) / TRANSCRIPTS).is_file()
+    if source.corpus in OWN:
+        return (Path(str(source.path)) / TRANSCRIPTS).is_file()
     return find_corpus(source.corpus).transcripts
 
 
-def listing_of(source: SourceSettings, memory: Path | None = None) -> dict[str, Any]:
-    """Where a source in folders of the user's own lies, and what it holds, as `index_own` takes it.
+def is_here(source: SourceSettings) -> bool:
+    """Whether the recordings of a source lie in a folder of this machine."""
+    return source.corpus in OWN or find_corpus(source.corpus).in_folder
+
+
+def listing_of(
+    source: SourceSettings, number: int = 0, memory: Path | None = None
+) -> dict[str, Any]:
+    """Where a source in a folder of this machine lies, and what it holds.
 
     Parameters
     ----------
+    number
+        Of several subsets which one.
     memory
         As of `core.files.Digests`.
     """
+    if source.corpus not in OWN:
+        path = Path(str(source.path))
+        return {
+            "path": source.path,
+            "part": source.parts()[number],
+            "listing": layout_digest(path),
+        }
     clean = Path(str(source.path))
     about = {"path": source.path, "speaker_level": source.speaker_level}
     if source.corpus == "folder":
@@ -51,12 +67,12 @@ class SourceSettings(SelectionSettings):
     """Recordings taken from one corpus, and which of the splits they may go to."""
 
     corpus: str
-    """`synthetic`, `librispeech`, `esc50`, `voicebank_demand`, `folder`, `pairs` or one of
-    `extensions`."""
+    """Its name, as docs/corpora.md lists them, or that of one of `extensions`."""
     subsets: tuple[str, ...] = ()
     """Subsets of the corpus, e.g. `[train-clean-100]`; empty takes the corpus's default."""
     path: str | None = None
-    """The folder of recordings, for `folder`; that of the clean ones, for `pairs`."""
+    """The folder of recordings, for `folder`; that of the clean ones, for `pairs`; that of a corpus
+    which has to be downloaded by hand, such as `common_voice`."""
     noisy: str | None = None
     """The folder of the noisy versions, for `pairs`; default that of the clean ones."""
     patterns: tuple[str, str] | None = None
@@ -74,9 +90,9 @@ class SourceSettings(SelectionSettings):
         corpus = find_corpus(self.corpus)
         for name in ("noise_types", "folds", "speakers", "sex"):
             if getattr(self, name) and name not in corpus.selected_by:
+                known = " and ".join(corpus.selected_by) or "none of these"
                 raise ValueError(
-                    f"recordings of {self.corpus} cannot be selected by {name}: it knows "
-                    f"{' and '.join(corpus.selected_by)}"
+                    f"recordings of {self.corpus} cannot be selected by {name}: it knows {known}"
                 )
         if self.corpus != "pairs" and (self.noisy or self.patterns):
             raise ValueError(f"noisy and patterns are for corpus pairs, not {self.corpus}")
@@ -113,11 +129,16 @@ class SourceSettings(SelectionSettings):
             )
 
     def _check_known_corpus(self, corpus: Corpus) -> None:
-        if self.path or self.speaker_level:
+        if corpus.in_folder and not self.path:
+            raise ValueError(
+                f"corpus {self.corpus} needs path: the folder that it was extracted to, as it has "
+                f"to be downloaded by hand ({corpus.homepage})"
+            )
+        if (self.path and not corpus.in_folder) or self.speaker_level:
             raise ValueError(
                 f"path and speaker_level are for corpus folder or pairs, not {self.corpus}"
             )
-        for subset in self.resolved_subsets():
+        for subset in self.parts():
             if subset not in corpus.subsets:
                 raise unknown(f"subset of {self.corpus}", subset, corpus.subsets)
         # Said before anything is downloaded, where it can be known.
@@ -132,15 +153,24 @@ class SourceSettings(SelectionSettings):
                 )
 
     def resolved_subsets(self) -> tuple[str, ...]:
-        """The subsets, or the corpus's default; for `folder` and `pairs` a name made from the
-        path."""
+        """The subsets, or the corpus's default; in a folder of this machine names made from its
+        path too."""
         if self.corpus in OWN:
             assert self.path is not None
             level = f"-level{self.speaker_level}" if self.speaker_level else ""
             pair = [self.path, self.noisy, self.patterns]
             where = digest(self.path if self.corpus == "folder" else pair, 6)
             return (f"{Path(self.path).name or 'root'}-{where}{level}",)
-        if self.subsets:
+        if find_corpus(self.corpus).in_folder:
+            assert self.path is not None
+            where = f"{Path(self.path).name or 'root'}-{digest(self.path, 6)}"
+            return tuple(f"{part}-{where}" for part in self.parts())
+        return self.parts()
+
+    def parts(self) -> tuple[str, ...]:
+        """The subsets as the corpus calls them, or its default; a folder of the user's own has
+        none."""
+        if self.subsets or self.corpus in OWN:
             return self.subsets
         default = find_corpus(self.corpus).default_subset
         if default is None:

@@ -28,6 +28,16 @@ _CORPORA = {
     "voicebank_demand": ("VoiceBank-DEMAND", "valentini2017noisy", "thiemann2013demand"),
     "librispeech": ("LibriSpeech", "panayotov2015librispeech"),
     "esc50": ("ESC-50", "piczak2015esc"),
+    "vctk": ("VCTK", "yamagishi2019vctk"),
+    "speechocean762": ("speechocean762", "zhang2021speechocean"),
+    "common_voice": ("Common Voice", "ardila2020commonvoice"),
+    "musan": ("MUSAN", "snyder2015musan"),
+    "demand": ("DEMAND", "thiemann2013demand"),
+    "wham": ("WHAM! noise", "wichern2019wham"),
+    "dns_challenge": ("the DNS Challenge", "reddy2021dns"),
+    "rirs_noises": ("OpenSLR 28", "ko2017reverberant"),
+    "air": ("the Aachen Impulse Response Database", "jeub2009air"),
+    "simulated_rooms": ("simulated rooms", "allen1979image", "scheibler2018pyroomacoustics"),
     "synthetic": ("eSpeak NG's synthetic voices and generated noise",),
     "folder": ("own recordings",),
     "pairs": ("own pairs of clean and noisy recordings",),
@@ -248,6 +258,8 @@ def _mixed(recipe: dict[str, Any], data: dict[str, Any]) -> str:
         )
     elif recipe["data"]["noise"] and levels.get("snr_db"):
         text += f", mixed at SNRs of {_joined(map(brief_value, levels['snr_db']))} dB"
+    if levels["rooms"]["share"]:
+        text += f", impulse responses of rooms from {_corpora(recipe['data']['rooms'])}"
     worse = list(dict.fromkeys(row["befallen"] for row in windows if row["befallen"]))
     return f"{text}{f' ({worse[0]})' if len(worse) == 1 else ''}."
 

@@ -95,7 +95,7 @@ def check_storage(plan: Plan, prefix: str | None) -> None:
     if not prefix:
         raise UserError("a storage needs a place in it: --default-storage-prefix s3://BUCKET/STUDY")
     for name, stage in plan.indexes.items():
-        if stage.settings["corpus"] in OWN:
+        if "path" in stage.settings:
             raise UserError(
                 f"{name} is a folder of this machine, which jobs that exchange files through "
                 f"{prefix} cannot read: use a corpus that is fetched, or a shared folder without "
@@ -173,7 +173,7 @@ def check_tested(variant: Variant, test_name: str) -> None:
 def _is_whole_folder(source: SourceSettings) -> bool:
     """Whether a source is all of a folder, whose recordings are known before they are prepared."""
     chosen = source.noise_types or source.speakers or source.recordings
-    return source.path is not None and source.split == "all" and not chosen
+    return source.corpus == "folder" and source.split == "all" and not chosen
 
 
 def _check_folders(sources: Sequence[SourceSettings], side: str, data: DataSettings) -> None:
@@ -238,6 +238,8 @@ def _shared(trained: SourceSettings, tested: SourceSettings) -> str | None:
     if trained.path is not None and tested.path is not None:
         one, other = Path(trained.path).resolve(), Path(tested.path).resolve()
         within = one.is_relative_to(other) or other.is_relative_to(one)
+        if within and one == other and trained.corpus not in OWN:
+            return next((name for name in trained.parts() if name in tested.parts()), None)
         return tested.path if within else None
     larger = find_corpus(trained.corpus).part_of
     known = {name for subset in trained.resolved_subsets() for name in (subset, larger.get(subset))}

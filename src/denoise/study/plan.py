@@ -17,7 +17,7 @@ from denoise import extend
 from denoise.core.errors import UserError
 from denoise.core.settings import canonical_json, digest
 from denoise.corpora.selection import AudioSettings, SelectionSettings
-from denoise.corpora.sources import OWN, SourceSettings, has_transcripts, listing_of
+from denoise.corpora.sources import SourceSettings, has_transcripts, is_here, listing_of
 from denoise.corpora.splits import SplitSettings
 from denoise.enhancement.settings import EnhancementSettings
 from denoise.mixing.settings import LEVELS
@@ -259,10 +259,10 @@ def _plan_split(
     allowed, names = [], []
     for source in sources:
         subsets = source.resolved_subsets()
-        for subset in subsets:
+        for number, subset in enumerate(subsets):
             settings: dict[str, Any] = {"corpus": source.corpus, "subset": subset}
-            if source.corpus in OWN:
-                settings |= listing_of(source, paths.DIGESTS)
+            if is_here(source):
+                settings |= listing_of(source, number, paths.DIGESTS)
             plan.indexes[f"{source.corpus}/{subset}"] = Stage(subset, settings)
         settings = {
             "corpus": source.corpus,
@@ -274,7 +274,7 @@ def _plan_split(
             "seed": seed,
         }
         upstream = tuple(f"{source.corpus}/{subset}" for subset in subsets)
-        if source.corpus in OWN:
+        if is_here(source):
             settings["listing"] = plan.indexes[upstream[0]].settings["listing"]
         label = source.corpus if len(subsets) > 1 else f"{source.corpus}-{subsets[0]}"
         names.append(_add(plan.audio, label, settings, upstream))

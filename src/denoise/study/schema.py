@@ -105,12 +105,9 @@ class DataSettings(Settings):
 
 def _check_noise(speech: tuple[SourceSettings, ...], noise: tuple[SourceSettings, ...]) -> None:
     """Refuse speech without noise, pairs with it, and noise for speech."""
-    for source in speech:
-        for subset in source.resolved_subsets():
-            if subset in find_corpus(source.corpus).noise_subsets:
-                raise ValueError(
-                    f"speech names {source.corpus} {subset}, which holds noise: name it in noise"
-                )
+    _check_role("speech", speech, "noise")
+    _check_role("speech", speech, "rooms")
+    _check_role("noise", noise, "rooms")
     for source in noise:
         if source.speakers or source.sex:
             raise ValueError(
@@ -124,18 +121,29 @@ def _check_noise(speech: tuple[SourceSettings, ...], noise: tuple[SourceSettings
         raise ValueError("noise must be empty: pairs are mixed already")
 
 
+def _check_role(role: str, sources: tuple[SourceSettings, ...], other: str) -> None:
+    """Refuse what is named in one place and belongs to another."""
+    for source in sources:
+        corpus = find_corpus(source.corpus)
+        held = corpus.noise_subsets if other == "noise" else corpus.room_subsets
+        for subset in source.parts():
+            if subset in held:
+                what = "noise" if other == "noise" else "impulse responses of rooms"
+                raise ValueError(
+                    f"{role} names {source.corpus} {subset}, which holds {what}: name it in {other}"
+                )
+
+
 def _check_rooms(speech: tuple[SourceSettings, ...], rooms: tuple[SourceSettings, ...]) -> None:
     """Refuse sources of rooms that hold none, and rooms for what is mixed already."""
     for source in rooms:
-        for subset in source.resolved_subsets():
-            if source.corpus != "folder" and (
-                subset not in find_corpus(source.corpus).room_subsets
-            ):
+        for subset in source.parts() or ([] if source.corpus == "folder" else [""]):
+            if subset not in find_corpus(source.corpus).room_subsets:
                 known = [f"{one} {name}" for one, corpus in CORPORA.items()
                          for name in corpus.room_subsets]  # fmt: skip
                 raise ValueError(
-                    f"rooms names {source.corpus} {subset}, which holds no impulse responses: name "
-                    f"a folder, {' or '.join(known)}"
+                    f"rooms names {f'{source.corpus} {subset}'.strip()}, which holds no impulse "
+                    f"responses: name a folder, {' or '.join(known)}"
                 )
     if rooms and all(source.corpus in PAIRED for source in speech):
         raise ValueError("rooms must be empty: pairs are mixed already")
