@@ -13,7 +13,13 @@ from test_reverberation import pack
 
 from denoise.core.tables import read_table, write_table
 from denoise.mixing.augmentation import AugmentationSettings, Mixer
-from denoise.mixing.degradations import DegradationSettings, degrade, from_text, to_text
+from denoise.mixing.degradations import (
+    DegradationSettings,
+    degrade,
+    describe,
+    from_text,
+    to_text,
+)
 from denoise.mixing.draw import draw_windows
 from denoise.mixing.files import Recordings
 from denoise.mixing.levels import set_levels
@@ -27,6 +33,7 @@ from denoise.mixing.transmission import (
     lose_packets,
     quantise,
 )
+from denoise.report.background import befallen
 
 RATE = 8000
 ALL = {
@@ -224,3 +231,20 @@ def test_ranges_that_make_no_sense_are_refused(given, said):
     with pytest.raises((ValidationError, ValueError)) as error:
         DegradationSettings.model_validate(given)
     assert said in str(error.value)
+
+
+def test_people_read_what_befell_a_mixture(table):
+    drawn = {
+        "band_limit": {"high_hz": 3400.0, "low_hz": 300.0},
+        "clipping": {"db": 6.0},
+        "quantisation": {"bits": 8},
+        "codec": {"name": "opus", "kbit_s": 24.0},
+        "packet_loss": {"lost": 0.05, "packet_ms": 20, "burst": 2, "seed": 0},
+    }
+    assert describe(drawn) == (
+        "300 to 3400 Hz, clipped by 6 dB, 8 bits, opus at 24 kbit/s, 5 % of packets lost"
+    )
+    assert describe({"codec": {"name": "vorbis", "quality": 0.3}}) == "vorbis of quality 0.3"
+    assert describe({"codec": {"name": "gsm"}}) == "gsm" and describe({}) == ""
+    clipped = table["degradations"].str.contains("clipping")
+    assert f"{100 * clipped.mean():.0f} % clipped" in befallen(table).split("; ")

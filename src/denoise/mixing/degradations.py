@@ -224,7 +224,7 @@ IN_WORDS = {
     "clipping": "clipped",
     "quantisation": "quantised to few bits",
     "codec": "coded lossily",
-    "packet_loss": "robbed of packets",
+    "packet_loss": "with lost packets",
 }
 """Kind of degradation → what a mixture is then."""
 

@@ -14,7 +14,7 @@ from denoise.core import files
 from denoise.core.provenance import installed
 from denoise.core.tables import read_table, records
 from denoise.evaluation.experiment import ExperimentRecord
-from denoise.mixing.degradations import IN_WORDS, from_text
+from denoise.mixing.degradations import IN_WORDS, describe, from_text
 from denoise.mixing.render import packs_of, render
 from denoise.networks.card import ModelCard, ModelFolder, read_card
 from denoise.report import listening
@@ -220,8 +220,7 @@ def mixture_examples(record: ExperimentRecord) -> list[dict[str, Any]]:
                         [name for name, one in record.variants.items() if one.mixtures == path],
                         record,
                     ),
-                    "about": f"{row['recording']} with {row['noise_type']} at {row['snr']:.1f} dB "
-                    "SNR",
+                    "about": _about(row),
                     "players": {
                         name: listening.data_uri("audio/mpeg", listening.mp3(wave, rate))
                         for name, wave in (("mixture", noisy), ("speech", clean))
@@ -229,6 +228,16 @@ def mixture_examples(record: ExperimentRecord) -> list[dict[str, Any]]:
                 }
             )
     return found
+
+
+def _about(row: dict[str, Any]) -> str:
+    """A training mixture in words."""
+    told = [f"{row['recording']} with {row['noise_type']} at {row['snr']:.1f} dB SNR"]
+    if row.get("room"):
+        told.append(f"in {row['room']}")
+    if row.get("degradations"):
+        told.append(describe(from_text(row["degradations"])))
+    return ", ".join(told)
 
 
 def trained_with(trained: list[TrainedModel]) -> dict[str, str]:
