@@ -6,12 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from conftest import hiss, tone_speech
+import yaml
+from conftest import encoded, hiss, tone_speech, write_mirror, zip_of
 from made import prepare_into
 from scipy import signal
 from test_config import plan
+from workflow_runs import TINY, configure, copy_project, snakemake
 
 from denoise import audio
+from denoise.core import files
 from denoise.core.arrays import PackWriter, load_array
 from denoise.core.errors import UserError
 from denoise.core.tables import read_table, write_table
@@ -21,10 +24,12 @@ from denoise.mixing.augmentation import AugmentationSettings, Mixer
 from denoise.mixing.draw import draw_utterances, draw_windows
 from denoise.mixing.files import Recordings
 from denoise.mixing.levels import set_levels
-from denoise.mixing.render import packs_of, render, render_recording
+from denoise.mixing.render import SOURCES, Packs, packs_of, render, render_recording
 from denoise.mixing.rooms import response_of
 from denoise.mixing.settings import MixingSettings, TestSetSettings
 from denoise.report.background import befallen
+from denoise.study import paths
+from denoise.study.plan import make_plan
 
 RATE = 8000
 TAIL = 2400
@@ -329,3 +334,49 @@ def test_the_report_says_how_many_are_in_how_many_rooms(given):
         "early reflections"
     )
     assert befallen(table[~inside]) == "" and befallen(given.speech) == ""
+
+
+@pytest.mark.slow
+def test_the_workflow_mixes_in_rooms_of_an_archive_and_degrades(tmp_path):
+    """From the publisher's archive to training windows and a test set, training nothing."""
+    small = {
+        f"RIRS_NOISES/simulated_rirs/smallroom/Room{room:03d}/Room{room:03d}-{place}.wav": encoded(
+            room_response(10 * room + place), 16000, "WAV"
+        )
+        for room in range(4)
+        for place in range(2)
+    }
+    lines = [f"--rir-id r{k} --room-id {name.split('/')[3]} {name}" for k, name in enumerate(small)]
+    listed = {"RIRS_NOISES/simulated_rirs/smallroom/rir_list": "\n".join(lines).encode()}
+    mirror = write_mirror(
+        tmp_path / "mirror", {"rirs_noises/rirs_noises.zip": zip_of({**listed, **small})}
+    )
+    study = copy_project(tmp_path / "study")
+    configure(
+        study, experiment="rooms", sweep={}, baselines=["noisy"], download={"mirror": str(mirror)},
+        set={**TINY, "data.rooms": [{"corpus": "rirs_noises", "subsets": ["small"]}],
+             "mixing.rooms.share": 0.5,
+             "mixing.degradations.clipping": {"share": 0.5, "db": [6, 6]},
+             "test_sets.test.utterances": 6, "test_sets.test.rooms.share": 1},
+    )  # fmt: skip
+    made = make_plan(yaml.safe_load((study / "config.yaml").read_text()), study / "presets")
+    (spectrograms,), (test_set,) = made.spectrograms, made.test_sets
+    folder, tested = paths.spectrograms(spectrograms, "train"), paths.test_set(test_set)
+    run = snakemake(study, folder, str(tested.mixtures))
+    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
+    windows = read_table(study / files.read_json(study / folder)["mixtures"])
+    table = read_table(study / tested.mixtures)
+    assert (windows["room"] != "").mean() == pytest.approx(0.5, abs=0.2)
+    assert set(windows["degradations"]) == {"", '{"clipping": {"db": 6.0}}'}
+    assert (table["room"] != "").all() and not set(table["room"]) & set(windows["room"]) - {""}
+    packs = {path: study / path for column in SOURCES for path in table[column]}
+    rows = [
+        {name: str(packs[value]) if name in SOURCES else value for name, value in row.items()}
+        for row in table.to_dict("records")
+    ]
+    noisy, clean = (load_array(study / path) for path in (tested.noisy, tested.clean))
+    for row in rows:
+        part = slice(row["offset"], row["offset"] + row["samples"])
+        again = render(row, Packs(row[column] for column in SOURCES), RATE)
+        np.testing.assert_allclose((noisy[part], clean[part]), again, atol=1e-5)
+        assert np.abs(noisy[part] - clean[part]).max() > 1e-3
