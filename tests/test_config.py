@@ -336,7 +336,8 @@ OWN = {
 def test_recipes_of_different_rates_meet_on_a_test_set_of_its_own_data():
     made = make_plan({"preset": "compare-all"}, PRESETS)
     recipes = {path.stem for path in PRESETS.glob("*.yaml")} - {"compare-all", "quickstart"}
-    recipes -= {"best", "best-gan", "stream"}  # of this project, not published
+    # Those of this project, which nobody published.
+    recipes = {name for name in recipes if not name.startswith("best")} - {"stream"}
     assert set(made.variants) == recipes
     (stage,) = made.test_sets.values()
     assert stage.settings["rate"] == 16000 and stage.settings["test_set"]["score_rate"] == 8000
