@@ -110,11 +110,13 @@ def data_card(
     windows = [
         {
             **_stage(path.parent.parent.name, record),
-            "part": path.parent.name,
+            "part": part,
             **(manifest := files.read_made(path)),
-            "befallen": befallen(read_table(manifest["mixtures"])),
+            # Validation windows are drawn with the same shares.
+            "befallen": befallen(read_table(manifest["mixtures"])) if part == "train" else "",
         }
         for path in spectrograms
+        for part in [path.parent.name]
     ]
     tests = [
         {

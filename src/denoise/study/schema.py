@@ -182,7 +182,7 @@ class TestData(Settings):
         for name in ("noise", "rooms"):
             if getattr(self, name):
                 raise ValueError(
-                    f"clean: none is for recordings that are as they are: leave {name} out, or "
+                    f"clean: none is for recordings that are noisy already: leave {name} out, or "
                     "clean"
                 )
         for source in self.speech:
