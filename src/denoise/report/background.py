@@ -107,13 +107,16 @@ def data_card(
                     "noise_types": ", ".join(sorted(set(part["noise_type"]) - {""})),
                 }
             )
+    mixed = {stage: one.mixtures for one in record.variants.values() for stage in one.stages}
     windows = [
         {
             **_stage(path.parent.parent.name, record),
             "part": part,
-            **(manifest := files.read_made(path)),
+            **files.read_made(path),
             # Validation windows are drawn with the same shares.
-            "befallen": befallen(read_table(manifest["mixtures"])) if part == "train" else "",
+            "befallen": befallen(read_table(mixed[path.parent.parent.name]))
+            if part == "train"
+            else "",
         }
         for path in spectrograms
         for part in [path.parent.name]
