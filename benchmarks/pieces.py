@@ -1,10 +1,11 @@
 """Cut recordings into pieces at their pauses, a folder for each speaker.
 
-    python benchmarks/pieces.py resources/corpora/librispeech/train-clean-100.csv --sex F --write women
+    python benchmarks/pieces.py resources/corpora/librispeech/train-clean-100.csv --sex F \\
+        --write women
 
-The published autoencoder was trained on whole utterances of 3 to 5 s, of which a part of LibriSpeech
-has too few.  A piece ends at the quietest place between `--min` and `--max` seconds; what is left
-and shorter is left out.
+The published autoencoder was trained on whole utterances of 3 to 5 s, of which a part of
+LibriSpeech has too few.  A piece ends at the quietest place between `--min` and `--max` seconds;
+what is left and shorter is left out.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ _FRAME_S = 0.05
 def pieces(wave: np.ndarray, rate: int, shortest: float, longest: float) -> list[np.ndarray]:
     """Parts of `wave` [shape=(samples,)] of `shortest` to `longest` seconds, one after another."""
     frame = int(_FRAME_S * rate)
-    levels = np.array([audio.energy(wave[k : k + frame]) for k in range(0, len(wave), frame)])
+    whole = range(0, len(wave) - frame + 1, frame)
+    levels = np.array([audio.energy(wave[k : k + frame]) for k in whole])
     least, most = int(shortest / _FRAME_S), int(longest / _FRAME_S)
     found, start = [], 0
     while len(levels) - start >= least:

@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 from conftest import hiss, tone_speech
 from pydantic import ValidationError
+from test_config import plan
 from test_reverberation import pack
 
+from denoise.core.errors import UserError
 from denoise.core.tables import read_table, write_table
 from denoise.mixing.augmentation import AugmentationSettings, Mixer
 from denoise.mixing.degradations import (
@@ -132,7 +134,7 @@ def test_a_limited_band_keeps_what_is_in_it_without_delay():
     np.testing.assert_array_equal(limit_band(tone(1000), RATE, 7000), tone(1000))
 
 
-@pytest.mark.parametrize("rate", [8000, 16000, 22050, 48000])
+@pytest.mark.parametrize("rate", [8000, 16000, 20000, 22050, 48000])
 @pytest.mark.parametrize("name", CODECS)
 def test_codecs_give_back_speech_where_it_was(name, rate):
     wave = 0.01 * tone_speech(2, rate, 1)
@@ -223,7 +225,9 @@ def test_epochs_draw_anew_what_befalls_windows(table):
         ({"codec": {"names": []}}, "at least one codec"),
         ({"codec": {"kbit_s": [0, 3]}}, "must lie within 1 and 1000"),
         ({"packet_loss": {"lost": [0.5, 1]}}, "must lie within 0 and 0.9"),
+        ({"packet_loss": {"lost": [0.1, 0.8]}}, "lost 0.8 is more than bursts of 2 with a packet"),
         ({"band_limit": {"high_hz": [0, 3000]}}, "must be greater than 0"),
+        ({"band_limit": {"low_hz": [300, 3000]}}, "must lie below high_hz"),
         ({"band_limit": {"share": 1.5}}, "less than or equal to 1"),
     ],
 )
@@ -248,3 +252,12 @@ def test_people_read_what_befell_a_mixture(table):
     assert describe({"codec": {"name": "gsm"}}) == "gsm" and describe({}) == ""
     clipped = table["degradations"].str.contains("clipping")
     assert f"{100 * clipped.mean():.0f} % clipped" in befallen(table).split("; ")
+
+
+def test_a_limit_beyond_the_band_of_the_recordings_is_refused():
+    limit = {"share": 0.5, "high_hz": [3000, 7000]}
+    with pytest.raises(UserError, match="high_hz .* reaches beyond 4000 Hz, half of the sample"):
+        plan(set={"mixing.degradations.band_limit": limit})
+    with pytest.raises(UserError, match="test_sets.test.degradations.band_limit.high_hz"):
+        plan(set={"test_sets.test.degradations.band_limit": limit})
+    assert plan(set={"mixing.degradations.band_limit": {**limit, "high_hz": [2000, 4000]}})

@@ -18,7 +18,8 @@ from denoise.core.tables import read_table
 from denoise.corpora import simulated_rooms
 from denoise.corpora.indexing import index_layout, index_subset
 from denoise.corpora.registry import CORPORA, find_corpus
-from denoise.corpora.sources import SourceSettings
+from denoise.corpora.sources import SourceSettings, listing_of
+from denoise.corpora.splits import SplitSettings, assign
 
 VOICE = encoded(tone_speech(1.5, 16000, 1), 16000, "WAV")
 NOISE = encoded(hiss(2, 16000, 1), 16000, "WAV")
@@ -158,9 +159,12 @@ def test_demand_has_a_channel_of_each_place(tmp_path):
     }
     table = index("demand", "16k", packed, tmp_path)
     assert len(table) == 17 and table["group"].nunique() == 17
-    assert table.loc["DKITCHEN", "noise_type"] == "kitchen"
+    assert table.loc["DKITCHEN", "noise_type"] == "domestic"
     assert len(find_corpus("demand").subsets["48k"]) == 18
-    assert set(table["noise_type"]) | {"cafe"} == set(find_corpus("demand").noise_types)
+    assert set(table["noise_type"]) == set(find_corpus("demand").noise_types)
+    # Each kind trains, validates and tests, but that of which a place is lacking.
+    split = assign(table.assign(speaker="", sex=""), "all", SplitSettings(), 0)
+    assert split.value_counts().to_dict() == {"train": 6, "test": 6, "validation": 5}
 
 
 def test_vctk_has_one_of_two_microphones(tmp_path):
@@ -234,8 +238,36 @@ def test_subsets_of_a_corpus_in_a_folder_can_train_and_test(common_voice):
         plan(set={"data.speech": [speech("train", "train"), speech("train", "test")]})
 
 
+def test_what_holds_the_same_utterances_cannot_train_and_test(common_voice):
+    def tested(trained: dict, test: dict) -> None:
+        noise = [{"corpus": "esc50", "folds": [5]}]
+        plan(
+            set={"data.speech": [{**trained, "split": "train"}],
+                 "test_sets": {"test": {"data": {"speech": [test], "noise": noise}}}}
+        )  # fmt: skip
+
+    language = {"corpus": "common_voice", "path": str(common_voice)}
+    tested({**language, "subsets": ["train"]}, {**language, "subsets": ["test"]})
+    with pytest.raises(UserError, match="takes common_voice test, which the variant trains on"):
+        tested({**language, "subsets": ["validated"]}, {**language, "subsets": ["test"]})
+    with pytest.raises(UserError, match="takes vctk mic2, which the variant trains on"):
+        tested({"corpus": "vctk"}, {"corpus": "vctk", "subsets": ["mic2"]})
+    with pytest.raises(UserError, match="mic1 and mic2 of vctk are the same utterances: name one"):
+        plan(set={"data.speech": [{"corpus": "vctk", "subsets": ["mic1", "mic2"]}]})
+
+
+def test_another_table_of_a_corpus_in_a_folder_is_read_again(common_voice):
+    source = SourceSettings(corpus="common_voice", path=str(common_voice), subsets=["train"])
+    before = listing_of(source)
+    assert listing_of(source) == before
+    table = common_voice / "train.tsv"
+    table.write_text(table.read_text("utf-8").replace("female_feminine", "male_masculine"), "utf-8")
+    assert listing_of(source) != before
+
+
 def test_dns_challenge_is_taken_from_the_folder_of_its_data(tmp_path):
     folder = tmp_path / "datasets_fullband"
+    measured = "impulse_responses/SLR28/RIRS_NOISES/real_rirs_isotropic_noises"
     for name, content in {
         "clean_fullband/read_speech/book_00000_chp_0009_reader_06709_0_seg_1.wav": VOICE,
         "clean_fullband/read_speech/book_00001_chp_0002_reader_06709_3_seg_0.wav": VOICE,
@@ -244,6 +276,11 @@ def test_dns_challenge_is_taken_from_the_folder_of_its_data(tmp_path):
         "noise_fullband/abc.wav": NOISE,
         "impulse_responses/SLR26/simulated_rirs_48k/smallroom/Room001/Room001-00001.wav": RESPONSE,
         "impulse_responses/SLR26/simulated_rirs_48k/smallroom/Room001/Room001-00002.wav": RESPONSE,
+        f"{measured}/air_type1_air_binaural_booth_0_0_1.wav": RESPONSE,
+        f"{measured}/air_type1_air_phone_lecture1_hhp_1.wav": RESPONSE,
+        f"{measured}/RVB2014_type1_rir_largeroom1_near_angla.wav": RESPONSE,
+        f"{measured}/RVB2014_type1_rir_largeroom1_far_anglb.wav": RESPONSE,
+        f"{measured}/RVB2014_type1_noise_largeroom1_1.wav": NOISE,
     }.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
@@ -257,7 +294,12 @@ def test_dns_challenge_is_taken_from_the_folder_of_its_data(tmp_path):
         "emotional_speech/1001_DFA_ANG": 1,
     }
     assert tables["noise"]["noise_type"].tolist() == ["noise"]
-    assert len(set(tables["rooms"]["group"])) == 1
+    assert tables["rooms"]["group"].value_counts().to_dict() == {
+        "SLR26/simulated_rirs_48k/smallroom/Room001": 2,
+        "booth": 1,
+        "lecture": 1,
+        "RVB2014_type1_rir_largeroom1": 2,
+    }
     with pytest.raises(UserError, match="has none of clean_fullband, clean"):
         index_layout("dns_challenge", "clean", tmp_path, tmp_path / "x.csv")
 
@@ -272,14 +314,20 @@ def test_simulated_rooms_decay_as_their_size_says(tmp_path, monkeypatch):
     import soundfile
 
     again = simulated_rooms.build(tmp_path / "two", "small")
+    decays = []
     for path in first["path"]:
         response, rate = soundfile.read(tmp_path / "one" / path)
         np.testing.assert_array_equal(response, soundfile.read(tmp_path / "two" / path)[0])
         # Schroeder's integral, from -5 to -25 dB, three times as long for 60 dB.
         left = 10 * np.log10(np.cumsum(response[::-1] ** 2)[::-1] / np.sum(response**2))
-        decay = 3 * (np.argmax(left < -25) - np.argmax(left < -5)) / rate
-        assert 0.1 < decay < 0.7
+        decays.append(3 * (np.argmax(left < -25) - np.argmax(left < -5)) / rate)
     assert again["id"].tolist() == first["id"].tolist()
+    # Small rooms are asked for 0.15 to 0.5 s; what Sabine's formula gives is not far from it.
+    assert 0.1 < min(decays) < max(decays) < 0.7
+    large = simulated_rooms.build(tmp_path / "large", "large")
+    response, rate = soundfile.read(tmp_path / "large" / large["path"][0])
+    left = 10 * np.log10(np.cumsum(response[::-1] ** 2)[::-1] / np.sum(response**2))
+    assert 3 * (np.argmax(left < -25) - np.argmax(left < -5)) / rate > max(decays)
 
 
 @pytest.mark.parametrize(

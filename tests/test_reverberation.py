@@ -129,14 +129,30 @@ def test_early_anechoic_and_reverberant_are_sums_of_the_delayed_sound():
     np.testing.assert_allclose(room.hear(wave, 1000), delayed(40, 280, 680)[1000:], **close)
 
 
-def test_speech_keeps_its_level_in_a_room():
+def speech_shaped_noise(rate: int) -> np.ndarray:
     """Noise with the long-term spectrum of speech: even to 500 Hz, then 9 dB an octave weaker."""
     rng = np.random.default_rng(0)
-    frequency = np.fft.rfftfreq(1 << 16, 1 / RATE)
+    frequency = np.fft.rfftfreq(1 << 16, 1 / rate)
     amplitude = np.where(frequency < 500, 1, (np.maximum(frequency, 1) / 500) ** -1.5)
     amplitude[frequency < 100] = 0
     spectrum = amplitude * np.exp(2j * np.pi * rng.random(len(frequency)))
-    wave = np.fft.irfft(spectrum).astype(np.float32)
+    return np.fft.irfft(spectrum).astype(np.float32)
+
+
+@pytest.mark.parametrize("edge", [1500, 3400, 7900])
+def test_where_there_are_no_reflections_the_anechoic_speech_is_what_is_heard(edge):
+    """Whatever band the loudspeaker had."""
+    wave = speech_shaped_noise(48000)
+    impulse = np.zeros(4800)
+    impulse[2400] = 1
+    loudspeaker = signal.sosfiltfilt(signal.butter(4, edge, output="sos", fs=48000), impulse)
+    room = response_of(audio.trim_response(loudspeaker, 48000), 48000)
+    ratio = audio.rms(room.target(wave, 0, "anechoic", 50)) / audio.rms(room.hear(wave))
+    assert 20 * np.log10(ratio) == pytest.approx(0, abs=0.5)
+
+
+def test_speech_keeps_its_level_in_a_room():
+    wave = speech_shaped_noise(RATE)
     for seed in range(3):
         heard = response_of(3.7 * room_response(seed), RATE).hear(wave)
         assert 20 * np.log10(audio.rms(heard) / audio.rms(wave)) == pytest.approx(0, abs=1)
@@ -237,19 +253,52 @@ def test_where_half_is_in_rooms_epochs_keep_it_so(given):
     assert reverberant.mean() == pytest.approx(0.5, abs=0.12)
 
 
+def test_pairs_take_no_rooms_from_those_that_are_mixed(given):
+    """Unpaired windows keep their share of rooms, though pairs beside them have none."""
+    table = windows(given)
+    paired = table.index % 2 == 0
+    pairs = table.assign(
+        paired=paired,
+        room=table["room"].where(~paired, ""),
+        noise_source=table["noise_source"].where(~paired, table["speech_source"]),
+        noise_start=table["noise_start"].where(~paired, table["speech_start"]),
+    )
+    mixer = Mixer(pairs, RATE, AugmentationSettings(rooms=True))
+    rng = np.random.default_rng(0)
+    rooms = [mixer._in_room(mixer.rows[k], rng)[1] for k in range(len(table))]
+    assert [room is not None for room in rooms] == (~paired).tolist()
+
+
+def test_noise_is_reverberant_from_the_first_sample_of_an_epoch(given):
+    """Windows at the beginning of recordings: the noise was there before them."""
+    table = windows(given)
+    first = table[table["speech_offset"] == 0].assign(snr=-20.0)
+    waves = Mixer(first, RATE, AugmentationSettings(rooms=True, gain_range_db=(-1, 0)))
+    levels = []
+    for epoch in range(30):
+        noisy = waves.batch(np.arange(len(first)), epoch)[..., 0].astype(float)
+        begins = np.mean(noisy[:, :200] ** 2, axis=1)
+        levels.append(10 * np.log10(begins / np.mean(noisy[:, 4000:] ** 2, axis=1)))
+    assert np.mean(levels) == pytest.approx(0, abs=1)
+
+
 def test_impulse_responses_of_a_folder_are_prepared_as_rooms(tmp_path):
     place = tmp_path / "rooms"
     place.mkdir()
     for number in range(2):
         both = np.stack([room_response(number), -room_response(9)], axis=1)
         soundfile.write(place / f"air_booth_0_{number}_90.wav", both, RATE, subtype="FLOAT")
-    (place / "my hall").mkdir()
-    soundfile.write(place / "my hall/left.wav", room_response(5), RATE, subtype="FLOAT")
+    for number, room in enumerate(("my hall", "101", "102")):
+        (place / room).mkdir()
+        for side in ("left", "right_2"):
+            response = room_response(5 + number)
+            soundfile.write(place / room / f"{side}.wav", response, RATE, subtype="FLOAT")
     table = folder.build_folder(place, None).assign(duration=0.3)
     write_table(tmp_path / "index.csv", table)
     prepare_into(tmp_path / "prepared", tmp_path / "index.csv", "room")
     index = read_table(tmp_path / "prepared/index.csv")
-    assert sorted(index["group"]) == ["air_booth", "air_booth", "my hall"]
+    names = ["air_booth", "my hall", "101", "102"]
+    assert sorted(index["group"]) == sorted(2 * names)
     assert not index["speaker"].any() and not index["noise_type"].any()
     first = index[index["id"].str.contains("booth_0_0")].iloc[0]
     kept = load_array(tmp_path / "prepared/audio.npy")[first.offset :][: first.samples]

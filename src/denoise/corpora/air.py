@@ -17,7 +17,7 @@ from denoise.corpora.archives import Archive, openslr
 from denoise.corpora.base import Corpus, index_table
 
 _NAME = "air_database_release_1_4.zip"
-_ROOM = re.compile(r"air_(?:binaural|phone)_(?:BT_)?([a-z_]+?)\d*_(?:\d|hhp|hfrp)")
+ROOM = re.compile(r"air_(?:binaural|phone)_(?:BT_)?([a-z_]+?)\d*_(?:\d|hhp|hfrp)")
 # Its publishers give no checksum.
 _ARCHIVE = Archive(
     _NAME,
@@ -34,7 +34,7 @@ def build(folder: Path, subset: str) -> pd.DataFrame:
     """Write each ``AIR_1_4/air_*.mat`` as WAV beside it, and index them by their rooms."""
     rows: list[dict[str, object]] = []
     for path in sorted(folder.glob("AIR_1_4/air_*.mat")):
-        named = _ROOM.match(path.stem)
+        named = ROOM.match(path.stem)
         wave = path.with_suffix(".wav")
         if not wave.is_file():
             _convert(path, wave)

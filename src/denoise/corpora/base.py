@@ -57,6 +57,8 @@ class Corpus:
     """Whether it says what is spoken."""
     part_of: Mapping[str, str] = field(default_factory=dict)
     """Subset → the larger subset that it was taken from."""
+    alike: tuple[str, ...] = ()
+    """Subsets that hold the same utterances, of which a source takes one."""
 
 
 def index_table(rows: list[dict[str, object]]) -> pd.DataFrame:

@@ -57,5 +57,6 @@ CORPUS = Corpus(
     build=build,
     selected_by=("speakers", "sex"),
     transcripts=True,
+    part_of=dict.fromkeys(("train", "dev", "test"), "validated"),
     in_folder=True,
 )

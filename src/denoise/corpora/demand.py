@@ -14,14 +14,15 @@ from denoise.core.errors import UserError
 from denoise.corpora.archives import Archive
 from denoise.corpora.base import Corpus, index_table
 
-_KINDS = {
-    "DKITCHEN": "kitchen", "DLIVING": "living_room", "DWASHING": "washroom",
-    "NFIELD": "field", "NPARK": "park", "NRIVER": "river",
-    "OHALLWAY": "hallway", "OMEETING": "meeting", "OOFFICE": "office",
-    "PCAFETER": "cafeteria", "PRESTO": "restaurant", "PSTATION": "station",
-    "SCAFE": "cafe", "SPSQUARE": "square", "STRAFFIC": "traffic",
-    "TBUS": "bus", "TCAR": "car", "TMETRO": "metro",
-}  # fmt: skip
+_PLACES = {
+    "domestic": ("DKITCHEN", "DLIVING", "DWASHING"),
+    "nature": ("NFIELD", "NPARK", "NRIVER"),
+    "office": ("OHALLWAY", "OMEETING", "OOFFICE"),
+    "public": ("PCAFETER", "PRESTO", "PSTATION"),
+    "street": ("SCAFE", "SPSQUARE", "STRAFFIC"),
+    "transport": ("TBUS", "TCAR", "TMETRO"),
+}
+"""The publishers' six kinds of noise, three places each: one can train, one validate, one test."""
 # One place was published at 48 kHz alone.
 _LACKING = {"16k": {"SCAFE"}}
 _MEGABYTES = {"16k": 110, "48k": 330}
@@ -34,12 +35,20 @@ def _archive(place: str, rate: str) -> Archive:
     return Archive(name, (url,), megabytes=_MEGABYTES[rate])
 
 
+def _places(rate: str) -> list[tuple[str, str]]:
+    """Kind and name of each place that was published at a rate."""
+    return [
+        (kind, place)
+        for kind, places in _PLACES.items()
+        for place in places
+        if place not in _LACKING.get(rate, ())
+    ]
+
+
 def build(folder: Path, subset: str) -> pd.DataFrame:
     """Index ``<PLACE>/ch01.wav``; the other 15 channels heard the same."""
     rows: list[dict[str, object]] = []
-    for place, kind in _KINDS.items():
-        if place in _LACKING.get(subset, ()):
-            continue
+    for kind, place in _places(subset):
         path = folder / place / "ch01.wav"
         if not path.is_file():
             raise UserError(f"demand: {folder} has no {place}/ch01.wav after extraction")
@@ -53,13 +62,10 @@ CORPUS = Corpus(
     licence="CC BY 4.0 (its documentation says CC BY-SA 3.0)",
     homepage="https://zenodo.org/records/1227121",
     subsets={
-        rate: tuple(
-            _archive(place, rate) for place in _KINDS if place not in _LACKING.get(rate, ())
-        )
-        for rate in _MEGABYTES
+        rate: tuple(_archive(place, rate) for _, place in _places(rate)) for rate in _MEGABYTES
     },
     build=build,
-    noise_types=tuple(_KINDS.values()),
+    noise_types=tuple(_PLACES),
     noise_subsets=tuple(_MEGABYTES),
     selected_by=("noise_types",),
     wanted=lambda name: name.endswith("/ch01.wav"),

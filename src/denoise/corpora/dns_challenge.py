@@ -14,6 +14,7 @@ import pandas as pd
 
 from denoise import audio
 from denoise.core.errors import UserError
+from denoise.corpora.air import ROOM as AACHEN
 from denoise.corpora.base import Corpus, index_table
 
 _FOLDERS = {
@@ -21,6 +22,7 @@ _FOLDERS = {
     "noise": ("noise_fullband", "noise"),
     "rooms": ("impulse_responses",),
 }
+_PLACE = re.compile(r"(?:_(?:near|far))?(?:_angl?[a-z])?(?:_imp)?[-_\d]*$")
 _READER = re.compile(r"(?:reader_(\d+)|([ps]\d+)_\d+)")
 
 
@@ -38,6 +40,8 @@ def build(folder: Path, subset: str) -> pd.DataFrame:
         )
     rows: list[dict[str, object]] = []
     for path in audio.audio_files(found[0]):
+        if subset == "rooms" and "_noise_" in path.stem:
+            continue  # OpenSLR 28 has noises beside its measured responses
         inner = path.relative_to(found[0])
         name = inner.with_suffix("").as_posix()
         reader = _READER.search(path.stem)
@@ -45,10 +49,19 @@ def build(folder: Path, subset: str) -> pd.DataFrame:
         about = {
             "clean": {"speaker": speaker, "group": speaker},
             "noise": {"noise_type": "noise", "group": name},
-            "rooms": {"group": inner.parent.as_posix() if len(inner.parts) > 1 else name},
+            "rooms": {"group": _room(inner)},
         }[subset]
         rows.append({"id": name, "path": path.relative_to(folder).as_posix(), **about})
     return index_table(rows)
+
+
+def _room(response: Path) -> str:
+    """The room of a response: its folder, or for the measured ones of OpenSLR 28, which are in one
+    folder, what their names begin with."""
+    if "real_rirs_isotropic_noises" not in response.parts:
+        return response.parent.as_posix() if len(response.parts) > 1 else response.stem
+    aachen = AACHEN.search(response.stem)
+    return aachen[1] if aachen else _PLACE.sub("", response.stem)
 
 
 CORPUS = Corpus(

@@ -53,12 +53,13 @@ def listing_digest(folder: Path, memory: Path | None = None) -> str:
 
 
 def layout_digest(folder: Path) -> str:
-    """Identifies a published corpus in a folder by the names and sizes of its recordings: to read
-    hundreds of gigabytes would take hours, and published recordings do not change."""
+    """Identifies a published corpus in a folder by the names and sizes of its recordings, since to
+    read hundreds of gigabytes would take hours, and by what its tables say of them."""
     rows = [
         [path.relative_to(folder).as_posix(), path.stat().st_size] for path in recordings(folder)
     ]
-    return digest(rows, 12)
+    tables = [[path.name, files.file_digest(path)] for path in sorted(folder.glob("*.tsv"))]
+    return digest([rows, tables], 12)
 
 
 def build_folder(folder: Path, speaker_level: int | None) -> pd.DataFrame:

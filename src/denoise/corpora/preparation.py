@@ -33,7 +33,7 @@ _SAME_LENGTH_S = 0.05
 _LONGEST_DELAY_S = 0.5
 _CLEARLY = 1.05
 """The correlation at a delay over that without one: noise may move its top by a sample or two."""
-_TRAILING_NUMBERS = r"([-_ ]*\d+)+$"
+_TRAILING_NUMBERS = r"[-_ \d]*\d$"
 _SILENCE = 1e-5  # RMS, -100 dBFS: less than the rounding noise of 16 bits
 
 
@@ -147,12 +147,15 @@ def prepare(
 def _as_rooms(table: pd.DataFrame) -> pd.DataFrame:
     """An index of impulse responses, whose groups are rooms.
 
-    In a folder of the user's own the sub-folder names the room, or the file's name without its
-    trailing numbers does.
+    In a folder of the user's own the sub-folder names the room (or that of the level which would
+    name the speaker), or the file's name without its trailing numbers does.
     """
-    named = table["noise_type"].str.replace(_TRAILING_NUMBERS, "", regex=True)
-    group = table["group"].where(named == "", named)
-    return table.assign(group=group, speaker="", sex="", noise_type="")
+    # Only files of such a folder have a kind of noise here; those in no sub-folder a plain name.
+    own, within = table["noise_type"] != "", table["id"].str.count("/") > 1
+    of_file = table["noise_type"].str.replace(_TRAILING_NUMBERS, "", regex=True)
+    by_level = own & (table["group"] != table["id"].str.replace(r"\.[^./]*$", "", regex=True))
+    room = table["group"].where(~own | by_level, table["noise_type"].where(within, of_file))
+    return table.assign(group=room, speaker="", sex="", noise_type="")
 
 
 def _check_dropped(

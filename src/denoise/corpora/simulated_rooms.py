@@ -1,4 +1,4 @@
-"""Rooms made on this machine: shoe boxes with sound-absorbing walls, 24 responses in each size.
+"""Rooms made on this machine: shoe boxes with sound-absorbing walls, 48 responses in each size.
 
 Image sources (J. B. Allen & D. A. Berkley, JASA 65, 1979), computed by pyroomacoustics (R.
 Scheibler, E. Bezzam, I. Dokmanić, ICASSP 2018).  Sizes and decay times are drawn evenly.

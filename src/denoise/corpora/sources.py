@@ -141,6 +141,11 @@ class SourceSettings(SelectionSettings):
         for subset in self.parts():
             if subset not in corpus.subsets:
                 raise unknown(f"subset of {self.corpus}", subset, corpus.subsets)
+        alike = [part for part in self.parts() if part in corpus.alike]
+        if len(alike) > 1:
+            raise ValueError(
+                f"subsets {' and '.join(alike)} of {self.corpus} are the same utterances: name one"
+            )
         # Said before anything is downloaded, where it can be known.
         for name in self.noise_types:
             if corpus.noise_types and name not in corpus.noise_types:

@@ -168,9 +168,8 @@ def _why_empty(table: pd.DataFrame, split: str, what: str) -> str:
     """What would put recordings into a split, where `assign` gave it none."""
     if what == "rooms":
         return (
-            f"they are {table['group'].nunique()} rooms, and each stands in one split: add rooms "
-            "(a folder for each, or files named room_1.wav, room_2.wav, …), or give a source "
-            f"split: {split}"
+            f"they are {table['group'].nunique()} rooms, and each stands in one split: add rooms, "
+            f"in a folder for each, or give a source split: {split}"
         )
     kind = "sex" if (table["speaker"] != "").any() else "noise_type"
     most = int(table.groupby(kind)["group"].nunique().max())

@@ -70,5 +70,6 @@ CORPUS = Corpus(
     build=build,
     selected_by=("speakers", "sex"),
     transcripts=True,
+    alike=("mic1", "mic2"),
     wanted=lambda name: name.endswith((".flac", ".txt", "license_text")),
 )

@@ -1,4 +1,4 @@
-"""WHAM! noise: restaurants, cafés, bars and parks of San Francisco, 70 hours, 16 kHz WAV.
+"""WHAM! noise: restaurants, cafés, bars and parks of San Francisco, 16 kHz WAV.
 
 G. Wichern et al., "WHAM!: Extending Speech Separation to Noisy Environments", Interspeech 2019.
 """
@@ -25,8 +25,11 @@ _SUBSETS = ("tr", "cv", "tt")
 
 
 def build(folder: Path, subset: str) -> pd.DataFrame:
-    """Index ``wham_noise/<subset>/*.wav``, the publishers' training, validation and test parts,
-    which share no recording."""
+    """Index ``wham_noise/<subset>/*.wav``, the publishers' training, validation and test parts.
+
+    Each clip is a group, though several were cut from one recording: train on ``tr``, validate on
+    ``cv`` and test on ``tt``.
+    """
     return index_table(
         [
             {

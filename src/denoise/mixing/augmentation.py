@@ -16,7 +16,7 @@ from denoise.core.settings import Settings, item_seed
 from denoise.core.tables import Rows
 from denoise.mixing.degradations import Drawn, degrade, from_text
 from denoise.mixing.effects import EFFECTS, Generator, loudness
-from denoise.mixing.render import PEAK, earlier, packs_of, render, responses, sources
+from denoise.mixing.render import PEAK, earlier, noise_of, packs_of, render, responses, speech_of
 from denoise.mixing.rooms import ROOM_COLUMNS, Response
 
 _TALKERS = (3, 8)
@@ -148,6 +148,7 @@ class Mixer:
         self.packs = packs_of(table)
         self.settings = settings or AugmentationSettings()
         self._levels: dict[tuple[str, int], float] = {}
+        self._mixed = np.flatnonzero(~table["paired"].to_numpy(bool))
 
     def batch(self, chosen: np.ndarray, epoch_seed: int | None = None) -> np.ndarray:
         """Noisy and clean audio [shape=(chosen, samples, 2)], float32, of the rows `chosen`.
@@ -168,21 +169,17 @@ class Mixer:
         rng = np.random.default_rng(seed)
         settings = self.settings
         row = _shifted(row, settings.shift, rng)
-        row, room, lead = self._in_room(row, rng)
+        row, room = self._in_room(row, rng)
+        lead, noise_lead = 0, 0
+        heard_noise = row
+        if room:
+            # What came before the window is still heard in it.
+            lead, noise_lead = min(room[0].tail, row["speech_offset"]), room[1].tail
+            row, heard_noise = earlier(row, lead), earlier(row, noise_lead)
         longest = (row["recording_samples"] - row["speech_offset"]) / row["samples"]
         speed = min(_drawn_speed(settings.speech_speed_perturbation, rng), max(longest, 1))
         clean = self._played(row, speed, "speech")
-        noise = self._noise(row, speed, rng)
-        if rng.random() < settings.second_noise:
-            below = 10 ** (rng.uniform(*_SECOND_DB) / 20)
-            second = self._other_noise(row["samples"], rng)
-            noise = noise + below * loudness(noise) / loudness(second) * second
-        if settings.transients and rng.random() < settings.transients:
-            beside = 10 ** (rng.uniform(*_TRANSIENTS_DB) / 20)
-            sounds = EFFECTS["transients"](len(noise), self.rate, rng)
-            noise = noise + beside * loudness(noise) * sounds
-        if settings.reverberation and not room and rng.random() < settings.reverberation:
-            noise = EFFECTS["reverberation"](noise, self.rate, rng)
+        noise = self._all_noise(heard_noise, speed, rng, reverberant=room is not None)
         if settings.harmonic_excitation and rng.random() < settings.harmonic_excitation:
             clean = EFFECTS["harmonic_excitation"](clean, rng)
         if rng.random() < settings.random_filter:
@@ -191,7 +188,7 @@ class Mixer:
             noise = EFFECTS["random_filter"](noise, rng)
         speech = clean
         if room:
-            speech, noise = room[0].hear(clean, lead), room[1].hear(noise, lead)
+            speech, noise = room[0].hear(clean, lead), room[1].hear(noise, noise_lead)
             clean = room[0].target(clean, lead, row["room_target"], row["early_ms"])
         snr = row["snr"] if settings.snr_range_db is None else rng.uniform(*settings.snr_range_db)
         # The level of the whole recording: that of a pause would make its noise inaudible.
@@ -206,19 +203,15 @@ class Mixer:
         pair *= min(1.0, PEAK / max(np.abs(pair[0]).max(), 1e-9))
         return degrade(pair[0], pair[1], self.rate, self._befalls(row, rng))
 
-    def _in_room(
-        self, row: dict, rng: Generator
-    ) -> tuple[dict, tuple[Response, Response] | None, int]:
-        """A row with the sound before it that is still heard, the ways of speech and noise through
-        its room, if it is in one, and how many samples that sound has."""
+    def _in_room(self, row: dict, rng: Generator) -> tuple[dict, tuple[Response, Response] | None]:
+        """A row with the room that it is heard in, and the ways of speech and noise through it if
+        it is in one."""
         if self.settings.rooms and not row["paired"]:
-            other = self.rows[rng.integers(len(self.rows))]
+            other = self.rows[rng.choice(self._mixed)]
             row = {**row, **{name: other[name] for name in ROOM_COLUMNS}}
         if not row.get("room"):
-            return row, None, 0
-        room = responses(row, self.packs, self.rate)
-        lead = min(max(way.tail for way in room), row["speech_offset"])
-        return earlier(row, lead), room, lead
+            return row, None
+        return row, responses(row, self.packs, self.rate)
 
     def _befalls(self, row: dict, rng: Generator) -> Drawn:
         """What befalls a row on its way."""
@@ -244,9 +237,31 @@ class Mixer:
 
     def _played(self, row: dict, speed: float, side: str) -> np.ndarray:
         """Speech or noise of a row, `speed` times as fast."""
-        samples, part = row["samples"], ("speech", "noise").index(side)
-        wave = sources({**row, "samples": round(samples * speed)}, self.packs, self.rate)[part]
+        samples = row["samples"]
+        longer = {**row, "samples": round(samples * speed)}
+        if side == "speech":
+            wave = speech_of(longer, self.packs)
+        else:
+            wave = noise_of(longer, self.packs, self.rate)
         return wave if speed == 1 else EFFECTS[f"{side}_speed_perturbation"](wave, samples)
+
+    def _all_noise(
+        self, row: dict, speed: float, rng: Generator, *, reverberant: bool
+    ) -> np.ndarray:
+        """The noise for a row, with what is added to it; `reverberant` if it is to be in a room."""
+        settings = self.settings
+        noise = self._noise(row, speed, rng)
+        if rng.random() < settings.second_noise:
+            below = 10 ** (rng.uniform(*_SECOND_DB) / 20)
+            second = self._other_noise(len(noise), rng)
+            noise = noise + below * loudness(noise) / loudness(second) * second
+        if settings.transients and rng.random() < settings.transients:
+            beside = 10 ** (rng.uniform(*_TRANSIENTS_DB) / 20)
+            sounds = EFFECTS["transients"](len(noise), self.rate, rng)
+            noise = noise + beside * loudness(noise) * sounds
+        if settings.reverberation and not reverberant and rng.random() < settings.reverberation:
+            noise = EFFECTS["reverberation"](noise, self.rate, rng)
+        return noise
 
     def _noise(self, row: dict, speed: float, rng: Generator) -> np.ndarray:
         """The noise for a row, `speed` times as fast if it was recorded with its speech."""
@@ -297,9 +312,12 @@ class Mixer:
         talkers = rng.integers(_TALKERS[0], _TALKERS[1] + 1)
         total = np.zeros(row["samples"])
         while talkers:
-            other = {**self.rows[rng.integers(len(self.rows))], "samples": row["samples"]}
+            other = self.rows[rng.integers(len(self.rows))]
             if other["speaker"] != row["speaker"] or rng.random() < 0.01:
-                total += sources(other, self.packs, self.rate)[0] / max(other["speech_level"], 1e-6)
+                # Its words before the window, not the silence after its end, fill a longer one.
+                before = min(row["samples"] - other["samples"], other["speech_offset"])
+                longer = {**earlier(other, before), "samples": row["samples"]}
+                total += speech_of(longer, self.packs) / max(other["speech_level"], 1e-6)
                 talkers -= 1
         return total
 

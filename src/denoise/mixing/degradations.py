@@ -47,6 +47,10 @@ class BandLimitSettings(Settings):
                 _check_range(name, pair)
                 if pair[0] <= 0:
                     raise ValueError(f"{name} {list(pair)} must be greater than 0")
+        if self.low_hz is not None and self.low_hz[1] >= self.high_hz[0]:
+            raise ValueError(
+                f"low_hz {list(self.low_hz)} must lie below high_hz {list(self.high_hz)}"
+            )
         return self
 
 
@@ -129,6 +133,11 @@ class PacketLossSettings(Settings):
         _check_range("lost", self.lost)
         if not 0 <= self.lost[0] <= self.lost[1] <= 0.9:
             raise ValueError(f"lost {list(self.lost)} must lie within 0 and 0.9")
+        if self.lost[1] > self.burst / (1 + self.burst):
+            raise ValueError(
+                f"lost {self.lost[1]:g} is more than bursts of {self.burst:g} with a packet "
+                f"between them give, {self.burst / (1 + self.burst):.2g}: lower it, or raise burst"
+            )
         return self
 
 

@@ -22,6 +22,7 @@ from denoise.mixing.render import PEAK, Packs, heard, packs_of, responses, speec
 _FAINT_NOISE = 10 ** (-30 / 20)
 _NOISE_DRAWS = 16
 _CHUNK = 256
+_LONGEST_S = 60.0
 
 
 def set_levels(table: pd.DataFrame, rate: int, seed: int, *, processes: int = 1) -> pd.DataFrame:
@@ -87,9 +88,16 @@ def _levels(
 
 
 def _speech_level(row: dict, packs: Packs, rate: int) -> float:
-    """Active level of the recording that the speech is taken from, as it is heard."""
+    """Active level of the recording that the speech is taken from, as it is heard.
+
+    Of a long one the room is measured on some seconds around the window.
+    """
     if not row.get("room"):
         return row["speech_level"]
     of_speech, _ = responses(row, packs, rate)
-    level, _ = audio.active_level(of_speech.hear(speech_of(whole(row), packs)), rate)
-    return level
+    if row["recording_samples"] <= _LONGEST_S * rate:
+        level, _ = audio.active_level(of_speech.hear(speech_of(whole(row), packs)), rate)
+        return level
+    part = max(row["samples"], int(_LONGEST_S * rate))
+    dry = speech_of({**row, "samples": part}, packs)
+    return row["speech_level"] * audio.rms(of_speech.hear(dry)) / max(audio.rms(dry), 1e-9)

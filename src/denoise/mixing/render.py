@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 PEAK = 0.99
 """Mixtures are scaled down to this, so that none clips."""
 _CROSS_FADE_S = 0.02
+_MOST_RESPONSES = 2000
+"""That are kept in memory; of a second at 16 kHz they take 128 MB."""
 
 
 class Packs(dict[str, np.ndarray]):
@@ -39,6 +41,8 @@ class Packs(dict[str, np.ndarray]):
         """The impulse response of a room that lies somewhere in a pack."""
         place = source, start
         if place not in self._responses:
+            if len(self._responses) >= _MOST_RESPONSES:
+                self._responses.clear()
             self._responses[place] = response_of(self[source][start : start + samples], rate)
         return self._responses[place]
 

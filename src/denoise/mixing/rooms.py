@@ -88,7 +88,7 @@ class Response:
             return self._through(self.samples[: last + 1], wave, lead)
         before, after = (round(part * self.rate) for part in _DIRECT_S)
         near = self.samples[max(0, self.direct - before) : self.direct + after + 1]
-        gain = np.copysign(np.linalg.norm(near), self.samples[self.direct])
+        gain = np.copysign(_speech_gain(near, self.rate), self.samples[self.direct])
         return np.float32(gain) * wave[lead:]
 
     def _through(self, samples: np.ndarray, wave: np.ndarray, lead: int) -> np.ndarray:
@@ -101,15 +101,20 @@ class Response:
 
 
 def response_of(recorded: np.ndarray, rate: int) -> Response:
-    """The response of a recorded one [shape=(samples,)], scaled so that speech keeps its level.
+    """The response of a recorded one [shape=(samples,)], scaled so that speech keeps its level."""
+    samples = np.asarray(recorded, np.float32)
+    scaled = samples / np.float32(_speech_gain(samples, rate))
+    return Response(scaled, audio.direct_sound(samples, rate), rate)
+
+
+def _speech_gain(samples: np.ndarray, rate: int) -> float:
+    """The factor on the RMS of speech that passes through a response [shape=(samples,)].
 
     Speech is taken to have its long-term average spectrum: even from 100 to 500 Hz, 9 dB an octave
     weaker above (after Byrne et al., JASA 96, 1994).
     """
-    samples = np.asarray(recorded, np.float32)
     size = fft.next_fast_len(max(len(samples), rate // 10), real=True)
     frequency = np.fft.rfftfreq(size, 1 / rate)
     weights = (frequency >= _SPEECH_LOWEST_HZ) / (1 + (frequency / _SPEECH_KNEE_HZ) ** 3)
     power = np.abs(fft.rfft(samples, size)) ** 2
-    gain = np.sqrt((weights * power).sum() / weights.sum())
-    return Response(samples / np.float32(gain), audio.direct_sound(samples, rate), rate)
+    return float(np.sqrt((weights * power).sum() / weights.sum()))

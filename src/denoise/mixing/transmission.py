@@ -12,6 +12,7 @@ import soundfile
 from denoise import audio
 
 _OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
+_MPEG_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _MP3_DELAY = 1105
 """Samples of LAME's encoder (576) and of a decoder (529), which libsndfile takes off where frames
 have room to tell of them."""
@@ -103,7 +104,8 @@ def _rate_of_codec(name: str, rate: int) -> int:
     if name in {"gsm", "alaw"}:
         return _TELEPHONE_RATE
     most = min(rate, _HIGHEST_CODED)
-    return next(known for known in _OPUS_RATES if known >= most) if name == "opus" else most
+    known = {"opus": _OPUS_RATES, "mp3": _MPEG_RATES}.get(name, (most,))
+    return next(one for one in known if one >= most)
 
 
 def _compression(

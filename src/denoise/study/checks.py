@@ -238,14 +238,16 @@ def _shared(trained: SourceSettings, tested: SourceSettings) -> str | None:
     if trained.path is not None and tested.path is not None:
         one, other = Path(trained.path).resolve(), Path(tested.path).resolve()
         within = one.is_relative_to(other) or other.is_relative_to(one)
-        if within and one == other and trained.corpus not in OWN:
-            return next((name for name in trained.parts() if name in tested.parts()), None)
-        return tested.path if within else None
-    larger = find_corpus(trained.corpus).part_of
-    known = {name for subset in trained.resolved_subsets() for name in (subset, larger.get(subset))}
+        if trained.corpus in OWN or one != other:
+            return tested.path if within else None
+    corpus = find_corpus(trained.corpus)
+    larger = corpus.part_of
+    known = {name for subset in trained.parts() for name in (subset, larger.get(subset))}
     # A part of what is tested may be trained on; two parts of one subset share nothing known.
-    direct = set(trained.resolved_subsets())
-    for subset in tested.resolved_subsets():
-        if subset in known or larger.get(subset) in direct:
+    direct = set(trained.parts())
+    if direct & set(corpus.alike):
+        direct |= set(corpus.alike)
+    for subset in tested.parts():
+        if subset in known | direct or larger.get(subset) in direct:
             return subset
     return None

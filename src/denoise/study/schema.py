@@ -89,18 +89,23 @@ class DataSettings(Settings):
         _check_noise(self.speech, self.noise)
         _check_rooms(self.speech, self.rooms)
         for name, sources in (("speech", self.speech), ("noise", self.noise)):
-            if sources and all(source.split in {"validation", "test"} for source in sources):
-                raise ValueError(
-                    f"all sources of {name} have split: "
-                    f"{' or '.join({source.split for source in sources})}, so "
-                    "there is nothing to train on: give one split: train or all"
-                )
+            _check_trained(name, sources)
         return self
 
     @property
     def paired(self) -> bool:
         """Whether the noise of all speech is mixed already."""
         return all(source.corpus in PAIRED for source in self.speech)
+
+
+def _check_trained(name: str, sources: tuple[SourceSettings, ...]) -> None:
+    """Refuse sources that are all for validation and test."""
+    if sources and all(source.split in {"validation", "test"} for source in sources):
+        raise ValueError(
+            f"all sources of {name} have split: "
+            f"{' or '.join({source.split for source in sources})}, so "
+            "there is nothing to train on: give one split: train or all"
+        )
 
 
 def _check_noise(speech: tuple[SourceSettings, ...], noise: tuple[SourceSettings, ...]) -> None:
@@ -279,7 +284,22 @@ class Recipe(Settings):
             )
         self._check_test_sets()
         self._check_rooms()
+        self._check_bands()
         return self
+
+    def _check_bands(self) -> None:
+        """Refuse limits of the band beyond half the sample rate, which would change nothing."""
+        places = {"mixing": (self.mixing, self.audio)} | {
+            f"test_sets.{name}": (one, one.data.audio if one.data else self.audio)
+            for name, one in self.test_sets.items()
+        }
+        for where, (mixed, about) in places.items():
+            limit, half = mixed.degradations.band_limit, about.sample_rate / 2
+            if limit.share and limit.high_hz[1] > half:
+                raise ValueError(
+                    f"{where}.degradations.band_limit.high_hz {list(limit.high_hz)} reaches beyond "
+                    f"{half:g} Hz, half of the sample rate: end it there"
+                )
 
     def _check_rooms(self) -> None:
         """Refuse rooms and degradations that are asked for and not given, or the reverse."""
@@ -287,6 +307,8 @@ class Recipe(Settings):
                  for name, one in self.test_sets.items() if one.data is None}  # fmt: skip
         heard["mixing.rooms.share"] = self.mixing.rooms.share
         asked = [name for name, share in heard.items() if share]
+        if self.mixing.rooms.share and self.data.rooms:
+            _check_trained("rooms", self.data.rooms)
         if bool(asked) != bool(self.data.rooms):
             where = asked[0] if asked else "mixing.rooms.share"
             _raise_unused(where, "data.rooms", unused=not asked)
