@@ -429,3 +429,36 @@ def test_the_workflow_mixes_in_rooms_of_an_archive_and_degrades(tmp_path):
         again = render(row, Packs(row[column] for column in SOURCES), RATE)
         np.testing.assert_allclose((noisy[part], clean[part]), again, atol=1e-5)
         assert np.abs(noisy[part] - clean[part]).max() > 1e-3
+
+
+def test_a_source_with_a_share_is_met_so_often(given):
+    """Of noise and of rooms; the others are dealt evenly."""
+    noise, rooms = given.noise.copy(), given.rooms.copy()
+    noise["source"] = [f"pack {k}" for k in range(3)]
+    noise["noise_type"] = ["rain", "hum", "dog"]
+    noise["share"] = [0.7, np.nan, np.nan]
+    rooms["source"] = np.where(rooms["group"] == "booth", "booths", "others")
+    rooms["share"] = np.where(rooms["group"] == "booth", 0.8, np.nan)
+    chosen = MixingSettings(segment=4000, speech_stride=50, snr_db=(0, 10), rooms={"share": 1})
+    table = draw_windows(Recordings(given.speech, noise, rooms), chosen, "train", RATE, 0)
+    kinds = table["noise_type"].value_counts(normalize=True)
+    assert kinds["rain"] == pytest.approx(0.7, abs=0.04)  # of 2,244, four standard deviations
+    assert kinds["hum"] == pytest.approx(0.15, abs=0.03)
+    assert (table["room"] == "booth").mean() == pytest.approx(0.8, abs=0.04)
+    # Where a split has only sources with shares, these are in proportion.
+    only = draw_windows(
+        Recordings(given.speech, noise.assign(share=[0.1, 0.1, 0.2]), rooms),
+        chosen,
+        "train",
+        RATE,
+        0,
+    )
+    assert only["noise_type"].value_counts(normalize=True)["dog"] == pytest.approx(0.5, abs=0.05)
+
+
+def test_shares_that_make_no_sense_are_refused():
+    noise = [{"corpus": "esc50", "folds": [fold], "share": 0.6} for fold in (1, 2)]
+    with pytest.raises(UserError, match="the shares of noise for train are more than 1 together"):
+        plan(set={"data.noise": noise})
+    with pytest.raises(UserError, match="share is for sources of noise and rooms"):
+        plan(set={"data.speech": [{"corpus": "synthetic", "subsets": ["speech"], "share": 0.5}]})

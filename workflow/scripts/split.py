@@ -8,9 +8,15 @@ from denoise.study.jobs import job
 
 with job(snakemake):
     settings = json.loads(snakemake.params.settings)
-    given = zip(snakemake.input.indexes, snakemake.params.packs, settings["allowed"], strict=True)
+    given = zip(
+        map(Path, snakemake.input.indexes),
+        map(Path, snakemake.params.packs),
+        settings["allowed"],
+        settings["shares"],
+        strict=True,
+    )
     split(
-        [PreparedSource(Path(index), Path(pack), allowed) for index, pack, allowed in given],
+        [PreparedSource(*one) for one in given],
         SplitSettings.model_validate(settings["splits"]),
         settings["seed"],
         Path(snakemake.output[0]),

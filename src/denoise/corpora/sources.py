@@ -85,6 +85,10 @@ class SourceSettings(SelectionSettings):
     `all` into all three, but where speech or noise has a source for `validation` of its own, they
     give it none."""
 
+    share: float | None = Field(None, gt=0, le=1)
+    """Share of the mixtures whose noise, or room, is of this source; default it is dealt evenly
+    with the other sources that have none, by noise types or by rooms."""
+
     @model_validator(mode="after")
     def _check(self) -> SourceSettings:
         corpus = find_corpus(self.corpus)

@@ -10,6 +10,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
@@ -110,6 +111,8 @@ class PreparedSource:
     """The pack that it points into."""
     split: str
     """Which splits its recordings may go to."""
+    share: float | None = None
+    """Share of the mixtures that are made of them; None if they are dealt with others."""
 
 
 def split(
@@ -120,8 +123,9 @@ def split(
     Parameters
     ----------
     out_path
-        The CSV to write: the prepared indexes with columns ``source`` (the pack), ``split`` and
-        ``validation_windows``, the share of the training windows that serve for validation.
+        The CSV to write: the prepared indexes with columns ``source`` (the pack), ``split``,
+        ``validation_windows``, the share of the training windows that serve for validation, and
+        ``share`` if a source has one.
 
     Raises
     ------
@@ -135,6 +139,8 @@ def split(
         table["group"] = _groups_with_duplicates(table)
         table["split"] = assign(table, source.split, settings, seed, held=held)
         table.insert(0, "source", str(source.audio))
+        if any(one.share is not None for one in prepared):
+            table["share"] = np.nan if source.share is None else source.share
         tables.append(table)
     merged = pd.concat(tables, ignore_index=True)
     speakers = set(merged["speaker"]) - {""}

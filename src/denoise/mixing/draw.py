@@ -6,7 +6,7 @@ Everything random about a row comes from the row's own seed.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,8 @@ from denoise.mixing.degradations import DegradationSettings, to_text
 from denoise.mixing.files import Recordings
 from denoise.mixing.rooms import NO_ROOM, RoomSettings
 from denoise.mixing.settings import MixingSettings, MixtureSettings, TestSetSettings
+
+_Pool = TypeVar("_Pool")
 
 
 def draw_windows(
@@ -167,8 +169,10 @@ def _draw_noise(
     """Add to each row that is not paired a noise recording, an offset and the target level."""
     if table["paired"].all():
         return table.assign(noise_id="", noise_offset=0, noise_samples=0, gain_target=1.0)
-    by_type = {name: records(group) for name, group in noise.groupby("noise_type")}
-    types = sorted(by_type)
+    pools = [
+        (share, {name: records(group) for name, group in part.groupby("noise_type", sort=True)})
+        for share, part in _pools(noise)
+    ]
     order = np.random.default_rng(item_seed(seed, "deal", len(table))).permutation(len(table))
     rows = []
     for number, (name, paired, length) in enumerate(
@@ -179,6 +183,8 @@ def _draw_noise(
             continue
         rng = np.random.default_rng(item_seed(seed, "mixture", name))
         # Noise types and SNRs are assigned evenly, but in an order that ties neither to the other.
+        by_type = _drawn_pool(pools, seed, name)
+        types = list(by_type)
         noise_type = types[order[number] % len(types)]
         recording = by_type[noise_type][rng.integers(len(by_type[noise_type]))]
         target, gain = np.nan, np.nan
@@ -217,19 +223,47 @@ def _draw_noise(
     return table.assign(**sources)
 
 
+def _pools(table: pd.DataFrame) -> list[tuple[float, pd.DataFrame]]:
+    """Share and rows of each source that has a share, and of all others together."""
+    if "share" not in table:
+        return [(1.0, table)]
+    asked = table["share"].notna()
+    pools = [(part["share"].iloc[0], part) for _, part in table[asked].groupby("source")]
+    left = 1 - sum(share for share, _ in pools)
+    if not asked.all() and left > 0:
+        pools.append((left, table[~asked]))
+    # A split may lack a source.
+    whole = sum(share for share, _ in pools)
+    return [(share / whole, part) for share, part in pools]
+
+
+def _drawn_pool(pools: list[tuple[float, _Pool]], seed: int, name: str) -> _Pool:
+    """What a row takes one of, by a draw of its own."""
+    if len(pools) > 1:
+        chance = np.random.default_rng(item_seed(seed, "source", name)).random()
+        for share, pool in pools[:-1]:
+            if chance < share:
+                return pool
+            chance -= share
+    return pools[-1][1]
+
+
 def _draw_rooms(
     table: pd.DataFrame, responses: pd.DataFrame, settings: RoomSettings, seed: int
 ) -> pd.DataFrame:
     """Add to a share of the rows that are not paired a room, and the places of speech and noise in
     it, which differ where the room has responses of two."""
-    places = responses.groupby(["source", "group"], sort=True)
-    by_room = [(source, room, records(group)) for (source, room), group in places]
+    pools = [
+        (share, [(*room, records(group)) for room, group in part.groupby(["source", "group"])])
+        for share, part in _pools(responses)
+    ]
     rows = []
     for name, paired in zip(table["id"], table["paired"], strict=True):
         rng = np.random.default_rng(item_seed(seed, "room", name))
         if paired or rng.random() >= settings.share:
             rows.append(NO_ROOM)
             continue
+        by_room = _drawn_pool(pools, seed, name)
         source, room, found = by_room[rng.integers(len(by_room))]
         order = rng.permutation(len(found))
         speech, noise = found[order[0]], found[order[-1]]

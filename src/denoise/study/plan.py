@@ -279,7 +279,12 @@ def _plan_split(
         label = source.corpus if len(subsets) > 1 else f"{source.corpus}-{subsets[0]}"
         names.append(_add(plan.audio, label, settings, upstream))
         allowed.append(source.split)
-    settings = {"allowed": allowed, "splits": splits.model_dump(mode="json"), "seed": seed}
+    settings = {
+        "allowed": allowed,
+        "shares": [source.share for source in sources],
+        "splits": splits.model_dump(mode="json"),
+        "seed": seed,
+    }
     return _add(plan.splits, role, settings, tuple(names))
 
 

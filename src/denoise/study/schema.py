@@ -15,7 +15,7 @@ from denoise.corpora.download import DownloadSettings
 from denoise.corpora.registry import CORPORA, find_corpus
 from denoise.corpora.selection import AudioSettings
 from denoise.corpora.sources import SourceSettings
-from denoise.corpora.splits import SplitSettings
+from denoise.corpora.splits import SPLITS, SplitSettings
 from denoise.enhancement.settings import EnhancementSettings
 from denoise.evaluation.baselines import BASELINES
 from denoise.features.settings import FeatureSettings
@@ -90,12 +90,27 @@ class DataSettings(Settings):
         _check_rooms(self.speech, self.rooms)
         for name, sources in (("speech", self.speech), ("noise", self.noise)):
             _check_trained(name, sources)
+        for name in ("speech", "noise", "rooms"):
+            _check_shares(name, getattr(self, name))
         return self
 
     @property
     def paired(self) -> bool:
         """Whether the noise of all speech is mixed already."""
         return all(source.corpus in PAIRED for source in self.speech)
+
+
+def _check_shares(name: str, sources: tuple[SourceSettings, ...]) -> None:
+    """Refuse shares of the mixtures that are more than all, less than all of them, or of speech."""
+    asked = [source.share for source in sources if source.share is not None]
+    if asked and name == "speech":
+        raise ValueError("share is for sources of noise and rooms: use hours for speech")
+    for split in SPLITS:
+        used = [one.share for one in sources if one.split in {split, "all"}]
+        if sum(share or 0 for share in used) > 1 + 1e-9:
+            raise ValueError(
+                f"the shares of {name} for {split} are more than 1 together: lower one"
+            )
 
 
 def _check_trained(name: str, sources: tuple[SourceSettings, ...]) -> None:
@@ -183,6 +198,8 @@ class TestData(Settings):
         if self.clean is None:
             _check_noise(self.speech, self.noise)
             _check_rooms(self.speech, self.rooms)
+            for name in ("speech", "noise", "rooms"):
+                _check_shares(name, getattr(self, name))
             return self
         for name in ("noise", "rooms"):
             if getattr(self, name):
