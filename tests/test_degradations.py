@@ -1,4 +1,4 @@
-"""What befalls recordings on their way: how strongly, to which side, and always the same."""
+"""Degradations: their strength, which side they are applied to, and that they repeat."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from denoise.mixing.transmission import (
     lose_packets,
     quantise,
 )
-from denoise.report.background import befallen
+from denoise.report.background import conditions
 
 RATE = 8000
 ALL = {
@@ -153,7 +153,7 @@ def test_more_bits_are_closer_to_the_recording(name):
     assert errors == sorted(errors, reverse=True) and errors[2] < 0.7 * errors[0]
 
 
-def test_what_cannot_be_known_befalls_the_clean_side_too():
+def test_codecs_and_band_limits_are_applied_to_the_clean_target_too():
     noisy, clean = tone_speech(1, RATE, 1) + hiss(1, RATE, 0), tone_speech(1, RATE, 1)
     for kind, how in {
         "clipping": {"db": 6.0}, "quantisation": {"bits": 6},
@@ -169,7 +169,7 @@ def test_what_cannot_be_known_befalls_the_clean_side_too():
             assert np.std(after - before) > 0.05 * np.std(before)
 
 
-def test_each_kind_befalls_its_share_within_its_range():
+def test_each_kind_is_applied_to_its_share_within_its_range():
     settings = DegradationSettings(
         clipping={"share": 0.25, "db": [3, 9]}, codec={"share": 1, "names": ["opus", "gsm"]}
     )
@@ -202,7 +202,7 @@ def test_a_table_names_what_was_done_and_is_rendered_so(table, tmp_path):
         assert np.array_equal(noisy, undamaged[0]) == (not done)
 
 
-def test_epochs_draw_anew_what_befalls_windows(table):
+def test_degradations_are_drawn_anew_in_every_epoch(table):
     def spoilt(epoch: int, *, drawn: bool) -> np.ndarray:
         settings = AugmentationSettings(gain_range_db=(-1, 0), degradations=drawn)
         waves = Mixer(table, RATE, settings).batch(np.arange(len(table)), epoch)
@@ -237,7 +237,7 @@ def test_ranges_that_make_no_sense_are_refused(given, said):
     assert said in str(error.value)
 
 
-def test_people_read_what_befell_a_mixture(table):
+def test_degradations_are_described_in_words(table):
     drawn = {
         "band_limit": {"high_hz": 3400.0, "low_hz": 300.0},
         "clipping": {"db": 6.0},
@@ -251,7 +251,7 @@ def test_people_read_what_befell_a_mixture(table):
     assert describe({"codec": {"name": "vorbis", "quality": 0.3}}) == "vorbis of quality 0.3"
     assert describe({"codec": {"name": "gsm"}}) == "gsm" and describe({}) == ""
     clipped = table["degradations"].str.contains("clipping")
-    assert f"{100 * clipped.mean():.0f} % clipped" in befallen(table).split("; ")
+    assert f"{100 * clipped.mean():.0f} % clipped" in conditions(table).split("; ")
 
 
 def test_a_limit_beyond_the_band_of_the_recordings_is_refused():

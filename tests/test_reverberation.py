@@ -1,4 +1,4 @@
-"""Rooms: what is heard in them, what of it the clean side keeps, and how loud the noise is then."""
+"""Rooms: reverberant speech and noise, the clean target, and the SNR."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from denoise.mixing.levels import set_levels
 from denoise.mixing.render import SOURCES, Packs, packs_of, render, render_recording
 from denoise.mixing.rooms import response_of
 from denoise.mixing.settings import MixingSettings, TestSetSettings
-from denoise.report.background import befallen
+from denoise.report.background import conditions
 from denoise.study import paths
 from denoise.study.plan import make_plan
 
@@ -117,7 +117,7 @@ def test_early_anechoic_and_reverberant_are_sums_of_the_delayed_sound():
         return scale * np.sum(parts, axis=0)
 
     close = {"atol": 2e-6}
-    np.testing.assert_allclose(room.hear(wave), delayed(40, 280, 680), **close)
+    np.testing.assert_allclose(room.reverberate(wave), delayed(40, 280, 680), **close)
     np.testing.assert_allclose(room.target(wave, 0, "early", 50), delayed(40, 280), **close)
     np.testing.assert_allclose(room.target(wave, 0, "early", 29.9), delayed(40), **close)
     np.testing.assert_allclose(room.target(wave, 0, "early", 30), delayed(40, 280), **close)
@@ -126,7 +126,7 @@ def test_early_anechoic_and_reverberant_are_sums_of_the_delayed_sound():
         room.target(wave, 0, "reverberant", 50), delayed(40, 280, 680), **close
     )
     # What came before is heard, and is not part of what comes back.
-    np.testing.assert_allclose(room.hear(wave, 1000), delayed(40, 280, 680)[1000:], **close)
+    np.testing.assert_allclose(room.reverberate(wave, 1000), delayed(40, 280, 680)[1000:], **close)
 
 
 def speech_shaped_noise(rate: int) -> np.ndarray:
@@ -147,14 +147,14 @@ def test_where_there_are_no_reflections_the_anechoic_speech_is_what_is_heard(edg
     impulse[2400] = 1
     loudspeaker = signal.sosfiltfilt(signal.butter(4, edge, output="sos", fs=48000), impulse)
     room = response_of(audio.trim_response(loudspeaker, 48000), 48000)
-    ratio = audio.rms(room.target(wave, 0, "anechoic", 50)) / audio.rms(room.hear(wave))
+    ratio = audio.rms(room.target(wave, 0, "anechoic", 50)) / audio.rms(room.reverberate(wave))
     assert 20 * np.log10(ratio) == pytest.approx(0, abs=0.5)
 
 
 def test_speech_keeps_its_level_in_a_room():
     wave = speech_shaped_noise(RATE)
     for seed in range(3):
-        heard = response_of(3.7 * room_response(seed), RATE).hear(wave)
+        heard = response_of(3.7 * room_response(seed), RATE).reverberate(wave)
         assert 20 * np.log10(audio.rms(heard) / audio.rms(wave)) == pytest.approx(0, abs=1)
 
 
@@ -378,11 +378,11 @@ def test_the_report_says_how_many_are_in_how_many_rooms(given):
     table = draw_windows(given, chosen, "train", RATE, 0)
     inside = table["room"] != ""
     rooms = table.loc[inside, "room"].nunique()
-    assert befallen(table) == (
+    assert conditions(table) == (
         f"{100 * inside.mean():.0f} % in {rooms} rooms, the clean side being the direct sound with "
         "early reflections"
     )
-    assert befallen(table[~inside]) == "" and befallen(given.speech) == ""
+    assert conditions(table[~inside]) == "" and conditions(given.speech) == ""
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from denoise.core.settings import Settings, item_seed
 from denoise.core.tables import Rows
 from denoise.mixing.degradations import Drawn, degrade, from_text
 from denoise.mixing.effects import EFFECTS, Generator, loudness
-from denoise.mixing.render import PEAK, earlier, noise_of, packs_of, render, responses, speech_of
+from denoise.mixing.render import PEAK, noise_of, packs_of, render, responses, speech_of, with_lead
 from denoise.mixing.rooms import ROOM_COLUMNS, Response
 
 _TALKERS = (3, 8)
@@ -40,7 +40,7 @@ class AugmentationSettings(Settings):
     """Every speech window meets the noise of another, at an SNR drawn evenly from this range in dB
     (remixing: Defossez, Synnaeve & Adi, Interspeech 2020); default what `mixing` drew."""
     shift: int = Field(0, ge=0)
-    """Windows of speech start up to so many samples earlier or later."""
+    """Windows of speech start up to so many samples with_lead or later."""
     gain_range_db: tuple[float, float] = (0, 0)
     """The level of noisy and clean changes by as many dB, drawn evenly."""
     speech_speed_perturbation: tuple[float, float] = (1, 1)
@@ -71,13 +71,14 @@ class AugmentationSettings(Settings):
     it: impacts that ring (van den Doel & Pai, Presence 7(4), 1998) or the hum of a machine."""
     reverberation: float = Field(0, ge=0, le=1)
     """Share of the windows whose noise (not their speech) is heard in a generated room, which
-    decays by 60 dB in 0.2 to 1 s (Polack, Applied Acoustics 38, 1993), where they have no other."""
+    decays by 60 dB in 0.2 to 1 s (Polack, Applied Acoustics 38, 1993), unless `rooms` gives them
+    one."""
     rooms: bool = False
-    """Every window is heard in the room that `mixing.rooms` gave to another, or in none as that
-    is."""
+    """Every window takes the room of another window (or none, like that one), drawn anew in every
+    epoch."""
     degradations: bool = False
-    """On its way befalls every window what `mixing.degradations` gave to another, with other
-    losses of packets."""
+    """Every window takes the degradations of another window, drawn anew in every epoch; so is
+    which packets are lost."""
     clean_share: float = Field(0, ge=0, le=0.5)
     """Share of the windows without noise, which the network learns to leave alone."""
     band_mask: float = Field(0, ge=0, le=0.5)
@@ -171,15 +172,15 @@ class Mixer:
         row = _shifted(row, settings.shift, rng)
         row, room = self._in_room(row, rng)
         lead, noise_lead = 0, 0
-        heard_noise = row
+        noise_row = row
         if room:
-            # What came before the window is still heard in it.
+            # The window holds the reverberation of what came before it.
             lead, noise_lead = min(room[0].tail, row["speech_offset"]), room[1].tail
-            row, heard_noise = earlier(row, lead), earlier(row, noise_lead)
+            row, noise_row = with_lead(row, lead), with_lead(row, noise_lead)
         longest = (row["recording_samples"] - row["speech_offset"]) / row["samples"]
         speed = min(_drawn_speed(settings.speech_speed_perturbation, rng), max(longest, 1))
         clean = self._played(row, speed, "speech")
-        noise = self._all_noise(heard_noise, speed, rng, reverberant=room is not None)
+        noise = self._all_noise(noise_row, speed, rng, reverberant=room is not None)
         if settings.harmonic_excitation and rng.random() < settings.harmonic_excitation:
             clean = EFFECTS["harmonic_excitation"](clean, rng)
         if rng.random() < settings.random_filter:
@@ -188,7 +189,7 @@ class Mixer:
             noise = EFFECTS["random_filter"](noise, rng)
         speech = clean
         if room:
-            speech, noise = room[0].hear(clean, lead), room[1].hear(noise, noise_lead)
+            speech, noise = room[0].reverberate(clean, lead), room[1].reverberate(noise, noise_lead)
             clean = room[0].target(clean, lead, row["room_target"], row["early_ms"])
         snr = row["snr"] if settings.snr_range_db is None else rng.uniform(*settings.snr_range_db)
         # The level of the whole recording: that of a pause would make its noise inaudible.
@@ -201,11 +202,10 @@ class Mixer:
         pair = self._own(pair, rng)
         pair *= 10 ** (rng.uniform(*settings.gain_range_db) / 20)
         pair *= min(1.0, PEAK / max(np.abs(pair[0]).max(), 1e-9))
-        return degrade(pair[0], pair[1], self.rate, self._befalls(row, rng))
+        return degrade(pair[0], pair[1], self.rate, self._degradations(row, rng))
 
     def _in_room(self, row: dict, rng: Generator) -> tuple[dict, tuple[Response, Response] | None]:
-        """A row with the room that it is heard in, and the ways of speech and noise through it if
-        it is in one."""
+        """A row with its room, and the impulse responses of speech and noise if it has one."""
         if self.settings.rooms and not row["paired"]:
             other = self.rows[rng.choice(self._mixed)]
             row = {**row, **{name: other[name] for name in ROOM_COLUMNS}}
@@ -213,8 +213,8 @@ class Mixer:
             return row, None
         return row, responses(row, self.packs, self.rate)
 
-    def _befalls(self, row: dict, rng: Generator) -> Drawn:
-        """What befalls a row on its way."""
+    def _degradations(self, row: dict, rng: Generator) -> Drawn:
+        """The degradations of a row."""
         if self.settings.degradations:
             row = self.rows[rng.integers(len(self.rows))]
         drawn = from_text(row.get("degradations") or "")
@@ -316,14 +316,14 @@ class Mixer:
             if other["speaker"] != row["speaker"] or rng.random() < 0.01:
                 # Its words before the window, not the silence after its end, fill a longer one.
                 before = min(row["samples"] - other["samples"], other["speech_offset"])
-                longer = {**earlier(other, before), "samples": row["samples"]}
+                longer = {**with_lead(other, before), "samples": row["samples"]}
                 total += speech_of(longer, self.packs) / max(other["speech_level"], 1e-6)
                 talkers -= 1
         return total
 
 
 def _shifted(row: dict, most: int, rng: Generator) -> dict:
-    """The row of a window that lies up to `most` samples earlier or later in its recording."""
+    """The row of a window that lies up to `most` samples with_lead or later in its recording."""
     if not most:
         return row
     latest = max(row["recording_samples"] - row["samples"], row["speech_offset"])

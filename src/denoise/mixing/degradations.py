@@ -1,9 +1,8 @@
-"""What telephones, recorders and the web do to recordings, after speech and noise have met.
+"""Degradations of telephones, recorders and networks, applied after speech and noise are mixed.
 
-Each kind befalls a share of the mixtures, as strongly as its range says, and is drawn from the seed
-of the mixture.  What cannot be undone (a band that is gone, the errors of a codec) is done to the
-clean side too, so that a network is asked for denoised speech and not for what it cannot know; what
-spoils single samples is done to the noisy side alone.
+Each kind is applied to a share of the mixtures, with a strength drawn from its range by the seed of
+the mixture.  Band limits and codecs are applied to the clean target too, so that a network is not
+asked to restore what is lost; clipping, quantisation and packet loss to the noisy input alone.
 """
 
 from __future__ import annotations
@@ -142,7 +141,7 @@ class PacketLossSettings(Settings):
 
 
 class DegradationSettings(Settings):
-    """What befalls mixtures on their way, each to a share of them."""
+    """Degradations, each of a share of the mixtures."""
 
     band_limit: BandLimitSettings = BandLimitSettings()
     """A low-pass, or a band."""
@@ -157,11 +156,11 @@ class DegradationSettings(Settings):
 
     @property
     def active(self) -> bool:
-        """Whether anything is done to any mixture."""
+        """Whether any mixture is degraded."""
         return any(getattr(self, kind).share for kind in type(self).model_fields)
 
     def draw(self, rng: Generator) -> Drawn:
-        """What befalls one mixture."""
+        """Draw the degradations of one mixture."""
         return {
             kind: _DRAWS[kind](getattr(self, kind), rng)
             for kind in type(self).model_fields
@@ -210,7 +209,7 @@ _DRAWS: dict[str, Callable[[Any, Generator], dict[str, Any]]] = {
 def degrade(
     noisy: np.ndarray, clean: np.ndarray, rate: int, drawn: Drawn
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Noisy and clean audio [shape=(samples,) each] after what was drawn for them."""
+    """Apply drawn degradations to noisy and clean audio [shape=(samples,) each]."""
     for kind, how in drawn.items():
         noisy = KINDS[kind](noisy, rate, **how)
         if kind in BOTH_SIDES:

@@ -152,7 +152,7 @@ def _draw_mixtures(
     seed: int,
     stride: int,
 ) -> pd.DataFrame:
-    """Add to each row the noise that it meets, the room and what befalls it."""
+    """Add noise, room and degradations to each row."""
     noise = members(given.noise, split, "noise") if len(given.noise) else given.noise
     table = _draw_noise(table, noise, settings, seed, stride)
     if settings.rooms.share:
@@ -287,7 +287,7 @@ def _draw_rooms(
 def _draw_degradations(
     table: pd.DataFrame, settings: DegradationSettings, seed: int
 ) -> pd.DataFrame:
-    """Add to each row what befalls it."""
+    """Add the degradations of each row."""
     drawn = [
         to_text(settings.draw(np.random.default_rng(item_seed(seed, "degradations", name))))
         for name in table["id"]

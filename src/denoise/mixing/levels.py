@@ -1,8 +1,8 @@
 """Gains and realised SNRs of drawn mixtures, by measuring their audio.
 
 The SNR is the active level of the speech recording (ITU-T P.56) over the RMS of the noise in the
-mixture, so that pauses and silent windows do not distort it.  Both are taken as they are heard, in
-the room if there is one, and before what befalls the mixture.
+mixture, so that pauses and silent windows do not distort it.  Both are
+measured at the microphone, after the room if there is one, and before any degradation.
 """
 
 from __future__ import annotations
@@ -17,7 +17,15 @@ from denoise import audio
 from denoise.core.pools import ordered_map
 from denoise.core.settings import item_seed
 from denoise.core.tables import records
-from denoise.mixing.render import PEAK, Packs, heard, packs_of, responses, speech_of, whole
+from denoise.mixing.render import (
+    PEAK,
+    Packs,
+    microphone_signals,
+    packs_of,
+    responses,
+    speech_of,
+    whole_recording,
+)
 
 _FAINT_NOISE = 10 ** (-30 / 20)
 _NOISE_DRAWS = 16
@@ -63,7 +71,7 @@ def _levels_of_chunk(chunk: pd.DataFrame, rate: int, seed: int) -> np.ndarray:
 def _levels(
     row: dict, packs: Packs, rate: int, seed: int
 ) -> tuple[int, float, float, float, float]:
-    speech, _, noise = heard(row, packs, rate)
+    speech, _, noise = microphone_signals(row, packs, rate)
     level, loudness = _speech_level(row, packs, rate), audio.rms(noise)
     if row["paired"]:
         gain = 1.0
@@ -74,7 +82,7 @@ def _levels(
                 break
             rng = rng or np.random.default_rng(item_seed(seed, "redraw", row["id"]))
             row["noise_offset"] = int(rng.integers(row["noise_offsets"])) * row["noise_stride"]
-            _, _, noise = heard(row, packs, rate)
+            _, _, noise = microphone_signals(row, packs, rate)
             loudness = audio.rms(noise)
         gain = level / max(loudness, 1e-9) * 10 ** (-row["snr_target"] / 20)
     else:
@@ -88,16 +96,16 @@ def _levels(
 
 
 def _speech_level(row: dict, packs: Packs, rate: int) -> float:
-    """Active level of the recording that the speech is taken from, as it is heard.
+    """Active level of the recording that the speech is taken from, at the microphone.
 
-    Of a long one the room is measured on some seconds around the window.
+    For a long recording, the effect of the room is measured on an excerpt from the window on.
     """
     if not row.get("room"):
         return row["speech_level"]
     of_speech, _ = responses(row, packs, rate)
     if row["recording_samples"] <= _LONGEST_S * rate:
-        level, _ = audio.active_level(of_speech.hear(speech_of(whole(row), packs)), rate)
-        return level
+        speech = of_speech.reverberate(speech_of(whole_recording(row), packs))
+        return audio.active_level(speech, rate)[0]
     part = max(row["samples"], int(_LONGEST_S * rate))
     dry = speech_of({**row, "samples": part}, packs)
-    return row["speech_level"] * audio.rms(of_speech.hear(dry)) / max(audio.rms(dry), 1e-9)
+    return row["speech_level"] * audio.rms(of_speech.reverberate(dry)) / max(audio.rms(dry), 1e-9)

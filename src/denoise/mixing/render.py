@@ -94,29 +94,29 @@ def _cross_fade(length: int) -> tuple[np.ndarray, np.ndarray]:
 def render(row: Row, packs: dict[str, np.ndarray], rate: int) -> tuple[np.ndarray, np.ndarray]:
     """The noisy and the clean audio [shape=(samples,)] of one row of a mixture table."""
     scale = np.float32(row["clip_scale"])
-    speech, clean, noise = heard(row, packs, rate)
+    speech, clean, noise = microphone_signals(row, packs, rate)
     noisy = speech + np.float32(row["gain"]) * noise
     return degrade(scale * noisy, scale * clean, rate, from_text(row.get("degradations") or ""))
 
 
-def heard(
+def microphone_signals(
     row: Row, packs: dict[str, np.ndarray], rate: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What a microphone hears of the speech of a row, what of that is its clean side, and the noise
-    [shape=(samples,) each] before it is scaled."""
+    """The speech and noise of a row at the microphone, and the clean target of the speech
+    [shape=(samples,) each]: reverberant speech, target, reverberant noise before its gain."""
     if not row.get("room"):
         speech, noise = sources(row, packs, rate)
         return speech, speech, noise
     of_speech, of_noise = responses(row, packs, rate)
     lead = min(of_speech.tail, row["speech_offset"])
-    dry = speech_of(earlier(row, lead), packs)
+    dry = speech_of(with_lead(row, lead), packs)
     target = of_speech.target(dry, lead, row["room_target"], row["early_ms"])
-    noise = noise_of(earlier(row, of_noise.tail), packs, rate)
-    return of_speech.hear(dry, lead), target, of_noise.hear(noise, of_noise.tail)
+    noise = noise_of(with_lead(row, of_noise.tail), packs, rate)
+    return of_speech.reverberate(dry, lead), target, of_noise.reverberate(noise, of_noise.tail)
 
 
 def responses(row: Row, packs: dict[str, np.ndarray], rate: int) -> tuple[Response, Response]:
-    """The ways of speech and of noise through the room of a row that has one."""
+    """The impulse responses of speech and of noise of a reverberant row."""
     assert isinstance(packs, Packs)
     places = (
         (row[f"{side}_response_start"], row[f"{side}_response_samples"])
@@ -129,7 +129,7 @@ def responses(row: Row, packs: dict[str, np.ndarray], rate: int) -> tuple[Respon
     return first, second
 
 
-def earlier(row: Row, lead: int) -> dict[str, Any]:
+def with_lead(row: Row, lead: int) -> dict[str, Any]:
     """The row of a window that begins `lead` samples earlier, and ends where it did."""
     # The noise of a pair lies beside its speech, another goes on in both directions.
     noise = "noise_start" if row["paired"] else "noise_offset"
@@ -152,12 +152,12 @@ def render_recording(
     tuple of np.ndarray [shape=(recording_samples,)]
         Noisy and clean audio.
     """
-    return render(whole(row), packs, rate)
+    return render(whole_recording(row), packs, rate)
 
 
-def whole(row: Row) -> dict[str, Any]:
+def whole_recording(row: Row) -> dict[str, Any]:
     """The row of the whole recording that a row's window is cut from."""
-    return {**earlier(row, row["speech_offset"]), "samples": row["recording_samples"]}
+    return {**with_lead(row, row["speech_offset"]), "samples": row["recording_samples"]}
 
 
 def sources(row: Row, packs: dict[str, np.ndarray], rate: int) -> tuple[np.ndarray, np.ndarray]:

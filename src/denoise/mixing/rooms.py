@@ -1,8 +1,8 @@
-"""Speech and noise as they are heard in a room, each at a place of its own.
+"""Reverberant speech and noise, each from a position of its own in the same room.
 
-The room is given by impulse responses.  What the network is to give back is, by default, the
-direct sound with the early reflections, which help intelligibility (Bradley, Sato & Picard, JASA
-113, 2003), without the late ones.
+The room is given by impulse responses.  The clean target is, by default, the direct sound with the
+early reflections, which help intelligibility (Bradley, Sato & Picard, JASA 113, 2003), without the
+late ones.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _DIRECT_S = (0.001, 0.0025)
 
 
 class RoomSettings(Settings):
-    """Rooms of `data.rooms`, in which speech and noise are heard from different places."""
+    """Reverberation: rooms of `data.rooms`, with speech and noise at different positions."""
 
     share: float = Field(0, ge=0, le=1)
-    """Share of the mixtures that are heard in a room."""
+    """Share of the mixtures that are reverberant."""
     target: Literal["early", "anechoic", "reverberant"] = "early"
-    """What the clean side is: the direct sound with `early_ms` of reflections, the direct sound
-    alone, or all that is heard of the speech. All are aligned with the direct sound."""
+    """The clean target: the direct sound with `early_ms` of reflections, the direct sound alone, or
+    the reverberant speech. All are aligned with the direct sound."""
     early_ms: float = Field(50, gt=0, le=1000)
-    """Reflections that come at most so late after the direct sound, in ms, are early."""
+    """Reflections up to this delay after the direct sound, in ms, are early."""
 
 
 NO_ROOM = {
@@ -45,13 +45,13 @@ NO_ROOM = {
     "noise_response_start": -1,
     "noise_response_samples": 0,
 }
-"""What a mixture table says of the room of a row that is in none."""
+"""The columns of a mixture table about the room, for a row without reverberation."""
 ROOM_COLUMNS = tuple(NO_ROOM)
 
 
 @dataclass(frozen=True)
 class Response:
-    """The way of sound through a room, which leaves speech at its level.
+    """An impulse response of a room, scaled so that speech keeps its level.
 
     Parameters
     ----------
@@ -69,29 +69,29 @@ class Response:
 
     @property
     def tail(self) -> int:
-        """For how many samples a sound is heard after its direct sound."""
+        """Samples of reverberation after the direct sound."""
         return len(self.samples) - 1 - self.direct
 
-    def hear(self, wave: np.ndarray, lead: int = 0) -> np.ndarray:
-        """`wave` [shape=(lead + samples,)] as it is heard in the room [shape=(samples,)].
+    def reverberate(self, wave: np.ndarray, lead: int = 0) -> np.ndarray:
+        """`wave` [shape=(lead + samples,)] after the room [shape=(samples,)].
 
-        Its direct sound is where it was.  The `lead` is heard through what it leaves behind.
+        The direct sound keeps its place; of the `lead`, only the reverberation is returned.
         """
-        return self._through(self.samples, wave, lead)
+        return self._convolve(self.samples, wave, lead)
 
     def target(self, wave: np.ndarray, lead: int, kind: str, early_ms: float) -> np.ndarray:
-        """What a network is to give back of it; see `RoomSettings`."""
+        """The clean target of `wave`, as of `RoomSettings`."""
         if kind == "reverberant":
-            return self.hear(wave, lead)
+            return self.reverberate(wave, lead)
         if kind == "early":
             last = self.direct + round(early_ms * self.rate / 1000)
-            return self._through(self.samples[: last + 1], wave, lead)
+            return self._convolve(self.samples[: last + 1], wave, lead)
         before, after = (round(part * self.rate) for part in _DIRECT_S)
         near = self.samples[max(0, self.direct - before) : self.direct + after + 1]
         gain = np.copysign(_speech_gain(near, self.rate), self.samples[self.direct])
         return np.float32(gain) * wave[lead:]
 
-    def _through(self, samples: np.ndarray, wave: np.ndarray, lead: int) -> np.ndarray:
+    def _convolve(self, samples: np.ndarray, wave: np.ndarray, lead: int) -> np.ndarray:
         length = len(wave) + len(samples) - 1
         size = fft.next_fast_len(length, real=True)
         spectrum = fft.rfft(wave.astype(np.float32), size) * fft.rfft(samples, size)

@@ -21,9 +21,9 @@ class MixtureSettings(Settings):
     snr_range_db: tuple[float, float] | None = None
     """Uniform range of SNR in dB, e.g. `[-5, 15]`."""
     rooms: RoomSettings = RoomSettings()
-    """Rooms in which speech and noise are heard."""
+    """Reverberation by measured or simulated rooms."""
     degradations: DegradationSettings = DegradationSettings()
-    """What mixtures pass through: limits of the band, codecs, lost packets and the like."""
+    """Band limits, clipping, quantisation, codecs and packet loss."""
 
     @model_validator(mode="after")
     def _check_level(self) -> MixtureSettings:

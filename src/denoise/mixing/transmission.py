@@ -1,4 +1,4 @@
-"""What recorders, telephones and networks do to a recording."""
+"""Band limits, clipping, quantisation, codecs and packet loss."""
 
 from __future__ import annotations
 
@@ -150,4 +150,4 @@ KINDS: dict[str, Callable[..., np.ndarray]] = {
 """Kind of degradation → what does it."""
 
 BOTH_SIDES = ("band_limit", "codec")
-"""The kinds that befall the clean side too."""
+"""The kinds that are applied to the clean target too."""

@@ -114,7 +114,7 @@ def data_card(
             "part": part,
             **files.read_made(path),
             # Validation windows are drawn with the same shares.
-            "befallen": befallen(read_table(mixed[path.parent.parent.name]))
+            "conditions": conditions(read_table(mixed[path.parent.parent.name]))
             if part == "train"
             else "",
         }
@@ -126,7 +126,7 @@ def data_card(
             "name": label,
             **files.read_made(one.manifest),
             "snrs": sorted(set(table["snr_target"].dropna())),
-            "befallen": befallen(table),
+            "conditions": conditions(table),
         }
         for label, one in record.test_sets.items()
         for table in [read_table(one.mixtures)]
@@ -134,8 +134,8 @@ def data_card(
     return {"sources": sources, "splits": parts, "windows": windows, "tests": tests}
 
 
-def befallen(table: pd.DataFrame) -> str:
-    """In how many rooms mixtures are heard and what befell them, in words; nothing if nothing."""
+def conditions(table: pd.DataFrame) -> str:
+    """Reverberation and degradations of mixtures, in words; empty if there are none."""
     said = []
     if "room" in table and (inside := table["room"] != "").any():
         rooms = table.loc[inside, "room"].nunique()

@@ -260,7 +260,7 @@ def _mixed(recipe: dict[str, Any], data: dict[str, Any]) -> str:
         text += f", mixed at SNRs of {_joined(map(brief_value, levels['snr_db']))} dB"
     if levels["rooms"]["share"]:
         text += f", impulse responses of rooms from {_corpora(recipe['data']['rooms'])}"
-    worse = list(dict.fromkeys(row["befallen"] for row in windows if row["befallen"]))
+    worse = list(dict.fromkeys(row["conditions"] for row in windows if row["conditions"]))
     return f"{text}{f' ({worse[0]})' if len(worse) == 1 else ''}."
 
 
@@ -343,7 +343,7 @@ def _tested(record: ExperimentRecord, data: dict[str, Any]) -> str:
         f"{_several(row['utterances'], 'utterance')} of {_several(row['speakers'], 'speaker')}"
         + _with(row["noise_types"])
         + _at(row["snrs"])
-        + (f" ({row['befallen']})" if row["befallen"] else "")
+        + (f" ({row['conditions']})" if row["conditions"] else "")
         for row in data["tests"]
     ]
     compared = [

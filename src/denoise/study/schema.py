@@ -235,8 +235,8 @@ class RecipeTestSet(TestSetSettings):
             _raise_unused("rooms.share", "data.rooms", unused=bool(self.data.rooms))
         if not self.has_clean and self.degradations.active:
             raise ValueError(
-                "degradations befall mixtures, but with data.clean: none recordings are taken as "
-                "they are: leave one of them out"
+                "degradations are applied to mixtures, but with data.clean: none recordings are "
+                "taken as they are: leave one of them out"
             )
         return self
 
