@@ -10,20 +10,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-from by_snr import scores_of
+from by_snr import asked, scores_of
 from matplotlib.figure import Figure
-from snakemake.utils import update_config
 
 from denoise.core import files
 from denoise.evaluation.leaderboard import leaderboard
 from denoise.metrics.registry import SCORED
 from denoise.report import figures
-from denoise.study.config import read_yaml
-from denoise.study.plan import make_plan
-from denoise.study.record import record_of
 
 _METRICS = ("pesq_wb", "stoi", "dnsmos_ovrl", "dwer")
 _KINDS = {
@@ -79,14 +74,7 @@ def main() -> None:
     )
     parser.add_argument("--write", type=Path, metavar="SVG", help="default: the means alone")
     options = parser.parse_args()
-    methods = {}
-    for given in options.methods:
-        name, _, label = given.rpartition("=")
-        methods[name or label] = label
-    config: dict[str, Any] = {}
-    for path in options.configfile:
-        update_config(config, read_yaml(path))
-    record = record_of(make_plan(config, Path(__file__).parents[1] / "presets"))
+    methods, record = asked(options.methods, options.configfile)
     kinds: dict[str, list[str]] = {}
     for name in record.test_sets:
         if name != "none":

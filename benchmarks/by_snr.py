@@ -48,6 +48,18 @@ def scores_of(record: ExperimentRecord, test_set: str, methods: dict[str, str]) 
     return scores.assign(method=scores["method"].map(names))
 
 
+def asked(given: list[str], configfiles: list[Path]) -> tuple[dict[str, str], ExperimentRecord]:
+    """Methods by their names in the figure, given as ``[NAME=]METHOD``, and the experiment."""
+    methods = {}
+    for one in given:
+        name, _, label = one.rpartition("=")
+        methods[name or label] = label
+    config: dict[str, Any] = {}
+    for path in configfiles:
+        update_config(config, read_yaml(path))
+    return methods, record_of(make_plan(config, Path(__file__).parents[1] / "presets"))
+
+
 def means(scores: pd.DataFrame) -> str:
     """The mean of every measure with its 95 % interval, a column for each method."""
     board = leaderboard(scores, []).set_index("variant")
@@ -84,14 +96,7 @@ def main() -> None:
     parser.add_argument("--configfile", nargs="+", type=Path, default=[Path("config.yaml")])
     parser.add_argument("--write", type=Path, metavar="SVG", help="default: the means alone")
     options = parser.parse_args()
-    methods = {}
-    for given in options.methods:
-        name, _, label = given.rpartition("=")
-        methods[name or label] = label
-    config: dict[str, Any] = {}
-    for path in options.configfile:
-        update_config(config, read_yaml(path))
-    record = record_of(make_plan(config, Path(__file__).parents[1] / "presets"))
+    methods, record = asked(options.methods, options.configfile)
     scores = scores_of(record, options.test_set, methods)
     print(means(scores))
     if options.write is None:

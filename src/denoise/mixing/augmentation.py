@@ -40,7 +40,7 @@ class AugmentationSettings(Settings):
     """Every speech window meets the noise of another, at an SNR drawn evenly from this range in dB
     (remixing: Defossez, Synnaeve & Adi, Interspeech 2020); default what `mixing` drew."""
     shift: int = Field(0, ge=0)
-    """Windows of speech start up to so many samples with_lead or later."""
+    """Windows of speech start up to so many samples earlier or later."""
     gain_range_db: tuple[float, float] = (0, 0)
     """The level of noisy and clean changes by as many dB, drawn evenly."""
     speech_speed_perturbation: tuple[float, float] = (1, 1)
@@ -323,7 +323,7 @@ class Mixer:
 
 
 def _shifted(row: dict, most: int, rng: Generator) -> dict:
-    """The row of a window that lies up to `most` samples with_lead or later in its recording."""
+    """The row of a window that lies up to `most` samples earlier or later in its recording."""
     if not most:
         return row
     latest = max(row["recording_samples"] - row["samples"], row["speech_offset"])

@@ -1,8 +1,8 @@
 """Gains and realised SNRs of drawn mixtures, by measuring their audio.
 
 The SNR is the active level of the speech recording (ITU-T P.56) over the RMS of the noise in the
-mixture, so that pauses and silent windows do not distort it.  Both are
-measured at the microphone, after the room if there is one, and before any degradation.
+mixture, so that pauses and silent windows do not distort it.  Both are measured at the microphone,
+after the room if there is one, and before any degradation.
 """
 
 from __future__ import annotations
