@@ -34,7 +34,8 @@ class Corpus:
     subsets: Mapping[str, tuple[Archive, ...]]
     """Archives of each subset; a corpus made or found on this machine has none."""
     build: Callable[[Path, str], pd.DataFrame]
-    """From its folder and the subset's name to a table of `INDEX_COLUMNS`."""
+    """From its folder and the subset's name to a table of `INDEX_COLUMNS`; raises `UserError` where
+    the folder is not as its publishers lay it out."""
     default_subset: str | None = None
     """Taken when a source names no subset."""
     wanted: Callable[[str], bool] = field(default=lambda name: True)

@@ -28,11 +28,16 @@ def _check_range(name: str, pair: tuple[float, float]) -> None:
         raise ValueError(f"{name} {list(pair)} must go from low to high")
 
 
-class BandLimitSettings(Settings):
-    """Frequencies that recorders and telephones leave out, of noisy and clean."""
+class KindSettings(Settings):
+    """What every kind of degradation has."""
 
     share: float = Field(0, ge=0, le=1)
     """Share of the mixtures."""
+
+
+class BandLimitSettings(KindSettings):
+    """Frequencies that recorders and telephones leave out, of noisy and clean."""
+
     high_hz: tuple[float, float] = (3000, 7000)
     """Range of the frequency above which everything is gone, drawn evenly in octaves."""
     low_hz: tuple[float, float] | None = None
@@ -53,11 +58,9 @@ class BandLimitSettings(Settings):
         return self
 
 
-class ClippingSettings(Settings):
+class ClippingSettings(KindSettings):
     """Samples cut off where a recorder was too loud, of the noisy side."""
 
-    share: float = Field(0, ge=0, le=1)
-    """Share of the mixtures."""
     db: tuple[float, float] = (3, 15)
     """Range of how far the peak was above what is left, in dB."""
 
@@ -69,11 +72,9 @@ class ClippingSettings(Settings):
         return self
 
 
-class QuantisationSettings(Settings):
+class QuantisationSettings(KindSettings):
     """Samples of few bits, of the noisy side."""
 
-    share: float = Field(0, ge=0, le=1)
-    """Share of the mixtures."""
     bits: tuple[int, int] = (6, 12)
     """Range of the bits of a sample, where the peak is full scale."""
 
@@ -85,11 +86,9 @@ class QuantisationSettings(Settings):
         return self
 
 
-class CodecSettings(Settings):
+class CodecSettings(KindSettings):
     """Lossy coding, of noisy and clean, each by itself."""
 
-    share: float = Field(0, ge=0, le=1)
-    """Share of the mixtures."""
     names: tuple[str, ...] = CODECS
     """The codecs that are drawn from: `mp3`, `vorbis`, `opus`, and, at 8 kHz as on telephones,
     `gsm` (GSM 06.10) and `alaw` (ITU-T G.711)."""
@@ -115,11 +114,9 @@ class CodecSettings(Settings):
         return self
 
 
-class PacketLossSettings(Settings):
+class PacketLossSettings(KindSettings):
     """Packets that a network lost, silent on the noisy side."""
 
-    share: float = Field(0, ge=0, le=1)
-    """Share of the mixtures."""
     lost: tuple[float, float] = (0.01, 0.15)
     """Range of the share of the packets that are lost."""
     packet_ms: float = Field(20, ge=1, le=200)
@@ -209,7 +206,13 @@ _DRAWS: dict[str, Callable[[Any, Generator], dict[str, Any]]] = {
 def degrade(
     noisy: np.ndarray, clean: np.ndarray, rate: int, drawn: Drawn
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Apply drawn degradations to noisy and clean audio [shape=(samples,) each]."""
+    """Apply drawn degradations to noisy and clean audio [shape=(samples,) each].
+
+    Raises
+    ------
+    soundfile.LibsndfileError
+        If this libsndfile was built without a codec that was drawn.
+    """
     for kind, how in drawn.items():
         noisy = KINDS[kind](noisy, rate, **how)
         if kind in BOTH_SIDES:

@@ -88,6 +88,11 @@ def code(
         The bit rate of mp3 and opus; the next that they have is taken.
     quality
         Of vorbis, from 0 to 1.
+
+    Raises
+    ------
+    soundfile.LibsndfileError
+        If this libsndfile was built without the codec.
     """
     own = _rate_of_codec(name, rate)
     loudest = max(float(np.abs(wave).max()), 1e-9)
