@@ -12,6 +12,7 @@ import yaml
 
 from denoise.core.errors import UserError
 from denoise.networks.autoencoder import AutoencoderSettings
+from denoise.networks.operations import macs
 from denoise.networks.registry import build_network, network_settings
 from denoise.networks.temporal_unet import TemporalUNetSettings
 from denoise.networks.unet import UNetSettings
@@ -134,12 +135,58 @@ def test_the_parameters_of_the_temporal_network_are_those_of_its_layers():
     assert model.output_shape == (None, 32, None, 2)
 
 
+ATTENTIVE = TemporalUNetSettings(filters=(4, 6), dilations=(1, 3), attention_heads=2)
+
+
+def test_attention_over_frequency_is_that_of_keras():
+    """Beside Keras's own layer, which has the same bias for every frequency."""
+    import keras
+
+    model = build_network(ATTENTIVE, (32, 7, 1))
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        weight.assign(rng.normal(scale=0.5, size=weight.shape))
+    parts = {part: model.get_layer(f"attention1_{part}") for part in
+             ("norm", "queries", "keys", "values", "out")}  # fmt: skip
+    for part in ("queries", "keys"):
+        kernel, bias = parts[part].get_weights()
+        parts[part].set_weights([kernel, np.broadcast_to(bias[:1], bias.shape)])
+    x = rng.standard_normal((2, 32, 7, 1)).astype(np.float32)
+    seen, found = (
+        np.asarray(keras.Model(model.input, parts[part].output)(x)) for part in ("norm", "out")
+    )
+    theirs = keras.layers.MultiHeadAttention(2, 3, attention_axes=(2,))
+    theirs(seen, seen)
+    ours = [weight for part in ("queries", "keys", "values", "out")
+            for weight in parts[part].get_weights()]  # fmt: skip
+    theirs.set_weights([weight[0] if weight.shape == (4, 2, 3) else weight for weight in ours])
+    np.testing.assert_allclose(found, np.asarray(theirs(seen, seen)), atol=1e-5)
+
+
+def test_attention_over_frequency_adds_its_parameters_and_operations():
+    plain = ATTENTIVE.model_copy(update={"attention_heads": 0})
+    with_it, without = (build_network(one, (32, 7, 1)) for one in (ATTENTIVE, plain))
+    frequencies, filters, blocks = 32 // 4 // 2, 6, 2
+    biases = 2 * frequencies * filters + 2 * filters
+    parameters = blocks * (2 * filters + 4 * filters**2 + biases)
+    assert with_it.count_params() - without.count_params() == parameters
+    products = blocks * 5 * frequencies * 4 * filters**2
+    assert macs(with_it, 5) - macs(without, 5) == products
+
+
+def test_heads_that_do_not_divide_the_filters_are_an_error():
+    with pytest.raises(ValueError, match="attention_heads 4 must divide the last of filters, 6"):
+        TemporalUNetSettings(filters=(4, 6), attention_heads=4)
+
+
+@pytest.mark.parametrize("heads", [0, 2])
 @pytest.mark.parametrize("causal", [False, True])
-def test_the_temporal_network_sees_as_far_as_its_dilations_reach(causal):
+def test_the_temporal_network_sees_as_far_as_its_dilations_reach(causal, heads):
     network = TemporalUNetSettings(
         filters=(4, 6),
         dilations=(1, 3),
         frequency_folding=2,
+        attention_heads=heads,
         causal=causal,
         output_activation="linear",
     )
@@ -169,7 +216,8 @@ def test_a_causal_network_begins_with_the_frame_at_hand():
 
 
 def test_a_deep_temporal_network_begins_as_a_shallow_one():
-    deep = build_network(TemporalUNetSettings(filters=(4,), dilations=(1, 2, 4)), (8, 5, 1))
+    settings = TemporalUNetSettings(filters=(4,), dilations=(1, 2, 4), attention_heads=2)
+    deep = build_network(settings, (8, 5, 1))
     shallow = build_network(TemporalUNetSettings(filters=(4,), dilations=()), (8, 5, 1))
     for layer in shallow.layers:
         if layer.weights:

@@ -35,7 +35,10 @@ FEATURES = FeatureSettings(
     stft={"n_fft": 128, "hop": 48}, bins=64, reference="absolute", reference_magnitude=4,
     input="compressed_complex", target="mask_and_phase_correction", cache=False,
 )  # fmt: skip
-NETWORK = {"name": "temporal_unet", "filters": [6, 8], "dilations": [1, 4], "frequency_folding": 2}
+NETWORK = {
+    "name": "temporal_unet", "filters": [6, 8], "dilations": [1, 4], "frequency_folding": 2,
+    "attention_heads": 2,
+}  # fmt: skip
 NOISY = (tone_speech(1.0, RATE, 1) + 0.3 * hiss(1.0, RATE, 2))[:15_973]
 
 

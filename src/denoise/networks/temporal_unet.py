@@ -7,6 +7,10 @@ causal) at little cost: the temporal convolutional network of Luo & Mesgarani, I
 normalisation takes longer than the convolution before it.  The second convolution of each block
 starts at zero instead, so that a deep network begins as a shallow one (Zhang, Dauphin & Ma, ICLR
 2019).
+
+With `attention_heads`, each block is followed by self-attention over the frequencies of every frame
+(Vaswani et al., NeurIPS 2017), whose queries and keys know the frequency, as in the blocks of
+FastEnhancer (Ahn et al., arXiv:2509.21867).  It looks at one frame, so a causal network stays so.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from denoise.networks.base import NetworkSettings
 
@@ -33,6 +37,9 @@ class TemporalUNetSettings(NetworkSettings):
     """So many neighbouring frequencies enter the first level as channels of one."""
     dilations: tuple[int, ...] = (1, 2, 4, 8, 1, 2, 4, 8)
     """A residual block of the bottleneck for each: the frames between the three that it sees."""
+    attention_heads: int = Field(0, ge=0)
+    """Heads of the self-attention over frequency after each block of the bottleneck; they must
+    divide the last number of filters. 0 for none."""
     causal: bool = False
     """No frame depends on later ones, so that a stream can be enhanced as it comes."""
     negative_slope: float = Field(0.1, ge=0, lt=1)
@@ -44,6 +51,15 @@ class TemporalUNetSettings(NetworkSettings):
         if min(dilations, default=1) < 1:
             raise ValueError(f"dilations {list(dilations)} must be positive numbers")
         return dilations
+
+    @model_validator(mode="after")
+    def _check_heads(self) -> TemporalUNetSettings:
+        if self.attention_heads and self.filters[-1] % self.attention_heads:
+            raise ValueError(
+                f"attention_heads {self.attention_heads} must divide the last of filters, "
+                f"{self.filters[-1]}"
+            )
+        return self
 
     @property
     def steps(self) -> tuple[int, int]:
@@ -157,6 +173,8 @@ def _graph(
         x = residual(x, f"encode{level}")
     for number, dilation in enumerate(settings.dilations):
         x = residual(x, f"block{number}", dilation)
+        if settings.attention_heads:
+            x = x + _attention(builder, settings.attention_heads, x, f"attention{number}")
     for level, filters in reversed(list(enumerate(settings.filters[:-1]))):
         x = ops.concatenate([ops.repeat(x, 2, axis=2), skips[level]], axis=-1)
         x = activate(x, f"up{level}", filters, (frames, 3))
@@ -167,3 +185,28 @@ def _graph(
     )  # fmt: skip
     x = layers.Reshape((-1, inputs.shape[1], outputs))(last(x))
     return ops.transpose(x, (0, 2, 1, 3))
+
+
+def _attention(builder: _Whole | _Stream, heads: int, x: Any, name: str) -> Any:
+    """Self-attention over the frequencies of each frame of `x` [shape=(batch, t, f, filters)]."""
+    from keras import layers, ops
+
+    frequencies, filters = x.shape[2:]
+    size = filters // heads
+
+    def project(y: Any, part: str, bias_axes: str) -> Any:
+        return builder.layer(
+            layers.EinsumDense, f"{name}_{part}", "btfc,chd->btfhd",
+            (None, frequencies, heads, size), bias_axes=bias_axes,
+        )(y)  # fmt: skip
+
+    y = builder.layer(layers.LayerNormalization, f"{name}_norm")(x)
+    # A bias for each frequency tells queries and keys where they are.
+    queries, keys = (project(y, part, "fhd") for part in ("queries", "keys"))
+    values = project(y, "values", "hd")
+    shares = ops.softmax(ops.einsum("btfhd,btghd->bthfg", queries, keys) / size**0.5)
+    out = builder.layer(
+        layers.EinsumDense, f"{name}_out", "btfhd,hdc->btfc", (None, frequencies, filters),
+        bias_axes="c", kernel_initializer="zeros",
+    )  # fmt: skip
+    return out(ops.einsum("bthfg,btghd->btfhd", shares, values))
