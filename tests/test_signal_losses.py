@@ -131,6 +131,31 @@ def test_several_resolutions_are_compared_as_published():
     np.testing.assert_allclose(found, expected, rtol=1e-3)
 
 
+def test_phases_are_compared_as_published():
+    other = NOISY + np.stack([hiss(WINDOW / RATE, RATE, seed) for seed in (7, 8)]) * 0.2
+    phases = [
+        np.angle(librosa.stft(waves, n_fft=512, hop_length=128, pad_mode="constant"))
+        for waves in (NOISY, other)
+    ]
+    difference = phases[1] - phases[0]
+    expected = np.zeros(2)
+    for step in (difference, np.diff(difference, axis=1), np.diff(difference, axis=2)):
+        expected += np.abs(step - 2 * np.pi * np.round(step / (2 * np.pi))).mean((1, 2))
+    found = np.asarray(losses.anti_wrapping_phase(NOISY, other))
+    np.testing.assert_allclose(found, expected, rtol=0.01)
+    # Turned over, every phase differs by π, and none differs from its neighbours'.
+    np.testing.assert_allclose(losses.anti_wrapping_phase(NOISY, -NOISY), np.pi, rtol=0.01)
+
+
+def test_the_phase_of_silence_has_a_bounded_gradient():
+    import tensorflow as tf
+
+    silent, faint = np.zeros((1, 2048), np.float32), tf.Variable(np.full((1, 2048), 1e-7, "f4"))
+    with tf.GradientTape() as tape:
+        loss = losses.anti_wrapping_phase(silent + CLEAN[:1, :2048], faint)
+    assert np.abs(tape.gradient(loss, faint).numpy()).max() < 1e4
+
+
 @pytest.mark.parametrize("name", losses.SIGNAL_LOSSES)
 def test_losses_on_the_waveform_are_least_for_the_clean_signal(name):
     measure = losses.SIGNAL_LOSSES[name]
