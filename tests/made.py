@@ -80,6 +80,7 @@ def train_into(
     seed: int = 0,
     *,
     start: Path | None = None,
+    teacher: Path | None = None,
     **options: Any,
 ) -> None:
     """Train on the caches in the folders ``train`` and ``validation``."""
@@ -87,7 +88,8 @@ def train_into(
     card = model_card(
         name=folder.name, network=network, seed=seed, training=settings.model_dump(mode="json")
     )
-    train(card, settings, TrainingData(**manifests, start=start), ModelFolder(folder), **options)
+    data = TrainingData(**manifests, start=start, teacher=teacher)
+    train(card, settings, data, ModelFolder(folder), **options)
 
 
 def record_of(study: Path, experiment: str = "tried") -> ExperimentRecord:

@@ -83,6 +83,28 @@ def test_the_default_configuration_is_valid():
         ),
         ({"set": {"training.start_from": "huber"}}, "'huber' is neither a variant.* nor a folder"),
         (
+            {"set": {"training.loss": "wave", "training.teacher": "bset"}},
+            "training.teacher: 'bset' is neither a variant.* nor a folder",
+        ),
+        (
+            {"set": {"training.loss": "wave", "training.teacher": "pretrained/best"}},
+            "pretrained/best works at 16000 Hz, the variant at 8000 Hz",
+        ),
+        (
+            {"set": {"training.teacher": "pretrained/best"}},
+            "teacher makes audio, which loss huber does not compare",
+        ),
+        (
+            {
+                "set": {
+                    "training.loss": "wave",
+                    "training.teacher": "pretrained/best",
+                    "training.devices": "all",
+                }
+            },
+            "devices all cannot be used with teacher",
+        ),
+        (
             {"set": {"training.initial_weight_share": 0.2}},
             "initial_weight_share 0.2 needs start_from",
         ),
@@ -509,6 +531,24 @@ def test_a_variant_can_start_from_one_with_the_same_network_and_features():
             {"name": "b", "set": {"training.start_from": "a"}}]  # fmt: skip
     with pytest.raises(UserError, match="a starts from b starts from a"):
         plan(sweep={}, variants=loop)
+
+
+def test_a_variant_can_learn_from_one_with_another_network():
+    waves = {"training.loss": "wave"}
+    large = {"name": "large", "set": {**waves, "network.filters": [4, 8]}}
+    small = {"name": "small", "set": {**waves, "training.teacher": "large"}}
+    planned = plan(sweep={}, variants=[small, large])
+    models = {label: variant.model for label, variant in planned.variants.items()}
+    assert models["large"] in planned.models[models["small"]].upstream
+    alone = plan(sweep={}, variants=[{**small, "set": waves}, large]).variants
+    assert alone["large"].model == models["large"] and alone["small"].model != models["small"]
+    large["set"]["training.start_from"] = "small"
+    large["set"].pop("network.filters")
+    with pytest.raises(UserError, match="small learns from large starts from small"):
+        plan(sweep={}, variants=[small, large])
+    large["set"] = {**waves, "audio.sample_rate": 16000}
+    with pytest.raises(UserError, match="large works at 16000 Hz, the variant at 8000 Hz"):
+        plan(sweep={}, variants=[small, large])
 
 
 def test_a_folder_is_the_same_however_it_is_written(noise_folder):

@@ -6,17 +6,21 @@ import librosa
 import numpy as np
 import pytest
 from conftest import hiss, tone_speech
-from made import train_into
+from made import model_card, train_into
 
+from denoise.core.errors import UserError
 from denoise.core.tables import read_table
 from denoise.features.codec import Features
 from denoise.features.settings import FeatureSettings
 from denoise.features.stft import StftSettings, istft, stft
 from denoise.metrics.sdr import si_sdr
 from denoise.mixing.augmentation import Mixer
+from denoise.networks.card import write_card
+from denoise.networks.registry import build_network
 from denoise.networks.unet import UNetSettings
 from denoise.training import losses
 from denoise.training.settings import TrainingSettings
+from denoise.training.teacher import Teacher
 from denoise.training.waveform import WaveformCodec
 
 RATE, WINDOW = 8000, 8064
@@ -182,6 +186,56 @@ def test_missing_speech_costs_and_remaining_noise_does_not():
     np.testing.assert_allclose(
         losses.suppressed_speech(CLEAN, 0.5 * CLEAN), np.mean(missing**2, axis=(1, 2)), rtol=1e-3
     )
+
+
+def test_a_network_learns_what_its_teacher_gives_and_is_judged_by_the_clean_speech(
+    wave_caches, tmp_path
+):
+    """A teacher that passes everything: what is learnt is to leave the noise as it is."""
+    from denoise.networks import backend
+
+    backend.start("tensorflow", threads=1)
+    import keras
+
+    features = FeatureSettings(
+        stft=StftSettings(n_fft=63, hop=16), target="mask", floor_db=-60, cache=False
+    )
+    network = UNetSettings(filters=(2, 4), dropout=0, output_activation="sigmoid")
+    shape = (*features.shape(992), 1)
+    teacher = build_network(network, shape, 1)
+    kernel, bias = teacher.layers[-1].get_weights()
+    teacher.layers[-1].set_weights([0 * kernel, 0 * bias + 20])
+    (tmp_path / "teacher").mkdir()
+    teacher.save(tmp_path / "teacher" / "model.keras")
+    card = model_card(network=network, features=features, input_shape=shape)
+    write_card(tmp_path / "teacher" / "card.json", card)
+    settings = TrainingSettings(
+        loss="wave", epochs=1, batch_size=8, threads=1, learning_rate=1e-9, metrics=(),
+        teacher="teacher",
+    )  # fmt: skip
+    student = UNetSettings(filters=(4, 8), dropout=0)
+    train_into(tmp_path / "student", wave_caches, student, settings, teacher=tmp_path / "teacher")
+    history = read_table(tmp_path / "student" / "history.csv").iloc[0]
+    model = keras.saving.load_model(tmp_path / "student" / "model.keras", compile=False)
+    for part, name in (("train", "loss"), ("validation", "val_loss")):
+        table = read_table(wave_caches[part].with_suffix(".csv"))
+        noisy, clean = np.moveaxis(Mixer(table, RATE).batch(np.arange(len(table))), 2, 0)
+        own = Features(FeatureSettings(stft=StftSettings(n_fft=63, hop=16), floor_db=-60))
+        spectra = stft(noisy, own.settings.stft)
+        zero = own.references(spectra)
+        output = model.predict(own.encode_input(spectra, zero), verbose=0)
+        enhanced = istft(own.decode(output, spectra, zero), own.settings.stft, noisy.shape[1])
+        wanted = noisy if part == "train" else clean
+        assert np.abs(noisy - clean).mean() > 0.001
+        assert history[name] == pytest.approx(np.abs(enhanced - wanted).mean(), rel=0.02)
+
+
+def test_a_teacher_of_another_rate_is_refused(tmp_path):
+    card = model_card(rate=16000, input_shape=(128, 16, 1))
+    build_network(card.network, (128, 16, 1), 1).save(tmp_path / "model.keras")
+    write_card(tmp_path / "card.json", card)
+    with pytest.raises(UserError, match="works at 16000 Hz, the training at 8000 Hz"):
+        Teacher(tmp_path, RATE, 992)
 
 
 @pytest.mark.parametrize("name", losses.SIGNAL_LOSSES)

@@ -22,6 +22,7 @@ rule train:
         windows=ancient(ask.windows_of_training),
         tables=ask.tables_of_training,
         start=ask.start_of_training,
+        teacher=ask.teacher_of_training,
         store=ancient("results/mlflow/store.json"),
     output:
         model="results/models/{model}/seed{seed}/model.keras",

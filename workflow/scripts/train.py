@@ -28,12 +28,20 @@ if __name__ == "__main__":
         bound = all_gpus if settings.devices == "all" else one_gpu
         held.enter_context(bound(paths.GPU_LOCKS))
         start = Path(snakemake.input.start[0]) if snakemake.input.start else None
-        data = TrainingData(Path(snakemake.input.train), Path(snakemake.input.validation), start)
+        teacher = Path(snakemake.input.teacher[0]) if snakemake.input.teacher else None
+        data = TrainingData(
+            Path(snakemake.input.train),
+            Path(snakemake.input.validation),
+            start,
+            teacher.parent if teacher is not None else None,
+        )
         known = {
             part: digest(getattr(data, part).read_text(), 16) for part in ("train", "validation")
         }
         if start is not None:
             known["start"] = files.file_digest(start)
+        if teacher is not None:
+            known["teacher"] = files.file_digest(teacher)
         # A checkpoint of other code is not continued, and a run of other code is another run.
         card = card.model_copy(
             update={

@@ -45,7 +45,8 @@ class ModelCard(BaseModel):
     spectrograms: str = ""
     """The stage of the training windows."""
     data: dict[str, str] = {}
-    """Digests of the training and validation windows, and of the weights it started from."""
+    """Digests of the training and validation windows, and of the weights it started from and the
+    model it learnt from."""
     code: str = ""
     """Digest of the code that trained it."""
 

@@ -21,6 +21,7 @@ from denoise.networks import backend
 from denoise.networks.card import ModelCard, ModelFolder, read_card
 from denoise.study.schema import DataSettings, TestData, check_label
 from denoise.study.stages import Plan, Variant
+from denoise.training.settings import OTHER_MODELS
 
 
 def check_backends(plan: Plan) -> None:
@@ -124,29 +125,55 @@ def check_ready_model(plan: Plan, name: str, folder: str) -> ModelCard:
         raise UserError(f"{where}: {error}") from None
 
 
-def check_start(plan: Plan, variant: Variant) -> None:
-    """Refuse weights to start from that are not there, or those of another kind of network."""
-    name, seen = variant.recipe.training.start_from, [variant.label]
-    where = f"variant {variant.label}: training.start_from"
-    if name is not None and name not in plan.variants:
-        if not ModelFolder(Path(name)).model.is_file():
+def check_other_models(plan: Plan, variant: Variant) -> None:
+    """Refuse a model to start from or to learn from that is not there or of no use."""
+    recipe = variant.recipe
+    for key in OTHER_MODELS:
+        where = f"variant {variant.label}: training.{key}"
+        name = getattr(recipe.training, key)
+        if name is None or name in plan.variants:
+            continue
+        folder = ModelFolder(Path(name))
+        if not folder.model.is_file():
             raise UserError(
                 f"{where}: '{name}' is neither a variant{did_you_mean(name, plan.variants)} nor a "
                 f"folder with model.keras: the variants are {', '.join(plan.variants)}"
             )
-        return
-    while name in plan.variants:
-        if name in seen:
-            raise UserError(f"{where}: {' starts from '.join([*seen, name])}: give one no start")
-        seen.append(name)
-        other = plan.variants[name].recipe
+        if key == "teacher":
+            _check_teacher(where, name, read_card(folder.card).rate, recipe.audio.sample_rate)
+    _check_no_circle(plan, variant.label, variant.label, {variant.label})
+    start, teacher = (plan.variants.get(str(getattr(recipe.training, key))) for key in OTHER_MODELS)
+    if start is not None:
         for key in ("network", "features"):
-            if getattr(other, key) != getattr(variant.recipe, key):
+            if getattr(start.recipe, key) != getattr(recipe, key):
                 raise UserError(
-                    f"{where}: {name} has other settings of {key}, with which its weights mean "
-                    "something else"
+                    f"variant {variant.label}: training.start_from: {start.label} has other "
+                    f"settings of {key}, with which its weights mean something else"
                 )
-        name = other.training.start_from
+    if teacher is not None:
+        where = f"variant {variant.label}: training.teacher"
+        rate = teacher.recipe.audio.sample_rate
+        _check_teacher(where, teacher.label, rate, recipe.audio.sample_rate)
+
+
+def _check_teacher(where: str, name: str, its: int, rate: int) -> None:
+    if its != rate:
+        raise UserError(
+            f"{where}: {name} works at {its} Hz, the variant at {rate} Hz: give a model of the "
+            "same sample rate"
+        )
+
+
+def _check_no_circle(plan: Plan, label: str, told: str, before: set[str]) -> None:
+    """Refuse variants that wait for each other; `told` says how `label` is come to."""
+    for key, does in OTHER_MODELS.items():
+        name = getattr(plan.variants[label].recipe.training, key)
+        if name in before:
+            raise UserError(
+                f"variant {told} {does} {name}: one of them has to be trained without the others"
+            )
+        if name in plan.variants:
+            _check_no_circle(plan, name, f"{told} {does} {name}", {*before, name})
 
 
 def check_tested(variant: Variant, test_name: str) -> None:

@@ -26,9 +26,9 @@ from denoise.study import paths
 from denoise.study.checks import (
     check_measures,
     check_no_train_test_overlap,
+    check_other_models,
     check_ready_model,
     check_sources,
-    check_start,
     check_tested,
 )
 from denoise.study.config import load, read_preset
@@ -36,7 +36,7 @@ from denoise.study.schema import DataSettings, Experiment, Recipe, TestData, che
 from denoise.study.stages import Method, Plan, Stage, Variant
 from denoise.study.sweep import expand, slug
 from denoise.training import losses
-from denoise.training.settings import TrainingSettings
+from denoise.training.settings import OTHER_MODELS, TrainingSettings
 
 _NAMING = {"set", "variants", "sweep"}
 """Keys of the experiment below which a loss can be named."""
@@ -69,7 +69,7 @@ def make_plan(config: Mapping[str, Any], preset_folder: Path, named: str = "conf
     variants = expand(experiment, preset, stem, preset_folder, named)
     plan = Plan(experiment, name, variants, extensions)
     for variant in plan.variants.values():
-        check_start(plan, variant)
+        check_other_models(plan, variant)
         check_sources(variant)
         _plan_variant(plan, variant)
     for variant in plan.variants.values():
@@ -147,16 +147,17 @@ def _computing(training: TrainingSettings) -> dict[str, Any]:
 
 
 def _plan_model(plan: Plan, variant: Variant) -> str:
-    """The stage of a variant's model, after those whose weights it starts from."""
+    """The stage of a variant's model, after those it starts from and learns from."""
     recipe = variant.recipe
     training = recipe.training.model_dump(mode="json", exclude=WORKERS)
     upstream: tuple[str, ...] = (variant.spectrograms,)
-    start = plan.variants.get(recipe.training.start_from or "")
-    if start is not None:
-        training["start_from"] = _plan_model(plan, start)
-        upstream += (training["start_from"],)
-    elif recipe.training.start_from is not None:
-        training["start_from"] = _content(recipe.training.start_from)
+    for key in OTHER_MODELS:
+        name = training[key]
+        if name in plan.variants:
+            training[key] = _plan_model(plan, plan.variants[name])
+            upstream += (training[key],)
+        elif name is not None:
+            training[key] = _content(name)
     settings = {
         "rate": recipe.audio.sample_rate,
         "segment": recipe.mixing.segment,

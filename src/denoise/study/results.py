@@ -21,6 +21,7 @@ from denoise.study.config import read_yaml
 from denoise.study.jobs import is_running
 from denoise.study.plan import make_plan
 from denoise.study.record import record_of
+from denoise.training.settings import OTHER_MODELS
 
 log = logging.getLogger(__name__)
 
@@ -199,8 +200,8 @@ def unused_models() -> list[Path]:
     used |= set(planned_models())
     for record in known:
         for variant in record.variants.values():
-            start = variant.recipe.get("training", {}).get("start_from")
-            used |= {Path(start)} if start else set()
+            training = variant.recipe.get("training", {})
+            used |= {Path(training[key]) for key in OTHER_MODELS if training.get(key)}
     kept = {path.resolve().parent for path in used}
     return sorted(
         path

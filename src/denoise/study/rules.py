@@ -184,16 +184,24 @@ class Rules:
         return [paths.mixtures(self._mixture(variant.spectrograms), part) for part in PARTS]
 
     def start_of_training(self, wildcards: Any) -> list[str]:
-        """The model that a training starts from, if it does not start from random weights."""
+        """The weights that a training starts from, if they are not random."""
+        folder = self._other_model(wildcards, "start_from")
+        return [] if folder is None else [str(folder.model)]
+
+    def teacher_of_training(self, wildcards: Any) -> list[str]:
+        """The files of the model that a training learns from, if there is one."""
+        folder = self._other_model(wildcards, "teacher")
+        return [] if folder is None else [str(folder.model), str(folder.card)]
+
+    def _other_model(self, wildcards: Any, key: str) -> ModelFolder | None:
         variant = self.variant(wildcards)
-        name = variant.recipe.training.start_from
+        name = getattr(variant.recipe.training, key)
         if name is None:
-            return []
-        # A variant that it starts from is trained first, to another model.
-        stage = self.plan.models[variant.model].settings["training"]["start_from"]
+            return None
+        # Another variant is trained first, to another model.
+        stage = self.plan.models[variant.model].settings["training"][key]
         known = stage in self.plan.models
-        folder = paths.model(stage, int(wildcards.seed)) if known else self._given(name)
-        return [str(ModelFolder(folder).model)]
+        return ModelFolder(paths.model(stage, int(wildcards.seed)) if known else self._given(name))
 
     def _given(self, name: str) -> Path:
         """The folder of a model that is given by its path.

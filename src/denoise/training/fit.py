@@ -43,6 +43,7 @@ from denoise.training.optimiser import averaged_weights
 from denoise.training.saver import EpochSaver
 from denoise.training.schedule import learning_rate
 from denoise.training.settings import TrainingSettings
+from denoise.training.teacher import Teacher
 
 if TYPE_CHECKING:
     import keras
@@ -54,12 +55,16 @@ _STANDSTILL = 3
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a training reads: the manifests of its windows as `cache.write` wrote them, and the
-    weights to start from, a ``model.keras``; default random ones."""
+    """What a training reads."""
 
     train: Path
+    """The manifest of the training windows, as `cache.write` wrote it."""
     validation: Path
+    """That of the validation windows."""
     start: Path | None = None
+    """The weights to start from, a ``model.keras``; default random ones."""
+    teacher: Path | None = None
+    """The folder of the model that the settings name as teacher."""
 
 
 def train(
@@ -92,7 +97,7 @@ def train(
     TrainingFailed
         If a loss is not finite.
     UserError
-        If the weights to start from are those of another network.
+        If the weights to start from are those of another network, or the teacher is none.
     """
     backend.start(
         settings.backend,
@@ -111,8 +116,9 @@ def train(
     if settings.adversarial.active:
         keras.utils.set_random_seed(item_seed(card.seed, "judge") % 2**32)
         discriminator = Discriminator(settings.adversarial, card.rate)
+    teacher = _load_teacher(data.teacher, card, settings)
     keras.utils.set_random_seed(card.seed)
-    model = compiled(card.network, settings, training, discriminator)
+    model = compiled(card.network, settings, training, discriminator, teacher)
     if data.start is not None:
         interpolate_weights(data.start, model)
     _warn_of_slow_averages(model, card.network, settings.epochs * len(training))
@@ -160,6 +166,15 @@ def train(
     card = card.model_copy(update={"precision": precision(settings)})
     _write_model(model, training, history, kept, card, out)
     shutil.rmtree(checkpoints.folder)
+
+
+def _load_teacher(
+    folder: Path | None, card: ModelCard, settings: TrainingSettings
+) -> Teacher | None:
+    import keras
+
+    keras.config.set_dtype_policy(precision(settings))
+    return None if folder is None else Teacher(folder, card.rate, card.segment)
 
 
 def _warn_of_slow_averages(model: keras.Model, network: NetworkSettings, updates: int) -> None:

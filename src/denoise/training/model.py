@@ -17,6 +17,7 @@ from denoise.training.batches import Batches, WaveformBatches
 from denoise.training.discriminator import Discriminator
 from denoise.training.optimiser import optimiser
 from denoise.training.settings import TrainingSettings
+from denoise.training.teacher import Teacher
 from denoise.training.waveform import WaveformCodec
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def compiled(
     settings: TrainingSettings,
     windows: Batches,
     discriminator: Discriminator | None = None,
+    teacher: Teacher | None = None,
 ) -> keras.Model:
     """The network that `settings` train on `windows`, ready for its first step."""
     import keras
@@ -38,7 +40,7 @@ def compiled(
     divided = data_parallel.over(devices, keras.Model)
     waveforms = losses.is_waveform_loss(settings.loss)
     if isinstance(windows, WaveformBatches):
-        model = _with_signal_loss(model, settings, windows, discriminator, divided)
+        model = _with_signal_loss(model, settings, windows, discriminator, teacher, divided)
     elif divided is not keras.Model:
         model = divided(model.inputs, model.outputs[0], name=model.name)
     jit = settings.xla
@@ -63,6 +65,7 @@ def _with_signal_loss(
     settings: TrainingSettings,
     windows: WaveformBatches,
     discriminator: Discriminator | None,
+    teacher: Teacher | None,
     model_class: type[keras.Model],
 ) -> keras.Model:
     """A model from noisy audio to the network's output, trained with a waveform loss."""
@@ -82,11 +85,17 @@ def _with_signal_loss(
 
     class SignalModel(model_class):
         def compute_loss(
-            self, x: Any = None, y: Any = None, y_pred: Any = None, *rest: Any, **options: Any
+            self,
+            x: Any = None,
+            y: Any = None,
+            y_pred: Any = None,
+            sample_weight: Any = None,
+            training: bool = True,
         ) -> Any:
             noisy, clean = y[..., 0], y[..., 1]
             enhanced = codec.decode(y_pred, noisy)
-            loss = ops.mean(measure(clean, enhanced)) + sum(self.losses)
+            wanted = teacher.enhance(noisy) if teacher is not None and training else clean
+            loss = ops.mean(measure(wanted, enhanced)) + sum(self.losses)
             return (
                 loss if discriminator is None else loss + discriminator.loss(clean, noisy, enhanced)
             )

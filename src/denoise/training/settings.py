@@ -11,6 +11,9 @@ from denoise.training import losses
 from denoise.training.adversarial import AdversarialSettings
 from denoise.training.schedule import OptimiserSettings, ScheduleSettings
 
+OTHER_MODELS = {"start_from": "starts from", "teacher": "learns from"}
+"""The settings of a training that name another model, and what it does with it."""
+
 
 class TrainingSettings(Settings):
     """How a network is trained. Changing these trains again, but mixes nothing."""
@@ -29,6 +32,12 @@ class TrainingSettings(Settings):
     """Share of the weights that training started from in those it ends with, the rest being what it
     learnt: a mean of both forgets less, and is often better on both old and new data (Wortsman et
     al., arXiv:2109.01903)."""
+    teacher: str | None = None
+    """With a waveform loss: a trained model whose output takes the place of the clean speech in the
+    training windows, another variant of the experiment or a model folder of the same sample rate.
+    A small network learns from a large one first, and from the clean speech in a second variant
+    that starts from it (Nathoo, Kegler & Stamenovic, ICASSP 2024). Validation compares with the
+    clean speech; default none."""
     metrics: tuple[str, ...] = ("mae",)
     """What is followed beside the loss: metrics listed at the end."""
     optimiser: OptimiserSettings = OptimiserSettings()
@@ -93,6 +102,11 @@ class TrainingSettings(Settings):
                 f"adversarial.kind {self.adversarial.kind} listens to audio, which loss "
                 f"{self.loss} does not make: use one or more of {', '.join(losses.SIGNAL_LOSSES)}"
             )
+        if self.teacher is not None and not losses.is_waveform_loss(self.loss):
+            raise ValueError(
+                f"teacher makes audio, which loss {self.loss} does not compare: use one or more of "
+                f"{', '.join(losses.SIGNAL_LOSSES)}"
+            )
         if self.devices == "all":
             self._check_devices()
         if self.initial_weight_share and self.start_from is None:
@@ -124,6 +138,8 @@ class TrainingSettings(Settings):
             )
         if self.adversarial.active:
             raise ValueError("devices all cannot be used with adversarial: use devices one")
+        if self.teacher is not None:
+            raise ValueError("devices all cannot be used with teacher: use devices one")
         if self.backend == "tensorflow" and self.xla is True:
             raise ValueError("devices all needs xla auto or false with backend tensorflow, or jax")
 
