@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -645,11 +646,27 @@ def test_a_recording_is_never_replaced_by_its_own_output(workspace, capsys):
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("verb", [[], ["enhance"], ["score"], ["models"], ["stream"], ["export"]])
-def test_every_verb_has_help(verb, capsys):
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_the_help_of_every_verb_ends_with_examples_that_work(verb, capsys):
+    try:
+        run(verb, "--help")
+    except SystemExit as ended:
+        assert ended.code == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: denoise {verb}")
+    examples = shown[shown.index("examples:") :].splitlines()[1:]
+    assert len(examples) >= 2
+    known = cli.parser(verb)
+    for line in examples:
+        command = line[line.index("denoise ") :].split(" | ")[0].split(" > ")[0]
+        assert known.parse_args(shlex.split(command)[1:]).verb == verb
+
+
+def test_the_help_lists_every_verb(capsys):
     with pytest.raises(SystemExit) as ended:
-        run(*verb, "--help")
-    assert ended.value.code == 0 and "usage: denoise" in capsys.readouterr().out
+        run("--help")
+    shown = capsys.readouterr().out
+    assert ended.value.code == 0 and all(f"    {verb} " in shown for verb in cli.VERBS)
 
 
 def test_where_names_the_report_of_the_configuration_not_the_newest(tmp_path, monkeypatch, capsys):

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import shtab
@@ -26,47 +26,58 @@ from denoise.core.errors import UserError
 
 VERBS = {
     "enhance": "denoise recordings",
-    "stream": "denoise audio as it comes",
-    "score": "score recordings, with clean references or without",
-    "models": "list the models, those trained here with their scores",
+    "stream": "denoise live audio",
+    "score": "score recordings, with or without clean references",
+    "models": "list the ready models, and those trained here with their scores",
     "demo": "open a page to record, denoise and listen",
-    "export": "write a model for other run-times",
+    "export": "write a model for other programs (ONNX, LiteRT, SavedModel)",
     "new": "make the folder of a study",
-    "plan": "show what would run, how long and with how much disk",
+    "plan": "show what would run, for how long and with how much disk space",
     "run": "run the study of this folder",
-    "why": "say what changed since a variant's results were made",
-    "where": "say where the newest report is",
+    "why": "name what changed since a variant's results were made",
+    "where": "print where the newest report is",
     "compare": "compare two experiments",
-    "listen": "make a blind listening test, or score one",
+    "listen": "make a blind listening test, or evaluate its ratings",
     "ui": "open the runs of this folder in MLflow",
 }
 """The verbs, each a module of this name, and what they do."""
 _NEEDS = {"score": "score", "demo": "demo"}
 """Verb → the extra that installs what it needs; others that need more than the small install need
 the workflow."""
-_SHELLS = """exit status: 0 if all went well, 1 after an error that is told in one line, 2 for wrong
-usage, 70 after an internal error, 130 if interrupted and 143 if told to end.  For completion of
-verbs, options, files and names, add to the start-up file of your shell:
+_SHELLS = """exit status: 0 on success, 1 after an error, which is described in one line, 2 for
+wrong usage, 70 after an internal error, 130 if interrupted and 143 if terminated.  To complete
+verbs, options, files and names with the Tab key, add to the start-up file of your shell:
 eval "$(denoise --completion bash)"  (or zsh)"""
 
 
 _WITHOUT_EXTENSIONS = ("new", "plan", "run", "ui", "where", "why")
 """Verbs that need none, or plan the study and load them so."""
+_EXAMPLES = "examples:"
 _GRACE_S = 5.0
 """What there is to tidy up after SIGTERM takes no longer."""
 
 
+class _Help(argparse.HelpFormatter):
+    """Help whose examples have a line each."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if text.startswith(_EXAMPLES) else super()._fill_text(text, width, indent)
+
+
 class _Verbs:
-    """What adds verbs to the parser, with what they do told in one place."""
+    """Adds verbs to the parser, with the one-line summaries of `VERBS`."""
 
     def __init__(self, action: Any) -> None:
         self._action = action
 
-    def add_parser(self, name: str, **options: Any) -> argparse.ArgumentParser:
-        """The parser of a verb."""
-        return cast(
-            argparse.ArgumentParser, self._action.add_parser(name, help=VERBS[name], **options)
-        )
+    def add_parser(
+        self, name: str, examples: Sequence[str] = (), **options: Any
+    ) -> argparse.ArgumentParser:
+        """The parser of a verb, whose help ends with `examples` of its use."""
+        if examples:
+            options["epilog"] = "\n  ".join([_EXAMPLES, *examples])
+        made = self._action.add_parser(name, help=VERBS[name], formatter_class=_Help, **options)
+        return cast(argparse.ArgumentParser, made)
 
 
 def parser(only: str | None = None) -> Parser:

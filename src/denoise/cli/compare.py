@@ -23,6 +23,10 @@ def add(verbs: Any) -> None:
     """Add the verb to the parser."""
     verb = verbs.add_parser(
         "compare",
+        examples=[
+            "denoise compare first second",
+            "denoise compare first ../other/reports/second --variants huber mse",
+        ],
         description="Compare a variant of one experiment with one of another: which settings "
         "differ, and every measure with the difference over the same utterances, its 95 % interval "
         "over seeds and speakers, and the p-value corrected for the number of measures by Holm's "

@@ -34,6 +34,10 @@ def add(verbs: Any) -> None:
     """Add the verb to the parser."""
     verb = verbs.add_parser(
         "demo",
+        examples=[
+            "denoise demo",
+            "denoise demo --model best --model my-study/small --no-browser",
+        ],
         description="Open a page in the browser: record or drop a file, choose a model, hear it "
         "before and after, see the spectrograms, save the result. It is only reachable from this "
         "machine, no recording leaves it, and none stays longer than an hour. Needs "

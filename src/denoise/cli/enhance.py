@@ -38,10 +38,12 @@ def add(verbs: Any) -> None:
     """Add the verb to the parser."""
     verb = verbs.add_parser(
         "enhance",
+        examples=[
+            "denoise enhance talk.wav",
+            "denoise enhance --max-attenuation 20 -o clean/ recordings/",
+        ],
         description="Denoise recordings of any rate, number of channels and format. What they "
         "have above the model's band is kept.",
-        epilog="examples:  denoise enhance talk.wav    denoise enhance --max-attenuation 20 -o "
-        "clean/ recordings/",
     )
     verb.add_argument(
         "inputs", nargs="+", type=Path, metavar="INPUT", help="file, folder or pattern"

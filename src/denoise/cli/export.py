@@ -20,8 +20,12 @@ def add(verbs: Any) -> None:
     """Add the verb to the parser."""
     verb = verbs.add_parser(
         "export",
-        description="Write a model's network with what is needed to use it; examples/exported.py "
-        "runs the result without this package.",
+        examples=[
+            "denoise export best --format onnx",
+            "denoise export my-study/small --format litert -o small.tflite",
+        ],
+        description="Write a model's network, with its transforms in the metadata; "
+        "examples/exported.py runs the result without this package.",
     )
     verb.add_argument(
         "model", nargs="?", default=READY[0], help="a model or its folder (default %(default)s)"

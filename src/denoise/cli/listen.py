@@ -20,11 +20,15 @@ def add(verbs: Any) -> None:
     """Add the verb to the parser."""
     verb = verbs.add_parser(
         "listen",
+        examples=[
+            "denoise listen quickstart --utterances 10",
+            "denoise listen --score ratings/*.json",
+        ],
         description="Write a page on which people rate or compare versions of utterances without "
         "knowing which is which; nothing but a browser is needed to use it. With --score, make "
         "the table of what they saved, and put it into the report.",
     )
-    verb.add_argument("experiment", nargs="?", help="as its folder in reports/ is called")
+    verb.add_argument("experiment", nargs="?", help="the name of its folder in reports/")
     verb.add_argument(
         "--score", nargs="+", type=Path, metavar="FILE", help="files that listeners saved"
     )

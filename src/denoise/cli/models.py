@@ -20,6 +20,10 @@ def add(verbs: Any) -> None:
     """Add the verb to the parser."""
     verb = verbs.add_parser(
         "models",
+        examples=[
+            "denoise models",
+            "denoise models --unused --delete",
+        ],
         description="List the models that come with the program, and those trained in this folder "
         "with their scores, newest first. Experiments share models, which lie in folders named by "
         "their settings; the names listed are those of the experiments.",

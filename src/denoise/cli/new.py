@@ -35,10 +35,12 @@ def add(verbs: Any) -> None:
     """Add the verb to the parser."""
     verb = verbs.add_parser(
         "new",
+        examples=[
+            "denoise new losses",
+            "denoise new ~/studies/voicebank --preset unet-huber-voicebank",
+        ],
         description="Make a folder with a config.yaml, anywhere: a study of its own, for which "
         "`denoise plan`, `run`, `where` and the other verbs work.",
-        epilog="examples:  denoise new losses   |   "
-        "denoise new ~/studies/voicebank --preset unet-huber-voicebank",
     )
     verb.add_argument("folder", type=Path, help="a new or empty folder")
     verb.add_argument(

@@ -22,10 +22,13 @@ def add(verbs: Any) -> None:
     """Add the verb to the parser."""
     verb = verbs.add_parser(
         "plan",
+        examples=[
+            "denoise plan",
+            "denoise plan --configfile other.yaml",
+        ],
         description="Show on one screen what a run of the study would do: the steps, the trainings "
         "and about how long they take by those that ended here, what is fetched and from where, "
         "about how much disk is needed. Nothing is run or fetched.",
-        epilog="examples:  denoise plan   |   denoise plan --configfile other.yaml",
     )
     add_configfile(verb)
     add_json(verb)

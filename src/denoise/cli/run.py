@@ -14,12 +14,14 @@ def add(verbs: Any) -> None:
     # All that follows is for Snakemake, also what looks like an option of this command.
     verb = verbs.add_parser(
         "run",
+        examples=[
+            "denoise run --cores 4",
+            "denoise run --configfile other.yaml -n",
+        ],
         usage="denoise run [SNAKEMAKE ARGUMENT ...]",
         description="Run Snakemake on the study of this folder, by the workflow of the installed "
         "program where the folder has none; on all cores unless told otherwise. All arguments are "
         "Snakemake's.",
-        epilog="examples:  denoise run   |   denoise run --cores 4   |   "
-        "denoise run --configfile other.yaml   |   denoise run -n",
         prefix_chars="\0",
         add_help=False,
     )

@@ -25,11 +25,13 @@ def add(verbs: Any) -> None:
     """Add the verb to the parser."""
     verb = verbs.add_parser(
         "score",
+        examples=[
+            "denoise score noisy.wav noisy.enhanced.wav",
+            "denoise score --clean clean/ --enhanced enhanced/ --noisy noisy/",
+        ],
         description="Score files against clean references of the same names, channel by channel: "
         "SNR, SI-SDR, PESQ, STOI and the others. Or, without --clean, predict how listeners would "
         "judge recordings (DNSMOS P.835 and P.808, from 1 to 5).",
-        epilog="examples:  denoise score noisy.wav noisy.enhanced.wav    denoise score --clean "
-        "clean/ --enhanced enhanced/ --noisy noisy/",
     )
     verb.add_argument(
         "files", nargs="*", type=Path, metavar="FILE", help="recordings or folders without --clean"

@@ -27,10 +27,12 @@ def add(verbs: Any) -> None:
     """Add the verb to the parser."""
     verb = verbs.add_parser(
         "stream",
+        examples=[
+            "denoise stream --microphone | aplay -t raw -f S16_LE -r 16000",
+            "arecord -t raw -f S16_LE -r 48000 | denoise stream --rate 48000 > clean.pcm",
+        ],
         description="Denoise raw PCM from standard input, or a microphone, to standard output, "
         "block by block. Rates that are multiples of the model's have the latency of one frame.",
-        epilog="example:  arecord -t raw -f S16_LE -r 48000 | denoise stream --rate 48000 | aplay "
-        "-t raw -f S16_LE -r 48000",
     )
     verb.add_argument(
         "--model",

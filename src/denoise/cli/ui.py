@@ -20,9 +20,12 @@ def add(verbs: Any) -> None:
     """Add the verb to the parser."""
     verb = verbs.add_parser(
         "ui",
+        examples=[
+            "denoise ui",
+            "denoise ui --port 5001",
+        ],
         description="Serve the MLflow UI for the runs of this folder, to this machine only, until "
-        "it is interrupted. Where MLFLOW_TRACKING_URI names a server, its address is told.",
-        epilog="examples:  denoise ui   |   denoise ui --port 5001",
+        "it is interrupted. Where MLFLOW_TRACKING_URI names a server, its address is printed.",
     )
     verb.add_argument("--port", type=int, default=PORT, help="(default %(default)s)")
     verb.set_defaults(run=run)

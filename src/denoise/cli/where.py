@@ -19,7 +19,14 @@ HOST, PORT = "127.0.0.1", 5000
 
 def add(verbs: Any) -> None:
     """Add the verb to the parser."""
-    verb = verbs.add_parser("where", description="Say where the results are.")
+    verb = verbs.add_parser(
+        "where",
+        examples=[
+            "denoise where",
+            "denoise where --json",
+        ],
+        description="Print the path of the report and the address of the MLflow UI.",
+    )
     add_json(verb)
     verb.set_defaults(run=run)
 

@@ -29,10 +29,14 @@ def add(verbs: Any) -> None:
     """Add the verb to the parser."""
     verb = verbs.add_parser(
         "why",
-        description="Say which settings or files changed since the results of a variant were made, "
-        "and which steps `snakemake` will therefore run again. Nothing is run.",
+        examples=[
+            "denoise why quickstart_loss-mse",
+            "denoise why quickstart_loss-mse --seed 1 --configfile other.yaml",
+        ],
+        description="Name the settings and files that changed since the results of a variant were "
+        "made, and which steps `snakemake` will therefore run again. Nothing is run.",
     )
-    verb.add_argument("variant", help="a variant of config.yaml, as its results are called")
+    verb.add_argument("variant", help="the label of a variant of config.yaml")
     verb.add_argument("--seed", type=int, help="of one seed; default all of config.yaml")
     add_configfile(verb)
     add_json(verb)
