@@ -261,7 +261,7 @@ class Digests:
     Example
     -------
     >>> digests = Digests(Path("digests.json"))
-    >>> content = [digests.of(path) for path in paths]
+    >>> content = [digests.of(path) for path in Path().glob("*.wav")]
     >>> digests.keep()
     """
 

@@ -51,8 +51,8 @@ class Enhancer:
 
     Example
     -------
-    >>> enhancer = Enhancer.load(Path("pretrained/best"))
-    >>> clean = enhancer.enhance_any(noisy, 48_000)
+    >>> enhancer = Enhancer.load(denoise.load("best").folder)
+    >>> enhanced = enhancer.enhance_any(noisy[:, None], 48_000)
     """
 
     def __init__(

@@ -31,7 +31,7 @@ class Stream:
 
     Example
     -------
-    >>> stream = enhancer.stream(48_000)
+    >>> stream = denoise.stream("stream", 48_000)
     >>> for block in blocks:
     ...     play(stream.process(block))
     >>> play(stream.flush())

@@ -1,7 +1,7 @@
 """Objective measures of denoised speech: against the clean reference, and without one.
 
->>> denoise.metrics.score(clean, enhanced, rate)["pesq_wb"]
->>> denoise.metrics.dnsmos(enhanced, rate)["dnsmos_ovrl"]
+>>> pesq = denoise.metrics.score(clean, enhanced, rate)["pesq_wb"]
+>>> overall = denoise.metrics.dnsmos(enhanced, rate)["dnsmos_ovrl"]
 
 They need what ``pip install 'denoise[score]'`` installs.
 """

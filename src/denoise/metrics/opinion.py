@@ -65,7 +65,7 @@ def dnsmos(audio: np.ndarray, rate: int) -> dict[str, float]:
 
     Example
     -------
-    >>> denoise.metrics.dnsmos(clean, rate)["dnsmos_ovrl"]
+    >>> overall = denoise.metrics.dnsmos(enhanced, rate)["dnsmos_ovrl"]
     """
     if len(audio) < _SHORTEST_S * rate:
         raise Undefined(f"shorter than {_SHORTEST_S:g} s")

@@ -85,8 +85,7 @@ def recognise(audio: np.ndarray, rate: int, recogniser: str = "pocketsphinx") ->
 
     Example
     -------
-    >>> recognise(clean, 48_000)
-    'the boat sails on the sea'
+    >>> words = recognise(clean, 48_000)  # such as "the boat sails on the sea"
     """
     speech = np.clip(resample(audio, rate, RATE), -1, 1).astype(np.float32)
     if not speech.any():

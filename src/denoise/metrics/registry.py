@@ -115,7 +115,9 @@ def score_utterance(clean: np.ndarray, estimate: np.ndarray, rate: int) -> dict[
 
     Example
     -------
-    >>> denoise.metrics.score(clean, enhanced, rate)["pesq_wb"]
+    >>> scores = denoise.metrics.score(clean, enhanced, rate)
+    >>> scores["status"]
+    'ok'
     """
     clean, estimate = np.ascontiguousarray(clean), np.ascontiguousarray(estimate)
     if len(clean) != len(estimate):
