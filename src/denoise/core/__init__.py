@@ -1,1 +1,1 @@
-"""What every room needs: files, arrays, tables, errors, settings, process pools."""
+"""What every package needs: files, arrays, tables, errors, settings, process pools."""

@@ -1,4 +1,4 @@
-"""``python tests/draw_rooms.py`` draws the rooms of the library from their imports.
+"""``python tests/draw_packages.py`` draws the packages of the library from their imports.
 
 The rows are the layers that the import linter holds (``pyproject.toml``); an arrow is an import
 that no chain of other arrows implies.
@@ -14,29 +14,29 @@ from pathlib import Path
 import grimp
 
 ROOT = Path(__file__).parents[1]
-PICTURE = ROOT / "docs" / "images" / "rooms.svg"
+PICTURE = ROOT / "docs" / "images" / "packages.svg"
 WIDTH, ROW, BOX, MARGIN = 1000, 76, 50, 12
 MOST = 322
 """Width of a box."""
 
 
 def layers() -> list[list[str]]:
-    """The rooms of each layer, from the top."""
+    """The packages of each layer, from the top."""
     configured = tomllib.loads((ROOT / "pyproject.toml").read_text())
     contracts = configured["tool"]["importlinter"]["contracts"]
     named = next(one["layers"] for one in contracts if one["type"] == "layers")
-    return [[room.strip() for room in layer.split("|")] for layer in named]
+    return [[package.strip() for package in layer.split("|")] for layer in named]
 
 
 def imports() -> set[tuple[str, str]]:
-    """Which room imports which."""
+    """Which package imports which."""
     graph = grimp.build_graph("denoise", cache_dir=None)
     found = set()
     for module in graph.modules:
         for imported in graph.find_modules_directly_imported_by(module):
-            rooms = [name.split(".")[1] for name in (module, imported) if "." in name]
-            if len(rooms) == 2 and rooms[0] != rooms[1]:
-                found.add((rooms[0], rooms[1]))
+            packages = [name.split(".")[1] for name in (module, imported) if "." in name]
+            if len(packages) == 2 and packages[0] != packages[1]:
+                found.add((packages[0], packages[1]))
     return found
 
 
@@ -54,16 +54,16 @@ def picture() -> str:
     """The SVG."""
     rows = layers()
     places: dict[str, tuple[float, float, float]] = {}
-    for number, rooms in enumerate(rows):
-        width = min(MOST, (WIDTH - MARGIN) / len(rooms) - MARGIN)
-        left = (WIDTH - len(rooms) * (width + MARGIN) + MARGIN) / 2
-        for column, room in enumerate(rooms):
-            places[room] = (left + column * (width + MARGIN), 8 + number * ROW, width)
+    for number, packages in enumerate(rows):
+        width = min(MOST, (WIDTH - MARGIN) / len(packages) - MARGIN)
+        left = (WIDTH - len(packages) * (width + MARGIN) + MARGIN) / 2
+        for column, package in enumerate(packages):
+            places[package] = (left + column * (width + MARGIN), 8 + number * ROW, width)
     height = 8 + len(rows) * ROW - (ROW - BOX) + 8
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
         'font-family="system-ui, sans-serif">',
-        "<title>The rooms of the library and what they import</title>",
+        "<title>The packages of the library and what they import</title>",
         '<defs><marker id="end" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
         'markerHeight="7" orient="auto"><path d="M0 0L8 4L0 8z" fill="#7a8794"/></marker></defs>',
         f'<rect width="{WIDTH}" height="{height}" fill="#fffffe"/>',
@@ -77,9 +77,9 @@ def picture() -> str:
             f'<path d="M{start:.0f} {y + BOX}C{start:.0f} {y + BOX + 26},{end:.0f} {to_y - 28},'
             f'{end:.0f} {to_y - 2}" fill="none" stroke="#7a8794" marker-end="url(#end)"/>'
         )
-    for room, (x, y, width) in places.items():
+    for package, (x, y, width) in places.items():
         about = (
-            (importlib.import_module(f"denoise.{room}").__doc__ or "")
+            (importlib.import_module(f"denoise.{package}").__doc__ or "")
             .strip()
             .splitlines()[0]
             .replace("``", "")
@@ -88,7 +88,7 @@ def picture() -> str:
             f'<rect x="{x:.0f}" y="{y}" width="{width:.0f}" height="{BOX}" rx="6" fill="#eef2f6" '
             'stroke="#345"/>',
             f'<text x="{x + width / 2:.0f}" y="{y + 20}" text-anchor="middle" font-size="15" '
-            f'font-weight="600" fill="#1d2732">{room}</text>',
+            f'font-weight="600" fill="#1d2732">{package}</text>',
         ]
         for line, text in enumerate(wrapped(about, int(width / 5.6))):
             lines.append(

@@ -1,4 +1,4 @@
-"""What the rooms of the library may not do, where the import linter cannot see it."""
+"""What the packages of the library may not do, where the import linter cannot see it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 
-from draw_rooms import PICTURE, ROOT, picture
+from draw_packages import PICTURE, ROOT, picture
 
 IMPORT_ALL = """
 import importlib, pkgutil, sys
@@ -24,11 +24,13 @@ def test_nothing_imports_keras_before_it_needs_it():
     assert ran.stdout.split() == []
 
 
-def test_the_picture_of_the_rooms_is_that_of_their_imports():
-    assert PICTURE.read_text(encoding="utf-8") == picture(), "python tests/draw_rooms.py draws it"
+def test_the_picture_of_the_packages_is_that_of_their_imports():
+    assert PICTURE.read_text(encoding="utf-8") == picture(), (
+        "python tests/draw_packages.py draws it"
+    )
 
 
-def test_every_function_of_the_walk_through_the_rooms_exists():
+def test_every_function_of_the_walk_through_the_packages_exists():
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     walk = re.findall(r"`(\w+/\w+\.py):(\w+)`", page)
     assert len(walk) > 20
