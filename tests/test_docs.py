@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -45,6 +46,30 @@ def test_every_command_in_the_documentation_is_one_that_there_is():
                     known.parse_args(command.group(1).split())
                     tried += 1
     assert tried > 10
+
+
+def messages_of_the_code() -> list[str]:
+    """All texts of the source, with … for what is filled in."""
+    texts = []
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+            if all(isinstance(part, ast.Constant | ast.FormattedValue) for part in parts):
+                whole = [
+                    str(part.value) if isinstance(part, ast.Constant) else "…" for part in parts
+                ]
+                texts.append(" ".join("".join(whole).split()))
+    return texts
+
+
+def test_the_messages_of_the_page_on_troubleshooting_are_those_of_the_program():
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    shown = re.findall(r"^\| `([^`]*…[^`]*)` \|", page, re.MULTILINE)
+    assert len(shown) > 15
+    known = messages_of_the_code()
+    for message in shown:
+        chunks = [chunk.strip() for chunk in message.split("…") if len(chunk.strip()) > 2]
+        assert any(all(chunk in text for chunk in chunks) for text in known), message
 
 
 def test_every_target_of_make_that_the_documentation_names_exists():
