@@ -37,12 +37,13 @@ class DownloadSettings(Settings):
     mirror: str | None = None
     """A folder or URL laid out `<corpus>/<archive>` with `SHA256SUMS`, tried first."""
     retries: int = Field(4, ge=0, le=20)
-    """How often a failed source is tried again, with pauses of 1, 2, 4, … s; a connection that
-    breaks after a MB or more has come is no failure."""
+    """How often a failed source is retried, after 1, 2, 4, … s; a connection that breaks after it
+    delivered a MB or more does not count as failed."""
     timeout_s: float = Field(30.0, gt=0, le=3600)
-    """Seconds without any data after which a connection counts as stalled."""
+    """A connection is considered stalled after this many seconds without data."""
     min_speed: int = Field(1000, ge=0)
-    """Bytes a second below which, over `timeout_s`, a connection counts as stalled too."""
+    """A connection is also considered stalled if it delivers fewer bytes per second than this over
+    `timeout_s`."""
 
 
 @dataclass(frozen=True)

@@ -17,17 +17,17 @@ class SelectionSettings(Settings):
     """Which recordings of a corpus are taken. Changing these prepares audio again."""
 
     noise_types: tuple[str, ...] = ()
-    """Noise types to take; empty takes all."""
+    """Noise types to take; default all."""
     folds: tuple[int, ...] = ()
-    """Folds to take (ESC-50); empty takes all."""
+    """Folds to take (ESC-50); default all."""
     speakers: tuple[str, ...] = ()
-    """Speakers to take; empty takes all."""
+    """Speakers to take; default all."""
     recordings: tuple[str, ...] = ()
-    """Files to take, by name without folder and suffix; empty takes all."""
+    """Files to take, by name without folder and suffix; default all."""
     sex: Literal["F", "M"] | None = None
     """Take speakers of this sex only."""
     hours: float | None = Field(None, gt=0)
-    """At most this many hours, spread over the speakers or noise types; default all."""
+    """Largest number of hours, spread over the speakers or noise types; default all."""
 
 
 class AudioSettings(Settings):
@@ -43,7 +43,7 @@ class AudioSettings(Settings):
     """Cut leading and trailing parts of unpaired speech this many dB below the peak; default no
     trimming."""
     max_dropped: float = Field(0.05, ge=0, le=1)
-    """The job fails if a larger share of the files is undecodable, silent or NaN."""
+    """The job fails if a larger share of the files cannot be decoded, is silent or has NaN."""
 
     @model_validator(mode="after")
     def _check(self) -> AudioSettings:

@@ -67,27 +67,27 @@ class SourceSettings(SelectionSettings):
     """Recordings taken from one corpus, and which of the splits they may go to."""
 
     corpus: str
-    """Its name, as docs/corpora.md lists them, or that of one of `extensions`."""
+    """The name of a corpus in docs/corpora.md or in `extensions`."""
     subsets: tuple[str, ...] = ()
-    """Subsets of the corpus, e.g. `[train-clean-100]`; empty takes the corpus's default."""
+    """Subsets of the corpus, e.g. `[train-clean-100]`; default that of the corpus."""
     path: str | None = None
-    """The folder of recordings, for `folder`; that of the clean ones, for `pairs`; that of a corpus
-    which has to be downloaded by hand, such as `common_voice`."""
+    """The folder of the recordings, for `folder`; of the clean recordings, for `pairs`; of the
+    corpus, if it must be downloaded by hand, such as `common_voice`."""
     noisy: str | None = None
-    """The folder of the noisy versions, for `pairs`; default that of the clean ones."""
+    """For `pairs`: the folder of the noisy recordings; default `path`."""
     patterns: tuple[str, str] | None = None
-    """How clean and noisy files are called without suffix, for `pairs`, e.g. `["*_clean",
-    "*_noisy"]`; default the same in two folders."""
+    """For `pairs`: the names of clean and noisy files without suffix, e.g. `["*_clean",
+    "*_noisy"]`; default equal names in two folders."""
     speaker_level: int | None = Field(None, ge=1, le=9)
-    """Which folder level below `path` names the speaker; for `folder` and `pairs`."""
+    """For `folder` and `pairs`: the folder level below `path` that names the speaker."""
     split: Literal["all", "train", "validation", "test"] = "all"
-    """`validation` and `test` are for these only; `train` is divided into training and validation,
-    `all` into all three, but where speech or noise has a source for `validation` of its own, they
-    give it none."""
+    """`train` is divided into training and validation, `all` into training, validation and test;
+    `validation` and `test` are used for these only. If speech (or noise) has a source with
+    `validation`, the others give nothing to validation."""
 
     share: float | None = Field(None, gt=0, le=1)
-    """Share of the mixtures whose noise, or room, is of this source; default it is dealt evenly
-    with the other sources that have none, by noise types or by rooms."""
+    """Share of the mixtures with noise, or a room, from this source; sources without it divide the
+    rest equally among their noise types or rooms."""
 
     @model_validator(mode="after")
     def _check(self) -> SourceSettings:

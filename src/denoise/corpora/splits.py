@@ -33,9 +33,9 @@ class SplitSettings(Settings):
     validation_speakers: tuple[str, ...] = ()
     """These speakers form the validation split of the speech, instead of a random share."""
     by_window: bool = False
-    """Take the validation windows at random from the recordings of the training, as the published
-    recipes did. What is validated was then all but heard in training, so such a loss only serves to
-    be put beside a published one."""
+    """Take the validation windows at random from the training recordings, as some published recipes
+    did. Validation is then not independent; use such a loss only for comparison with a published
+    one."""
 
     @model_validator(mode="after")
     def _check(self) -> SplitSettings:

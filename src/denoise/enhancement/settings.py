@@ -13,14 +13,14 @@ class EnhancementSettings(Settings):
     """How a network is applied to whole recordings. Changing it scores again, no more."""
 
     overlap: float = Field(0.5, ge=0, le=0.9)
-    """Share of a window that overlaps with the next."""
+    """Share of a window that overlaps with the next one."""
     strength: float = Field(1.0, ge=0, le=1)
     """Share of the enhanced signal in the output; the rest is the input."""
     max_attenuation_db: float | None = Field(None, ge=0, le=200)
-    """Attenuation limit: no bin of the spectrum is lowered by more dB than this; default none."""
+    """Attenuation limit: no bin is attenuated by more than this many dB; default none."""
     bandwidth: Literal["full", "model"] = "full"
-    """`full`: what a recording has above the model's band is kept, with the gain of the highest
-    frequencies in that band; `model`: the output ends at half the model's rate."""
+    """`full`: frequencies above the model's band are kept, with the gain of the highest part of the
+    band; `model`: they are removed."""
     link_channels: bool = True
-    """One gain for all channels of a recording, which keeps the stereo image; otherwise each
-    channel is enhanced by itself."""
+    """Use the same gains for all channels of a recording, which keeps the stereo image; otherwise
+    each channel is enhanced on its own."""

@@ -17,19 +17,19 @@ PHASED = ("level_and_phase", "compressed_complex")
 
 
 class ScalingSettings(Settings):
-    """How dB become the numbers of a network."""
+    """How dB are scaled for the network."""
 
     kind: Literal["affine", "min_max", "example_min_max", "standard"] = "affine"
-    """`affine`: `(dB + add) / divide`; `min_max`: the lowest and the highest level of the training
-    windows become the ends of `range`; `example_min_max`: so do those of each noisy window by
-    itself, for input and target alike, so that clean speech is not needed to undo it; `standard`:
-    mean 0 and deviation 1 over the training windows."""
+    """`affine`: `(dB + add) / divide`; `min_max`: maps the lowest and highest level of the training
+    windows to `range`; `example_min_max`: maps those of each noisy window to `range`, for input and
+    target alike, so that it can be undone without the clean speech; `standard`: mean 0 and standard
+    deviation 1 over the training windows."""
     add: float = 0
     """With `affine`: dB added."""
     divide: float = Field(1, gt=0)
     """With `affine`: divisor in dB."""
     range: tuple[float, float] = (0, 1)
-    """With `min_max` and `example_min_max`: the ends; values beyond them are clipped."""
+    """With `min_max` and `example_min_max`: the limits; values beyond them are clipped."""
 
     @model_validator(mode="after")
     def _check(self) -> ScalingSettings:
@@ -49,27 +49,27 @@ class FeatureSettings(Settings):
     stft: StftSettings = StftSettings()
     """The transform."""
     bins: int | None = Field(None, ge=2)
-    """The network sees this many of the lowest frequencies, those above get the gain of the
-    highest that it sees; default all."""
+    """Number of the lowest frequencies that the network processes; those above get the gain of the
+    highest one; default all."""
     reference: Literal["window", "utterance", "absolute"] = "window"
-    """0 dB, for noisy and clean alike: `window`: the largest magnitude of the noisy window;
-    `utterance`: that of the whole noisy recording; `absolute`: `reference_magnitude`."""
+    """The 0 dB reference of noisy and clean: `window`, the largest magnitude of the noisy window;
+    `utterance`, that of the whole noisy recording; `absolute`, `reference_magnitude`."""
     reference_magnitude: float = Field(1.0, gt=0)
     """STFT magnitude of 0 dB with `reference: absolute`."""
     floor_db: float = Field(-80.0, lt=0, ge=-200)
     """Lower levels are raised to this."""
     input: Literal["level", "level_and_phase", "compressed", "compressed_complex"] = "level"
-    """`level`: the scaled dB of the noisy window; `level_and_phase`: with the cosine and the sine
-    of its phase as two more channels; `compressed`: its magnitude over the reference, to the power
-    of `compression`; `compressed_complex`: with the real and the imaginary part of the spectrum
-    whose magnitude this is (Abdulatif, Cao & Yang, IEEE/ACM TASLP 32, 2024)."""
+    """`level`: the scaled dB of the noisy window; `level_and_phase`: also the cosine and sine of
+    the phase, as two more channels; `compressed`: the magnitude over the reference, to the power of
+    `compression`; `compressed_complex`: also the real and imaginary part of the compressed spectrum
+    (Abdulatif, Cao & Yang, IEEE/ACM TASLP 32, 2024)."""
     compression: float = Field(0.3, gt=0, le=1)
     """Exponent of the magnitudes of a compressed input."""
     target: Literal["noise", "clean", "mask", "complex_mask", "mask_and_phase_correction"] = "noise"
-    """`noise`: predict noisy dB - clean dB and subtract it; `clean`: predict the clean dB; `mask`:
-    predict the clean over the noisy magnitude, from 0 to 1; `complex_mask`: predict the compressed
-    real and imaginary parts of their complex ratio; `mask_and_phase_correction`: predict the
-    magnitude mask and, in two more channels, a phase correction of up to 90 degrees."""
+    """`noise`: predict noisy dB - clean dB, which is subtracted; `clean`: predict the clean dB;
+    `mask`: predict the ratio of clean to noisy magnitude, from 0 to 1; `complex_mask`: predict the
+    compressed real and imaginary part of their complex ratio; `mask_and_phase_correction`: predict
+    the mask and, in two more channels, a phase correction of up to 90 degrees."""
     input_scaling: ScalingSettings = ScalingSettings(add=46, divide=50)
     """Scaling of the noisy dB."""
     target_scaling: ScalingSettings = ScalingSettings(add=-6, divide=82)
@@ -77,8 +77,8 @@ class FeatureSettings(Settings):
     dtype: Literal["float16", "float32"] = "float16"
     """Number format of the cache."""
     cache: bool = True
-    """Keep the spectrograms of all windows on disk; without, training makes them from audio again
-    in every epoch, which takes no disk and allows `augmentation`."""
+    """Store the spectrograms of all windows on disk. Otherwise training computes them in every
+    epoch, which needs no disk space and allows `augmentation`."""
 
     @model_validator(mode="after")
     def _check(self) -> FeatureSettings:

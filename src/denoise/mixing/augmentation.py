@@ -33,57 +33,59 @@ _LIMITS = {
 
 
 class AugmentationSettings(Settings):
-    """What each epoch varies in the training windows; it needs `features.cache: false`. Changing it
-    trains again."""
+    """Random changes of the training windows in each epoch; they need `features.cache: false`.
+    Changing them trains again."""
 
     snr_range_db: tuple[float, float] | None = None
-    """Every speech window meets the noise of another, at an SNR drawn evenly from this range in dB
-    (remixing: Defossez, Synnaeve & Adi, Interspeech 2020); default what `mixing` drew."""
+    """Mix every speech window with the noise of another, at an SNR drawn uniformly from this range
+    in dB (remixing: Defossez, Synnaeve & Adi, Interspeech 2020); default the noise and SNR that
+    `mixing` drew."""
     shift: int = Field(0, ge=0)
-    """Windows of speech start up to so many samples earlier or later."""
+    """Shift the start of speech windows by up to this many samples."""
     gain_range_db: tuple[float, float] = (0, 0)
-    """The level of noisy and clean changes by as many dB, drawn evenly."""
+    """Change the level of noisy and clean by a gain in dB, drawn uniformly from this range."""
     speech_speed_perturbation: tuple[float, float] = (1, 1)
-    """Speech is played so many times as fast, drawn evenly in octaves: pitch and formants move
-    along (Ko, Peddinti, Povey & Khudanpur, Interspeech 2015)."""
+    """Range of the speed factor of the speech, drawn uniformly in octaves; pitch and formants
+    change too (Ko, Peddinti, Povey & Khudanpur, Interspeech 2015)."""
     noise_speed_perturbation: tuple[float, float] = (1, 1)
-    """Recorded noise is played so many times as fast, drawn evenly in octaves."""
+    """Range of the speed factor of recorded noise, drawn uniformly in octaves."""
     reversed_noise: float = Field(0, ge=0, le=1)
-    """Share of the recorded noises that are played backwards."""
+    """Share of the recorded noises that are reversed in time."""
     spectrum_transfer: float = Field(0, ge=0, le=1)
-    """Share of the recorded noises that take on the long-term spectrum of another recording: the
-    rhythm of one with the colour of the other."""
+    """Share of the recorded noises that are filtered to have the long-term spectrum of another
+    recording."""
     harmonic_excitation: float = Field(0, ge=0, le=1)
-    """Share of the windows whose speech is given overtones, at 16 kHz above 3 to 5 kHz, as
-    speech recorded closer or compressed less has them (Makhoul & Berouti, ICASSP 1979)."""
+    """Share of the windows whose speech gets additional overtones, at 16 kHz above 3 to 5 kHz, like
+    speech that was recorded closer or compressed less (Makhoul & Berouti, ICASSP 1979)."""
     random_filter: float = Field(0, ge=0, le=1)
-    """Share of the windows whose speech, and share of those whose noise, pass through a random
-    filter of second order (Valin, MMSP 2018)."""
+    """Share of the windows whose speech, and share of those whose noise, is filtered by a random
+    second-order filter (Valin, MMSP 2018)."""
     second_noise: float = Field(0, ge=0, le=1)
-    """Share of the windows to whose noise that of another window is added, 0 to 10 dB below it."""
+    """Share of the windows with the noise of another window in addition, 0 to 10 dB below the
+    first."""
     babble: float = Field(0, ge=0, le=1)
-    """Share of the windows whose noise is 3 to 8 other training speakers talking at once."""
+    """Share of the windows whose noise is babble of 3 to 8 other training speakers."""
     shaped_noise: float = Field(0, ge=0, le=1)
     """Share of the windows whose noise is Gaussian, with a smooth random spectrum and, half of the
     time, a random envelope."""
     transients: float = Field(0, ge=0, le=1)
-    """Share of the windows to whose noise generated sounds are added, 10 dB below to 10 dB above
-    it: impacts that ring (van den Doel & Pai, Presence 7(4), 1998) or the hum of a machine."""
+    """Share of the windows with generated transients in addition to the noise, 10 dB below to 10 dB
+    above it: ringing impacts (van den Doel & Pai, Presence 7(4), 1998) or the hum of a machine."""
     reverberation: float = Field(0, ge=0, le=1)
-    """Share of the windows whose noise (not their speech) is heard in a generated room, which
-    decays by 60 dB in 0.2 to 1 s (Polack, Applied Acoustics 38, 1993), unless `rooms` gives them
-    one."""
+    """Share of the windows whose noise (not their speech) gets a generated reverberation with a
+    decay time of 0.2 to 1 s (Polack, Applied Acoustics 38, 1993), unless the window has a room."""
     rooms: bool = False
-    """Every window takes the room of another window (or none, like that one), drawn anew in every
+    """Give every window the room of another window (or none, if that has none), drawn anew in every
     epoch."""
     degradations: bool = False
-    """Every window takes the degradations of another window, drawn anew in every epoch; so is
-    which packets are lost."""
+    """Give every window the degradations of another window, drawn anew in every epoch, as are the
+    lost packets."""
     clean_share: float = Field(0, ge=0, le=0.5)
-    """Share of the windows without noise, which the network learns to leave alone."""
+    """Share of the windows without noise, from which the network learns to leave clean speech
+    unchanged."""
     band_mask: float = Field(0, ge=0, le=0.5)
-    """A band of up to this share of the mel scale is taken out of noisy and clean (Defossez,
-    Synnaeve & Adi, Interspeech 2020)."""
+    """Remove a band of up to this share of the mel scale from noisy and clean (Defossez, Synnaeve &
+    Adi, Interspeech 2020)."""
 
     own: dict[str, float] = {}
     """Augmentations of `extensions`, and the share of the windows that pass through each."""

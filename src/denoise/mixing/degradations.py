@@ -39,9 +39,9 @@ class BandLimitSettings(KindSettings):
     """Frequencies that recorders and telephones leave out, of noisy and clean."""
 
     high_hz: tuple[float, float] = (3000, 7000)
-    """Range of the frequency above which everything is gone, drawn evenly in octaves."""
+    """Range of the cut-off frequency of the low-pass filter in Hz, drawn uniformly in octaves."""
     low_hz: tuple[float, float] | None = None
-    """Range of the frequency below which everything is gone; default nothing is."""
+    """Range of the cut-off frequency of a high-pass filter in Hz; default none."""
 
     @model_validator(mode="after")
     def _check(self) -> BandLimitSettings:
@@ -62,7 +62,7 @@ class ClippingSettings(KindSettings):
     """Samples cut off where a recorder was too loud, of the noisy side."""
 
     db: tuple[float, float] = (3, 15)
-    """Range of how far the peak was above what is left, in dB."""
+    """Range of the peak above the clipping level, in dB."""
 
     @model_validator(mode="after")
     def _check(self) -> ClippingSettings:
@@ -76,7 +76,7 @@ class QuantisationSettings(KindSettings):
     """Samples of few bits, of the noisy side."""
 
     bits: tuple[int, int] = (6, 12)
-    """Range of the bits of a sample, where the peak is full scale."""
+    """Range of the bits per sample; the peak is full scale."""
 
     @model_validator(mode="after")
     def _check(self) -> QuantisationSettings:
@@ -90,11 +90,11 @@ class CodecSettings(KindSettings):
     """Lossy coding, of noisy and clean, each by itself."""
 
     names: tuple[str, ...] = CODECS
-    """The codecs that are drawn from: `mp3`, `vorbis`, `opus`, and, at 8 kHz as on telephones,
-    `gsm` (GSM 06.10) and `alaw` (ITU-T G.711)."""
+    """The codecs to draw from: `mp3`, `vorbis`, `opus`, and, at 8 kHz as on telephones, `gsm` (GSM
+    06.10) and `alaw` (ITU-T G.711)."""
     kbit_s: tuple[float, float] = (12, 64)
-    """Range of the bit rate of `mp3` and `opus` in kbit/s, drawn evenly in octaves. `vorbis` has a
-    quality instead, drawn evenly from all; `gsm` has 13 kbit/s, `alaw` 64."""
+    """Range of the bit rate of `mp3` and `opus` in kbit/s, drawn uniformly in octaves. The quality
+    of `vorbis` is drawn uniformly instead; `gsm` has 13 kbit/s, `alaw` 64."""
 
     @field_validator("names")
     @classmethod
@@ -118,11 +118,11 @@ class PacketLossSettings(KindSettings):
     """Packets that a network lost, silent on the noisy side."""
 
     lost: tuple[float, float] = (0.01, 0.15)
-    """Range of the share of the packets that are lost."""
+    """Range of the share of lost packets."""
     packet_ms: float = Field(20, ge=1, le=200)
-    """Milliseconds of a packet."""
+    """Duration of a packet in ms."""
     burst: float = Field(2, ge=1, le=50)
-    """Packets that are lost at a time, on average."""
+    """Average number of consecutive lost packets."""
 
     @model_validator(mode="after")
     def _check(self) -> PacketLossSettings:
@@ -141,15 +141,15 @@ class DegradationSettings(Settings):
     """Degradations, each of a share of the mixtures."""
 
     band_limit: BandLimitSettings = BandLimitSettings()
-    """A low-pass, or a band."""
+    """Low-pass or band-pass filters."""
     clipping: ClippingSettings = ClippingSettings()
-    """Too loud a recording."""
+    """Clipped samples."""
     quantisation: QuantisationSettings = QuantisationSettings()
-    """Few bits a sample."""
+    """Few bits per sample."""
     codec: CodecSettings = CodecSettings()
     """Lossy coding."""
     packet_loss: PacketLossSettings = PacketLossSettings()
-    """Parts lost on the way."""
+    """Lost packets."""
 
     @property
     def active(self) -> bool:

@@ -68,7 +68,7 @@ class MixingSettings(MixtureSettings):
     noise_stride: int = Field(5000, ge=1)
     """Samples between the starts of two noise windows of a recording."""
     pad: bool = False
-    """Fill recordings that are shorter than a window with silence, instead of leaving them out."""
+    """Pad recordings that are shorter than a window with silence, instead of leaving them out."""
     hours: float | None = Field(None, gt=0)
     """Hours of training mixtures; default one mixture for each speech window."""
     validation_hours: float | None = Field(None, gt=0)
@@ -108,16 +108,15 @@ class TestSetSettings(MixtureSettings):
     __test__ = False  # not a test class, whatever pytest thinks of its name
 
     utterances: int | None = Field(None, ge=1)
-    """At most this many utterances, spread evenly over the speakers; default all."""
+    """Largest number of utterances, spread evenly over the speakers; default all."""
     copies: int = Field(1, ge=1, le=100)
     """Mixtures of each utterance, with different noise and SNR."""
     split: Literal["test", "validation"] = "test"
-    """Where speech and noise come from. `validation` serves to decide on settings, which must
-    never be done on a test set."""
-    score_rate: Literal[8000, 16000] | None = None
-    """Everything is scored at this rate in Hz, with wide-band PESQ beside it for what has the band;
-    so models of different rates are compared by what all of them can give. Default the rate of the
+    """The split that speech and noise are taken from. Use `validation` to select settings, never a
     test set."""
+    score_rate: Literal[8000, 16000] | None = None
+    """Score everything at this rate in Hz, in addition to wide-band PESQ for methods with that
+    band, so that models of different rates can be compared. Default the rate of the test set."""
 
     @model_validator(mode="before")
     @classmethod

@@ -43,6 +43,5 @@ class NormalisedSettings(NetworkSettings):
     """A network with batch normalisation."""
 
     norm_momentum: float = Field(0.99, gt=0, lt=1)
-    """What each step of the training leaves of the running means and variances that batch
-    normalisation uses afterwards. They start at 0 and 1: trainings of a few hundred steps need a
-    lower one, such as 0.9."""
+    """Momentum of the running means and variances of batch normalisation, which start at 0 and 1. A
+    training of a few hundred steps needs a lower one, such as 0.9."""

@@ -34,14 +34,14 @@ class TemporalUNetSettings(NetworkSettings):
     filters: tuple[int, ...] = Field((48, 64, 80), min_length=1)
     """Filters of each level; each after the first has half the frequencies."""
     frequency_folding: int = Field(4, ge=1)
-    """So many neighbouring frequencies enter the first level as channels of one."""
+    """Number of neighbouring frequencies that enter the first level as channels of one."""
     dilations: tuple[int, ...] = (1, 2, 4, 8, 1, 2, 4, 8)
-    """A residual block of the bottleneck for each: the frames between the three that it sees."""
+    """Dilation over time, in frames, of each residual block of the bottleneck."""
     attention_heads: int = Field(0, ge=0)
     """Heads of the self-attention over frequency after each block of the bottleneck; they must
     divide the last number of filters. 0 for none."""
     causal: bool = False
-    """No frame depends on later ones, so that a stream can be enhanced as it comes."""
+    """Frames do not depend on later ones, so that a stream can be enhanced live."""
     negative_slope: float = Field(0.1, ge=0, lt=1)
     """Slope of LeakyReLU for negative values."""
 

@@ -82,7 +82,7 @@ class DataSettings(Settings):
     splits: SplitSettings = SplitSettings()
     """Shares of validation and test."""
     seed: int = Field(0, ge=0)
-    """Decides splits and mixtures."""
+    """Determines splits and mixtures."""
 
     @model_validator(mode="after")
     def _check(self) -> DataSettings:
@@ -181,12 +181,12 @@ class TestData(Settings):
     rooms: tuple[SourceSettings, ...] = ()
     """Sources of impulse responses of rooms, all of them for test."""
     clean: Literal["none"] | None = None
-    """`none` where `speech` names noisy recordings that have no clean version: they are taken as
-    they are, without `noise`, and judged by measures that need no reference."""
+    """`none` if `speech` has noisy recordings without a clean version: they are not mixed with
+    noise, and scored by metrics that need no reference."""
     audio: AudioSettings = AudioSettings()
     """Decoding and selection; its `sample_rate` is that of the test set."""
     seed: int = Field(0, ge=0)
-    """Decides the mixtures."""
+    """Determines the mixtures."""
 
     @field_validator("speech", "noise", "rooms", mode="after")
     @classmethod
@@ -224,8 +224,8 @@ class RecipeTestSet(TestSetSettings):
     """A test set of whole utterances. Changing it scores again and trains nothing."""
 
     data: TestData | None = None
-    """Recordings of its own, which variants that train on different data can share; default those
-    of the recipe."""
+    """Recordings of the test set's own, which variants that train on different data can share;
+    default those of the recipe."""
 
     @model_validator(mode="after")
     def _check(self) -> RecipeTestSet:
@@ -258,11 +258,11 @@ class Recipe(Settings):
     mixing: MixingSettings = MixingSettings()
     """Training and validation windows."""
     features: FeatureSettings = FeatureSettings()
-    """What the network sees and predicts."""
+    """Input and target of the network."""
     network: AnyNetwork = UNetSettings()
     """The network."""
     augmentation: AugmentationSettings = AugmentationSettings()
-    """What each epoch varies in the training windows."""
+    """Random changes of the training windows in each epoch."""
     training: TrainingSettings = TrainingSettings()
     """The training."""
     enhancement: EnhancementSettings = EnhancementSettings()
@@ -434,9 +434,9 @@ class VariantSettings(Settings):
     """A named variant of the preset."""
 
     name: str = ""
-    """Its label in the leaderboard, the report and MLflow; default that of its preset."""
+    """The label in the leaderboard, the report and MLflow; default the name of the preset."""
     preset: str | None = None
-    """The preset it starts from, by name or path; default that of the experiment."""
+    """The preset to change, by name or path; default that of the experiment."""
     set: dict[str, Any] = {}
     """Overrides: config path to value, e.g. `training.loss: mse`."""
 
@@ -464,32 +464,32 @@ class Experiment(Settings):
     variants: tuple[VariantSettings, ...] = ()
     """Named variants; default the preset alone."""
     sweep: dict[str, list[Any]] = {}
-    """A grid: config path to the values it takes; applied to every variant."""
+    """A grid: config path to a list of values; applied to every variant."""
     seeds: tuple[int, ...] = (0,)
     """Each variant is trained once for every seed."""
     baselines: tuple[str, ...] = tuple(name for name, one in BASELINES.items() if one.usual)
-    """Methods to compare with, some of those that `evaluation.baselines` lists."""
+    """Methods to compare with: `noisy`, `clean`, `noisereduce`, `logmmse`, `webrtc`, `rnnoise`,
+    `deepfilternet3`, `oracle`."""
     metrics: tuple[str, ...] = ("intrusive",)
-    """Families of measures that every output is scored with: `intrusive` (all that compare with
-    the clean reference), `dnsmos` (opinions that a network predicts without a reference), `wer`
-    (word error rate, on test sets with transcripts), `dwer` (the same against what the recogniser
-    hears in the clean recording). Recordings without a clean version are always
-    scored with `dnsmos`."""
+    """Families of metrics: `intrusive` (all that compare with the clean reference), `dnsmos`
+    (ratings that a network predicts without a reference), `wer` (word error rate, for test sets
+    with transcripts), `dwer` (word error rate relative to what the recogniser makes of the clean
+    recording). Recordings without a clean version are always scored with `dnsmos`."""
     recogniser: str = "pocketsphinx"
-    """The speech recogniser of `wer` and `dwer`: `pocketsphinx`, which comes with its weights and
-    is weak, or `faster-whisper`, which fetches some."""
+    """The speech recogniser for `wer` and `dwer`: `pocketsphinx`, which is weak but includes its
+    weights, or `faster-whisper`, which downloads its weights."""
     models: dict[str, str] = {}
     """Ready models to compare with: name to folder, such as `{ready: pretrained/best}`. They are
     scored, not trained; make sure they were not trained on the test data."""
     extensions: tuple[str, ...] = ()
-    """Python files of the study's folder that bring networks, losses, measures, augmentations or
-    corpora along (docs/extending.md)."""
+    """Python files in the folder of the study that add networks, losses, metrics, augmentations or
+    corpora (docs/extending.md)."""
     download: DownloadSettings = DownloadSettings()
     """How archives are obtained."""
     most_variants: int = Field(2000, ge=1)
-    """More variants than this are refused: a sweep multiplies quickly."""
+    """Refuse more variants than this, because a sweep multiplies quickly."""
     examples: int = Field(3, ge=1, le=20)
-    """Utterances to hear in the report for each variant: best, median and worst at least."""
+    """Utterances with players in the report for each variant; at least best, median and worst."""
 
     @field_validator("seeds")
     @classmethod

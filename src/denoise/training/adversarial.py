@@ -14,21 +14,21 @@ _MARGIN = 0.3
 
 
 class AdversarialSettings(Settings):
-    """A discriminator beside the loss, for losses on the waveform."""
+    """A discriminator in addition to a waveform loss."""
 
     kind: Literal["none", "metric", "least_squares"] = "none"
     """`metric`: it learns the PESQ of the output, and the network raises its prediction;
     `least_squares`: it learns to tell clean from enhanced speech."""
     weight: float = Field(0.01, gt=0)
-    """Weight of its judgement in the loss."""
+    """Weight of its output in the loss."""
     filters: tuple[int, ...] = Field((16, 32, 64, 64), min_length=1)
-    """Filters of its convolutions, each of which halves both sides."""
+    """Filters of its convolutions, each with stride 2 over both axes."""
     learning_rate: float = Field(5e-4, gt=0, le=1)
-    """Its own, constant."""
+    """Its learning rate, which is constant."""
     replay: float = Field(0.25, ge=0, le=1)
-    """With `metric`: share of a batch by which it is shown outputs of earlier batches again."""
+    """With `metric`: share of outputs of earlier batches that it is trained on again."""
     processes: int = Field(2, ge=1)
-    """With `metric`: processes that compute PESQ meanwhile; they do not change the result."""
+    """With `metric`: processes that compute PESQ; they do not affect the result."""
 
     @property
     def active(self) -> bool:

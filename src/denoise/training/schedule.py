@@ -17,13 +17,14 @@ class OptimiserSettings(Settings):
     """`adam`: Kingma & Ba, ICLR 2015; `adamw`: with decoupled weight decay (Loshchilov & Hutter,
     ICLR 2019)."""
     weight_decay: float = Field(0, ge=0, le=1)
-    """With `adamw`: share of a weight that a step of learning rate 1 takes away."""
+    """With `adamw`: the decay of a weight per step at a learning rate of 1."""
     clip_norm: float | None = Field(None, gt=0)
     """Gradients are scaled down to this norm over all weights (Pascanu et al., ICML 2013); default
     never."""
     ema: float | None = Field(None, gt=0, lt=1)
-    """Validate and keep the exponential moving average of the weights, with this momentum a step,
-    such as 0.999 (Polyak & Juditsky, SIAM J. Control Optim. 30(4), 1992); default the weights."""
+    """Validate and keep the exponential moving average of the weights, with this momentum per step,
+    such as 0.999 (Polyak & Juditsky, SIAM J. Control Optim. 30(4), 1992); default the weights
+    themselves."""
 
     @model_validator(mode="after")
     def _check(self) -> OptimiserSettings:
@@ -38,8 +39,8 @@ class ScheduleSettings(Settings):
     """How the learning rate changes during the training."""
 
     kind: Literal["constant", "plateau", "cosine"] = "constant"
-    """`constant`: as it is; `plateau`: reduced when the validation loss stops falling; `cosine`:
-    half a cosine from the start to `minimum` over all epochs (Loshchilov & Hutter, ICLR 2017,
+    """`constant`; `plateau`: reduced when the validation loss stops falling; `cosine`: half a
+    cosine from the initial rate to `minimum` over all epochs (Loshchilov & Hutter, ICLR 2017,
     without restarts)."""
     warmup_epochs: float = Field(0, ge=0)
     """Epochs, or a part of one, over which the learning rate rises from 0."""
@@ -48,7 +49,7 @@ class ScheduleSettings(Settings):
     patience: int = Field(3, ge=1)
     """With `plateau`: epochs without a better validation loss before a reduction."""
     minimum: float = Field(1e-7, gt=0)
-    """The learning rate never falls below this, but while warming up."""
+    """The lowest learning rate, except during the warm-up."""
 
 
 def learning_rate(

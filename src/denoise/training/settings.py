@@ -21,17 +21,17 @@ class TrainingSettings(Settings):
     backend: Literal["tensorflow", "jax", "torch"] = "tensorflow"
     """The library that Keras computes with."""
     loss: str | dict[str, float] = "huber"
-    """One of the losses listed at the end, or a sum of those on the waveform by their weights, e.g.
+    """One of the losses listed at the end, or a weighted sum of waveform losses, e.g.
     `{compressed_spectral: 1, si_sdr: 0.01}`."""
     adversarial: AdversarialSettings = AdversarialSettings()
-    """A discriminator beside the loss."""
+    """A discriminator in addition to the loss."""
     start_from: str | None = None
-    """The weights to start from: another variant of the experiment, or a model folder such as
-    `pretrained/best`, of the same network and features; default random ones."""
+    """Initial weights: those of another variant of the experiment, or of a model folder such as
+    `pretrained/best`, with the same network and features; default random ones."""
     initial_weight_share: float = Field(0.0, ge=0, lt=1)
-    """Share of the weights that training started from in those it ends with, the rest being what it
-    learnt: a mean of both forgets less, and is often better on both old and new data (Wortsman et
-    al., arXiv:2109.01903)."""
+    """Share of the initial weights in a weighted mean with the trained weights, which is kept. It
+    forgets less, and is often better on both old and new data (Wortsman et al.,
+    arXiv:2109.01903)."""
     teacher: str | None = None
     """With a waveform loss: a trained model whose output takes the place of the clean speech in the
     training windows, another variant of the experiment or a model folder of the same sample rate.
@@ -39,51 +39,51 @@ class TrainingSettings(Settings):
     that starts from it (Nathoo, Kegler & Stamenovic, ICASSP 2024). Validation compares with the
     clean speech; default none."""
     metrics: tuple[str, ...] = ("mae",)
-    """What is followed beside the loss: metrics listed at the end."""
+    """Metrics to log in addition to the loss, of those listed at the end."""
     optimiser: OptimiserSettings = OptimiserSettings()
     """The optimiser."""
     learning_rate: float = Field(1e-3, gt=0, le=1)
-    """At the start."""
+    """The initial learning rate, after the warm-up."""
     learning_rate_batch: int | None = Field(None, ge=1)
-    """The batch size that `learning_rate` is meant for: with others it changes in proportion (Goyal
-    et al., arXiv:1706.02677); default it is used as it is."""
+    """The batch size for which `learning_rate` is given; it is scaled in proportion to `batch_size`
+    (Goyal et al., arXiv:1706.02677); default no scaling."""
     schedule: ScheduleSettings = ScheduleSettings()
     """How the learning rate changes."""
     epochs: int = Field(10, ge=1)
-    """At most this many passes over the training windows."""
+    """Largest number of passes over the training windows."""
     batch_size: int = Field(20, ge=1)
-    """Windows of a step."""
+    """Windows per step."""
     loaders: int = Field(0, ge=0, le=256)
-    """With losses on the waveform: processes that mix windows beside the training, which do not
-    change the result; 0 for a thread, which keeps up with two cores but not with a GPU."""
+    """With a waveform loss: processes that mix the windows; they do not affect the result. 0 uses a
+    thread, which is fast enough for two cores but not for a GPU."""
     accumulate: int = Field(1, ge=1)
-    """Parts that a batch is computed in, whose gradients are averaged: the step is the same with
-    less memory, but batch normalisation looks at a part. What an epoch leaves over goes into the
-    first step of the next."""
+    """Number of parts in which a batch is computed; their gradients are averaged. The step is the
+    same and needs less memory, except that batch normalisation sees one part. Gradients that remain
+    at the end of an epoch are used in the first step of the next."""
     early_stopping: int | None = Field(None, ge=1)
     """Stop after this many epochs without a better validation loss; default never."""
     keep: Literal["best", "last"] = "best"
-    """The weights to keep: those with the lowest validation loss, or those of the last epoch, where
-    the learning rate has come to rest and the validation loss is not what counts."""
+    """The weights to keep: those of the epoch with the lowest validation loss, or those of the last
+    epoch, for a schedule that ends at a low learning rate."""
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
-    """Number format of the layers' arithmetic; weights stay float32. `auto` is float32 on a CPU and
-    mixed on a GPU, in bfloat16 if it has that."""
+    """Number format of the layers' arithmetic; weights are float32. `auto` is float32 on a CPU and
+    mixed on a GPU, with bfloat16 if supported."""
     xla: bool | Literal["auto"] = "auto"
     """Compile with XLA; `auto` does so on a GPU only (on a CPU it slows these networks), and with
     TensorFlow not over several devices."""
     devices: Literal["one", "all"] = "one"
-    """`all`: every batch is divided among all GPUs of the machine, so that one training is faster;
-    `one`: trainings side by side, each on a GPU of its own, which wastes nothing. The step is the
-    same, save that dropout and batch normalisation may look at the parts."""
+    """`one`: each training uses one GPU, and several run side by side; `all`: every batch is
+    divided among all GPUs of the machine, which speeds up a single training. The step is the same,
+    except that dropout and batch normalisation may see parts of the batch."""
     deterministic: bool = True
-    """Use only operations that give the same result every time."""
+    """Use deterministic operations only."""
     low_memory: bool = False
-    """Give freed memory back to the system at once and, on a CPU, compute without oneDNN, which
-    keeps scratch memory for every convolution: slower, but half a gigabyte less for the widest
+    """Return freed memory to the system at once and, on a CPU, do not use oneDNN, which keeps
+    scratch memory for every convolution. Slower, but half a gigabyte less for the largest
     recipe."""
     threads: int = Field(2, ge=1, le=256)
-    """CPU threads of the arithmetic. Part of the settings because the order of sums depends on
-    it: with more cores granted the result stays the same."""
+    """CPU threads for the arithmetic. A setting of the recipe because the order of sums depends on
+    it; the number of cores granted by Snakemake does not change the result."""
 
     @field_validator("loss")
     @classmethod
