@@ -221,7 +221,33 @@ def test_some_windows_have_no_noise(table):
     assert (level(clean) > -60).all()
 
 
-def test_the_random_filterr_is_a_filter_of_second_order():
+def test_rumble_lies_below_its_corner():
+    for seed in range(8):
+        wave = effects.rumble(16_000, RATE, np.random.default_rng(seed))
+        frequency, power = signal.welch(wave, RATE, nperseg=4096)
+        assert np.sqrt(np.mean(wave**2)) == pytest.approx(1)
+        assert power[frequency < 250].sum() > 0.99 * power.sum()
+        # From 240 to 480 Hz, an octave above the highest corner, by 24 dB.
+        fall = 10 * np.log10(np.interp(240, frequency, power) / np.interp(480, frequency, power))
+        assert 20 < fall < 28
+
+
+def test_rumble_of_the_speech_is_clean_and_that_of_the_noise_is_not(table):
+    def below(waves):
+        kept = np.fft.rfft(waves) * (np.fft.rfftfreq(WINDOW, 1 / RATE) < 250)
+        return level(np.fft.irfft(kept, WINDOW))
+
+    usual, rumbling = (mixed(table, snr_range_db=(20, 20), rumble=share) for share in (0, 1))
+    # The voices are tones of 500 Hz and more.
+    added = below(rumbling[1]) - level(usual[1])
+    assert below(usual[1]).max() < below(rumbling[1]).min()
+    assert -41 < added.min() < -30 and -20 < added.max() < -9
+    share = below(rumbling[2]) - level(rumbling[2])
+    assert (below(usual[2]) - level(usual[2])).max() < share.max() and share.max() > -1
+    np.testing.assert_allclose(level(rumbling[1]) - level(rumbling[2]), 20, atol=1.5)
+
+
+def test_the_random_filter_is_a_filter_of_second_order():
     rng = np.random.default_rng(3)
     wave = rng.standard_normal(4096)
     filtered = filter_randomly(wave, np.random.default_rng(5))

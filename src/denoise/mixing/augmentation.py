@@ -24,6 +24,8 @@ _SECOND_DB = (-10.0, 0.0)
 _FAINT_DB = -30.0
 _DRAWS = 8
 _TRANSIENTS_DB = (-10.0, 10.0)
+_SPEECH_RUMBLE_DB = (-40.0, -10.0)
+_NOISE_RUMBLE_DB = (-10.0, 15.0)
 _LIMITS = {
     "snr_range_db": (-60, 100),
     "gain_range_db": (-60, 60),
@@ -71,6 +73,10 @@ class AugmentationSettings(Settings):
     transients: float = Field(0, ge=0, le=1)
     """Share of the windows with generated transients in addition to the noise, 10 dB below to 10 dB
     above it: ringing impacts (van den Doel & Pai, Presence 7(4), 1998) or the hum of a machine."""
+    rumble: float = Field(0, ge=0, le=1)
+    """Share of the windows with generated rumble below 30 to 120 Hz in the speech, noisy and clean,
+    10 to 40 dB below it; and share of those with rumble in the noise, 10 dB below to 15 dB above
+    it. The network learns to keep the rumble of a recording unless it is noise."""
     reverberation: float = Field(0, ge=0, le=1)
     """Share of the windows whose noise (not their speech) gets a generated reverberation with a
     decay time of 0.2 to 1 s (Polack, Applied Acoustics 38, 1993), unless the window has a room."""
@@ -193,6 +199,9 @@ class Mixer:
         if room:
             speech, noise = room[0].reverberate(clean, lead), room[1].reverberate(noise, noise_lead)
             clean = room[0].target(clean, lead, row["room_target"], row["early_ms"])
+        if settings.rumble and rng.random() < settings.rumble:
+            heard = row["speech_level"] * self._rumble(len(clean), _SPEECH_RUMBLE_DB, rng)
+            speech, clean = speech + heard, clean + heard
         snr = row["snr"] if settings.snr_range_db is None else rng.uniform(*settings.snr_range_db)
         # The level of the whole recording: that of a pause would make its noise inaudible.
         gain = row["speech_level"] / loudness(noise) * 10 ** (-min(snr, 100.0) / 20)
@@ -263,7 +272,13 @@ class Mixer:
             noise = noise + beside * loudness(noise) * sounds
         if settings.reverberation and not reverberant and rng.random() < settings.reverberation:
             noise = EFFECTS["reverberation"](noise, self.rate, rng)
+        if settings.rumble and rng.random() < settings.rumble:
+            noise = noise + loudness(noise) * self._rumble(len(noise), _NOISE_RUMBLE_DB, rng)
         return noise
+
+    def _rumble(self, samples: int, range_db: tuple[float, float], rng: Generator) -> np.ndarray:
+        """Rumble [shape=(samples,)] at a level in dB from `range_db`, relative to an RMS of 1."""
+        return 10 ** (rng.uniform(*range_db) / 20) * EFFECTS["rumble"](samples, self.rate, rng)
 
     def _noise(self, row: dict, speed: float, rng: Generator) -> np.ndarray:
         """The noise for a row, `speed` times as fast if it was recorded with its speech."""

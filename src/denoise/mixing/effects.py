@@ -10,6 +10,7 @@ from denoise import audio
 
 _POLE = 3 / 8
 _EXCITATION_DB = (-36.0, -14.0)
+_RUMBLE_HZ = (30, 120)
 Generator = np.random.Generator
 
 
@@ -63,6 +64,17 @@ def shaped_noise(samples: int, rate: int, rng: Generator) -> np.ndarray:
         levels = 6 * rng.standard_normal(points)
         moves = np.interp(np.arange(samples), np.linspace(0, samples, points), levels)
         noise = noise * 10 ** (moves / 20)
+    return noise / loudness(noise)
+
+
+def rumble(samples: int, rate: int, rng: Generator) -> np.ndarray:
+    """Gaussian noise [shape=(samples,)] at an RMS of 1 from 10 Hz to a corner frequency of 30 to
+    120 Hz, above which it falls by 24 dB per octave, like the rumble of buildings, traffic and
+    wind."""
+    frequency = np.fft.rfftfreq(samples, 1 / rate)
+    corner = 2 ** rng.uniform(*np.log2(_RUMBLE_HZ))
+    shape = (frequency > 10) / np.sqrt(1 + (frequency / corner) ** 8)
+    noise = np.fft.irfft(np.fft.rfft(rng.standard_normal(samples)) * shape, samples)
     return noise / loudness(noise)
 
 
@@ -168,6 +180,7 @@ EFFECTS: dict[str, Callable[..., np.ndarray]] = {
     "random_filter": filter_randomly,
     "shaped_noise": shaped_noise,
     "transients": generated_sounds,
+    "rumble": rumble,
     "reverberation": reverberate,
     "band_mask": mask_band,
 }
