@@ -49,7 +49,7 @@ def configuration_page() -> str:
     """The configuration page in Markdown."""
     parts = [_HEADER]
     shared = _shared_groups(Experiment, Recipe)
-    tables = {"`config.yaml`": Experiment, "Preset": Recipe}
+    tables: dict[str, type[BaseModel]] = {"`config.yaml`": Experiment, "Preset": Recipe}
     tables |= {heading: model for model, heading in shared.items()}
     for heading, model in tables.items():
         others = {group: title for group, title in shared.items() if group is not model}
