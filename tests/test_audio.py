@@ -315,6 +315,18 @@ def test_a_category_that_does_not_exist_lists_those_that_do():
         select(table, "esc50", SelectionSettings(noise_types=("rein",)), AudioSettings(), 0)
 
 
+def test_speakers_can_be_left_out():
+    table = pd.DataFrame(
+        {"id": list("abcd"), "speaker": ["p1", "p1", "p2", "p3"], "sex": "F", "noise_type": "",
+         "group": "", "duration": 5.0}
+    )  # fmt: skip
+    chosen = SelectionSettings(exclude_speakers=("p1", "p3"))
+    kept, skipped = select(table, "vctk", chosen, AudioSettings(), 0)
+    assert list(kept["id"]) == ["c"] and skipped == {"excluded": 3}
+    with pytest.raises(UserError, match="unknown speaker of vctk 'p4': there are p1, p2, p3"):
+        select(table, "vctk", SelectionSettings(exclude_speakers=("p4",)), AudioSettings(), 0)
+
+
 def test_recordings_are_selected_by_the_names_of_their_files():
     names = ["home/a_1.wav", "home/b/a_2.flac", "home/a_3.wav"]
     table = pd.DataFrame({"id": names, "speaker": "", "noise_type": "a", "sex": "", "group": names,

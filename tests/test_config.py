@@ -533,6 +533,20 @@ def test_a_variant_can_start_from_one_with_the_same_network_and_features():
         plan(sweep={}, variants=loop)
 
 
+def test_speakers_that_are_left_out_of_the_training_may_be_tested():
+    def studied(left_out):
+        speech = {"corpus": "vctk", "exclude_speakers": left_out}
+        noise = [{"corpus": "esc50", "folds": [1, 2, 3]}]
+        tested = {"speech": [{"corpus": "vctk", "speakers": ["p232", "p257"]}],
+                  "noise": [{"corpus": "esc50", "folds": [5]}]}  # fmt: skip
+        return plan(sweep={}, set={"data.speech": [speech], "data.noise": noise,
+                                   "test_sets": {"t": {"data": tested}}})  # fmt: skip
+
+    assert studied(["p232", "p257"]).test_set_names.keys() == {"t"}
+    with pytest.raises(UserError, match="takes vctk mic1, which the variant trains on"):
+        studied(["p232"])
+
+
 def test_a_variant_can_learn_from_one_with_another_network():
     waves = {"training.loss": "wave"}
     large = {"name": "large", "set": {**waves, "network.filters": [4, 8]}}

@@ -22,6 +22,8 @@ class SelectionSettings(Settings):
     """Folds to take (ESC-50); default all."""
     speakers: tuple[str, ...] = ()
     """Speakers to take; default all."""
+    exclude_speakers: tuple[str, ...] = ()
+    """Speakers to leave out, such as those of a test set."""
     recordings: tuple[str, ...] = ()
     """Files to take, by name without folder and suffix; default all."""
     sex: Literal["F", "M"] | None = None
@@ -70,20 +72,7 @@ def select(
         If a category, fold or speaker does not exist, or nothing is left.
     """
     skipped: Counter[str] = Counter()
-    for called, column, names in (
-        ("noise type", "noise_type", selection.noise_types),
-        ("fold", "group", tuple(f"fold{fold}" for fold in selection.folds)),
-        ("speaker", "speaker", selection.speakers),
-        ("recording", "id", selection.recordings),
-    ):
-        if not names:
-            continue
-        values = table[column].map(_file_name) if called == "recording" else table[column]
-        known = set(values)
-        for name in names:
-            if name not in known:
-                raise unknown(f"{called} of {what}", name, known)
-        table = _keep(table, values.isin(names), called, skipped)
+    table = _of_names(table, what, selection, skipped)
     if selection.sex:
         table = _keep(table, table["sex"] == selection.sex, "sex", skipped)
     if (table["speaker"] != "").all():
@@ -101,6 +90,29 @@ def select(
             f"no recording of {what} is left (left out: {reasons}): widen the selection"
         )
     return table.reset_index(drop=True), skipped
+
+
+def _of_names(
+    table: pd.DataFrame, what: str, selection: SelectionSettings, skipped: Counter[str]
+) -> pd.DataFrame:
+    """The rows that `selection` names, without those of excluded speakers."""
+    for called, column, names, wanted in (
+        ("noise type", "noise_type", selection.noise_types, True),
+        ("fold", "group", tuple(f"fold{fold}" for fold in selection.folds), True),
+        ("speaker", "speaker", selection.speakers, True),
+        ("speaker", "speaker", selection.exclude_speakers, False),
+        ("recording", "id", selection.recordings, True),
+    ):
+        if not names:
+            continue
+        values = table[column].map(_file_name) if called == "recording" else table[column]
+        known = set(values)
+        for name in names:
+            if name not in known:
+                raise unknown(f"{called} of {what}", name, known)
+        reason = called if wanted else "excluded"
+        table = _keep(table, values.isin(names) == wanted, reason, skipped)
+    return table
 
 
 def _file_name(recording: str) -> str:

@@ -92,8 +92,8 @@ class SourceSettings(SelectionSettings):
     @model_validator(mode="after")
     def _check(self) -> SourceSettings:
         corpus = find_corpus(self.corpus)
-        for name in ("noise_types", "folds", "speakers", "sex"):
-            if getattr(self, name) and name not in corpus.selected_by:
+        for name in ("noise_types", "folds", "speakers", "exclude_speakers", "sex"):
+            if getattr(self, name) and name.removeprefix("exclude_") not in corpus.selected_by:
                 known = " and ".join(corpus.selected_by) or "none of these"
                 raise ValueError(
                     f"recordings of {self.corpus} cannot be selected by {name}: it knows {known}"

@@ -257,6 +257,9 @@ def _overlap(one: SourceSettings, other: SourceSettings) -> str | None:
         first, second = set(getattr(one, name)), set(getattr(other, name))
         if first and second and not first & second:
             return None
+    for first, second in ((one, other), (other, one)):
+        if first.speakers and set(first.speakers) <= set(second.exclude_speakers):
+            return None
     return shared
 
 

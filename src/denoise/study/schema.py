@@ -129,7 +129,7 @@ def _check_noise(speech: tuple[SourceSettings, ...], noise: tuple[SourceSettings
     _check_role("speech", speech, "rooms")
     _check_role("noise", noise, "rooms")
     for source in noise:
-        if source.speakers or source.sex:
+        if source.speakers or source.exclude_speakers or source.sex:
             raise ValueError(
                 f"noise from {source.corpus} is selected by speakers or sex, which noise does not "
                 "have: use noise_types, or folds"
