@@ -96,13 +96,14 @@ def _of_names(
     table: pd.DataFrame, what: str, selection: SelectionSettings, skipped: Counter[str]
 ) -> pd.DataFrame:
     """The rows that `selection` names, without those of excluded speakers."""
-    for called, column, names, wanted in (
+    chosen: tuple[tuple[str, str, tuple[str, ...], bool], ...] = (
         ("noise type", "noise_type", selection.noise_types, True),
         ("fold", "group", tuple(f"fold{fold}" for fold in selection.folds), True),
         ("speaker", "speaker", selection.speakers, True),
         ("speaker", "speaker", selection.exclude_speakers, False),
         ("recording", "id", selection.recordings, True),
-    ):
+    )
+    for called, column, names, wanted in chosen:
         if not names:
             continue
         values = table[column].map(_file_name) if called == "recording" else table[column]
