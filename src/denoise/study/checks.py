@@ -257,8 +257,8 @@ def _overlap(one: SourceSettings, other: SourceSettings) -> str | None:
         first, second = set(getattr(one, name)), set(getattr(other, name))
         if first and second and not first & second:
             return None
-    for first, second in ((one, other), (other, one)):
-        if first.speakers and set(first.speakers) <= set(second.exclude_speakers):
+    for chosen, others in ((one, other), (other, one)):
+        if chosen.speakers and set(chosen.speakers) <= set(others.exclude_speakers):
             return None
     return shared
 
