@@ -42,7 +42,7 @@ def test_the_examples_of_the_page_run(recorded, capsys):
     for title, code in EXAMPLES.items():
         assert len(code.strip().splitlines()) <= 6, title
         exec(compile(code, title, "exec"), scope)
-    made, rate = soundfile.read("talk.clean.wav")
+    made, rate = soundfile.read("talk.enhanced.wav")
     assert (made.shape, rate) == (noisy.shape, 48_000)
     assert Path("recordings/a.flac").is_file()
     assert sum(map(len, given)) == len(noisy)

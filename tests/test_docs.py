@@ -9,10 +9,15 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import soundfile
 import yaml
+from conftest import hiss
 from workflow_runs import BIN, ROOT
 
 from denoise import __version__, cli
+from denoise.study.plan import make_plan
+
+EXTENDING = (ROOT / "docs" / "extending.md").read_text()
 
 
 def test_the_site_is_built_without_a_warning(tmp_path):
@@ -46,6 +51,43 @@ def test_every_command_in_the_documentation_is_one_that_there_is():
                     known.parse_args(command.group(1).split())
                     tried += 1
     assert tried > 10
+
+
+CONFIGURATIONS = [
+    (page.stem, block)
+    for page in sorted((ROOT / "docs").rglob("*.md"))
+    for block in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)
+]
+
+
+@pytest.fixture(scope="module")
+def study_folder(tmp_path_factory):
+    """The folders and files that the configurations of the pages name."""
+    folder = tmp_path_factory.mktemp("study")
+    voice, noise = hiss(2, 16_000, 1), hiss(3, 16_000, 2)
+    for speaker in "abcd":
+        for place in ("my/speech", "pairs/clean", "pairs/noisy"):
+            path = folder / place / speaker / "1.wav"
+            path.parent.mkdir(parents=True)
+            soundfile.write(path, voice, 16_000)
+    for place in ("my/noise/fan", "my_rooms/hall", "recordings/calls", "my_rooms/stairs"):
+        (folder / place).mkdir(parents=True)
+        for number in range(5):
+            soundfile.write(folder / place / f"{number}.wav", noise, 16_000)
+    (folder / "pretrained").symlink_to(ROOT / "pretrained")
+    for block in re.findall(r"```python\n(# (my_\w+\.py)\n.*?)```", EXTENDING, re.DOTALL):
+        (folder / block[1]).write_text(block[0])
+    return folder
+
+
+@pytest.mark.parametrize(("page", "block"), CONFIGURATIONS)
+def test_the_configurations_of_the_pages_are_accepted(page, block, study_folder, monkeypatch):
+    monkeypatch.chdir(study_folder)
+    config = yaml.safe_load(block)
+    if "extensions" in config:
+        config["extensions"] = [name for name in config["extensions"] if Path(name).is_file()]
+    make_plan({"preset": "quickstart", **config}, ROOT / "presets")
+    make_plan({"preset": "quickstart"}, ROOT / "presets")  # which forgets the extensions
 
 
 def messages_of_the_code() -> list[str]:

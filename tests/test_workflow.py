@@ -61,7 +61,7 @@ def test_the_documented_lines_repeat_the_leaderboard_from_every_score(study):
 def test_the_columns_of_every_score_are_documented(study):
     table = pd.read_parquet(study / "reports/tried/scores.parquet")
     text = (ROOT / "docs/report.md").read_text()
-    schema = text[text.index("| column | is |") : text.index("The means of the leaderboard")]
+    schema = text[text.index("| column | content |") : text.index("The means of the leaderboard")]
     named = [row.split(" | ")[0] for row in schema.splitlines()]
     names = set(re.findall(r"`(\w+)`", " ".join(named)))
     assert names == {*table, "words", "errors", "recognised"}  # the last three where asked for

@@ -3,8 +3,8 @@
 >>> import denoise
 >>> noisy, rate = denoise.read("talk.wav")
 >>> model = denoise.load("best")
->>> clean = model.enhance(noisy, rate, max_attenuation_db=20)
->>> denoise.write("talk.clean.wav", clean, rate)
+>>> enhanced = model.enhance(noisy, rate, max_attenuation_db=20)
+>>> denoise.write("talk.enhanced.wav", enhanced, rate)
 
 ``load`` and ``stream`` give a model for recordings and for live audio, ``read`` and ``write`` are
 for files, ``metrics.score`` compares with clean speech, and ``metrics.dnsmos`` does without it.

@@ -88,8 +88,8 @@ class Model:
         Example
         -------
         >>> noisy, rate = denoise.read("talk.wav")
-        >>> clean = denoise.load("best").enhance(noisy, rate, max_attenuation_db=20)
-        >>> denoise.write("talk.clean.wav", clean, rate)
+        >>> enhanced = denoise.load("best").enhance(noisy, rate, max_attenuation_db=20)
+        >>> denoise.write("talk.enhanced.wav", enhanced, rate)
         """
         settings = _settings(strength, max_attenuation_db, bandwidth, link_channels)
         samples = _checked(noisy, rate)
@@ -208,7 +208,7 @@ def write(path: str | Path, samples: np.ndarray, rate: int, subtype: str | None 
 
     Example
     -------
-    >>> denoise.write("talk.clean.flac", clean, rate, "PCM_24")
+    >>> denoise.write("talk.enhanced.flac", enhanced, rate, "PCM_24")
     """
     try:
         audio.write(path, _checked(samples, rate), rate, subtype)
