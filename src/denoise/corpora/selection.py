@@ -45,7 +45,7 @@ class AudioSettings(Settings):
     """Cut leading and trailing parts of unpaired speech this many dB below the peak; default no
     trimming."""
     max_dropped: float = Field(0.05, ge=0, le=1)
-    """The job fails if a larger share of the files cannot be decoded, is silent or has NaN."""
+    """Fail if more than this share of the files cannot be decoded, is silent or contains NaN."""
 
     @model_validator(mode="after")
     def _check(self) -> AudioSettings:

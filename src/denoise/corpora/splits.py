@@ -34,8 +34,7 @@ class SplitSettings(Settings):
     """These speakers form the validation split of the speech, instead of a random share."""
     by_window: bool = False
     """Take the validation windows at random from the training recordings, as some published recipes
-    did. Validation is then not independent; use such a loss only for comparison with a published
-    one."""
+    did. The validation loss is then biased; use this only to reproduce a published one."""
 
     @model_validator(mode="after")
     def _check(self) -> SplitSettings:

@@ -10,7 +10,8 @@ from denoise.core.settings import Settings
 
 
 class EnhancementSettings(Settings):
-    """How a network is applied to whole recordings. Changing it scores again, no more."""
+    """How a network is applied to whole recordings. Changing it repeats enhancement and scoring,
+    not training."""
 
     overlap: float = Field(0.5, ge=0, le=0.9)
     """Share of a window that overlaps with the next one."""

@@ -44,7 +44,8 @@ class ScalingSettings(Settings):
 
 
 class FeatureSettings(Settings):
-    """How waveforms become a network's input and target. Changing these caches and trains again."""
+    """How waveforms become a network's input and target. Changing these recomputes the spectrograms
+    and trains again."""
 
     stft: StftSettings = StftSettings()
     """The transform."""
@@ -57,7 +58,7 @@ class FeatureSettings(Settings):
     reference_magnitude: float = Field(1.0, gt=0)
     """STFT magnitude of 0 dB with `reference: absolute`."""
     floor_db: float = Field(-80.0, lt=0, ge=-200)
-    """Lower levels are raised to this."""
+    """Levels below this are clipped to it, in dB."""
     input: Literal["level", "level_and_phase", "compressed", "compressed_complex"] = "level"
     """`level`: the scaled dB of the noisy window; `level_and_phase`: also the cosine and sine of
     the phase, as two more channels; `compressed`: the magnitude over the reference, to the power of

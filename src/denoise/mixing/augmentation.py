@@ -74,9 +74,9 @@ class AugmentationSettings(Settings):
     """Share of the windows with generated transients in addition to the noise, 10 dB below to 10 dB
     above it: ringing impacts (van den Doel & Pai, Presence 7(4), 1998) or the hum of a machine."""
     rumble: float = Field(0, ge=0, le=1)
-    """Share of the windows with generated rumble below 30 to 120 Hz in the speech, noisy and clean,
-    10 to 40 dB below it; and share of those with rumble in the noise, 10 dB below to 15 dB above
-    it. The network learns to keep the rumble of a recording unless it is noise."""
+    """Probability that generated rumble below 30 to 120 Hz is added to noisy and clean alike, 10 to
+    40 dB below the speech, and likewise to the noise only, 10 dB below to 15 dB above it. The
+    network learns to keep the rumble of a recording unless it is noise."""
     reverberation: float = Field(0, ge=0, le=1)
     """Share of the windows whose noise (not their speech) gets a generated reverberation with a
     decay time of 0.2 to 1 s (Polack, Applied Acoustics 38, 1993), unless the window has a room."""

@@ -58,8 +58,8 @@ def _with_level(given: Any, **usual: Any) -> Any:
 
 
 class MixingSettings(MixtureSettings):
-    """The training and validation windows; the usual level is `gain: [0.2, 0.8]`. Changing these
-    mixes and trains again."""
+    """The training and validation windows, with one of `gain`, `snr_db` and `snr_range_db`; default
+    `gain: [0.2, 0.8]`. Changing these repeats mixing and training."""
 
     segment: int = Field(8064, ge=256, le=1 << 20)
     """Samples of a training window."""
@@ -115,8 +115,8 @@ class TestSetSettings(MixtureSettings):
     """The split that speech and noise are taken from. Use `validation` to select settings, never a
     test set."""
     score_rate: Literal[8000, 16000] | None = None
-    """Score everything at this rate in Hz, in addition to wide-band PESQ for methods with that
-    band, so that models of different rates can be compared. Default the rate of the test set."""
+    """Rate in Hz at which all methods are scored, so that models of different rates are comparable;
+    methods at 16 kHz also get wide-band PESQ. Default the rate of the test set."""
 
     @model_validator(mode="before")
     @classmethod

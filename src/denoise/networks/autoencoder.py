@@ -23,7 +23,7 @@ class AutoencoderSettings(NormalisedSettings):
     filters: tuple[int, ...] = Field((64, 128, 256), min_length=1)
     """Filters of the levels of the encoder; the decoder has them in reverse."""
     bottleneck: int = Field(512, ge=1)
-    """Filters between both."""
+    """Filters of the bottleneck."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """Share of the values that dropout removes after each level of the encoder."""
     l2: float = Field(5e-4, ge=0)

@@ -31,8 +31,8 @@ class UNetSettings(NormalisedSettings):
     dropout: float = Field(0.5, ge=0, lt=1)
     """Share of the values that dropout removes."""
     dropout_at: Literal["deepest", "every"] = "deepest"
-    """`deepest`: on the deepest skip, after the pooling beside it, and on the bottleneck; `every`:
-    after every pooling and every concatenation."""
+    """`deepest`: at the deepest skip connection, after the pooling next to it, and at the
+    bottleneck; `every`: after each pooling and each concatenation."""
     up: Literal["upsampling", "transposed"] = "upsampling"
     """`upsampling`: repetition and a 2x2 convolution; `transposed`: a 3x3 transposed convolution
     of stride 2."""

@@ -20,7 +20,7 @@ class AdversarialSettings(Settings):
     """`metric`: it learns the PESQ of the output, and the network raises its prediction;
     `least_squares`: it learns to tell clean from enhanced speech."""
     weight: float = Field(0.01, gt=0)
-    """Weight of its output in the loss."""
+    """Weight of the discriminator term in the loss."""
     filters: tuple[int, ...] = Field((16, 32, 64, 64), min_length=1)
     """Filters of its convolutions, each with stride 2 over both axes."""
     learning_rate: float = Field(5e-4, gt=0, le=1)

@@ -52,10 +52,8 @@ def bce(target: Any, output: Any) -> Any:
 
 
 def soft_iou(target: Any, output: Any) -> Any:
-    """Intersection over union of two fuzzy sets, for targets and outputs from 0 to 1.
-
-    Sum of the products over the sum of ``t + o - t o`` (Rahman & Wang, ISVC 2016).
-    """
+    """Soft intersection over union of targets t and outputs o from 0 to 1: the sum of t·o over the
+    sum of t + o - t·o (Rahman & Wang, ISVC 2016)."""
     from keras import ops
 
     axes = tuple(range(1, len(target.shape)))
@@ -65,9 +63,9 @@ def soft_iou(target: Any, output: Any) -> Any:
 
 def si_sdr(clean: Any, enhanced: Any) -> Any:
     """Negative scale-invariant signal-to-distortion ratio in dB (Le Roux et al., ICASSP 2019), plus
-    a hundredth of the squared level difference in dB: without it the level is free, and drifts
-    until the network's output saturates. It ends softly at 40 dB, so that windows without noise do
-    not rule the others (Wisdom et al., NeurIPS 2020, "MixIT", eq. 2)."""
+    a hundredth of the squared level difference in dB, without which the output level is
+    unconstrained and drifts until the network saturates. Values saturate softly at 40 dB, so that
+    nearly clean windows do not dominate (Wisdom et al., NeurIPS 2020, "MixIT", eq. 2)."""
     from keras import ops
 
     scale = ops.sum(clean * enhanced, 1, keepdims=True)

@@ -29,8 +29,8 @@ class TrainingSettings(Settings):
     """Initial weights: those of another variant of the experiment, or of a model folder such as
     `pretrained/best`, with the same network and features; default random ones."""
     initial_weight_share: float = Field(0.0, ge=0, lt=1)
-    """Share of the initial weights in a weighted mean with the trained weights, which is kept. It
-    forgets less, and is often better on both old and new data (Wortsman et al.,
+    """Share s of the initial weights in the final ones, (1 - s) × trained + s × initial. This
+    reduces forgetting, and is often better on both old and new data (Wortsman et al.,
     arXiv:2109.01903)."""
     teacher: str | None = None
     """With a waveform loss: a trained model whose output takes the place of the clean speech in the
