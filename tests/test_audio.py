@@ -225,7 +225,7 @@ def test_a_recording_of_two_sources_is_not_trained_on_and_tested(tmp_path):
         prepare_into(tmp_path / f"{part}-out", tmp_path / f"{part}.csv")
     sources = [prepared_source(tmp_path / "mine-out", "train"),
                prepared_source(tmp_path / "yours-out", "test")]  # fmt: skip
-    with pytest.raises(UserError, match=r"1 recordings stand in two splits, such as .*0\.wav"):
+    with pytest.raises(UserError, match=r"1 recordings are in two splits, such as .*0\.wav"):
         splits.split(sources, SplitSettings(), 0, tmp_path / "splits.csv")
 
 

@@ -303,7 +303,7 @@ def test_what_was_made_otherwise_is_not_taken_for_an_output(inside, tmp_path, ca
     run("enhance", source)
     sound = out.read_bytes()
     told = fails(capsys, "enhance", source, "--overlap", 0.25)
-    assert "a.enhanced.wav exists already and is not what this command makes" in told
+    assert "a.enhanced.wav exists already and was not made by this command" in told
     soundfile.write(source, tone_speech(1, 8000, 2), 8000)  # of the same length
     assert "exists already" in fails(capsys, "enhance", source)
     shutil.copy(source, out)

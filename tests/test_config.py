@@ -246,7 +246,7 @@ def test_the_default_configuration_is_valid():
         ({"preset": "a" * 5000 + ".yaml"}, "cannot be read: File name too long"),
         ({"preset": "/dev/zero"}, "unknown preset '/dev/zero'"),
         ({"set": {"data.speech.².hours": 1}}, "'²' must be a number below"),
-        ({"set": {"training.epochs": 10**300}}, "epochs has 301 digits: no setting is so large"),
+        ({"set": {"training.epochs": 10**300}}, "epochs has 301 digits: no setting is that large"),
         ({"set": {"training.epochs": True}}, "epochs is true, which is no number"),
         ({"set": {"mixing.snr_range_db": [False, True]}}, "snr_range_db is false, which is no num"),
         ({"seeds": [True, False]}, "seeds is true, which is no number"),
@@ -263,7 +263,7 @@ def test_an_empty_or_broken_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"p\.yaml is not valid YAML"):
         make_plan({"preset": str(tmp_path / "p.yaml")}, PRESETS)
     (tmp_path / "p.yaml").write_text("seeds: [1]\nseeds: [2]\n")
-    with pytest.raises(UserError, match="key 'seeds' stands twice.*line 2"):
+    with pytest.raises(UserError, match="key 'seeds' occurs twice.*line 2"):
         make_plan({"preset": str(tmp_path / "p.yaml")}, PRESETS)
     (tmp_path / "p.yaml").write_text("training:\n  epochs: 1:30\n")
     with pytest.raises(UserError, match="1:30 would be read as 90: write that.*line 2"):

@@ -149,7 +149,9 @@ def _check_samples(block: np.ndarray) -> None:
     if not np.isfinite(peak):
         raise UnusableAudio("holds NaN or infinite samples")
     if peak > _LOUDEST:
-        raise UnusableAudio(f"holds samples of {peak:.0e}, where full scale is 1: it is no audio")
+        raise UnusableAudio(
+            f"holds samples of {peak:.0e}, where full scale is 1: so it is not audio"
+        )
 
 
 def read(path: str | Path) -> tuple[np.ndarray, int]:

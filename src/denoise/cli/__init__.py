@@ -137,7 +137,7 @@ def main(arguments: list[str] | None = None) -> None:
             if sys.stdout is not None:
                 sys.stdout.flush()
     except KeyboardInterrupt:
-        terminal.say("interrupted: what was complete is kept")
+        terminal.say("interrupted: complete results are kept")
         raise SystemExit(128 + signal.SIGINT) from None
 
 

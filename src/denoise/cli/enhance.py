@@ -165,7 +165,9 @@ def _enhance_one(enhancer: Enhancer, job: Job, marks: Marks, options: argparse.N
         except FileExistsError:
             # The same command at work beside this one makes the same file.
             if not marks.is_on(target, source):
-                raise UserError(f"{target} was made meanwhile by something else") from None
+                raise UserError(
+                    f"{target} was written by another process in the meantime"
+                ) from None
         if options.plot:
             plot(source, target, mark)
     except (UserError, OSError) as reason:

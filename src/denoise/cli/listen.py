@@ -59,7 +59,9 @@ def add(verbs: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     """Carry out ``denoise listen``."""
     if options.score and options.experiment:
-        raise UserError("give either an experiment or --score with files: files name theirs")
+        raise UserError(
+            "give either an experiment or --score with files, which name their experiment"
+        )
     if options.score:
         _score(options)
     elif options.experiment:

@@ -130,7 +130,7 @@ def check_targets(jobs: list[Job], marks: Marks | None, *, plot: bool) -> set[Jo
         for made in outputs:
             if os.path.lexists(made) and not own[made]:
                 raise UserError(
-                    f"{made} exists already and is not what this command makes: give --force to "
+                    f"{made} exists already and was not made by this command: give --force to "
                     "overwrite, --skip-existing to enhance only what has no output yet, or "
                     "another -o"
                 )

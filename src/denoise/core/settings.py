@@ -35,9 +35,11 @@ class Settings(BaseModel):
         for key, value in given.items() if isinstance(given, dict) else ():
             for one in value if isinstance(value, list | tuple) else [value]:
                 if isinstance(one, bool) and not _takes_bool(cls, key):
-                    raise ValueError(f"{key} is {str(one).lower()}, which is no number or name")
+                    raise ValueError(
+                        f"{key} is {str(one).lower()}, which is neither a number nor a name"
+                    )
                 if isinstance(one, int) and abs(one) > _LARGEST:
-                    raise ValueError(f"{key} has {len(str(one))} digits: no setting is so large")
+                    raise ValueError(f"{key} has {len(str(one))} digits: no setting is that large")
         return given
 
 

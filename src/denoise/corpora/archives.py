@@ -122,7 +122,7 @@ def _size(archive: Path, wanted: Callable[[str], bool]) -> int:
         if total > most:
             raise UserError(
                 f"{archive}: refuses to extract {total / 1e9:.1f} GB and more ('{name}') from "
-                f"{archive.stat().st_size / 1e6:.1f} MB, which is no archive of audio"
+                f"{archive.stat().st_size / 1e6:.1f} MB, so it is not an archive of audio"
             )
     return total
 

@@ -109,7 +109,7 @@ def obtain(archive: Archive, corpus: str, target: Path, settings: DownloadSettin
     try:
         fetch(archive, corpus, target, settings.model_copy(update={"retries": 0}))
     except UserError as error:
-        log.warning("%s; going on without it, as an empty file", error)
+        log.warning("%s; continuing without it, with an empty file in its place", error)
         files.write_text(target, "")
 
 
@@ -250,7 +250,7 @@ def _resumed_at(reply: requests.Response, part: Path, have: int) -> int:
     """Byte of the file at which an answer begins to a request for all after the first `have`."""
     if reply.status_code == 416:
         part.unlink(missing_ok=True)
-        raise _Retryable("the partial file does not fit the remote one; starting afresh")
+        raise _Retryable("the partial file does not fit the remote one; starting again")
     if reply.status_code in {408, 425, 429} or reply.status_code >= 500:
         raise _Retryable(f"HTTP {reply.status_code} {reply.reason}")
     if reply.status_code not in {200, 206}:
@@ -260,7 +260,7 @@ def _resumed_at(reply: requests.Response, part: Path, have: int) -> int:
     start = reply.headers.get("Content-Range", "").removeprefix("bytes ").split("-")[0]
     if start != str(have):
         part.unlink()
-        raise _Retryable("the server resumed at another place; starting afresh")
+        raise _Retryable("the server resumed at another place; starting again")
     return have
 
 

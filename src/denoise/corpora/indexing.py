@@ -68,8 +68,8 @@ def _extract_subset(
         for archive in archives:
             if not archive.stat().st_size:
                 log.warning(
-                    "%s could not be had: going on without what it says. To try again, delete it "
-                    "and %s",
+                    "%s could not be downloaded: continuing without its information. To try "
+                    "again, delete it and %s",
                     archive,
                     final.with_suffix(".csv"),
                 )
@@ -112,7 +112,7 @@ def index_pairs(
 def _checked(table: pd.DataFrame, root: Path, what: str) -> pd.DataFrame:
     """`table` with durations, after a look for what no corpus may have."""
     if table.empty:
-        raise UserError(f"{what} holds no recordings in the layout that is expected")
+        raise UserError(f"{what} has no recordings in the expected layout")
     duplicates = table.loc[table["id"].duplicated(), "id"]
     if len(duplicates):
         raise UserError(f"{what} holds two recordings named '{duplicates.iloc[0]}'")

@@ -164,7 +164,7 @@ def check_disjoint(table: pd.DataFrame) -> None:
     if len(shared):
         corpus, _, group = shared.index[0]
         raise UserError(
-            f"{len(shared)} groups of {corpus} (first '{group}') stand in two splits: give the "
+            f"{len(shared)} groups of {corpus} (first '{group}') are in two splits: give the "
             "sources different speakers, folds or recordings"
         )
 
@@ -219,7 +219,7 @@ def _check_duplicates(table: pd.DataFrame) -> None:
         twice = table[table["content"] == shared.index[0]].drop_duplicates("split")
         places = " and ".join(f"{row.id} ({row.split})" for row in twice.itertuples())
         raise UserError(
-            f"{len(shared)} recordings stand in two splits, such as {places}: give the sources "
+            f"{len(shared)} recordings are in two splits, such as {places}: give the sources "
             "different recordings"
         )
 

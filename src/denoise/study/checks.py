@@ -94,7 +94,9 @@ def check_storage(plan: Plan, prefix: str | None) -> None:
         If there is no place, no MLflow server, or a folder of this machine is to be read.
     """
     if not prefix:
-        raise UserError("a storage needs a place in it: --default-storage-prefix s3://BUCKET/STUDY")
+        raise UserError(
+            "--default-storage-provider needs --default-storage-prefix, such as s3://BUCKET/STUDY"
+        )
     for name, stage in plan.indexes.items():
         if "path" in stage.settings:
             raise UserError(
@@ -148,7 +150,7 @@ def check_other_models(plan: Plan, variant: Variant) -> None:
             if getattr(start.recipe, key) != getattr(recipe, key):
                 raise UserError(
                     f"variant {variant.label}: training.start_from: {start.label} has other "
-                    f"settings of {key}, with which its weights mean something else"
+                    f"settings of {key}, so its weights do not fit"
                 )
     if teacher is not None:
         where = f"variant {variant.label}: training.teacher"

@@ -50,7 +50,7 @@ class _PlainYaml(yaml.SafeLoader):
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
                 if key.value in seen:
                     raise yaml.constructor.ConstructorError(
-                        None, None, f"key '{key.value}' stands twice", key.start_mark
+                        None, None, f"key '{key.value}' occurs twice", key.start_mark
                     )
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
@@ -67,7 +67,9 @@ def _text_of(path: Path) -> str:
     with path.open("rb") as file:
         content = file.read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:
-        raise UserError(f"{path} is longer than {_MOST_BYTES >> 20} MiB: it is no configuration")
+        raise UserError(
+            f"{path} is longer than {_MOST_BYTES >> 20} MiB: so it is not a configuration"
+        )
     return content.decode("utf-8")
 
 

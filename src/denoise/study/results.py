@@ -221,7 +221,7 @@ def _is_made(folder: Path) -> bool:
 def check_not_running() -> None:
     """Raise `UserError` while a run is at work here, which may need what is deleted."""
     if is_running():
-        raise UserError("`snakemake` is at work in this folder: wait for it to end")
+        raise UserError("`snakemake` is running in this folder: wait until it ends")
 
 
 def delete_model(folder: Path) -> None:

@@ -47,7 +47,7 @@ def check_name(where: str, name: str) -> None:
     if not _NAME.fullmatch(name):
         raise UserError(f"{where}: names are at most 200 letters, digits and . _ + -")
     if _REPEATED.search(name):
-        raise UserError(f"{where}: nothing in a name may stand there twenty times: shorten it")
+        raise UserError(f"{where}: no part of a name may occur twenty times: shorten it")
 
 
 def check_label(where: str, label: str, taken: Container[str]) -> None:

@@ -89,7 +89,9 @@ class Store:
             return None
         aside = local.set_aside_if_damaged(self._database)
         if aside is not None:
-            log.warning("the MLflow store is damaged: it is %s now, and made anew", aside)
+            log.warning(
+                "the MLflow store is damaged: it was moved to %s, and a new one is made", aside
+            )
         return local.recorded_runs(self._database, self._artifacts)
 
     def experiment(self, name: str) -> str:

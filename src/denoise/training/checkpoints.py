@@ -101,13 +101,13 @@ class Checkpoints:
             try:
                 state = files.read_json(folder / "state.json")
                 if state["fingerprint"] != self.fingerprint:
-                    log.warning("%s belongs to another configuration; starting afresh", folder)
+                    log.warning("%s belongs to another configuration; starting again", folder)
                     shutil.rmtree(self.folder)
                     return []
                 saved = _load_arrays(folder / "state.npz")
                 _load_arrays(folder / "best.npz")
             except _UNREADABLE as error:
-                log.warning("%s cannot be read (%s); trying the one before", folder, error)
+                log.warning("%s cannot be read (%s); trying the previous one", folder, error)
                 shutil.rmtree(folder)
                 continue
             for variable, value in zip(self._state(model), saved, strict=True):
@@ -139,12 +139,12 @@ class Checkpoints:
         except FileNotFoundError:
             return None
         except _UNREADABLE as error:
-            log.warning("%s cannot be read (%s); the epoch begins anew", self._part, error)
+            log.warning("%s cannot be read (%s); the epoch starts again", self._part, error)
             return None
         for variable, value in zip([*self._state(model), *self.random], saved, strict=True):
             variable.assign(value)
         progress = Progress(**about)
-        log.info("going on after batch %d of epoch %d", progress.batches, epochs + 1)
+        log.info("resuming after batch %d of epoch %d", progress.batches, epochs + 1)
         return progress
 
     def _state(self, model: keras.Model) -> list[Any]:

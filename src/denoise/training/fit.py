@@ -256,5 +256,5 @@ def _write_model(
     try:
         write_onnx(out)
     except UserError as error:
-        log.warning("it will run in Keras, not in ONNX Runtime: %s", error)
+        log.warning("the model will run in Keras, not in ONNX Runtime: %s", error)
         files.write_text(out.onnx, "")
