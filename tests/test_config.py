@@ -247,9 +247,12 @@ def test_the_default_configuration_is_valid():
         ({"preset": "/dev/zero"}, "unknown preset '/dev/zero'"),
         ({"set": {"data.speech.².hours": 1}}, "'²' must be a number below"),
         ({"set": {"training.epochs": 10**300}}, "epochs has 301 digits: no setting is that large"),
-        ({"set": {"training.epochs": True}}, "epochs is true, which is no number"),
-        ({"set": {"mixing.snr_range_db": [False, True]}}, "snr_range_db is false, which is no num"),
-        ({"seeds": [True, False]}, "seeds is true, which is no number"),
+        ({"set": {"training.epochs": True}}, "epochs is true, which is neither a number"),
+        (
+            {"set": {"mixing.snr_range_db": [False, True]}},
+            "snr_range_db is false, which is neither a num",
+        ),
+        ({"seeds": [True, False]}, "seeds is true, which is neither a number"),
     ],
 )
 def test_mistakes_get_one_line_with_the_key_and_what_is_allowed(config, said):

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from draw_rooms import ROOT
+from draw_packages import ROOT
 
 from denoise.cli import main
 from denoise.core import terminal

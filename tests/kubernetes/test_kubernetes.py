@@ -107,7 +107,10 @@ def test_what_pods_cannot_reach_is_refused_before_they_start(tmp_path):
     stored = ("--default-storage-provider", "s3", *through("http://127.0.0.1:9"), "all")
     configure(folder, set=TINY, sweep={})
     run = dry_run(folder, "--default-storage-provider", "s3", "all")
-    assert run.returncode == 1 and "error: --default-storage-provider needs --default-storage-prefix" in run.stderr
+    assert (
+        run.returncode == 1
+        and "error: --default-storage-provider needs --default-storage-prefix" in run.stderr
+    )
     run = dry_run(folder, *stored, MLFLOW_TRACKING_URI="")
     assert run.returncode == 1 and "error: MLFLOW_TRACKING_URI is not set: jobs" in run.stderr
     noise = {"corpus": "folder", "path": str(recordings)}
