@@ -65,7 +65,7 @@ def main() -> None:
         if number == 0:
             shown = {"noisy": versions["noisy"], "enhanced": versions["best"]}
             figure = figures.signals(shown, _RATE)
-            figure.savefig(options.write / "images" / "before-after.png", dpi=130)
+            figure.savefig(options.write / "images" / "before-after.png", dpi=100)
 
 
 if __name__ == "__main__":
