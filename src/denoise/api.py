@@ -1,6 +1,6 @@
-"""What ``import denoise`` offers: denoising recordings and streams from Python.
+"""The Python API: denoising recordings and streams.
 
-Everything here works in the small install; the workflow's packages are imported by nothing of it.
+Everything here works in the small install; it imports no package of the workflow.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Bandwidth = Literal["full", "model"]
 
 
 class Model:
-    """A trained denoiser; `load` gives one."""
+    """A trained denoiser, as `load` returns it."""
 
     def __init__(self, folder: Path, runtime: Name | None = None) -> None:
         self._enhancer = Enhancer.load(folder, runtime=runtime)
@@ -39,12 +39,12 @@ class Model:
 
     @property
     def card(self) -> ModelCard:
-        """What the model is, and what it was trained with."""
+        """The model card: what the model is, and how it was trained."""
         return self._enhancer.card
 
     @property
     def rate(self) -> int:
-        """Samples per second that the network works at; recordings may have any rate."""
+        """Sample rate in Hz at which the network works; recordings may have any rate."""
         return self._enhancer.rate
 
     def enhance(
@@ -64,17 +64,17 @@ class Model:
         noisy : np.ndarray [shape=(samples,) or (samples, channels)]
             Real numbers, nominal range [-1, 1].
         rate : int
-            Samples per second, at least 1,000.
+            Sample rate in Hz, at least 1,000.
         strength : float
             Share of the enhanced signal in the output, from 0 to 1; the rest is the input.
         max_attenuation_db : float, optional
-            Attenuation limit: no bin of the spectrum is lowered by more dB; default none.
+            Attenuation limit in dB: no bin of the spectrum is attenuated by more; default none.
         bandwidth
-            ``full`` keeps what the recording has above half of the model's rate, with the gain of
-            the highest frequencies below; ``model`` leaves it out.
+            ``full`` keeps frequencies above half of the model's rate, with the gain of the highest
+            frequencies below; ``model`` removes them.
         link_channels
-            Whether all channels get the same gain, which keeps the stereo image; otherwise each is
-            enhanced by itself.
+            Whether all channels get the same gains, which keeps the stereo image; otherwise each is
+            enhanced on its own.
 
         Returns
         -------
@@ -83,7 +83,7 @@ class Model:
         Raises
         ------
         ValueError
-            If an argument is out of its range, or the audio has another shape or is not finite.
+            If an argument is out of range, or the audio has another shape or is not finite.
 
         Example
         -------
@@ -105,10 +105,10 @@ def load(model: str | Path = READY[0], *, runtime: Name | None = None) -> Model:
     Parameters
     ----------
     model
-        ``best`` or ``stream``, which come with the program, a model folder, or a label of a study
-        in the working folder, as `denoise models` lists them.
+        ``best`` or ``stream``, which come with the program, a model folder, or the label of a model
+        of the study in the working folder, as `denoise models` lists them.
     runtime
-        ``onnx`` or ``keras``; default ONNX Runtime where the model has a ``model.onnx``.
+        ``onnx`` or ``keras``; default ONNX Runtime if the model has a ``model.onnx``.
 
     Raises
     ------
@@ -131,24 +131,24 @@ def stream(
     max_attenuation_db: float | None = None,
     bandwidth: Bandwidth = "full",
 ) -> Stream:
-    """A stream of audio through a causal model, block by block.
+    """Enhance live audio with a causal model, block by block.
 
     Parameters
     ----------
     model
-        As of `load`.
+        As for `load`.
     rate
-        Of the audio in Hz; default the model's.  Multiples of the model's rate have the latency of
-        one frame; others are resampled, which adds to it.
+        Sample rate of the audio in Hz; default that of the model.  Multiples of the model's rate
+        have a latency of one frame; others are resampled, which adds to it.
     strength, max_attenuation_db, bandwidth
-        As of `Model.enhance`.
+        As for `Model.enhance`.
 
     Raises
     ------
     UserError
         If there is no such model, or it is not causal.
     ValueError
-        If an argument is out of its range.
+        If an argument is out of range.
 
     Example
     -------
@@ -166,18 +166,18 @@ def stream(
 
 
 def read(path: str | Path) -> tuple[np.ndarray, int]:
-    """Decode an audio file of any format that libsndfile reads.
+    """Read an audio file of any format that libsndfile supports.
 
     Returns
     -------
     audio : np.ndarray [shape=(samples,), or (samples, channels) of several], float32
     rate : int
-        Samples per second.
+        Sample rate in Hz.
 
     Raises
     ------
     UserError
-        If it cannot be decoded, is empty or truncated, or holds NaN or infinite samples.
+        If it cannot be decoded, is empty or truncated, or has NaN or infinite samples.
 
     Example
     -------
@@ -191,20 +191,20 @@ def read(path: str | Path) -> tuple[np.ndarray, int]:
 
 
 def write(path: str | Path, samples: np.ndarray, rate: int, subtype: str | None = None) -> None:
-    """Write an audio file, whose format is that of its suffix.
+    """Write an audio file in the format of its suffix.
 
-    Samples beyond full scale are clipped, but in formats of real numbers.
+    Samples beyond full scale are clipped, except in floating-point formats.
 
     Parameters
     ----------
     samples : np.ndarray [shape=(samples,) or (samples, channels)]
     subtype
-        How samples are stored, as libsndfile names it: ``PCM_16``, ``PCM_24``, ``FLOAT``…
+        Sample format, as libsndfile names it: ``PCM_16``, ``PCM_24``, ``FLOAT``…
 
     Raises
     ------
     UserError
-        If the format cannot hold it.
+        If the format cannot store such audio.
 
     Example
     -------

@@ -86,16 +86,34 @@ _loading: list[_Loading] = []
 def loss(
     name: str, *, waveform: bool = False, from_0_to_1: bool = False
 ) -> Callable[[Function], Function]:
-    """Make a function a loss, for ``training.loss``.
+    """Register a function as a loss, for ``training.loss``.
 
     Parameters
     ----------
+    name
+        Of the loss, in configurations.
     waveform
-        It takes clean and enhanced audio [shape=(batch, samples)]; else target and output
-        [shape=(batch, frequency, time, channels)] in the scaling of the recipe.  Either way it uses
-        Keras operations and gives a number for each item of the batch, or for each bin.
+        Whether it takes clean and enhanced audio [shape=(batch, samples)].  Otherwise it takes
+        target and output [shape=(batch, frequency, time, channels)] in the scaling of the recipe.
+        In both cases it uses Keras operations and returns a number for each item of the batch, or
+        for each bin.
     from_0_to_1
-        It compares values from 0 to 1.
+        Whether it compares values from 0 to 1.
+
+    Raises
+    ------
+    UserError
+        If the name is taken or not valid, or the file is not an extension of a study.
+
+    Example
+    -------
+    In a file that ``extensions`` names::
+
+        @loss("charbonnier")
+        def charbonnier(target, output):
+            from keras import ops
+
+            return ops.sqrt(ops.square(target - output) + 1e-6)
     """
 
     def register(function: Function) -> Function:
@@ -111,8 +129,19 @@ def loss(
 
 
 def training_metric(name: str, *, from_0_to_1: bool = False) -> Callable[[Function], Function]:
-    """Make a function of target and output a metric to follow beside the loss, for
-    ``training.metrics``; parameters as of `loss`."""
+    """Register a function of target and output as a metric that is logged during training, for
+    ``training.metrics``.
+
+    Parameters and errors are those of `loss`.
+
+    Example
+    -------
+    ::
+
+        @training_metric("bias")
+        def bias(target, output):
+            return output - target
+    """
 
     def register(function: Function) -> Function:
         _check_new("training metric", name, losses.METRICS)
@@ -127,14 +156,33 @@ def training_metric(name: str, *, from_0_to_1: bool = False) -> Callable[[Functi
 def network(
     settings: type[NetworkSettings], stream: Callable[..., Any] | None = None
 ) -> Callable[[Function], Function]:
-    """Make a function that builds a Keras model a network, for ``network.name``.
+    """Register a function that builds a Keras model as a network, for ``network.name``.
 
     Parameters
     ----------
     settings
-        Its settings, whose `name` has the network's name as type and default.
+        The class of its settings, whose field `name` has the name of the network as type and
+        default.
     stream
-        Of a causal network: what gives its next frames, see `networks.registry.streaming_network`.
+        For a causal network: the function that builds its streaming version, see
+        `networks.registry.streaming_network`.
+
+    Raises
+    ------
+    UserError
+        If the name is missing, taken or not valid, or the file is not an extension of a study.
+
+    Example
+    -------
+    ::
+
+        class PlainSettings(NetworkSettings):
+            name: Literal["plain"] = "plain"
+            filters: tuple[int, ...] = (16, 16)
+
+        @network(PlainSettings)
+        def plain(settings, input_shape, outputs=1):
+            ...  # returns a keras.Model
     """
     name = settings.model_fields["name"].default
 
@@ -158,10 +206,34 @@ def metric(
     higher_is_better: bool = True,
     lowest_rate: int = 0,
 ) -> Callable[[Function], Function]:
-    """Make a function of clean and enhanced audio [shape=(samples,)] and their rate a metric of
-    results: a column of every score table, the leaderboard, the report and MLflow.
+    """Register a function of clean and enhanced audio [shape=(samples,)] and their rate as a
+    metric: a column of every score table, the leaderboard, the report and MLflow.
 
-    It raises `Undefined` where it has no value, and is not taken at rates below `lowest_rate` Hz.
+    The function raises `Undefined` where it has no value.
+
+    Parameters
+    ----------
+    name
+        Of the column.
+    title, unit
+        As shown in the report.
+    higher_is_better
+        Whether higher values are better.
+    lowest_rate
+        It is not computed at lower sample rates, in Hz.
+
+    Raises
+    ------
+    UserError
+        If the name is taken or not valid, or the file is not an extension of a study.
+
+    Example
+    -------
+    ::
+
+        @metric("peak", "Peak ratio")
+        def peak_ratio(clean, estimate, rate):
+            return float(np.abs(estimate).max() / np.abs(clean).max())
     """
 
     def register(function: Function) -> Function:
@@ -175,10 +247,24 @@ def metric(
 
 
 def augmentation(name: str) -> Callable[[Function], Function]:
-    """Make a function an augmentation, for ``augmentation.own: {name: share of the windows}``.
+    """Register a function as an augmentation, for ``augmentation.own: {name: share}``.
 
-    It takes noisy and clean audio [shape=(2, samples)], their rate and a `numpy.random.Generator`,
-    its only source of chance, and gives both anew in the same shape.
+    The function takes noisy and clean audio [shape=(2, samples)], their rate and a
+    `numpy.random.Generator`, which must be its only source of randomness, and returns both in the
+    same shape.
+
+    Raises
+    ------
+    UserError
+        If the name is taken or not valid, or the file is not an extension of a study.
+
+    Example
+    -------
+    ::
+
+        @augmentation("inversion")
+        def invert(pair, rate, rng):
+            return -pair
     """
 
     def register(function: Function) -> Function:
@@ -190,7 +276,19 @@ def augmentation(name: str) -> Callable[[Function], Function]:
 
 
 def corpus(made: Corpus) -> Corpus:
-    """Make a corpus known by its name, for ``data.speech`` and ``data.noise``."""
+    """Register a corpus, for ``data.speech``, ``data.noise`` and ``data.rooms``.
+
+    Raises
+    ------
+    UserError
+        If the name is taken or not valid, or the file is not an extension of a study.
+
+    Example
+    -------
+    ::
+
+        corpus(Corpus("streets", "CC BY 4.0", "https://example.org", subsets, build, "noise"))
+    """
     _check_new("corpus", made.name, CORPORA)
     _register("corpora.registry", CORPORA, made.name, made)
     return made

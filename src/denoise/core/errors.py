@@ -15,9 +15,17 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """A problem the user can mend; its text is one line that says how.
+    """A problem that the user can solve; its message is one line that says how.
 
-    A ``ValueError``, so that settings models add the key it was found at.
+    It is a ``ValueError``, so that settings classes add the key at which it was found.
+
+    Example
+    -------
+    >>> try:
+    ...     denoise.load("bist")
+    ... except denoise.UserError as error:
+    ...     print(str(error)[:38])
+    no model 'bist' (did you mean 'best'?)
     """
 
 

@@ -1,4 +1,4 @@
-"""Audio as it comes, denoised block by block within a latency of one frame."""
+"""Live audio, denoised block by block with a latency of one frame."""
 
 from __future__ import annotations
 
@@ -12,22 +12,21 @@ from denoise.enhancement.pipeline import Pipeline
 class Stream:
     """A stream of audio through a causal network.
 
-    What it gives is what the whole recording gives, whatever the size of the blocks.
-
-    `Enhancer.stream` gives one.
+    The output equals that for the whole recording, for any size of the blocks. `denoise.stream`
+    makes one.
 
     Parameters
     ----------
     begin
-        Gives what takes the audio of a new stream.
+        Makes the pipeline of a new stream.
     rate
-        Of the audio, in Hz.
+        Sample rate of the audio in Hz.
     channels
-        Of the audio; a stream of one takes and gives blocks [shape=(samples,)] as well.
+        Number of channels; with one, blocks may also be [shape=(samples,)].
     hop
-        Samples of the blocks that are best given: one step of the network.
+        The most efficient block size in samples: one step of the network.
     latency
-        Samples between the arrival of one and the time by which it can be given out.
+        Latency in samples, at most.
 
     Example
     -------
@@ -45,23 +44,22 @@ class Stream:
         self.reset()
 
     def reset(self) -> None:
-        """Begin a new stream."""
+        """Discard the state and begin a new stream."""
         self._pipeline = self._begin()
         self._flat = True
 
     def warm_up(self) -> None:
-        """Have everything compiled and loaded, so that the first block takes no longer than the
-        others."""
+        """Compile and load everything, so that the first block takes no longer than the others."""
         for _ in range(3):
             self.process(np.zeros((self.latency, self.channels), np.float32))
             self.process(np.zeros((self.hop, self.channels), np.float32))
         self.reset()
 
     def process(self, samples: np.ndarray) -> np.ndarray:
-        """Take the next samples; give those that are ready.
+        """Process the next samples, and return those that are finished.
 
-        All that was given so far continues without gaps what was given before, and is shorter than
-        what was taken by less than `latency` samples.
+        The outputs of successive calls follow each other without gaps; in total, fewer than
+        `latency` samples are pending.
 
         Parameters
         ----------
@@ -75,7 +73,12 @@ class Stream:
         Raises
         ------
         ValueError
-            If it has another number of channels.
+            If the block has another number of channels.
+
+        Example
+        -------
+        >>> stream = denoise.stream("stream", 48_000)
+        >>> finished = stream.process(noisy[: stream.hop])
         """
         self._flat = np.ndim(samples) == 1
         block = samples[:, None] if self._flat else samples
@@ -87,7 +90,16 @@ class Stream:
         return self._as_given(self._pipeline.process(block))
 
     def flush(self) -> np.ndarray:
-        """The rest of the stream, so that as much is given as was taken; then a new one begins."""
+        """Return the pending samples, so that the output is as long as the input, and begin a new
+        stream.
+
+        Example
+        -------
+        >>> stream = denoise.stream("stream", 48_000)
+        >>> first = stream.process(noisy)
+        >>> len(first) + len(stream.flush()) == len(noisy)
+        True
+        """
         rest = self._as_given(self._pipeline.flush())
         self.reset()
         return rest

@@ -39,10 +39,10 @@ _SHORTEST_S = 0.5
 
 
 def dnsmos(audio: np.ndarray, rate: int) -> dict[str, float]:
-    """The four opinions that DNSMOS predicts of a recording.
+    """Predict how listeners would rate a recording, with DNSMOS P.835 and P.808.
 
-    The means over windows of 9.01 s that start a second apart; what is shorter is repeated until it
-    fills one.
+    Ratings are means over windows of 9.01 s that start a second apart; a shorter recording is
+    repeated until it fills one (Reddy, Gopal & Cutler, ICASSP 2021 and 2022).
 
     Parameters
     ----------
@@ -54,7 +54,8 @@ def dnsmos(audio: np.ndarray, rate: int) -> dict[str, float]:
     Returns
     -------
     dict
-        `NAMES` → 1 to 5, higher is better.
+        ``dnsmos_sig`` (speech), ``dnsmos_bak`` (background), ``dnsmos_ovrl`` (overall) and
+        ``dnsmos_p808``, from 1 to 5; higher is better.
 
     Raises
     ------

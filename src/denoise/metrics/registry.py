@@ -91,22 +91,23 @@ RANKING = ("si_sdr", "dnsmos_ovrl")
 
 
 def score_utterance(clean: np.ndarray, estimate: np.ndarray, rate: int) -> dict[str, float | str]:
-    """All measures of one utterance, and ``status``: ``ok`` or why some are missing (NaN).
+    """Compute all intrusive metrics of one utterance.
 
-    PESQ and the composite measures are defined at 8 and 16 kHz; for them audio of another rate is
+    PESQ and the composite metrics are defined at 8 and 16 kHz; for them audio of another rate is
     resampled to 16 kHz, or to 8 kHz if its rate is lower than 16 kHz.
 
     Parameters
     ----------
     clean, estimate : np.ndarray [shape=(samples,)]
-        The reference, and what is compared with it; nominal range [-1, 1].
+        The reference, and the signal to score; nominal range [-1, 1].
     rate : int
-        Samples per second of both.
+        Sample rate of both in Hz.
 
     Returns
     -------
     dict
-        The names of `METRICS` → values in their units, and ``status``.
+        Name → value in its unit (NaN where undefined), for the names of `METRICS`; and
+        ``status``, which is ``ok`` or says why values are missing.
 
     Raises
     ------
