@@ -107,7 +107,7 @@ def loss(
 
     Example
     -------
-    In a file that ``extensions`` names::
+    In a file that ``extensions`` names:
 
         @loss("charbonnier")
         def charbonnier(target, output):
@@ -136,7 +136,7 @@ def training_metric(name: str, *, from_0_to_1: bool = False) -> Callable[[Functi
 
     Example
     -------
-    ::
+    In a file that ``extensions`` names:
 
         @training_metric("bias")
         def bias(target, output):
@@ -174,7 +174,7 @@ def network(
 
     Example
     -------
-    ::
+    In a file that ``extensions`` names:
 
         class PlainSettings(NetworkSettings):
             name: Literal["plain"] = "plain"
@@ -229,7 +229,7 @@ def metric(
 
     Example
     -------
-    ::
+    In a file that ``extensions`` names:
 
         @metric("peak", "Peak ratio")
         def peak_ratio(clean, estimate, rate):
@@ -260,7 +260,7 @@ def augmentation(name: str) -> Callable[[Function], Function]:
 
     Example
     -------
-    ::
+    In a file that ``extensions`` names:
 
         @augmentation("inversion")
         def invert(pair, rate, rng):
@@ -285,7 +285,7 @@ def corpus(made: Corpus) -> Corpus:
 
     Example
     -------
-    ::
+    In a file that ``extensions`` names:
 
         corpus(Corpus("streets", "CC BY 4.0", "https://example.org", subsets, build, "noise"))
     """
