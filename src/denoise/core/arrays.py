@@ -1,4 +1,4 @@
-"""``.npy`` arrays that are written or read a part at a time."""
+"""``.npy`` arrays that are written or read in parts."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class PackWriter:
         return self._hash.hexdigest()
 
     def _wait(self) -> None:
-        """Wait for the disk; what went wrong there it tells only once."""
+        """Wait for the disk; it reports an error only once."""
         if self._flushed is not None:
             self._flushed.result()
 

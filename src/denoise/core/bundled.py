@@ -17,10 +17,10 @@ def bundled(name: str) -> Path:
 
 
 def presets_of(workflow: Path | None) -> Path:
-    """Where presets are looked up by name.
+    """The folder in which presets are looked up by name.
 
-    Those beside a workflow in the folder `workflow` are the ones that its user edits; a workflow
-    that Snakemake fetches from elsewhere has those of the installed program.
+    Presets beside the folder `workflow` are those that its user edits; a workflow that Snakemake
+    fetches from elsewhere uses those of the installed program.
     """
     own = workflow / "presets" if workflow is not None else None
     return own if own is not None and own.is_dir() else bundled("presets")

@@ -1,4 +1,4 @@
-"""What differs between two nested settings."""
+"""Differences between two nested settings."""
 
 from __future__ import annotations
 

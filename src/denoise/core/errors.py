@@ -1,7 +1,7 @@
-"""The one exception a user is meant to read.
+"""The exception for users.
 
-Every mistake a user can make (a wrong setting, an unreadable file, a bad archive) is raised
-as :class:`UserError`, whose text names the thing, what was wrong and what would be right.
+Every problem that a user can cause (a wrong setting, an unreadable file, a bad archive) is raised
+as :class:`UserError`, whose message says what is affected, what is wrong and how to correct it.
 Commands and scripts print that one line instead of a traceback.
 """
 
@@ -30,7 +30,7 @@ class UserError(ValueError):
 
 
 class Damaged(UserError):
-    """A file that this program made, and something else has changed since."""
+    """A file that this program made was changed by something else."""
 
     def __init__(self, path: object, reason: object) -> None:
         said = " ".join(str(reason).split())
@@ -44,7 +44,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def unknown(what: str, word: str, known: Iterable[str]) -> UserError:
-    """The error for a name that is not in a list: it names the nearest and lists them all."""
+    """The error for an unknown name: it suggests the nearest known one and lists them all."""
     names = sorted(known)
     return UserError(
         f"unknown {what} '{word}'{did_you_mean(word, names)}: there are {', '.join(names)}"
@@ -56,7 +56,8 @@ EXTENSIONS: dict[str, str] = {}
 
 
 def in_extension(error: BaseException) -> str | None:
-    """An error that came up in an extension, in one line with file and line; None for others."""
+    """An error that occurred in an extension, in one line with file and line number; None for
+    others."""
     if isinstance(error, SyntaxError) and error.filename in EXTENSIONS:
         return f"{EXTENSIONS[error.filename]} line {error.lineno}: {error.msg}"
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename in EXTENSIONS]
@@ -74,7 +75,7 @@ _FULL_TEXTS = ("No space left on device", "requested and", "database or disk is 
 
 
 def is_full_disk(error: Exception) -> bool:
-    """Whether an error says that there is no room left."""
+    """Whether an error says that the disk is full."""
     number = error.errno if isinstance(error, OSError) else None
     return number in _FULL or any(text in str(error) for text in _FULL_TEXTS)
 

@@ -1,7 +1,5 @@
-"""Writing files so that none is ever seen half-written.
-
-Everything goes to a temporary name in the target's folder and is renamed when complete.
-"""
+"""Atomic writing: files are written under a temporary name in the target's folder and renamed when
+complete."""
 
 from __future__ import annotations
 
@@ -28,7 +26,7 @@ from denoise.core.errors import Damaged, UserError
 
 _LONGEST_JSON = 1 << 28
 NOT_UTF8 = "backslashreplace"
-"""How bytes of names that are not UTF-8 are written; JSON reads them as they were."""
+"""How bytes of file names that are not UTF-8 are written; JSON restores them."""
 
 
 @contextlib.contextmanager
@@ -94,7 +92,7 @@ def _make_folder(path: Path) -> None:
 
 
 def _put_new(temporary: Path, target: Path) -> None:
-    """Give a file its name, which must be free."""
+    """Rename a temporary file; the name must not exist."""
     try:
         target.hardlink_to(temporary)  # in one step, where renaming would replace
     except FileExistsError:
@@ -110,7 +108,7 @@ def _check_free(target: Path) -> None:
 
 
 def _check_replaceable(target: Path, known_by: str | None) -> None:
-    """Raise `UserError` if a folder that somebody else made, or a file, stands in the way."""
+    """Raise `UserError` if the target is a folder that this program did not make, or a file."""
     if target.is_dir() and target.is_symlink() and known_by is not None:
         raise UserError(f"{target} is a link: name the folder that it leads to")
     if target.is_dir():
@@ -125,9 +123,9 @@ def _check_replaceable(target: Path, known_by: str | None) -> None:
 
 @functools.cache
 def _sweep(folder: Path) -> None:
-    """Remove the temporary files of processes of this machine that were killed, once.
+    """Remove the temporary files of killed processes of this machine, once per folder.
 
-    Others may do so at the same time, and those of another user stay.
+    Other processes may do so at the same time; files of other users are kept.
     """
     owned = re.compile(rf"\..+\.(\d+)-{re.escape(socket.gethostname())}-[0-9a-f]{{8}}\.tmp.*")
     with contextlib.suppress(OSError):
@@ -139,7 +137,7 @@ def _sweep(folder: Path) -> None:
 
 
 def runs(process: int) -> bool:
-    """Whether a process of this machine is alive."""
+    """Whether a process of this machine exists."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -161,10 +159,11 @@ def _remove(path: Path) -> None:
 
 @contextlib.contextmanager
 def locked(path: str | Path) -> Iterator[None]:
-    """Let one process at a time into the block, waiting for it as long as it takes.
+    """Let one process at a time into the block; others wait.
 
-    The lock is held on the file `path`, which is made and stays, and goes with the process, however
-    that ends.  It holds between processes of one machine; over a network file system it may not.
+    The lock is on the file `path`, which is created and kept; it ends with the process, however
+    that ends. It works between processes of one machine, but not necessarily over a network file
+    system.
 
     Raises
     ------
@@ -179,7 +178,7 @@ def locked(path: str | Path) -> Iterator[None]:
 
 
 def wait_for(path: str | Path, seconds: float = 60) -> None:
-    """Wait until a file is there that another study may be about to make again.
+    """Wait for a file that another study may be making again.
 
     Raises
     ------
@@ -284,7 +283,7 @@ class Digests:
         return found
 
     def keep(self) -> None:
-        """Write what was read, for the next run."""
+        """Store the digests for the next run."""
         if self._memory is not None and self._changed:
             with contextlib.suppress(OSError):
                 write_json(self._memory, self._known)

@@ -1,4 +1,4 @@
-"""What settings and variants are called where there is little room."""
+"""Short names of settings and variants."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def in_brief(settings: Mapping[str, Any]) -> str:
 
 
 def brief_value(value: Any) -> str:
-    """The value of a setting as short as it can be told."""
+    """A short text for the value of a setting."""
     if isinstance(value, Mapping):
         return "+".join(f"{key} {brief_value(item)}" for key, item in value.items())
     if _is_range(value):

@@ -27,9 +27,10 @@ _BLOCK_CHUNKS = 16
 
 
 def progress(items: Iterable[Item] | None, label: str, total: int | None = None) -> tqdm[Any]:
-    """Show a bar with the remaining time on a terminal; in a log file, a line now and then.
+    """Show a progress bar with the remaining time on a terminal; in a log file, a line now and
+    then.
 
-    Without `items` the bar is moved by its ``update``.
+    Without `items`, call its ``update``.
     """
     terminal = sys.stderr.isatty()
     if total is None and isinstance(items, Sized):
@@ -98,7 +99,7 @@ def ordered_map(
 def prefetch(
     pool: Executor, function: Callable[[Item], Result], items: Iterable[Item], count: int
 ) -> Iterator[Result]:
-    """The results for all items in order, of which `count` are made beforehand by `pool`."""
+    """The results for all items in order, of which `pool` computes `count` ahead."""
     waiting: deque[Future[Result]] = deque()
     for item in items:
         waiting.append(pool.submit(function, item))
@@ -141,20 +142,20 @@ _set_up: dict[str, tuple[Callable[..., None], tuple[Any, ...]]] = {}
 
 
 def set_up_workers(key: str, function: Callable[..., None] | None, *arguments: Any) -> None:
-    """Have every process that is started from now on call `function` first; one, or none, for each
-    key."""
+    """Have every process that is started from now on call `function` first; at most one function
+    for each key."""
     _set_up.pop(key, None)
     if function is not None:
         _set_up[key] = (function, arguments)
 
 
 def worker_arguments() -> tuple[Any, ...]:
-    """What `start_worker` is given."""
+    """The arguments of `start_worker`."""
     return os.getpid(), list(_set_up.values())
 
 
 def start_worker(parent: int, set_up: list[tuple[Callable[..., None], tuple[Any, ...]]]) -> None:
-    """The start of every process of a pool: it ends with its parent, and knows what that knows."""
+    """Initialise a process of a pool: it ends with its parent and loads the same extensions."""
     exit_with_parent(parent)
     for function, arguments in set_up:
         function(*arguments)
@@ -163,8 +164,8 @@ def start_worker(parent: int, set_up: list[tuple[Callable[..., None], tuple[Any,
 def exit_with_parent(parent: int) -> None:
     """End this process soon after its `parent`.
 
-    The processes of a pool whose owner was killed would wait for work that nobody gives out.  The
-    owner names itself, as it may be gone before its process can ask who that was.
+    Otherwise the processes of a pool whose parent was killed would wait for work forever. The
+    parent passes its own number, because it may have ended before this process could ask for it.
     """
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 

@@ -24,7 +24,7 @@ def code_version() -> str:
 
 
 def _git(*arguments: str) -> str:
-    """What git says in the folder of this code; empty if it fails."""
+    """The output of git in the folder of this code; empty if it fails."""
     try:
         run = subprocess.run(
             ["git", *arguments], cwd=PACKAGE, capture_output=True, text=True, timeout=10

@@ -31,7 +31,7 @@ class Settings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _check_values(cls, given: Any) -> Any:
-        """Refuse what Python takes for a number and nobody means as one."""
+        """Refuse values that Python accepts as numbers but that are not meant as such."""
         for key, value in given.items() if isinstance(given, dict) else ():
             for one in value if isinstance(value, list | tuple) else [value]:
                 if isinstance(one, bool) and not _takes_bool(cls, key):
@@ -44,12 +44,12 @@ class Settings(BaseModel):
 
 
 _LARGEST = 2**63
-"""Whole numbers above are exact in no other program."""
+"""Larger whole numbers are not exact in other programs."""
 
 
 @functools.cache
 def _takes_bool(model: type[Settings], key: str) -> bool:
-    """Whether a field may be true or false; what is no field is told of elsewhere."""
+    """Whether a field may be true or false; unknown fields are reported elsewhere."""
     field = model.model_fields.get(key)
     return field is None or _mentions_bool(field.annotation)
 

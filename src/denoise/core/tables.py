@@ -53,7 +53,7 @@ _TEXT_COLUMNS = frozenset(
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
-    """Read a CSV table; columns of names stay text even where they look like numbers.
+    """Read a CSV table; columns of names stay text even if they look like numbers.
 
     Raises
     ------
@@ -93,10 +93,11 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 class Rows:
-    """The rows of a table as dictionaries, each made when it is asked for by its number.
+    """The rows of a table as dictionaries, each made on demand; a list of them would take ten times
+    the memory.
 
-    A list of them would take ten times the memory.  ``rows[number]`` maps the names of the columns
-    to str, float, int or bool, as ``table.to_dict("records")[number]`` does.
+    ``rows[number]`` maps the names of the columns to str, float, int or bool, as
+    ``table.to_dict("records")[number]`` does.
 
     Parameters
     ----------

@@ -1,8 +1,6 @@
-"""The one way from this program to a terminal.
-
-File names, cards and settings come from others.  What is shown of them passes through here, where
-nothing is left in it that could move the cursor, change colours or turn the direction of writing.
-"""
+"""All output to the terminal. File names, cards and settings may come from others, so everything
+that could move the cursor, change colours or reverse the direction of writing is removed from them
+here."""
 
 from __future__ import annotations
 
@@ -17,7 +15,8 @@ from typing import IO
 _CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode's controls, halves of pairs, and separators of lines."""
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""What turns the direction of writing (Boucher & Anderson, Trojan Source, USENIX Security 2023)."""
+"""Characters that change the direction of writing (Boucher & Anderson, Trojan Source, USENIX
+Security 2023)."""
 
 
 def printable(text: object) -> str:
@@ -63,17 +62,17 @@ def show(*lines: object) -> None:
 
 
 def say(*lines: object, to: IO[str] | None = None) -> None:
-    """Print lines about what is done to standard error, or to another terminal."""
+    """Print messages to standard error, or to another terminal."""
     _write(to or sys.stderr, lines)
 
 
 def fail(reason: object, to: IO[str] | None = None) -> None:
-    """Say in one line what was wrong: ``error: …``, in red on a terminal."""
+    """Print an error in one line: ``error: …``, in red on a terminal."""
     _marked("error:", 31, reason, to or sys.stderr)
 
 
 def warn(reason: object) -> None:
-    """Say in one line what may be wrong: ``warning: …``, in yellow on a terminal."""
+    """Print a warning in one line: ``warning: …``, in yellow on a terminal."""
     _marked("warning:", 33, reason, sys.stderr)
 
 
@@ -92,7 +91,7 @@ def _write(stream: IO[str] | None, lines: Iterable[object], start: str = "") -> 
 
 
 def prepare() -> None:
-    """Let names be shown that the terminal's encoding lacks, and log messages as warnings."""
+    """Allow names that the terminal's encoding lacks, and print log messages as warnings."""
     for number in range(3):
         try:
             os.fstat(number)

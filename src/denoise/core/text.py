@@ -1,4 +1,4 @@
-"""Values as people say them, and as tables hold them."""
+"""Values in words, and as tables of text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def duration(seconds: float) -> str:
-    """A duration as people say it."""
+    """A duration in words."""
     whole = round(seconds)
     if whole < 90:
         return f"{whole} s"

@@ -12,17 +12,15 @@ from denoise.core import files
 
 
 class Stopwatch:
-    """Times utterances; the first is left out of the sum where there are others.
-
-    Whatever is compiled, loaded or allocated when it is first needed is in the first.
-    """
+    """Times utterances; the first is left out of the sum if there are others, because it includes
+    compilation, loading and allocation."""
 
     def __init__(self) -> None:
         self._times: list[tuple[float, float]] = []
 
     @contextlib.contextmanager
     def utterance(self, audio_s: float) -> Iterator[None]:
-        """Time what is done with an utterance of `audio_s` seconds."""
+        """Time the processing of an utterance of `audio_s` seconds."""
         began = time.perf_counter()
         yield
         self._times.append((time.perf_counter() - began, audio_s))
