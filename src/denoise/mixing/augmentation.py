@@ -172,7 +172,10 @@ class Mixer:
             else render(row, self.packs, self.rate)
             for row in rows
         ]
-        return np.stack([np.stack(pair, axis=-1) for pair in pairs]).astype(np.float32)
+        waves = np.empty((len(pairs), len(pairs[0][0]), 2), np.float32)
+        for number, (noisy, clean) in enumerate(pairs):
+            waves[number, :, 0], waves[number, :, 1] = noisy, clean
+        return waves
 
     def _varied(self, row: dict, seed: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng(seed)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
+from scipy import fft
 
 from denoise import audio
 
@@ -12,6 +14,24 @@ _POLE = 3 / 8
 _EXCITATION_DB = (-36.0, -14.0)
 _RUMBLE_HZ = (30, 120)
 Generator = np.random.Generator
+
+
+@functools.lru_cache(64)
+def _octaves(size: int, rate: int) -> np.ndarray:
+    """Octaves above 40 Hz of the frequencies of a spectrum [shape=(size // 2 + 1,)]."""
+    return np.log2(np.maximum(fft.rfftfreq(size, 1 / rate), 40) / 40)
+
+
+@functools.lru_cache(64)
+def _hann(samples: int) -> np.ndarray:
+    return np.hanning(samples).astype(np.float32)
+
+
+@functools.lru_cache(128)
+def _butterworth(order: int, edges: float | tuple[float, float], kind: str) -> np.ndarray:
+    from scipy import signal
+
+    return signal.butter(order, edges, kind, output="sos")
 
 
 def perturb_speed(wave: np.ndarray, samples: int) -> np.ndarray:
@@ -43,8 +63,9 @@ def excite_harmonics(wave: np.ndarray, rng: Generator) -> np.ndarray:
     sampling rate and 14 to 36 dB below the whole (Makhoul & Berouti, ICASSP 1979)."""
     from scipy import signal
 
-    middle = signal.butter(2, (1 / 8, 1 / 2), "bandpass", output="sos")
-    above = signal.butter(4, rng.uniform(3 / 8, 5 / 8), "highpass", output="sos")
+    middle = _butterworth(2, (1 / 8, 1 / 2), "bandpass")
+    # One of 64: to design a filter takes as long as to apply it.
+    above = _butterworth(4, 3 / 8 + rng.integers(65) / 256, "highpass")
     overtones = signal.sosfilt(above, np.abs(signal.sosfilt(middle, wave)))
     level = 10 ** (rng.uniform(*_EXCITATION_DB) / 20) * audio.rms(wave)
     return wave + level / loudness(overtones) * overtones
@@ -53,12 +74,11 @@ def excite_harmonics(wave: np.ndarray, rng: Generator) -> np.ndarray:
 def shaped_noise(samples: int, rate: int, rng: Generator) -> np.ndarray:
     """Gaussian noise [shape=(samples,)] with a random slope of 0 to -9 dB an octave, smooth random
     peaks and dips of 6 dB and, half of the time, an envelope that moves as far."""
-    frequency = np.fft.rfftfreq(samples, 1 / rate)
-    octaves = np.log2(np.maximum(frequency, 40) / 40)
+    size = fft.next_fast_len(samples, real=True)
+    octaves = _octaves(size, rate)
     knots = np.linspace(0, octaves[-1], 12)
     shape = rng.uniform(-9, 0) * octaves + np.interp(octaves, knots, 6 * rng.standard_normal(12))
-    spectrum = np.fft.rfft(rng.standard_normal(samples)) * 10 ** (shape / 20)
-    noise = np.fft.irfft(spectrum, samples)
+    noise = _filtered_noise(10 ** (shape / 20), size, rng)[:samples]
     if rng.random() < 0.5:
         points = 2 + int(rng.uniform(0.5, 8) * samples / rate)
         levels = 6 * rng.standard_normal(points)
@@ -71,28 +91,36 @@ def rumble(samples: int, rate: int, rng: Generator) -> np.ndarray:
     """Gaussian noise [shape=(samples,)] at an RMS of 1 from 10 Hz to a corner frequency of 30 to
     120 Hz, above which it falls by 24 dB per octave, like the rumble of buildings, traffic and
     wind."""
-    frequency = np.fft.rfftfreq(samples, 1 / rate)
+    size = fft.next_fast_len(samples, real=True)
+    frequency = fft.rfftfreq(size, 1 / rate)
     corner = 2 ** rng.uniform(*np.log2(_RUMBLE_HZ))
     shape = (frequency > 10) / np.sqrt(1 + (frequency / corner) ** 8)
-    noise = np.fft.irfft(np.fft.rfft(rng.standard_normal(samples)) * shape, samples)
+    noise = _filtered_noise(shape, size, rng)[:samples]
     return noise / loudness(noise)
+
+
+def _filtered_noise(gains: np.ndarray, size: int, rng: Generator) -> np.ndarray:
+    """Gaussian noise [shape=(size,)], float32, with the `gains` of its spectrum's bins."""
+    white = rng.standard_normal(size, np.float32)
+    return fft.irfft(fft.rfft(white) * gains.astype(np.float32), size)
 
 
 def transfer_spectrum(wave: np.ndarray, model: np.ndarray, rate: int) -> np.ndarray:
     """`wave` [shape=(samples,)] filtered so that its bands, six an octave between 40 Hz and half of
     `rate`, have the levels of those of `model` [shape=(samples,)], within 40 dB of change."""
+    size = fft.next_fast_len(len(wave), real=True)
     # Without the window, the step between their ends would colour the treble of both.
-    spectra = (np.fft.rfft(part * np.hanning(len(part))) for part in (wave, model))
-    octaves = np.log2(np.maximum(np.fft.rfftfreq(len(wave), 1 / rate), 40) / 40)
+    spectra = (fft.rfft(part * _hann(len(part)), size) for part in (wave, model))
+    octaves = _octaves(size, rate)
     band = (6 * octaves).astype(int)
     power, wanted = (
-        np.bincount(band, np.abs(spectrum) ** 2) / np.maximum(np.bincount(band), 1)
+        np.bincount(band, spectrum.real**2 + spectrum.imag**2) / np.maximum(np.bincount(band), 1)
         for spectrum in spectra
     )
     faint = 1e-9 * max(power.max(), wanted.max(), 1e-12)
     change = np.clip(10 * np.log10((wanted + faint) / (power + faint)), -40, 40)
-    gain = np.interp(6 * octaves, np.arange(len(change)) + 0.5, change)
-    return np.fft.irfft(np.fft.rfft(wave) * 10 ** (gain / 20), len(wave))
+    gain = 10 ** (np.interp(6 * octaves, np.arange(len(change)) + 0.5, change) / 20)
+    return fft.irfft(fft.rfft(wave, size) * gain.astype(np.float32), size)[: len(wave)]
 
 
 def _impacts(samples: int, rate: int, rng: Generator) -> np.ndarray:
@@ -145,11 +173,12 @@ def reverberate(wave: np.ndarray, rate: int, rng: Generator) -> np.ndarray:
 
     The sound before the window is taken to be that of its end.
     """
-    time = np.arange(1, len(wave)) / rate
-    tail = rng.standard_normal(len(time)) * 10 ** (-3 * time / rng.uniform(0.2, 1))
-    tail *= 10 ** (rng.uniform(-5, 10) / 20) / np.sqrt(np.square(tail).sum())
-    response = np.concatenate([[1.0], tail])
-    return np.fft.irfft(np.fft.rfft(wave) * np.fft.rfft(response), len(wave))
+    time = np.arange(1, len(wave), dtype=np.float32) / np.float32(rate)
+    tail = rng.standard_normal(len(time), np.float32)
+    tail *= np.exp(np.float32(-3 * np.log(10) / rng.uniform(0.2, 1)) * time)
+    tail *= np.float32(10 ** (rng.uniform(-5, 10) / 20) / np.sqrt(np.square(tail).sum()))
+    response = np.concatenate([np.ones(1, np.float32), tail])
+    return fft.irfft(fft.rfft(wave) * fft.rfft(response), len(wave))
 
 
 def mask_band(waves: np.ndarray, rate: int, most: float, rng: Generator) -> np.ndarray:

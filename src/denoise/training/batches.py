@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import abc
+import contextlib
+import ctypes
 import functools
+import math
 import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -177,6 +180,8 @@ class WaveformBatches(Batches):
         self.item_shape, self.outputs = _shapes(features, self.mixer)
         self.processes, self._make = processes, make
         self._pool: ProcessPoolExecutor | None = None
+        self._slots = np.empty(0, np.float32)
+        self._made: Generator[Batch, None, None] | None = None
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -191,19 +196,42 @@ class WaveformBatches(Batches):
     def iterate_from(self, first: int) -> Iterator[Batch]:
         """The batches of an epoch, made beforehand by other processes if there are any."""
         if not self.processes:
-            yield from super().iterate_from(first)
-            return
+            return super().iterate_from(first)
+        if self._made is not None:
+            # Batches of an epoch that was left early would be written to slots of this one.
+            self._made.close()
+        self._made = self._loaded(first)
+        return self._made
+
+    def _loaded(self, first: int) -> Generator[Batch, None, None]:
+        ahead = 2 * self.processes
         if self._pool is None:
-            # Forked, they would share what the backend holds.
-            self._pool = ProcessPoolExecutor(
-                self.processes,
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=_start_loader,
-                initargs=(worker_arguments(), self._make),
-            )
-        jobs = ((self.chosen(number), self.epoch_seed) for number in range(first, len(self)))
-        for waves in prefetch(self._pool, _load, jobs, 2 * self.processes):
-            yield waves[..., 0], waves
+            self._start(ahead + 1)
+        assert self._pool is not None
+        jobs = (
+            (number % len(self._slots), self.chosen(number), self.epoch_seed)
+            for number in range(first, len(self))
+        )
+        with contextlib.closing(prefetch(self._pool, _load, jobs, ahead)) as loaded:
+            for slot, count in loaded:
+                # Copied, as the backend may still read a batch when its slot is written again.
+                waves = self._slots[slot, :count].copy()
+                yield waves[..., 0], waves
+
+    def _start(self, slots: int) -> None:
+        """Start the processes, and make room in memory shared with them for so many batches: to
+        send these through pipes would limit a training on a GPU."""
+        # Forked, they would share what the backend holds.
+        context = multiprocessing.get_context("spawn")
+        shape = (slots, self.batch_size, self.samples, 2)
+        shared = context.RawArray(ctypes.c_float, math.prod(shape))
+        self._slots = _as_slots(shared, shape)
+        self._pool = ProcessPoolExecutor(
+            self.processes,
+            mp_context=context,
+            initializer=_start_loader,
+            initargs=(worker_arguments(), self._make, shared, shape),
+        )
 
     def close(self) -> None:
         """End the processes."""
@@ -212,17 +240,27 @@ class WaveformBatches(Batches):
             self._pool = None
 
 
-_loader: list[Mixer] = []
-"""What renders windows in a process of its own."""
+_loader: list[tuple[Mixer, np.ndarray]] = []
+"""What renders windows in a process of its own, and where to."""
 
 
-def _start_loader(worker: tuple[Any, ...], make: Callable[[], Mixer]) -> None:
+def _start_loader(
+    worker: tuple[Any, ...], make: Callable[[], Mixer], shared: Any, shape: tuple[int, ...]
+) -> None:
     start_worker(*worker)
-    _loader[:] = [make()]
+    _loader[:] = [(make(), _as_slots(shared, shape))]
 
 
-def _load(job: tuple[np.ndarray, int | None]) -> np.ndarray:
-    return _loader[0].batch(*job)
+def _as_slots(shared: Any, shape: tuple[int, ...]) -> np.ndarray:
+    return np.frombuffer(shared, np.float32).reshape(shape)
+
+
+def _load(job: tuple[int, np.ndarray, int | None]) -> tuple[int, int]:
+    """Render a batch into a slot; its number, and that of the windows."""
+    slot, chosen, epoch_seed = job
+    mixer, slots = _loader[0]
+    slots[slot, : len(chosen)] = mixer.batch(chosen, epoch_seed)
+    return slot, len(chosen)
 
 
 def _spectrograms(features: Features, waves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
