@@ -366,10 +366,15 @@ def test_windows_that_are_not_cached_are_those_of_the_cache(folders):
 def test_processes_that_mix_windows_change_nothing(folders):
     served = []
     for loaders in (0, 2):
-        chosen = TrainingSettings(batch_size=4, loss="wave", loaders=loaders)
+        chosen = TrainingSettings(batch_size=1, loss="wave", loaders=loaders)
         windows = open_batches(
             folders / "rendered/manifest.json", chosen, AugmentationSettings(shift=9)
         )
+        # More batches than are made ahead, after an epoch that was left early.
+        assert len(windows) > 3 * (2 * loaders + 1)
+        windows.shuffle(2)
+        left = windows.iterate_from(0)
+        next(left)
         windows.shuffle(3)
         served.append([[np.asarray(part) for part in batch] for batch in windows])
         windows.close()
