@@ -13,6 +13,7 @@ import functools
 import math
 import resource
 import shutil
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -223,6 +224,15 @@ def _allow_many_open_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
+def _compress(archive: Path) -> None:
+    """Compress the members of a zip archive, which Keras stores as they are."""
+    with zipfile.ZipFile(archive) as stored:
+        members = [(member, stored.read(member)) for member in stored.infolist()]
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as compressed:
+        for member, content in members:
+            compressed.writestr(member, content, zipfile.ZIP_DEFLATED)
+
+
 def _write_model(
     model: keras.Model,
     training: Batches,
@@ -239,6 +249,7 @@ def _write_model(
     plain.set_weights(network_of(model).get_weights())
     with files.replacing(out.model) as temporary:
         plain.save(temporary)
+        _compress(temporary)
     write_table(out.history, pd.DataFrame(history))
     found = {
         "parameters": plain.count_params(),
