@@ -43,12 +43,9 @@ if __name__ == "__main__":
         if teacher is not None:
             known["teacher"] = files.file_digest(teacher)
         # A checkpoint of other code is not continued, and a run of other code is another run.
+        scales = {side: tuple(two) for side, two in files.read_made(data.train)["scales"].items()}
         card = card.model_copy(
-            update={
-                "code": snakemake.params.code,
-                "data": known,
-                "scales": files.read_made(data.train)["scales"],
-            }
+            update={"code": snakemake.params.code, "data": known, "scales": scales}
         )
         called = snakemake.params
         run = RunName(snakemake.config["experiment"], str(called.variant), str(called.label))
