@@ -1,7 +1,7 @@
-"""Mixtures rendered while training, varied anew in every epoch.
+"""Mixtures that are rendered during training, with new variations in every epoch.
 
-Everything random about a window of an epoch comes from a seed of its own, so that a training that
-is resumed hears what an uninterrupted one hears.
+Each window of an epoch has its own seed, so a resumed training gets the same windows as an
+uninterrupted one.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class AugmentationSettings(Settings):
 
     @property
     def effects(self) -> list[str]:
-        """What is used of `effects.EFFECTS`."""
+        """The effects of `effects.EFFECTS` that are used."""
         usual = AugmentationSettings()
         built_in = [name for name in EFFECTS if name in type(self).model_fields]
         used = [name for name in built_in if getattr(self, name) != getattr(usual, name)]
@@ -138,7 +138,7 @@ class AugmentationSettings(Settings):
 
 
 class Mixer:
-    """Renders the windows of a mixture table, as they are drawn there or varied.
+    """Renders the windows of a mixture table, unchanged or varied.
 
     Parameters
     ----------
@@ -237,7 +237,7 @@ class Mixer:
         return drawn
 
     def _own(self, pair: np.ndarray, rng: Generator) -> np.ndarray:
-        """Noisy and clean [shape=(2, samples)] after the augmentations of the user's own."""
+        """Noisy and clean [shape=(2, samples)] after the user's own augmentations."""
         for name, share in sorted(self.settings.own.items()):
             if rng.random() < share:
                 made = np.asarray(EFFECTS[name](pair, self.rate, rng), float)
@@ -262,7 +262,7 @@ class Mixer:
     def _all_noise(
         self, row: dict, speed: float, rng: Generator, *, reverberant: bool
     ) -> np.ndarray:
-        """The noise for a row, with what is added to it; `reverberant` if it is to be in a room."""
+        """The noise of a row with all additions; `reverberant` if a room follows."""
         settings = self.settings
         noise = self._noise(row, speed, rng)
         if rng.random() < settings.second_noise:
@@ -305,8 +305,8 @@ class Mixer:
         return noise
 
     def _other_noise(self, samples: int, rng: Generator) -> np.ndarray:
-        """The noise of any row [shape=(samples,)], at any place of its recording that is not a
-        gap."""
+        """Noise of a random row [shape=(samples,)], from a random place of its recording that is
+        not a gap."""
         for _ in range(_DRAWS):
             other = {**self.rows[rng.integers(len(self.rows))], "samples": samples}
             if not other["paired"]:
@@ -343,7 +343,7 @@ class Mixer:
 
 
 def _shifted(row: dict, most: int, rng: Generator) -> dict:
-    """The row of a window that lies up to `most` samples earlier or later in its recording."""
+    """The row of a window, moved by up to `most` samples in its recording."""
     if not most:
         return row
     latest = max(row["recording_samples"] - row["samples"], row["speech_offset"])

@@ -20,7 +20,7 @@ from denoise.mixing.transmission import BOTH_SIDES, CODECS, KINDS
 
 Generator = np.random.Generator
 Drawn = dict[str, dict[str, Any]]
-"""Kind of degradation → how it is done, in the order of a recording's way."""
+"""Kind of degradation → its parameters, in the order of application."""
 
 
 def _check_range(name: str, pair: tuple[float, float]) -> None:
@@ -29,14 +29,14 @@ def _check_range(name: str, pair: tuple[float, float]) -> None:
 
 
 class KindSettings(Settings):
-    """What every kind of degradation has."""
+    """Settings of every kind of degradation."""
 
     share: float = Field(0, ge=0, le=1)
     """Share of the mixtures."""
 
 
 class BandLimitSettings(KindSettings):
-    """Frequencies that recorders and telephones leave out, of noisy and clean."""
+    """Band limits of recorders and telephones, for noisy and clean."""
 
     high_hz: tuple[float, float] = (3000, 7000)
     """Range of the cut-off frequency of the low-pass filter in Hz, drawn uniformly in octaves."""
@@ -59,7 +59,7 @@ class BandLimitSettings(KindSettings):
 
 
 class ClippingSettings(KindSettings):
-    """Samples cut off where a recorder was too loud, of the noisy side."""
+    """Clipping by an overloaded recorder, for the noisy side."""
 
     db: tuple[float, float] = (3, 15)
     """Range of the peak above the clipping level, in dB."""
@@ -73,7 +73,7 @@ class ClippingSettings(KindSettings):
 
 
 class QuantisationSettings(KindSettings):
-    """Samples of few bits, of the noisy side."""
+    """Few bits per sample, for the noisy side."""
 
     bits: tuple[int, int] = (6, 12)
     """Range of the bits per sample; the peak is full scale."""
@@ -237,7 +237,7 @@ IN_WORDS = {
     "codec": "coded lossily",
     "packet_loss": "with lost packets",
 }
-"""Kind of degradation → what a mixture is then."""
+"""Kind of degradation → adjective for a mixture."""
 
 
 def describe(drawn: Drawn) -> str:

@@ -1,6 +1,6 @@
-"""Drawing the sources of mixtures: which speech meets which noise.
+"""Drawing the sources of mixtures: speech, noise, room and degradations.
 
-Everything random about a row comes from the row's own seed.
+Each row has its own seed.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def draw_windows(
 def _window_starts(
     speech: pd.DataFrame, settings: MixingSettings, split: str, seed: int
 ) -> list[tuple[int, int]]:
-    """Number of the recording and first sample in it of every speech window of a split."""
+    """Recording number and first sample of each speech window of a split."""
     share = speech["validation_windows"].max() if split != "test" else 0
     shortest = settings.segment if settings.pad else 0
     starts = [
@@ -120,7 +120,8 @@ def choose_utterances(speech: pd.DataFrame, settings: TestSetSettings, seed: int
 def _speech_rows(
     speech: pd.DataFrame, starts: np.ndarray, lengths: np.ndarray | int
 ) -> pd.DataFrame:
-    """What a mixture table says of parts of recordings [shape=(rows,) each], in samples."""
+    """The speech columns of a mixture table for parts of recordings [shape=(rows,) each], in
+    samples."""
     speech = speech.reset_index(drop=True)
     paired = speech["noisy_offset"] >= 0
     return pd.DataFrame(
@@ -224,7 +225,7 @@ def _draw_noise(
 
 
 def _pools(table: pd.DataFrame) -> list[tuple[float, pd.DataFrame]]:
-    """Share and rows of each source that has a share, and of all others together."""
+    """Share and rows of each source with a `share`, and of the other sources together."""
     if "share" not in table:
         return [(1.0, table)]
     asked = table["share"].notna()
@@ -238,7 +239,7 @@ def _pools(table: pd.DataFrame) -> list[tuple[float, pd.DataFrame]]:
 
 
 def _drawn_pool(pools: list[tuple[float, _Pool]], seed: int, name: str) -> _Pool:
-    """What a row takes one of, by a draw of its own."""
+    """The rows from which a row draws its recording."""
     if len(pools) > 1:
         chance = np.random.default_rng(item_seed(seed, "source", name)).random()
         for share, pool in pools[:-1]:
@@ -251,8 +252,8 @@ def _drawn_pool(pools: list[tuple[float, _Pool]], seed: int, name: str) -> _Pool
 def _draw_rooms(
     table: pd.DataFrame, responses: pd.DataFrame, settings: RoomSettings, seed: int
 ) -> pd.DataFrame:
-    """Add to a share of the rows that are not paired a room, and the places of speech and noise in
-    it, which differ where the room has responses of two."""
+    """Add a room, and positions of speech and noise in it, to a share of the unpaired rows. The
+    positions differ if the room has more than one response."""
     pools = [
         (share, [(*room, records(group)) for room, group in part.groupby(["source", "group"])])
         for share, part in _pools(responses)

@@ -1,4 +1,4 @@
-"""What augmentation does to signals, and the noises that it generates."""
+"""The effects of the augmentation, and generated noise."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _butterworth(order: int, edges: float | tuple[float, float], kind: str) -> n
 
 
 def perturb_speed(wave: np.ndarray, samples: int) -> np.ndarray:
-    """All of `wave` [shape=(any,)] resampled to [shape=(samples,)]: pitch moves with speed."""
+    """`wave` [shape=(any,)] resampled to [shape=(samples,)]; speed and pitch change together."""
     import soxr
 
     played = soxr.resample(wave, len(wave), samples, quality="LQ")
@@ -124,8 +124,9 @@ def transfer_spectrum(wave: np.ndarray, model: np.ndarray, rate: int) -> np.ndar
 
 
 def _impacts(samples: int, rate: int, rng: Generator) -> np.ndarray:
-    """Impacts [shape=(samples,)] at an RMS of 1, as of dishes, keys and steps: 1 to 12 strokes a
-    second on one to three things, each a sum of 2 to 8 modes that decay in 2 to 200 ms."""
+    """Impacts [shape=(samples,)] at an RMS of 1, like those of dishes, keys and steps: 1 to 12
+    strokes per second on one to three objects, each a sum of 2 to 8 modes that decay in 2 to 200
+    ms."""
     sound = np.zeros(samples)
     for _ in range(rng.integers(1, 4)):
         modes = rng.integers(2, 9)
@@ -168,10 +169,10 @@ def _hum(samples: int, rate: int, rng: Generator) -> np.ndarray:
 
 
 def reverberate(wave: np.ndarray, rate: int, rng: Generator) -> np.ndarray:
-    """`wave` [shape=(samples,)] in a room, whose impulse response is 1 and Gaussian noise that
-    decays exponentially, together 10 dB stronger to 5 dB weaker than the 1.
+    """`wave` [shape=(samples,)] with generated reverberation: the impulse response is 1, followed
+    by Gaussian noise that decays exponentially, 10 dB stronger to 5 dB weaker than the 1.
 
-    The sound before the window is taken to be that of its end.
+    The convolution is circular: the sound before the window is taken from its end.
     """
     time = np.arange(1, len(wave), dtype=np.float32) / np.float32(rate)
     tail = rng.standard_normal(len(time), np.float32)
@@ -213,4 +214,4 @@ EFFECTS: dict[str, Callable[..., np.ndarray]] = {
     "reverberation": reverberate,
     "band_mask": mask_band,
 }
-"""Setting of the augmentation → what it does."""
+"""Setting of the augmentation → its effect."""

@@ -1,4 +1,4 @@
-"""The files that mixtures are made from, and those of a test set."""
+"""The input files of mixtures, and the files of a test set."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recordings:
-    """What mixtures are drawn from: tables of `splits.split`.
+    """The recordings that mixtures are drawn from, as tables of `splits.split`.
 
-    `noise` is empty where all speech is paired; `rooms` are needed only where they are asked for.
+    `noise` is empty if all speech is paired; `rooms` are needed only if rooms are used.
     """
 
     speech: pd.DataFrame
@@ -33,7 +33,7 @@ class SplitTables:
     rooms: Path | None = None
 
     def read(self) -> Recordings:
-        """What they hold."""
+        """Read the tables."""
         from denoise.core.tables import read_table
 
         speech = read_table(self.speech)
@@ -42,21 +42,21 @@ class SplitTables:
 
 
 class Utterances(BaseModel):
-    """What the utterances of a test set are, and where they lie in packed audio."""
+    """The utterances of a test set, and their places in the packed audio."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     manifest: Path
     """Rates, counts and a digest; ``clean`` says whether there are references."""
     mixtures: Path
-    """A row for each utterance; ``offset`` and ``samples`` say where it lies in every pack."""
+    """A row for each utterance; ``offset`` and ``samples`` give its place in every pack."""
 
 
 class References(Utterances):
-    """The files of a test set that outputs are compared with."""
+    """The reference files of a test set."""
 
     clean: Path
-    """Of no samples where the recordings have no clean version."""
+    """Empty if the recordings have no clean version."""
 
 
 class TestSetFiles(References):

@@ -96,9 +96,10 @@ def _levels(
 
 
 def _speech_level(row: dict, packs: Packs, rate: int) -> float:
-    """Active level of the recording that the speech is taken from, at the microphone.
+    """Active level at the microphone of the recording that contains the speech.
 
-    For a long recording, the effect of the room is measured on an excerpt from the window on.
+    For a long recording, the effect of the room is measured on an excerpt that starts with the
+    window.
     """
     if not row.get("room"):
         return row["speech_level"]

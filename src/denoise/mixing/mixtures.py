@@ -1,7 +1,7 @@
 """Mixture tables of training and validation windows.
 
-The table is the record of what was mixed: sources, offsets, gain, asked and realised SNR, and
-the scale that avoids clipping.
+A table records every mixture: sources, offsets, gain, requested and measured SNR, and the scale
+that avoids clipping.
 """
 
 from __future__ import annotations

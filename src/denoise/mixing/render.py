@@ -20,7 +20,7 @@ PEAK = 0.99
 """Mixtures are scaled down to this, so that none clips."""
 _CROSS_FADE_S = 0.02
 _MOST_RESPONSES = 2000
-"""That are kept in memory; of a second at 16 kHz they take 128 MB."""
+"""Number of responses kept in memory: 128 MB for responses of one second at 16 kHz."""
 
 
 class Packs(dict[str, np.ndarray]):
@@ -38,7 +38,7 @@ class Packs(dict[str, np.ndarray]):
         self._responses: dict[tuple[str, int], Response] = {}
 
     def response(self, source: str, start: int, samples: int, rate: int) -> Response:
-        """The impulse response of a room that lies somewhere in a pack."""
+        """The impulse response at a place in a pack."""
         place = source, start
         if place not in self._responses:
             if len(self._responses) >= _MOST_RESPONSES:
@@ -48,13 +48,13 @@ class Packs(dict[str, np.ndarray]):
 
 
 def packs_of(table: pd.DataFrame) -> Packs:
-    """The packs that the rows of a mixture table point into."""
+    """The packs that a mixture table refers to."""
     named = [table[column] for column in SOURCES if column in table]
     return Packs({source for column in named for source in column.unique()} - {""})
 
 
 SOURCES = ("speech_source", "noise_source", "room_source")
-"""The columns of a mixture table that name packs."""
+"""Columns of a mixture table that contain the paths of packs."""
 Row = Mapping[str, Any]
 
 
@@ -130,7 +130,7 @@ def responses(row: Row, packs: dict[str, np.ndarray], rate: int) -> tuple[Respon
 
 
 def with_lead(row: Row, lead: int) -> dict[str, Any]:
-    """The row of a window that begins `lead` samples earlier, and ends where it did."""
+    """The row of a window, extended by `lead` samples at the start."""
     # The noise of a pair lies beside its speech, another goes on in both directions.
     noise = "noise_start" if row["paired"] else "noise_offset"
     return {
@@ -145,7 +145,7 @@ def with_lead(row: Row, lead: int) -> dict[str, Any]:
 def render_recording(
     row: Row, packs: dict[str, np.ndarray], rate: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The whole recording that a row's window is cut from, mixed as the window is.
+    """The whole recording of a row's window, mixed like the window.
 
     Returns
     -------
@@ -156,22 +156,22 @@ def render_recording(
 
 
 def whole_recording(row: Row) -> dict[str, Any]:
-    """The row of the whole recording that a row's window is cut from."""
+    """The row of the whole recording of a row's window."""
     return {**with_lead(row, row["speech_offset"]), "samples": row["recording_samples"]}
 
 
 def sources(row: Row, packs: dict[str, np.ndarray], rate: int) -> tuple[np.ndarray, np.ndarray]:
-    """The speech and, as it was recorded, the noise [shape=(samples,)] of a row."""
+    """The recorded speech and noise [shape=(samples,)] of a row."""
     return speech_of(row, packs), noise_of(row, packs, rate)
 
 
 def speech_of(row: Row, packs: dict[str, np.ndarray]) -> np.ndarray:
-    """The speech [shape=(samples,)] of a row, as it was recorded."""
+    """The recorded speech [shape=(samples,)] of a row."""
     return _recorded(packs[row["speech_source"]], int(row["speech_start"]), row)
 
 
 def noise_of(row: Row, packs: dict[str, np.ndarray], rate: int) -> np.ndarray:
-    """The noise [shape=(samples,)] of a row, as it was recorded."""
+    """The recorded noise [shape=(samples,)] of a row."""
     pack, start = packs[row["noise_source"]], int(row["noise_start"])
     if row["paired"]:
         return _recorded(pack, start, row) - speech_of(row, packs)
@@ -181,7 +181,7 @@ def noise_of(row: Row, packs: dict[str, np.ndarray], rate: int) -> np.ndarray:
 
 
 def _recorded(pack: np.ndarray, start: int, row: Row) -> np.ndarray:
-    """What a pack has of the speech of a row from `start`, filled up with silence."""
+    """A window of a pack from `start`, padded with silence after the end of the recording."""
     length = int(row["samples"])
     # The rest of a padded window is silence, and the pack goes on with another recording.
     there = min(length, int(row["recording_samples"]) - int(row["speech_offset"]))

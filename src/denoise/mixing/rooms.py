@@ -101,17 +101,17 @@ class Response:
 
 
 def response_of(recorded: np.ndarray, rate: int) -> Response:
-    """The response of a recorded one [shape=(samples,)], scaled so that speech keeps its level."""
+    """A recorded response [shape=(samples,)], scaled so that speech keeps its level."""
     samples = np.asarray(recorded, np.float32)
     scaled = samples / np.float32(_speech_gain(samples, rate))
     return Response(scaled, audio.direct_sound(samples, rate), rate)
 
 
 def _speech_gain(samples: np.ndarray, rate: int) -> float:
-    """The factor on the RMS of speech that passes through a response [shape=(samples,)].
+    """The factor by which a response [shape=(samples,)] changes the RMS of speech.
 
-    Speech is taken to have its long-term average spectrum: even from 100 to 500 Hz, 9 dB an octave
-    weaker above (after Byrne et al., JASA 96, 1994).
+    Speech is assumed to have its long-term average spectrum: flat from 100 to 500 Hz, falling by 9
+    dB per octave above (after Byrne et al., JASA 96, 1994).
     """
     size = fft.next_fast_len(max(len(samples), rate // 10), real=True)
     frequency = np.fft.rfftfreq(size, 1 / rate)

@@ -12,7 +12,7 @@ from denoise.mixing.rooms import RoomSettings
 
 
 class MixtureSettings(Settings):
-    """How loud the noise is (one of three ways to say it), and what becomes of a mixture."""
+    """The noise level (one of three settings), rooms and degradations of a mixture."""
 
     gain: tuple[float, float] | None = None
     """Uniform range of the factor on the noise, as in the original recipes, e.g. `[0.2, 0.8]`."""
@@ -48,11 +48,11 @@ class MixtureSettings(Settings):
 
 
 LEVELS = ("gain", "snr_db", "snr_range_db")
-"""The ways to say how loud the noise is, which exclude each other."""
+"""Mutually exclusive settings of the noise level."""
 
 
 def _with_level(given: Any, **usual: Any) -> Any:
-    """The usual level where nothing is said of it."""
+    """Add the default noise level if none is set."""
     said = not isinstance(given, dict) or any(name in given for name in LEVELS)
     return given if said else {**given, **usual}
 
@@ -91,7 +91,7 @@ class MixingSettings(MixtureSettings):
         return self
 
     def count(self, split: Literal["train", "validation", "test"], rate: int) -> int | None:
-        """The number of windows that is asked for; None for one of each speech window."""
+        """The requested number of windows; None for one per speech window."""
         if split == "test":
             return None
         training = split == "train"

@@ -1,4 +1,4 @@
-"""Test sets of whole utterances: mixed, or as they were recorded, rendered and packed."""
+"""Test sets of whole utterances, mixed or recorded."""
 
 from __future__ import annotations
 
@@ -51,10 +51,9 @@ def mix_test_set(
 def take_recordings(
     splits: SplitTables, settings: TestSetSettings, rate: int, seed: int, out: TestSetFiles
 ) -> None:
-    """Write a test set of noisy recordings as they are, which have no clean version.
+    """Write a test set of noisy recordings without a clean version.
 
-    What is said of mixtures (the noise, the SNR) is empty in its table, and its ``clean`` holds no
-    samples.
+    The columns about mixtures (noise, SNR) are empty, and ``clean`` has no samples.
     """
     speech = splits.read().speech
     table = choose_utterances(speech, settings, seed)
@@ -80,7 +79,7 @@ def _write(
     *,
     clean: bool,
 ) -> None:
-    """Write the table, with the transcripts of `speech` if it has any, and the manifest."""
+    """Write the table, with the transcripts of `speech` if there are any, and the manifest."""
     if (speech.get("transcript", pd.Series("")) != "").any():
         spoken = speech.set_index(["source", "id"])["transcript"]
         names = pd.MultiIndex.from_frame(table[["speech_source", "recording"]])

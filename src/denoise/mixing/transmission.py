@@ -14,8 +14,8 @@ from denoise import audio
 _OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 _MPEG_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _MP3_DELAY = 1105
-"""Samples of LAME's encoder (576) and of a decoder (529), which libsndfile takes off where frames
-have room to tell of them."""
+"""Delay of LAME's encoder (576 samples) and of a decoder (529). libsndfile removes it if the frames
+have room for that information."""
 _HIGHEST_CODED = 48000
 _TELEPHONE_RATE = 8000
 CODECS = ("mp3", "vorbis", "opus", "gsm", "alaw")
@@ -24,10 +24,10 @@ CODECS = ("mp3", "vorbis", "opus", "gsm", "alaw")
 def limit_band(
     wave: np.ndarray, rate: int, high_hz: float, low_hz: float | None = None
 ) -> np.ndarray:
-    """`wave` [shape=(samples,)] without what lies above `high_hz` and below `low_hz`.
+    """`wave` [shape=(samples,)] without the frequencies above `high_hz` and below `low_hz`.
 
-    Butterworth filters of fifth order, forwards and backwards: without delay, 6 dB down at the
-    edges and 60 dB an octave beyond them.
+    Butterworth filters of fifth order, forwards and backwards: no delay, 6 dB at the edges, and 60
+    dB per octave beyond them.
     """
     from scipy import signal
 
@@ -41,13 +41,13 @@ def limit_band(
 
 
 def clip(wave: np.ndarray, rate: int, db: float) -> np.ndarray:
-    """`wave` [shape=(samples,)] with all that is within `db` of its peak cut off."""
+    """`wave` [shape=(samples,)] clipped at `db` below its peak."""
     most = np.abs(wave).max() * 10 ** (-db / 20)
     return np.clip(wave, -most, most)
 
 
 def quantise(wave: np.ndarray, rate: int, bits: int) -> np.ndarray:
-    """`wave` [shape=(samples,)] rounded to samples of so many bits, its peak being full scale."""
+    """`wave` [shape=(samples,)] quantised to `bits` bits, with its peak at full scale."""
     step = np.abs(wave).max() / (2 ** (bits - 1) - 1)
     return (np.round(wave / step) * step).astype(np.float32) if step > 0 else wave
 
@@ -105,7 +105,7 @@ def code(
 
 
 def _rate_of_codec(name: str, rate: int) -> int:
-    """Samples a second that a codec works at, next to `rate`."""
+    """The sampling rate of a codec for audio of `rate`."""
     if name in {"gsm", "alaw"}:
         return _TELEPHONE_RATE
     most = min(rate, _HIGHEST_CODED)
@@ -116,7 +116,8 @@ def _rate_of_codec(name: str, rate: int) -> int:
 def _compression(
     name: str, rate: int, kbit_s: float | None, quality: float | None
 ) -> dict[str, Any]:
-    """How libsndfile is told a bit rate or a quality: from 0 for the best to 1."""
+    """libsndfile's options for a bit rate or a quality; its compression level is 0 for the best
+    quality and 1 for the lowest."""
     if quality is not None:
         return {"compression_level": 1 - quality}
     if kbit_s is None:
@@ -130,7 +131,7 @@ def _compression(
 
 
 def _through_codec(wave: np.ndarray, rate: int, name: str, options: dict[str, Any]) -> np.ndarray:
-    """Coded and decoded by libsndfile."""
+    """`wave`, coded and decoded by libsndfile."""
     kind, subtype = {
         "mp3": ("MP3", "MPEG_LAYER_III"),
         "vorbis": ("OGG", "VORBIS"),
@@ -152,7 +153,7 @@ KINDS: dict[str, Callable[..., np.ndarray]] = {
     "codec": code,
     "packet_loss": lose_packets,
 }
-"""Kind of degradation → what does it."""
+"""Kind of degradation → the function that applies it."""
 
 BOTH_SIDES = ("band_limit", "codec")
 """The kinds that are applied to the clean target too."""

@@ -1,4 +1,4 @@
-"""The settings of a discriminator, and which epoch is kept beside one."""
+"""Settings of the discriminator, and the choice of the epoch to keep."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pydantic import Field
 from denoise.core.settings import Settings
 
 _MARGIN = 0.3
-"""dB of SI-SDR on the validation windows that an epoch may lie below the best."""
+"""An epoch is kept only if its SI-SDR on the validation windows is within this many dB of the
+best."""
 
 
 class AdversarialSettings(Settings):
@@ -37,10 +38,10 @@ class AdversarialSettings(Settings):
 
 
 def best_epoch(history: list[dict[str, float]]) -> int:
-    """The place in a history of the epoch to keep.
+    """The index in a history of the epoch to keep.
 
-    It is the one with the lowest validation loss; with a discriminator that of the highest PESQ
-    among those whose SI-SDR is close to the best.
+    That is the epoch with the lowest validation loss; with a discriminator, the one with the
+    highest PESQ among those whose SI-SDR is close to the best.
     """
     if "val_pesq" not in history[0]:
         return int(np.argmin([row["val_loss"] for row in history]))

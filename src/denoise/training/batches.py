@@ -1,4 +1,4 @@
-"""The windows that a network is trained on, served in batches in an order given by a seed."""
+"""Batches of training and validation windows, in an order given by a seed."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def open_batches(
     settings: TrainingSettings,
     augmentation: AugmentationSettings | None = None,
 ) -> Batches:
-    """The windows of a cache, given by its manifest, as audio for a waveform loss.
+    """The batches of a cache, given by its manifest; audio for a waveform loss.
 
-    Those that were not cached are rendered, and varied by `augmentation` when they are shuffled.
+    Windows that are not cached are rendered, and varied by `augmentation` in shuffled order.
     """
     manifest = files.read_made(manifest_path)
     batch_size = settings.batch_size // settings.accumulate
@@ -77,11 +77,11 @@ class Batches(abc.ABC):
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Of what a window gives the model, and of what its loss compares that with."""
+        """Shapes of a window's model input and of its target."""
         return self.item_shape, (*self.item_shape[:2], self.outputs)
 
     def shuffle(self, seed: int) -> None:
-        """Serve the windows in the order, and with the variations, that `seed` gives."""
+        """Set the order and the variations of the next epoch by `seed`."""
         self.order = np.random.default_rng(seed).permutation(self.count)
         self.epoch_seed = seed
 
@@ -89,28 +89,28 @@ class Batches(abc.ABC):
         return -(-self.count // self.batch_size)
 
     def windows_of(self, first: int, last: int) -> int:
-        """How many windows the batches from `first` to before `last` have."""
+        """Number of windows in the batches from `first` up to but not including `last`."""
         return min(last * self.batch_size, self.count) - first * self.batch_size
 
     def chosen(self, number: int) -> np.ndarray:
-        """Which windows make the batch `number` of this epoch."""
+        """The windows of batch `number` of this epoch."""
         return self.order[number * self.batch_size : (number + 1) * self.batch_size]
 
     @abc.abstractmethod
     def batch(self, number: int) -> Batch:
-        """What the model is given, and what its loss compares that with."""
+        """Model input and target of a batch."""
 
     def __iter__(self) -> Iterator[Batch]:
         """All batches of an epoch."""
         return self.iterate_from(0)
 
     def iterate_from(self, first: int) -> Iterator[Batch]:
-        """The batches of an epoch from one on; a thread makes the next meanwhile."""
+        """The batches of an epoch from `first` on; a thread prepares the next one meanwhile."""
         with ThreadPoolExecutor(1) as thread:
             yield from prefetch(thread, self.batch, range(first, len(self)), 1)
 
     def close(self) -> None:  # noqa: B027 - most have nothing to close
-        """End the processes that make batches, if there are any."""
+        """Stop the loader processes, if there are any."""
 
 
 class SpectrogramBatches(Batches):
@@ -145,7 +145,7 @@ class SpectrogramBatches(Batches):
 
 
 class RenderedBatches(Batches):
-    """The same of windows whose audio and spectrograms are made when they are asked for."""
+    """Input and target spectrograms, computed when they are needed."""
 
     def __init__(self, features: Features, batch_size: int, mixer: Mixer) -> None:
         super().__init__(len(mixer.rows), batch_size)
@@ -185,16 +185,17 @@ class WaveformBatches(Batches):
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Of the noisy audio, and of both sides."""
+        """Shapes of the noisy audio, and of noisy and clean together."""
         return (self.samples,), (self.samples, 2)
 
     def batch(self, number: int) -> Batch:
-        """Noisy, and noisy with clean, of a batch."""
+        """The noisy audio of a batch, and noisy and clean together."""
         waves = self.mixer.batch(self.chosen(number), self.epoch_seed)
         return waves[..., 0], waves
 
     def iterate_from(self, first: int) -> Iterator[Batch]:
-        """The batches of an epoch, made beforehand by other processes if there are any."""
+        """The batches of an epoch from `first` on, prepared by the loader processes if there are
+        any."""
         if not self.processes:
             return super().iterate_from(first)
         if self._made is not None:
@@ -219,8 +220,8 @@ class WaveformBatches(Batches):
                 yield waves[..., 0], waves
 
     def _start(self, slots: int) -> None:
-        """Start the processes, and make room in memory shared with them for so many batches: to
-        send these through pipes would limit a training on a GPU."""
+        """Start the loader processes, with shared memory for `slots` batches: sending batches
+        through pipes would limit a training on a GPU."""
         # Forked, they would share what the backend holds.
         context = multiprocessing.get_context("spawn")
         shape = (slots, self.batch_size, self.samples, 2)
@@ -234,14 +235,14 @@ class WaveformBatches(Batches):
         )
 
     def close(self) -> None:
-        """End the processes."""
+        """Stop the processes."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
 
 
 _loader: list[tuple[Mixer, np.ndarray]] = []
-"""What renders windows in a process of its own, and where to."""
+"""In a loader process: what renders windows, and the shared memory that they are written to."""
 
 
 def _start_loader(
@@ -256,7 +257,7 @@ def _as_slots(shared: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _load(job: tuple[int, np.ndarray, int | None]) -> tuple[int, int]:
-    """Render a batch into a slot; its number, and that of the windows."""
+    """Render a batch into a slot; returns the slot and the number of windows."""
     slot, chosen, epoch_seed = job
     mixer, slots = _loader[0]
     slots[slot, : len(chosen)] = mixer.batch(chosen, epoch_seed)

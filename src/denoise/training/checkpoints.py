@@ -1,4 +1,4 @@
-"""What a training that was interrupted goes on from."""
+"""Checkpoints, from which an interrupted training resumes."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZi
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an epoch has come."""
+    """Progress within an epoch."""
 
     batches: int
-    """How many it has been trained with."""
+    """Number of batches trained so far."""
     sums: dict[str, float]
     items: int
-    """What the means of the epoch are made of."""
+    """Number of windows in the means so far."""
     seconds: float
 
 
@@ -72,7 +72,7 @@ class Checkpoints:
         return self.folder / "best.npz"
 
     def keep_best(self, model: keras.Model) -> None:
-        """Write the weights of `model`, the best so far, for the next `save` to take over."""
+        """Write the weights of `model`, the best so far; the next `save` includes them."""
         self.folder.mkdir(parents=True, exist_ok=True)
         _save_arrays(self._kept, (weight.numpy() for weight in model.weights))
 
@@ -148,7 +148,7 @@ class Checkpoints:
         return progress
 
     def _state(self, model: keras.Model) -> list[Any]:
-        """All variables that the next step depends on, but those of the random layers."""
+        """All variables that the next step depends on, except those of the random layers."""
         return [*model.weights, *model.optimizer.variables, *self.extra]
 
     def best_weights(self) -> list[np.ndarray]:
@@ -157,7 +157,7 @@ class Checkpoints:
 
 
 def _save_arrays(path: Path, arrays: Iterable[np.ndarray]) -> None:
-    """As ``numpy.savez``, which would hold all arrays in memory at once."""
+    """Like ``numpy.savez``, but with one array in memory at a time."""
     with zipfile.ZipFile(path, "w", allowZip64=True) as package:
         for number, array in enumerate(arrays):
             with package.open(f"arr_{number}.npy", "w", force_zip64=True) as file:

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 def divide_arrays(devices: list[str]) -> None:
-    """Have JAX divide what is trained from now on among `devices`."""
+    """Make JAX divide the batches of all later trainings among `devices`."""
     import keras
 
     class Parts(keras.distribution.DataParallel):
-        """A batch that cannot be divided evenly is computed by every device as a whole."""
+        """With a batch that cannot be divided evenly, every device computes the whole batch."""
 
         def get_data_layout(self, data_shape: tuple[int, ...]) -> Any:
             if data_shape[0] % len(devices) == 0:

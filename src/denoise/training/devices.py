@@ -1,4 +1,4 @@
-"""Binding a training to one GPU or to all, so that trainings side by side do not share one."""
+"""Reserve one GPU or all of them, so that concurrent trainings do not share a GPU."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def all_gpus(lock_folder: Path) -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def _locks(folder: Path) -> Iterator[dict[str, TextIO]]:
-    """The opened lock file of each GPU there is a choice of."""
+    """The opened lock file of each available GPU."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     devices = [str(k) for k in range(gpu_count())] if given is None else given.split(",")
     if len(devices) < (1 if given is None else 2):

@@ -30,21 +30,22 @@ if TYPE_CHECKING:
 
 _N_FFT, _HOP, _POWER = 512, 256, 0.3
 _LAG = 3
-"""Batches that PESQ may take in the background. Fixed: what is learnt must not depend on speed."""
+"""PESQ may take this many batches in the background. Fixed, so that the result does not depend on
+speed."""
 _REMEMBERED = 1000
-"""Outputs that may be shown again: about 0.3 GB of windows of 2 s at 16 kHz."""
+"""Number of earlier outputs kept for replay: about 0.3 GB of windows of 2 s at 16 kHz."""
 _HIGHEST, _LOWEST = {8000: 4.549, 16000: 4.644}, 1.0
 
 
 class _Pending(NamedTuple):
-    """A batch that waits for its scores."""
+    """A batch whose PESQ is being computed."""
 
     pairs: np.ndarray
     scores: list[Future[float]]
 
 
 class Discriminator:
-    """A discriminator with its optimiser, and all it needs between the steps of the network.
+    """A discriminator with its optimiser and its state between the steps of the network.
 
     Parameters
     ----------
@@ -68,11 +69,13 @@ class Discriminator:
 
     @property
     def variables(self) -> list[Any]:
-        """What a checkpoint must hold of it beside the weights of its network."""
+        """Variables for the checkpoint, in addition to the weights of the discriminator's
+        network."""
         return list(self._optimiser.variables)
 
     def loss(self, clean: Any, noisy: Any, enhanced: Any) -> Any:
-        """What the network pays for the rating of its output [shape=(batch, samples) each]."""
+        """The loss term of the denoiser for the discriminator's rating of its output [shape=(batch,
+        samples) each]."""
         from keras import ops
 
         other = clean if self.settings.kind == "metric" else noisy
@@ -80,13 +83,14 @@ class Discriminator:
         return self.settings.weight * ops.mean(ops.square(rated - 1))
 
     def start_epoch(self, seed: int) -> None:
-        """Forget the outputs of the epoch before, so that an epoch depends on its seed alone."""
+        """Forget the outputs of the previous epoch, so that an epoch depends only on its seed."""
         self._rng = np.random.default_rng(seed)
         self._waiting: deque[_Pending] = deque()
         self._past: deque[tuple[np.ndarray, float]] = deque(maxlen=_REMEMBERED)
 
     def learn(self, waves: np.ndarray, enhanced: np.ndarray) -> float | None:
-        """Learn from a batch; the mean squared error of the ratings, None while PESQ is awaited.
+        """Train the discriminator on a batch; returns the mean squared error of its ratings, or
+        None while PESQ is being computed.
 
         Parameters
         ----------
@@ -193,7 +197,7 @@ def _pairs(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _seen(first: Any, second: Any) -> Any:
-    """What the discriminator sees of two batches of waves: their compressed magnitudes."""
+    """The input of the discriminator for two batches of audio: their compressed magnitudes."""
     from keras import ops
 
     sides = [

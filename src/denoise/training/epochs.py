@@ -71,8 +71,8 @@ def train_epoch(
 
 
 class _Monitor:
-    """What is done after each batch: look whether to end, and now and then read the loss, for
-    which the device has to be waited for.
+    """Runs after each batch: checks whether to stop, and reads the loss now and then, because
+    reading waits for the device.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ class _Monitor:
         self.saver.after(step + 1, self.mean)
 
     def show(self, step: int, last: bool) -> None:
-        """Write how far the training has come, if that was not written a moment ago."""
+        """Log the progress, at most every 15 seconds."""
         epoch = self.saver.epoch
         loss = self.mean.values()["loss"]
         if not math.isfinite(loss):
@@ -121,7 +121,7 @@ class _Monitor:
 
 
 def _fit(windows: Batches, monitor: _Monitor, saver: EpochSaver) -> None:
-    """The rest of an epoch, by the backend's own loop, which never waits for a step to end."""
+    """Train the rest of an epoch in the backend's own loop, which does not wait for each step."""
     model, first, last = saver.model, monitor.first, _loop_batches(windows)
     mean = EpochMean()
     if first < last:
@@ -155,10 +155,10 @@ def _fit(windows: Batches, monitor: _Monitor, saver: EpochSaver) -> None:
 
 
 def loop_input(windows: Batches, first: int = 0) -> Any:
-    """Batches as the backend's own loop is given them.
+    """Batches in the form that the backend's own loop takes.
 
-    With TensorFlow, Keras would put a buffer of no certain size behind a generator, which costs a
-    step up to 10 ms.
+    With TensorFlow, Keras would put a buffer of unknown size behind a generator, which costs up to
+    10 ms per step.
     """
     if backend.name() != "tensorflow":
         return windows.iterate_from(first)
@@ -172,10 +172,10 @@ def loop_input(windows: Batches, first: int = 0) -> Any:
 
 
 def _loop_batches(windows: Batches) -> int:
-    """How many batches the backend's own loop can be given.
+    """Number of batches for the backend's own loop.
 
-    JAX's divides all among several devices as it does the first, which it cannot do with a last one
-    that is smaller.
+    With several devices, JAX divides all batches like the first one, which fails for a smaller last
+    batch.
     """
     import keras
 
@@ -208,7 +208,7 @@ def _callbacks(
 def _alternate(
     windows: Batches, monitor: _Monitor, saver: EpochSaver, discriminator: Discriminator
 ) -> dict[str, float]:
-    """An epoch in which the discriminator learns from what the network made of each batch."""
+    """Train an epoch in which the discriminator learns from the network's output for each batch."""
     model, errors = saver.model, []
     means = EpochMean()
     for step, batch in enumerate(windows):
@@ -221,7 +221,7 @@ def _alternate(
 
 
 def _tensors(batch: Batch) -> list[Any]:
-    """Some backends would give the loss the arrays as they are."""
+    """Tensors of a batch; some backends would pass NumPy arrays to the loss."""
     from keras import ops
 
     return [ops.convert_to_tensor(array) for array in batch]
@@ -229,7 +229,8 @@ def _tensors(batch: Batch) -> list[Any]:
 
 @contextlib.contextmanager
 def _memory_errors(settings: TrainingSettings) -> Iterator[None]:
-    """Say what to lower when the memory of the device is not enough."""
+    """If the memory of the device is not enough, raise an error that says which settings to
+    lower."""
     try:
         yield
     except Exception as error:
@@ -245,7 +246,7 @@ def _memory_errors(settings: TrainingSettings) -> Iterator[None]:
 
 
 def _enhanced(model: keras.Model, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-    """The audio of a batch [shape=(batch, samples, 2)] and what the network makes of it."""
+    """Noisy and clean audio of a batch [shape=(batch, samples, 2)] and the network's output."""
     from keras import ops
 
     noisy, waves = batch
@@ -295,7 +296,7 @@ def _clock(seconds: float) -> str:
 
 
 def random_states(model: keras.Model) -> dict[int, Any]:
-    """The states of the random layers by the number of the layer."""
+    """States of the random layers by layer number."""
     generators = [getattr(layer, "seed_generator", None) for layer in network_of(model).layers]
     return {number: one.state for number, one in enumerate(generators) if one is not None}
 

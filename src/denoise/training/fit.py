@@ -51,12 +51,12 @@ if TYPE_CHECKING:
 
 
 _STANDSTILL = 3
-"""Epochs whose validation losses are equal: chance does not make them so."""
+"""This many epochs with equal validation loss are taken as a standstill."""
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a training reads."""
+    """Input files of a training."""
 
     train: Path
     """The manifest of the training windows, as `cache.write` wrote it."""
@@ -205,12 +205,12 @@ def _warn_of_standstill(validation_losses: list[float]) -> None:
 
 
 def _kept(history: list[dict[str, float]], settings: TrainingSettings) -> int:
-    """The place in the history of the epoch whose weights are kept."""
+    """The index in the history of the epoch whose weights are kept."""
     return len(history) - 1 if settings.keep == "last" else best_epoch(history)
 
 
 def should_stop(settings: TrainingSettings, validation_losses: list[float]) -> bool:
-    """Whether the validation losses so far ask for an end."""
+    """Whether training stops after the validation losses so far."""
     if len(validation_losses) >= settings.epochs:
         return True
     if settings.early_stopping is None or not validation_losses:
@@ -219,13 +219,14 @@ def should_stop(settings: TrainingSettings, validation_losses: list[float]) -> b
 
 
 def _allow_many_open_files() -> None:
-    """Every mapped shard holds a file descriptor, and the usual soft limit is 1,024."""
+    """Raise the limit of open files: every memory-mapped shard needs one, and the usual limit is
+    1,024."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _compress(archive: Path) -> None:
-    """Compress the members of a zip archive, which Keras stores as they are."""
+    """Compress the members of a zip archive; Keras writes them uncompressed."""
     with zipfile.ZipFile(archive) as stored:
         members = [(member, stored.read(member)) for member in stored.infolist()]
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as compressed:

@@ -1,4 +1,4 @@
-"""The model that is trained: the network, and around it what a loss on the waveform needs."""
+"""The model for training: the network, extended for losses on the waveform."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def compiled(
     discriminator: Discriminator | None = None,
     teacher: Teacher | None = None,
 ) -> keras.Model:
-    """The network that `settings` train on `windows`, ready for its first step."""
+    """The compiled model for a training."""
     import keras
 
     keras.config.set_dtype_policy(precision(settings))
@@ -56,7 +56,7 @@ def compiled(
 
 
 def precision(settings: TrainingSettings) -> str:
-    """The number format that `settings` ask for on the devices at hand."""
+    """The number format of `settings` on the available devices."""
     return backend.precision() if settings.precision == "auto" else settings.precision
 
 
@@ -114,12 +114,13 @@ def _with_signal_loss(
 
 
 def network_of(model: keras.Model) -> keras.Model:
-    """The network alone of a model that is trained, without codec and discriminator."""
+    """The network of a model for training, without codec and discriminator."""
     return getattr(model, "network", model)
 
 
 def interpolate_weights(path: Path, model: keras.Model, share: float = 1.0) -> None:
-    """Replace this share of a model's weights by those of a ``model.keras``."""
+    """Set the weights of a model to ``share`` × those of a ``model.keras`` + (1 - ``share``) × its
+    own."""
     network = network_of(model)
     others = load_network(path).get_weights()
     own = network.get_weights()

@@ -61,7 +61,7 @@ def set_learning_rates(made: keras.optimizers.Optimizer, rates: list[float]) -> 
 
 @contextlib.contextmanager
 def averaged_weights(model: keras.Model, settings: OptimiserSettings) -> Iterator[None]:
-    """Put the moving averages of a trained model's weights, if it has any, in their place."""
+    """Within the block, replace the weights by their moving averages, if there are any."""
     if settings.ema is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""What is kept of an epoch that is under way."""
+"""Saving an epoch while it is running."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class EpochMean:
     items: int = 0
 
     def plus(self, means: dict[str, float], items: int) -> EpochMean:
-        """These with the `means` over `items` more windows."""
+        """New means that include the `means` over `items` more windows."""
         sums = {name: self.sums.get(name, 0.0) + items * mean for name, mean in means.items()}
         return EpochMean(sums, self.items + items)
 
@@ -82,12 +82,12 @@ class EpochSaver:
 
     @property
     def seconds(self) -> float:
-        """How long the epoch has taken, with what was done of it before an interruption."""
+        """Duration of the epoch, including the part before an interruption."""
         before = self._progress.seconds if self._progress else 0.0
         return before + time.monotonic() - self._started
 
     def begin(self) -> Progress | None:
-        """What is done of the epoch already; loads its state."""
+        """Load the state of an interrupted epoch and return its progress."""
         if self.discriminator is None:
             self._progress = self.checkpoints.restore_part(self.model, self.epoch)
         return self._progress
@@ -98,7 +98,7 @@ class EpochSaver:
         return bool(self._told) or time.monotonic() - self._saved > _SAVE_S
 
     def after(self, batches: int, mean: EpochMean) -> None:
-        """Save what `batches` have taught, if that is due, and end if that was asked for."""
+        """Save the state after `batches`, if due, and stop if the process was told to."""
         if self.is_due:
             if hasattr(self.model, "jax_state_sync"):
                 self.model.jax_state_sync()
@@ -106,7 +106,7 @@ class EpochSaver:
         self.stop_if_told(f"batch {batches} of epoch {self.epoch + 1}")
 
     def before_validation(self, batches: int, mean: EpochMean) -> None:
-        """To be called when an epoch has been trained; saves what took over a minute."""
+        """Save the trained epoch before validation, if it took more than a minute."""
         if self.seconds > _SAVE_S / 10:
             self._save(batches, mean)
 

@@ -12,7 +12,7 @@ from denoise.training.adversarial import AdversarialSettings
 from denoise.training.schedule import OptimiserSettings, ScheduleSettings
 
 OTHER_MODELS = {"start_from": "starts from", "teacher": "learns from"}
-"""The settings of a training that name another model, and what it does with it."""
+"""Settings of a training that refer to another model, each with its verb for messages."""
 
 
 class TrainingSettings(Settings):

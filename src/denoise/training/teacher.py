@@ -13,7 +13,7 @@ from denoise.training.waveform import WaveformCodec
 
 
 class Teacher:
-    """Enhances the windows of a training with a model that was trained before.
+    """Enhances training windows with a model that was trained before.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class Teacher:
         self._codec.prepare()
 
     def enhance(self, noisy: Any) -> Any:
-        """What the model makes of `noisy` [shape=(batch, samples)]; no gradient goes through it."""
+        """The model's output for `noisy` [shape=(batch, samples)], without gradient."""
         from keras import ops
 
         output = self._network(self._codec.input(noisy), training=False)

@@ -58,11 +58,11 @@ class WaveformCodec(Codec):
         self.samples = samples
 
     def amplitude(self, level: Any) -> Any:
-        """Limited to 60 dB, so that gradients stay finite."""
+        """Amplitude, limited to 60 dB so that gradients stay finite."""
         return self.xp.exp(np.log(10) / 20 * self.xp.clip(level, -200.0, 60.0))
 
     def length(self, real: Any, imag: Any) -> Any:
-        """Above zero, where it has a gradient."""
+        """Length of a vector; above zero, so that it has a gradient."""
         return self.xp.sqrt(self.xp.square(real) + self.xp.square(imag) + 1e-12)
 
     def _spectrum(self, waves: Any) -> Spectrum:
@@ -87,7 +87,7 @@ class WaveformCodec(Codec):
         return 1 / np.maximum(self.xp.convert_to_numpy(self._invert(ones.real, ones.imag)), 0.1)
 
     def prepare(self) -> None:
-        """Compute what is constant, outside of any compiled step."""
+        """Compute the constants, outside of any compiled step."""
         _ = self._weights
 
     def input(self, noisy: Any) -> Any:
