@@ -1,1 +1,1 @@
-"""Applying a trained network: to files, test sets and streams."""
+"""Applying a trained network to files, test sets and streams."""

@@ -1,8 +1,7 @@
-"""A recording through a causal network, which keeps its state.
+"""Enhancing a recording with a causal network, which keeps its state.
 
-Every hop of input gives a hop of output, one frame later: the last samples of a frame are needed
-before its first can be given.  The result is that of the whole recording at once, whatever the
-size of the blocks.
+Every hop of input gives a hop of output one frame later, because a frame is complete only with its
+last sample. The result does not depend on the size of the blocks.
 """
 
 from __future__ import annotations
@@ -39,7 +38,8 @@ def check_finite(output: np.ndarray) -> np.ndarray:
 
 
 class CausalRun:
-    """All channels of one recording through a causal network, at a multiple of its rate.
+    """Enhances all channels of one recording with a causal network, at a multiple of the network's
+    rate.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ class CausalRun:
         return self._give(self._advance(np.asarray(samples, np.float32)))
 
     def flush(self) -> np.ndarray:
-        """The rest, so that as much is given as was taken."""
+        """The remaining samples, so that the output is as long as the input."""
         missing = self._taken - self._given
         # Frames of the padding at the end, as the transform of a whole recording has them.
         padding = np.zeros((len(self._input), self._n_fft // 2), np.float32)
@@ -92,7 +92,7 @@ class CausalRun:
         return np.pad(rest, ((0, 0), (0, missing - rest.shape[1])))
 
     def _advance(self, samples: np.ndarray) -> np.ndarray:
-        """Enhance all frames that `samples` complete; the samples that no later frame changes."""
+        """Enhance all frames that `samples` complete; returns the finished samples."""
         self._input = np.concatenate([self._input, samples], axis=1)
         count = max(0, 1 + (self._input.shape[1] - self._n_fft) // self._hop)
         if not count:

@@ -1,6 +1,7 @@
 """Applying a trained network to recordings of any length, rate and number of channels.
 
-A causal network goes through the recording once, from its start; others see overlapping windows.
+A causal network processes the recording once from its start; other networks process overlapping
+windows.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ _BLOCK = 1 << 15  # samples that are given to a network at once
 
 
 MOST_GAIN_DB = 6.0
-"""A denoiser takes away: output that has this much more energy than its input comes from a model
-that is broken, or that was made for other audio."""
+"""A denoiser removes energy. Output with this much more energy than the input indicates a broken
+model, or a model for other audio."""
 _SILENCE = 1e-8
-"""Mean square of full scale -80 dB, above which output of a silent input counts."""
+"""Mean square (-80 dB full scale) above which the output of a silent input is an error."""
 
 
 class Enhancer:
-    """A trained model and what is needed to apply it.
+    """A trained model, ready to be applied to recordings.
 
     Parameters
     ----------
@@ -157,7 +158,7 @@ class Enhancer:
         self._check_gain(before, after, taken)
 
     def pipeline(self, rate: int, channels: int, reference: np.ndarray | None = None) -> Pipeline:
-        """What takes one recording or stream of this rate, block by block.
+        """The pipeline for one recording or stream of this rate, block by block.
 
         Parameters
         ----------
@@ -190,7 +191,7 @@ class Enhancer:
         return Stream(lambda: self.pipeline(rate, channels), rate, channels, hop, latency)
 
     def _multiple(self, rate: int) -> int:
-        """How many times the network's rate a recording is transformed at."""
+        """The multiple of the network's rate at which a recording is processed."""
         return math.ceil(rate / self.rate) if self.settings.bandwidth == "full" else 1
 
     def _run(
@@ -204,7 +205,7 @@ class Enhancer:
     def _reference(
         self, blocks: Iterable[np.ndarray], rate: int, channels: int
     ) -> np.ndarray | None:
-        """Magnitude of 0 dB of every channel as a whole; None where no window needs it."""
+        """The magnitude that is 0 dB for each whole channel; None if no window needs it."""
         if self.card.causal or self.features.settings.reference != "utterance":
             return None
         own = audio.resampled(_checked(blocks, channels), rate, self.rate, channels)
@@ -212,7 +213,7 @@ class Enhancer:
         return np.broadcast_to(found, (channels, 1, 1))
 
     def _check_gain(self, before: np.ndarray, after: np.ndarray, samples: int) -> None:
-        """Raise `UnusableAudio` if a channel became louder than it may."""
+        """Raise `UnusableAudio` if a channel became much louder."""
         if self.most_gain_db is None:
             return
         least = np.maximum(before, max(_SILENCE * samples, 1e-30))
@@ -249,7 +250,7 @@ class Enhancer:
     def _comparison(
         self, run: CausalRun | WindowedRun, clean: np.ndarray, errors: list[float]
     ) -> Callable[[np.ndarray, np.ndarray, np.ndarray], None]:
-        """What compares the output of a run with the target that `clean` gives, and appends to
+        """The function that compares the output of a run with the target of `clean`, and appends to
         `errors`."""
         causal = isinstance(run, CausalRun)
         # A stream is compared frame by frame, all else window by window.
@@ -274,7 +275,7 @@ class Enhancer:
 
 
 def _checked(blocks: Iterable[np.ndarray], channels: int) -> Iterator[np.ndarray]:
-    """The blocks of a recording, while they have as many channels as it had."""
+    """The blocks of a recording; raises an error if the number of channels changes."""
     for block in blocks:
         if block.shape[1] != channels:
             raise audio.UnusableAudio("was replaced while it was read")

@@ -19,11 +19,11 @@ from denoise.features.codec import Features
 from denoise.features.stft import StftSettings
 
 RELEASE_S = 0.03
-"""Time constant of the smoothing of powers in the highest band."""
+"""Time constant for smoothing the power in the highest band."""
 HIGHEST_BAND = (0.75, 0.9)
-"""Of what the network sees of a recording; above, the resampling of what it was trained on ends."""
+"""Share of the network's band; above it, the band of the resampled training data ends."""
 _FAINT = 1e-12
-"""Power below which a band counts as silent, and is left as it is."""
+"""Power below which a band is silent and stays unchanged."""
 
 
 class Gains:
@@ -69,7 +69,7 @@ class Gains:
         self._least = None if limit is None else np.float32(10 ** (-limit / 20))
 
     def seen(self, spectra: np.ndarray) -> np.ndarray:
-        """What the network sees of `spectra` [shape=(batch, f, t)], as at its own rate."""
+        """The part of `spectra` [shape=(batch, f, t)] that the network sees, as at its own rate."""
         return spectra[:, : self._seen] / np.float32(self.multiple)
 
     def in_band(self, output: np.ndarray, seen: np.ndarray, references: np.ndarray) -> np.ndarray:
@@ -107,7 +107,7 @@ class Gains:
     def above(
         self, gains: np.ndarray, seen: np.ndarray, before: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The gain above what the network sees [shape=(batch, t)], and what to go on from.
+        """The gain above the network's band [shape=(batch, t)], and the state for the next frames.
 
         Parameters
         ----------
@@ -125,7 +125,7 @@ class Gains:
         return np.sqrt((smooth[1] + quiet) / (smooth[0] + quiet)), state
 
     def _power(self, spectra: np.ndarray) -> np.ndarray:
-        """That of every frame [shape=(batch, t)]; of linked channels, that of all of them."""
+        """Power of every frame [shape=(batch, t)], summed over linked channels."""
         power = np.square(np.abs(spectra)).sum(axis=1)
         if not self._linked:
             return np.asarray(power)

@@ -1,4 +1,4 @@
-"""Live audio: raw PCM from a pipe or a microphone, and what each block took."""
+"""Live audio: raw PCM from a pipe or a microphone, and the computing time of each block."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 
 
 class Times:
-    """How long blocks took, in bins of 20 µs so that memory does not grow with the stream."""
+    """Histogram of the computing times of blocks, in bins of 20 µs, so that memory does not grow
+    with the stream."""
 
     _BIN = 20e-6
 
@@ -31,18 +32,18 @@ class Times:
         self.count, self.total = 0, 0.0
 
     def add(self, seconds: float) -> None:
-        """Take in the time of a block."""
+        """Add the time of a block."""
         self.bins[min(int(seconds / self._BIN), len(self.bins) - 1)] += 1
         self.count += 1
         self.total += seconds
 
     def quantile(self, share: float) -> float:
-        """The time in s that so many of the blocks kept below."""
+        """Quantile of the times in s."""
         reached = np.searchsorted(np.cumsum(self.bins), share * self.count)
         return float((reached + 1) * self._BIN)
 
     def as_dict(self, block_s: float) -> dict[str, float]:
-        """How many blocks there were and what they took; `block_s` is the length of one."""
+        """Number of blocks and their times; `block_s` is the length of a block in seconds."""
         mean = self.total / self.count
         return {
             "blocks": self.count,
@@ -54,7 +55,7 @@ class Times:
         }
 
     def summary(self, block_s: float) -> str:
-        """A line for the user; `block_s` is what a block lasts, in seconds."""
+        """A line for the user; `block_s` is the length of a block in seconds."""
         told = self.as_dict(block_s)
         return (
             f"{self.count} blocks, {told['duration_s']:.1f} s: {told['mean_ms']:.2f} ms a block of "

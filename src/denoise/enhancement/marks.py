@@ -1,6 +1,6 @@
-"""What an enhanced file says of how it was made.
+"""Marks in enhanced files that record how they were made.
 
-By it the same command goes on where it was interrupted, and takes nothing else for its output.
+With them, the same command continues after an interruption, and recognises its own output.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from denoise.enhancement.settings import EnhancementSettings
 from denoise.networks.card import ModelFolder, read_card
 
 _PICTURE_HEAD = 4096
-"""Bytes of a PNG that hold its texts."""
+"""Number of bytes at the start of a PNG that contain its texts."""
 
 
 class Marks:
@@ -40,12 +40,12 @@ class Marks:
         self._made_with = [denoise.__version__, model.content(), settings.model_dump()]
 
     def of(self, source: Path) -> str:
-        """What the output says that is made of this recording, by its content."""
+        """The mark of the output for this recording, by its content."""
         key = digest([*self._made_with, files.file_digest(source)], 16)
         return f"enhanced by denoise {denoise.__version__}, model {self._name} ({key})"
 
     def is_on(self, target: Path, source: Path) -> bool:
-        """Whether a file was made of this recording, with this model and these settings."""
+        """Whether a file was made from this recording with this model and these settings."""
         try:
             found = audio.Recording(target)
             if not found.tags.get("comment", "").endswith(self.of(source)):
@@ -56,6 +56,6 @@ class Marks:
             return False
 
     def is_on_picture(self, target: Path, source: Path) -> bool:
-        """Whether a picture was drawn of this recording and its enhanced version."""
+        """Whether a picture shows this recording and its enhanced version."""
         with target.open("rb") as file:
             return self.of(source).encode() in file.read(_PICTURE_HEAD)

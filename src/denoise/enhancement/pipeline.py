@@ -17,7 +17,7 @@ from denoise.enhancement.windows import WindowedRun
 
 
 class Pipeline:
-    """One recording or stream.
+    """Enhances one recording or stream.
 
     Parameters
     ----------
@@ -95,22 +95,22 @@ class _Rest:
         self._inner = np.zeros((0, channels), np.float32)
         self._gains = np.ones((0, channels), np.float32)
         self._first = 0
-        """Which inner sample the first of the gains belongs to."""
+        """Index of the inner sample of the first gain."""
         self._given = 0
 
     def take(self, own: np.ndarray, inner: np.ndarray) -> None:
-        """Keep what comes of the recording, and the same resampled."""
+        """Store new samples of the recording and their resampled version."""
         self._own = np.concatenate([self._own, np.asarray(own, np.float32)])
         self._inner = np.concatenate([self._inner, inner])
 
     def without(self, wave: np.ndarray, gains: np.ndarray) -> np.ndarray:
-        """The next enhanced samples without what is added again after resampling."""
+        """The next enhanced samples without the part that is added after resampling."""
         inner, self._inner = self._inner[: len(wave)], self._inner[len(wave) :]
         self._gains = np.concatenate([self._gains, gains])
         return wave - gains * inner
 
     def given_back(self, wave: np.ndarray) -> np.ndarray:
-        """These samples of the recording's rate with the recording itself added."""
+        """Samples at the recording's rate, with the part of the recording added."""
         count = min(len(wave), len(self._own))
         if not count:
             return wave[:0]
@@ -127,7 +127,7 @@ class _Rest:
 
 
 def resampling_delay(rate: int, inner_rate: int, block: int) -> int:
-    """The most samples by which resampling to and fro is late, for blocks of this size."""
+    """Largest delay of resampling there and back for blocks of this size, in samples."""
     if rate == inner_rate:
         return 0
     there, back = audio.Resampler(rate, inner_rate), audio.Resampler(inner_rate, rate)

@@ -1,4 +1,4 @@
-"""The settings of an application to whole recordings."""
+"""Settings for enhancing whole recordings."""
 
 from __future__ import annotations
 

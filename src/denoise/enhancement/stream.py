@@ -49,7 +49,7 @@ class Stream:
         self._flat = True
 
     def warm_up(self) -> None:
-        """Compile and load everything, so that the first block takes no longer than the others."""
+        """Compile and load everything, so that the first block is as fast as the others."""
         for _ in range(3):
             self.process(np.zeros((self.latency, self.channels), np.float32))
             self.process(np.zeros((self.hop, self.channels), np.float32))

@@ -20,7 +20,7 @@ from denoise.networks import backend
 
 @dataclass(frozen=True)
 class OutputFiles:
-    """What a model makes of a test set."""
+    """The output of a model for a test set."""
 
     enhanced: Path
     """Packed like the noisy audio of the test set."""
@@ -28,7 +28,7 @@ class OutputFiles:
     """The utterances with ``mse_spec``, the mean squared error of the recipe's own scaled
     spectrogram; NaN without references."""
     speed: Path
-    """The time that they took, as of `Stopwatch.write`, and on what."""
+    """Computing time and hardware, as of `Stopwatch.write`."""
 
 
 def enhance_test_set(
@@ -38,7 +38,7 @@ def enhance_test_set(
     out: OutputFiles,
     threads: int | None = None,
 ) -> None:
-    """Write a model's output for a test set, with so many threads of ONNX Runtime."""
+    """Write a model's output for a test set, with `threads` threads of ONNX Runtime."""
     enhancer = Enhancer.load(model_folder, settings, threads=threads)
     about = files.read_made(test_set.manifest)
     rate, compared = about["rate"], about["clean"]

@@ -19,7 +19,7 @@ from denoise.networks.runtimes import Runtime
 
 _BATCH, _SMALL_BATCH = 32, 8
 LONG = 4
-"""Windows of the training that one of a network for any number of frames is as long as."""
+"""Length of a window for a network with any number of frames, in training windows."""
 
 
 class WindowedRun:
@@ -57,17 +57,17 @@ class WindowedRun:
         fade = np.hanning(self._window + 2)[1:-1] if self._overlap else np.ones(self._window)
         self._fade = fade.astype(np.float32)
         self._input = np.zeros((self._channels, 0), np.float32)
-        """Padded samples, from a window before the next on."""
+        """Padded samples, starting one window before the next."""
         self._next = 0
-        """Where in them the next window begins."""
+        """Start of the next window in them."""
         self._begun = False
         self._tail = np.zeros((2 * self._channels + 1, self._overlap), np.float32)
-        """What is to overlap with the next window, and its weight."""
+        """The part that overlaps with the next window, and its weight."""
         self._taken = self._given = self._done = 0
         self._skip = self._overlap
 
     def process(self, samples: np.ndarray) -> np.ndarray:
-        """As `CausalRun.process`."""
+        """See `CausalRun.process`."""
         self._taken += samples.shape[1]
         self._input = np.concatenate([self._input, samples], axis=1)
         if not self._begun:
@@ -82,7 +82,7 @@ class WindowedRun:
         return self._give(ready)
 
     def flush(self) -> np.ndarray:
-        """As `CausalRun.flush`."""
+        """See `CausalRun.flush`."""
         if self._taken == 0:
             return self._nothing()
         count = self._count(self._taken)
@@ -95,7 +95,7 @@ class WindowedRun:
         return self._give(ready)[:, :missing]
 
     def cut(self, wave: np.ndarray) -> np.ndarray:
-        """The windows [shape=(windows, window)] that one whole channel is enhanced in."""
+        """The windows [shape=(windows, window)] of one whole channel."""
         count = self._count(len(wave))
         after = count * self._hop - len(wave)
         padded = np.pad(wave, (self._overlap, after), mode="reflect")
@@ -111,7 +111,7 @@ class WindowedRun:
         return max(1, math.ceil((samples + self._overlap) / self._hop))
 
     def _advance(self, count: int) -> np.ndarray:
-        """Enhance the next windows; the samples that no later window changes."""
+        """Enhance the next windows; returns the finished samples."""
         span = (count - 1) * self._hop + self._window
         part = self._input[:, self._next : self._next + span]
         windows = np.lib.stride_tricks.sliding_window_view(part, self._window, axis=1)
@@ -135,8 +135,8 @@ class WindowedRun:
         return sums[:-1, :ready] / sums[-1, :ready]
 
     def _enhanced(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Windows [shape=(windows x channels, window)] after the network, and for each of their
-        samples the gain above its band."""
+        """Enhanced windows [shape=(windows x channels, window)], and for each sample the gain above
+        the network's band."""
         # An odd frame becomes an even one at an even multiple of the rate, and one more fits in.
         spectra = stft(windows, self._stft)[:, :, : self._frames]
         seen = self._gains.seen(spectra)
@@ -163,7 +163,7 @@ class WindowedRun:
 
 
 def _batches(count: int, sizes: tuple[int, int]) -> list[int]:
-    """Large batches, and small ones for what is left over: few windows are not padded to many."""
+    """Large batches, and small ones for the rest, so that few windows are not padded to many."""
     large, small = sizes
     left = count % large
     sizes_left = [min(small, left - start) for start in range(0, left, small)]

@@ -1,1 +1,1 @@
-"""From waveforms to what a network sees and predicts, and back to a spectrum."""
+"""Features: waveforms to network inputs and targets, and network outputs to spectra."""

@@ -1,7 +1,7 @@
-"""The spectrograms of training and validation windows, on disk.
+"""The spectrograms of training and validation windows on disk.
 
-A cache is a folder of ``.npy`` shards that training reads window by window, so that memory does not
-grow with the number of windows, and a manifest.  Where the recipe wants none, only the manifest is
+A cache is a folder of ``.npy`` shards and a manifest. Training reads the shards window by window,
+so that memory does not grow with the number of windows. With ``cache: false``, only the manifest is
 written.
 """
 
@@ -50,10 +50,10 @@ def measure(
 
 @dataclass(frozen=True)
 class CacheFiles:
-    """The spectrograms of one split's windows."""
+    """Spectrograms of the windows of one split."""
 
     manifest: Path
-    """Counts, features, scales, and the shards by their path from here."""
+    """Counts, features, scales, and the relative paths of the shards."""
     shards: Path
     """A folder below that of the manifest."""
 
@@ -96,7 +96,7 @@ def _parts(table: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def _spectra(part: pd.DataFrame, rate: int, features: Features) -> Iterator[Spectra]:
-    """Noisy and clean spectra and references, a batch of the windows of `part` after another."""
+    """Noisy and clean spectra and references of the windows of `part`, in batches."""
     rows = records(part)
     packs = packs_of(part)
     for start in range(0, len(rows), _BATCH):

@@ -22,7 +22,7 @@ from denoise.features.stft import stft
 _CHUNK = 1 << 20  # samples
 _FAINTEST = 1e-6  # magnitude that may be 0 dB
 _SHORTEST = 1e-3
-"""The shortest sum of 1 and a predicted phase correction that is brought to the length of 1."""
+"""Shorter sums of 1 and a predicted phase correction are not normalised to length 1."""
 
 
 class Spectrum(NamedTuple):
@@ -34,7 +34,7 @@ class Spectrum(NamedTuple):
     """Magnitude."""
 
     def lowest(self, bins: int | None) -> Spectrum:
-        """The lowest frequencies, which a network sees."""
+        """The lowest frequencies, which are the input of the network."""
         return Spectrum(*(part[:, :bins] for part in self))
 
 
@@ -53,7 +53,7 @@ class Codec:
     xp: Any
     """The namespace of array functions: ``numpy``, or ``keras.ops``."""
     tiny = 1e-10
-    """Magnitude below which nothing is divided by."""
+    """Smallest magnitude used as a divisor."""
 
     def __init__(
         self, settings: FeatureSettings, scales: Mapping[str, Sequence[float]] | None = None
@@ -73,7 +73,7 @@ class Codec:
     # What the backends compute in ways of their own
 
     def decibels(self, size: Any, reference: Any) -> Any:
-        """Levels of magnitudes in dB, not below the floor; `size` may be overwritten."""
+        """Levels of magnitudes in dB, at least the floor; `size` may be overwritten."""
         ratio = self.xp.maximum(size, self.tiny) / reference
         return self.xp.maximum(20 * self.xp.log10(ratio), self.settings.floor_db)
 
@@ -88,7 +88,7 @@ class Codec:
     # Encoding
 
     def reference(self, noisy: Spectrum) -> Any:
-        """Magnitude of 0 dB of each window [shape=(batch, 1, 1)], or a number."""
+        """The magnitude that is 0 dB for each window [shape=(batch, 1, 1)], or a number."""
         if self.settings.reference == "absolute":
             return np.float32(self.settings.reference_magnitude)
         return self.xp.maximum(self.xp.max(noisy.size, axis=(1, 2), keepdims=True), _FAINTEST)
@@ -220,7 +220,8 @@ class Features(Codec):
     xp = np
 
     def decibels(self, size: np.ndarray, reference: Any) -> np.ndarray:
-        """In place: new arrays for every step would take longer than the logarithms."""
+        """In place, because allocating arrays for every step would take longer than the
+        logarithms."""
         level = np.maximum(size, np.float32(self.tiny), out=size)
         level /= reference
         # NumPy's natural logarithm is three times as fast as its decimal one.
@@ -238,12 +239,12 @@ class Features(Codec):
         return np.broadcast_to(found, (len(noisy), 1, 1))
 
     def utterance_reference(self, parts: Iterable[np.ndarray]) -> np.ndarray:
-        """The last `running_reference`, which is that of the whole recording."""
+        """The reference of a whole recording: its last `running_reference`."""
         *_, found = self.running_reference(parts)
         return found
 
     def running_reference(self, parts: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Magnitude of 0 dB [shape=(channels, 1, 1)] of all windows of a recording so far.
+        """The magnitude that is 0 dB [shape=(channels, 1, 1)] for the part of a recording so far.
 
         Parameters
         ----------
@@ -287,7 +288,7 @@ class Features(Codec):
     def encode(
         self, noisy: np.ndarray, clean: np.ndarray, references: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """What `encode_input` and `encode_target` give, with levels measured once for both."""
+        """Network input and target as of `encode_input` and `encode_target`, computed together."""
         mixed, wanted = _parts(noisy), _parts(clean)
         levels = None
         if "compressed" not in self.settings.input or "mask" not in self.settings.target:

@@ -1,6 +1,6 @@
-"""Scalings: from dB to the numbers of a network and back.
+"""Scalings between dB and the numbers of a network.
 
-Some are measured on the training windows first and then belong to the model.
+Some depend on the training windows and are then part of the model.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ def between(lowest: Any, highest: Any, ends: tuple[float, float], xp: Any = np) 
 
 
 class Statistics:
-    """Lowest, highest, mean and deviation of levels, gathered batch by batch."""
+    """Lowest and highest level, mean and standard deviation, accumulated batch by batch."""
 
     def __init__(self) -> None:
         self.count, self.total, self.squares = 0, 0.0, 0.0
         self.lowest, self.highest = np.inf, -np.inf
 
     def add(self, levels: np.ndarray) -> None:
-        """Take in levels [shape=any] in dB."""
+        """Add levels [shape=any] in dB."""
         self.count += levels.size
         self.total += float(levels.sum(dtype=np.float64))
         self.squares += float(np.square(levels, dtype=np.float64).sum())
@@ -56,7 +56,7 @@ class Statistics:
         self.highest = max(self.highest, float(levels.max()))
 
     def merge(self, other: Statistics) -> None:
-        """Take in what another has gathered."""
+        """Add the levels of another."""
         self.count += other.count
         self.total += other.total
         self.squares += other.squares
@@ -64,7 +64,7 @@ class Statistics:
         self.highest = max(self.highest, other.highest)
 
     def scale(self, settings: ScalingSettings) -> Scale:
-        """The scale that `settings` ask for on these levels."""
+        """The scale of `settings` for these levels."""
         if settings.kind == "standard":
             mean = self.total / self.count
             deviation = np.sqrt(max(self.squares / self.count - mean**2, 1e-12))

@@ -39,7 +39,7 @@ class ScalingSettings(Settings):
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Scaled values lie between these."""
+        """Limits of the scaled values."""
         return self.range if self.kind.endswith("min_max") else (-np.inf, np.inf)
 
 
@@ -105,7 +105,7 @@ class FeatureSettings(Settings):
 
     @property
     def target_bounds(self) -> tuple[float, float]:
-        """The target lies between these."""
+        """Limits of the target."""
         if self.target == "mask":
             return (0.0, 1.0)
         if self.target == "complex_mask":

@@ -102,7 +102,7 @@ def istft(spectra: np.ndarray, settings: StftSettings, samples: int) -> np.ndarr
 
 
 def gain_over_time(gains: np.ndarray, settings: StftSettings, samples: int) -> np.ndarray:
-    """The factor on every sample that a factor on all frequencies of each frame comes to.
+    """The factor on every sample that corresponds to one factor per frame.
 
     Parameters
     ----------

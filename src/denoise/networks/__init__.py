@@ -1,1 +1,1 @@
-"""The networks, the back end that they run on, and the card of a trained one."""
+"""Networks, the backend that they run on, and model cards."""

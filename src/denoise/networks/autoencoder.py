@@ -1,6 +1,6 @@
-"""A convolutional encoder-decoder without skip connections.
+"""A convolutional autoencoder: an encoder and a decoder without skip connections.
 
-All that reaches the output passes through the bottleneck, which is what a U-Net avoids.
+All information passes through the bottleneck, which a U-Net avoids.
 """
 
 from __future__ import annotations

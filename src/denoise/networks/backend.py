@@ -1,4 +1,4 @@
-"""The library that Keras computes with, and the devices that it sees."""
+"""The backend of Keras and its devices."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from denoise.core.errors import UserError
 def start(
     name: str, *, threads: int = 2, deterministic: bool = True, low_memory: bool = False
 ) -> None:
-    """Choose the backend of Keras; to be called before Keras is imported.
+    """Choose the backend of Keras. Call this before Keras is imported.
 
     Parameters
     ----------
@@ -81,8 +81,8 @@ def extra(name: str) -> str:
 
 
 def _give_freed_memory_back() -> None:
-    """Have glibc return freed arrays to the system at once, instead of keeping up to 32 MB of each
-    size in an arena for every thread; other C libraries are left alone."""
+    """Make glibc return freed arrays to the system at once, instead of keeping up to 32 MB of each
+    size for every thread. No effect with other C libraries."""
     if platform.libc_ver()[0] != "glibc":
         return
     # M_ARENA_MAX, M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h.
@@ -174,10 +174,10 @@ def has_gpu() -> bool:
 
 
 def precision() -> str:
-    """The fastest number format for the arithmetic of layers that trains as float32 does.
+    """The fastest number format of the layers' arithmetic that trains as well as float32.
 
-    On a GPU it is bfloat16 with weights in float32, float16 where there is no bfloat16 (before
-    NVIDIA's Ampere); on a CPU float32, as many of them know neither.
+    On a GPU this is bfloat16 with float32 weights, or float16 without bfloat16 (before NVIDIA's
+    Ampere); on a CPU it is float32, because many support neither.
     """
     if not has_gpu():
         return "float32"
@@ -216,7 +216,7 @@ def software() -> dict[str, str]:
 
 
 def hardware(devices: Sequence[str]) -> dict[str, object]:
-    """The processor, its cores and the devices that something is computed on."""
+    """The processor, its number of cores, and the devices in use."""
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

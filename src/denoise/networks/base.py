@@ -1,4 +1,4 @@
-"""What all networks have in common."""
+"""Settings that all networks have in common."""
 
 from __future__ import annotations
 

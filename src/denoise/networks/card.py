@@ -21,7 +21,7 @@ from denoise.networks.registry import NETWORKS, AnyNetwork
 
 
 class ModelCard(BaseModel):
-    """All that is needed to apply a network, and the record of its training."""
+    """Everything that is needed to apply a network, and the record of its training."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
@@ -43,7 +43,7 @@ class ModelCard(BaseModel):
     training: dict[str, Any] = {}
     """As of `training.settings.TrainingSettings`."""
     spectrograms: str = ""
-    """The stage of the training windows."""
+    """Name of the spectrogram stage with the training windows."""
     data: dict[str, str] = {}
     """Digests of the training and validation windows, and of the weights it started from and the
     model it learnt from."""
@@ -55,9 +55,9 @@ class ModelCard(BaseModel):
         "best_val_loss", "wall_time_s", "code_version", "software", "hardware", "weights", "onnx",
         "macs_a_frame",
     )  # fmt: skip
-    """What is known only when it is trained."""
+    """Fields that are known only after the training."""
     weights: str = ""
-    """SHA-256 of the ``model.keras`` that the card belongs to."""
+    """SHA-256 of ``model.keras``."""
     onnx: str = ""
     """SHA-256 of the ``model.onnx`` made of it; empty if there is none."""
     macs_a_frame: float | None = None
@@ -77,7 +77,7 @@ class ModelCard(BaseModel):
 
     @property
     def causal(self) -> bool:
-        """Whether the network can follow a stream."""
+        """Whether the network can enhance a stream."""
         return bool(getattr(self.network, "causal", False))
 
 
@@ -110,11 +110,11 @@ class ModelFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of what an interrupted training goes on from, until the model is written."""
+        """Folder of the checkpoints, until the model is written."""
         return self.path / "checkpoints"
 
     def content(self) -> str:
-        """What identifies the model, wherever it lies: its network and its card."""
+        """The files that identify the model independently of its folder: network and card."""
         return digest([file_digest(path) for path in (self.model, self.card) if path.is_file()])
 
     def complete(self) -> bool:
