@@ -21,11 +21,11 @@ _LOUDEST = 1e6  # 120 dB above full scale; some programs write 16 bits as floats
 
 
 class UnusableAudio(UserError):
-    """A recording that cannot be used; its text is the reason alone."""
+    """A recording that cannot be used; the message is only the reason."""
 
 
 def has_audio_suffix(path: Path) -> bool:
-    """Whether a file of this name is taken for audio."""
+    """Whether a file name has an audio suffix."""
     return path.suffix.lower() in AUDIO_SUFFIXES
 
 
@@ -44,7 +44,7 @@ def audio_files(folder: Path) -> list[Path]:
 
 
 def _is_broken(path: Path) -> bool:
-    """Whether a link leads nowhere, which is told by whoever wants to read it."""
+    """Whether a link is broken; the reader reports that."""
     return path.is_symlink() and not path.exists()
 
 

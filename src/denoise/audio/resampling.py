@@ -33,7 +33,7 @@ class Resampler:
             )
 
     def process(self, block: np.ndarray) -> np.ndarray:
-        """Take the next samples; give those that are ready, float32."""
+        """Process the next samples; returns the finished ones, float32."""
         block = np.ascontiguousarray(block, dtype=np.float32)
         return block if self._stream is None else self._stream.resample_chunk(block)
 

@@ -54,7 +54,7 @@ _WITHOUT_EXTENSIONS = ("new", "plan", "run", "ui", "where", "why")
 """Verbs that need none, or plan the study and load them so."""
 _EXAMPLES = "examples:"
 _GRACE_S = 5.0
-"""What there is to tidy up after SIGTERM takes no longer."""
+"""Longest time for tidying up after SIGTERM."""
 
 
 class _Help(argparse.HelpFormatter):
@@ -73,7 +73,7 @@ class _Verbs:
     def add_parser(
         self, name: str, examples: Sequence[str] = (), **options: Any
     ) -> argparse.ArgumentParser:
-        """The parser of a verb, whose help ends with `examples` of its use."""
+        """Add the parser of a verb, with `examples` at the end of its help."""
         if examples:
             options["epilog"] = "\n  ".join([_EXAMPLES, *examples])
         made = self._action.add_parser(name, help=VERBS[name], formatter_class=_Help, **options)
@@ -106,7 +106,7 @@ def parser(only: str | None = None) -> Parser:
 
 @contextlib.contextmanager
 def _explained_if_missing(verb: str) -> Iterator[None]:
-    """Say what to install where a package that a verb needs is missing."""
+    """If a verb needs a package that is missing, say what to install."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -162,7 +162,7 @@ def _check_no_empty(arguments: list[str]) -> None:
 
 @contextlib.contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """Have SIGTERM end the program as an error does, so that nothing half-written is left."""
+    """Make SIGTERM end the program like an error, so that no partial output remains."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

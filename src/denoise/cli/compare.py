@@ -146,7 +146,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _explained(rows: pd.DataFrame) -> list[str]:
-    """What the intervals are over, what the claims are about, and what would show more."""
+    """Explanation of the intervals and claims, and of the data needed for more."""
     first = rows.iloc[0]
     seeds, speakers = int(first["seeds"]), int(first["speakers"])
     over = f"{speakers} speakers" if speakers > 1 else "utterances, all of one speaker"

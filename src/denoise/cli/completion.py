@@ -1,7 +1,7 @@
-"""What completes the command in a shell: files, and the names of models, experiments and methods.
+"""Shell completion: files, and the names of models, experiments and methods.
 
-The shell itself looks the names up in the working folder: starting Python at every press of the tab
-key would take too long.
+The shell itself looks up the names in the working folder, because starting Python at every press of
+the tab key would take too long.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from denoise.core.errors import UserError
 from denoise.core.terminal import show, warn
 
 KEPT_S = 3600
-"""How long recordings and results stay; all go when the page is closed."""
+"""Recordings and results are deleted after this time, or when the page is closed."""
 _FOLDER = "denoise-demo-"
 _NO_LIMIT_DB = 60
 """The end of the slider, which stands for no limit."""
@@ -163,7 +163,7 @@ class HostCheck:
             await self._app(scope, receive, send)
 
     def knows(self, given: bytes) -> bool:
-        """Whether the ``Host`` of a request is this machine."""
+        """Whether the ``Host`` header of a request names this machine."""
         try:
             host = urllib.parse.urlsplit(f"//{given.decode('latin-1')}").hostname or ""
         except ValueError:

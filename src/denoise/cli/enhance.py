@@ -156,7 +156,7 @@ def _result(
 
 
 def _enhance_one(enhancer: Enhancer, job: Job, marks: Marks, options: argparse.Namespace) -> bool:
-    """Enhance a recording, and say so if it cannot be; whether the output is there."""
+    """Enhance a recording; returns whether the output exists, and reports errors."""
     source, target = job
     try:
         mark = marks.of(source)
@@ -180,7 +180,7 @@ def _enhance_one(enhancer: Enhancer, job: Job, marks: Marks, options: argparse.N
 
 
 def _durations(sources: list[Path]) -> dict[Path, float]:
-    """Length in seconds of each recording that can be read; says which cannot."""
+    """Length in seconds of each readable recording; reports the others."""
     readable: dict[Path, float] = {}
     for source in sources:
         seconds = audio.seconds(source)
@@ -205,11 +205,11 @@ def _why_unreadable(source: Path) -> str:
 
 
 _ETA_S = 20
-"""Seconds of audio after which the rest is told."""
+"""Seconds of audio before the remaining time is shown."""
 
 
 class _Remaining:
-    """How long the rest of several recordings will take, by what those before took."""
+    """Estimates the remaining time for several recordings from the previous ones."""
 
     def __init__(self, total_s: float) -> None:
         self.total, self.gone, self.began = total_s, 0.0, time.monotonic()
@@ -219,7 +219,7 @@ class _Remaining:
         self.gone += seconds
 
     def left(self) -> str:
-        """In words; nothing where it is not worth telling."""
+        """The remaining time in words; empty if it is short."""
         rest = self.total - self.gone
         # Before, what was done says more of the start than of the speed.
         if self.gone < min(_ETA_S, 0.05 * self.total) or rest <= 0:

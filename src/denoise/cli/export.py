@@ -13,7 +13,7 @@ from denoise.core.errors import UserError
 from denoise.core.terminal import say
 
 _MOST_FRAMES = 100_000
-"""Of a call; at the usual hop, half an hour."""
+"""Largest number of frames per call; half an hour at the usual hop."""
 
 
 def add(verbs: Any) -> None:

@@ -1,4 +1,4 @@
-"""Where `denoise enhance` writes what it makes, and what of that is there already."""
+"""The output files of `denoise enhance`, and those that exist already."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MADE = ".enhanced"
 _OTHER_SUFFIXES = frozenset(
     (".aif", ".aifc", ".aiff", ".au", ".caf", ".m4a", ".opus", ".rf64", ".snd", ".w64", ".wma")
 )
-"""Audio that is not looked for in folders; some of it is read when it is named."""
+"""Audio suffixes that are not searched for in folders; some can be read if named."""
 
 
 def output_paths(inputs: list[Path], output: Path | None) -> list[Job]:
@@ -56,7 +56,7 @@ def output_paths(inputs: list[Path], output: Path | None) -> list[Job]:
 
 
 def _recordings(folder: Path) -> list[Path]:
-    """What is to be enhanced in a folder; says what of it is not."""
+    """The recordings of a folder to enhance; reports the files that are skipped."""
     found = audio.audio_files(folder)
     names = {path.with_suffix("") for path in found}
     own = {path for path in found if path.stem.endswith(_MADE) and _source(path) in names}
@@ -71,7 +71,7 @@ def _recordings(folder: Path) -> list[Path]:
 
 
 def _source(path: Path) -> Path:
-    """Without its suffixes, what an output of this command was made of."""
+    """The input of an output of this command, without suffixes."""
     return path.with_suffix("").with_suffix("")
 
 
@@ -138,14 +138,14 @@ def check_targets(jobs: list[Job], marks: Marks | None, *, plot: bool) -> set[Jo
 
 
 def _check_place(made: Path) -> None:
-    """Raise `UserError` if a file lies where a folder is to be."""
+    """Raise `UserError` if a file exists in place of a folder."""
     above = next(place for place in made.parents if os.path.lexists(place))
     if not above.is_dir():
         raise UserError(f"{made}: {above} is not a folder: give another -o")
 
 
 def _is_made(made: Path, source: Path, marks: Marks) -> bool:
-    """Whether a file is what this command makes of a recording."""
+    """Whether a file is the output of this command for a recording."""
     if not made.is_file():
         return False
     told = marks.is_on_picture if made.suffix == ".png" else marks.is_on
@@ -153,6 +153,6 @@ def _is_made(made: Path, source: Path, marks: Marks) -> bool:
 
 
 def _file_of(path: Path) -> tuple[int, int]:
-    """What tells a file from every other, whatever it is called."""
+    """The identity of a file, independent of its name."""
     about = path.stat()
     return about.st_dev, about.st_ino

@@ -165,7 +165,7 @@ def _score_against_clean(options: argparse.Namespace) -> None:
 
 
 def _rumble(means: pd.DataFrame, above: str, high_pass_hz: float) -> list[str]:
-    """Where SI-SDR over all frequencies and above one tell different stories."""
+    """A note if SI-SDR over all frequencies and above a frequency differ."""
     from denoise.metrics.sdr import unlike
 
     if not {"si_sdr", above} <= {*means.columns}:

@@ -1,6 +1,6 @@
-"""What several verbs need: options, checking targets, and telling results.
+"""Shared code of the verbs: options, checks of targets, and output of results.
 
-Every start of the command imports this, so it imports little.
+Every start of the command imports this module, so it imports little.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def add_application(verb: argparse.ArgumentParser) -> None:
 
 
 def application(options: argparse.Namespace, **more: Any) -> EnhancementSettings:
-    """The settings that the options of `add_application` and `more` say.
+    """The settings from the options of `add_application` and `more`.
 
     Raises
     ------

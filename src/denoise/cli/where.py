@@ -14,7 +14,7 @@ from denoise.study import paths
 from denoise.study.command import run_command
 
 HOST, PORT = "127.0.0.1", 5000
-"""Of the MLflow UI, to this machine only."""
+"""Address of the MLflow UI, reachable from this machine only."""
 
 
 def add(verbs: Any) -> None:

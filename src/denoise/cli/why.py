@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def plan_of(configfiles: list[Path]) -> Plan:
-    """The plan of the study in this folder, of these files instead of its config.yaml."""
+    """The plan of the study in this folder, optionally with other files than config.yaml."""
     from snakemake.utils import update_config
 
     from denoise.study.config import read_yaml
@@ -153,7 +153,7 @@ def jobs_of(text: str) -> list[dict[str, Any]]:
 
 
 def _told(reason: str) -> str | None:
-    """A reason of Snakemake in plain words; None for what only follows from another job."""
+    """A reason of Snakemake in plain words; None if it only follows from another job."""
     if reason.startswith(_FOLLOWS[0]):
         return None
     if reason.startswith(_MISSING):

@@ -1,4 +1,5 @@
-"""What a corpus is: archives, a licence, and a function from a folder to a table of recordings."""
+"""The definition of a corpus: archives, licence, and a function from a folder to a table of
+recordings."""
 
 from __future__ import annotations
 
@@ -39,23 +40,23 @@ class Corpus:
     default_subset: str | None = None
     """Taken when a source names no subset."""
     wanted: Callable[[str], bool] = field(default=lambda name: True)
-    """Which members of its archives are extracted."""
+    """The archive members to extract."""
     within: Mapping[str, str] = field(default_factory=dict)
-    """Subset → how the names of its members begin, where an archive holds several."""
+    """Subset → prefix of its member names, if an archive contains several subsets."""
     in_folder: bool = False
-    """Whether it is taken from a folder of this machine, as its publishers lay it out."""
+    """Whether it is read from a local folder in the publisher's layout."""
     noise_types: tuple[str, ...] = ()
     """Its noise types, if they are known before it is downloaded."""
     folds: tuple[int, ...] = ()
     """Its folds, if it has any."""
     noise_subsets: tuple[str, ...] = ()
-    """The subsets that hold no speech."""
+    """Subsets without speech."""
     room_subsets: tuple[str, ...] = ()
-    """The subsets that hold impulse responses of rooms; the room of one is its ``group``."""
+    """Subsets with impulse responses; ``group`` is the room."""
     selected_by: tuple[str, ...] = ("noise_types", "folds", "speakers", "sex")
-    """What its recordings can be selected by."""
+    """The selection settings that apply to its recordings."""
     transcripts: bool = False
-    """Whether it says what is spoken."""
+    """Whether it has transcripts."""
     part_of: Mapping[str, str] = field(default_factory=dict)
     """Subset → the larger subset that it was taken from."""
     alike: tuple[str, ...] = ()

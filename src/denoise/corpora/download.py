@@ -53,7 +53,7 @@ class _Source:
 
 
 class _Retryable(Exception):
-    """A failure that may pass: the same source is worth another try."""
+    """A temporary failure: the same source can be tried again."""
 
     def __init__(self, text: str, digest: str | None = None) -> None:
         super().__init__(text)
@@ -61,7 +61,7 @@ class _Retryable(Exception):
 
 
 class _Refused(Exception):
-    """A failure that another try of this source will not mend."""
+    """A permanent failure: another try of the same source would fail too."""
 
 
 def fetch(archive: Archive, corpus: str, target: Path, settings: DownloadSettings) -> None:
@@ -199,7 +199,7 @@ def _copy(path: Path, part: Path) -> None:
 
 
 def _tag(part: Path) -> Path:
-    """The file that remembers which version of the remote file a part belongs to."""
+    """The file with the version of the remote file that a partial download belongs to."""
     return part.with_name(part.name + ".tag")
 
 

@@ -23,7 +23,7 @@ from denoise.corpora.base import Corpus, index_table
 
 TRANSCRIPTS, SPEAKERS = "transcripts.csv", "speakers.csv"
 TABLES = (TRANSCRIPTS, SPEAKERS)
-"""What is said of recordings beside them."""
+"""Tables beside the recordings."""
 
 
 def recordings(folder: Path) -> list[Path]:

@@ -38,21 +38,21 @@ _SILENCE = 1e-5  # RMS, -100 dBFS: less than the rounding noise of 16 bits
 
 
 _Loaded = tuple[np.ndarray, np.ndarray | None, float, str]
-"""Audio, that of its noisy version, its level and a digest of its samples."""
+"""Audio, noisy version, level, and digest of the samples."""
 
 
 class PreparationSettings(Settings):
     """One source of recordings, to be prepared."""
 
     corpus: str
-    """For the table and for messages."""
+    """Name of the corpus, for the table and for messages."""
     role: Literal["speech", "noise", "room"]
     """A folder may be any; a recording of noise has no speaker, one of unpaired speech no noise
     kind, and the impulse response of a room neither."""
     selection: SelectionSettings = SelectionSettings()
-    """Which recordings are taken."""
+    """Selection of recordings."""
     audio: AudioSettings = AudioSettings()
-    """How they are decoded and which are kept."""
+    """Decoding and filtering."""
     seed: int = 0
     """Decides which recordings are taken where `selection.hours` limits them."""
     listing: str = ""
@@ -66,9 +66,9 @@ class PreparedFiles:
     audio: Path
     """Float32 [shape=(samples,)], ``.npy``."""
     index: Path
-    """Where each recording lies, and its level."""
+    """Place and level of each recording."""
     manifest: Path
-    """What was dropped and why."""
+    """Dropped recordings and the reasons."""
 
 
 def prepare(

@@ -1,4 +1,4 @@
-"""The settings that name where recordings come from."""
+"""The settings of sources of recordings."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ OWN = ("folder", "pairs")
 
 
 def has_transcripts(source: SourceSettings) -> bool:
-    """Whether it is known what is spoken in the recordings of a source."""
+    """Whether the recordings of a source have transcripts."""
     if source.corpus in OWN:
         return (Path(str(source.path)) / TRANSCRIPTS).is_file()
     return find_corpus(source.corpus).transcripts
 
 
 def is_here(source: SourceSettings) -> bool:
-    """Whether the recordings of a source lie in a folder of this machine."""
+    """Whether the recordings of a source are in a local folder."""
     return source.corpus in OWN or find_corpus(source.corpus).in_folder
 
 

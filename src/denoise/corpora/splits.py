@@ -102,16 +102,16 @@ def _counts(groups: int, allowed: str, settings: SplitSettings) -> dict[str, int
 
 @dataclass(frozen=True)
 class PreparedSource:
-    """A source that is to be divided."""
+    """A source to be divided into splits."""
 
     index: Path
-    """As `preparation.prepare` wrote it."""
+    """The index of `preparation.prepare`."""
     audio: Path
-    """The pack that it points into."""
+    """The pack that the index refers to."""
     split: str
-    """Which splits its recordings may go to."""
+    """The splits that its recordings may be assigned to."""
     share: float | None = None
-    """Share of the mixtures that are made of them; None if they are dealt with others."""
+    """Share of the mixtures with its recordings; None if it has no share of its own."""
 
 
 def split(

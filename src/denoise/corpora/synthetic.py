@@ -60,7 +60,7 @@ SPEAKERS = {
 
 
 def sentences() -> list[str]:
-    """The sentences that are spoken, a line each of ``sentences.txt``."""
+    """The sentences, one per line of ``sentences.txt``."""
     text = resources.files("denoise.corpora").joinpath("sentences.txt").read_text(encoding="utf-8")
     return text.splitlines()
 

@@ -1,4 +1,4 @@
-"""What every network is compared with: no processing, the denoisers people use, and the oracle."""
+"""Baselines: no processing, common denoisers, and the oracle mask."""
 
 from __future__ import annotations
 
@@ -140,20 +140,20 @@ CHOSEN_BY_NAME = ("BASELINES",)
 
 
 class Baseline(NamedTuple):
-    """What every network is compared with."""
+    """A method that every network is compared with."""
 
     about: str
     process: Callable[[np.ndarray, np.ndarray, int], Any]
     """From noisy and clean audio [shape=(samples,)] and their rate; clean is for those with
     `needs_clean`."""
     denoiser: bool = True
-    """Of others, how long they take says nothing."""
+    """Whether its computing time is reported."""
     needs_clean: bool = False
-    """Whether there is none on recordings that have no clean version."""
+    """Whether it needs the clean recording."""
     usual: bool = True
-    """Whether it is compared with where nothing is said of baselines."""
+    """Whether it is one of the default baselines."""
     package: str = ""
-    """A module that it needs and that is installed by an extra of its name only."""
+    """A required module that only the extra of the same name installs."""
 
 
 BASELINES: dict[str, Baseline] = {

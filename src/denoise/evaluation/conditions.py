@@ -59,7 +59,8 @@ def _by_value(condition: pd.Series) -> Iterable[tuple[object, pd.Index]]:
 
 
 def snr_condition(utterances: pd.DataFrame) -> pd.Series:
-    """The input SNR in dB of each utterance: as asked, or of a range the middle of a bin of 5."""
+    """The input SNR of each utterance in dB: the requested one, or for a range the centre of a bin
+    of 5 dB."""
     first = utterances.groupby("id", sort=False)[["snr_target", "snr_input"]].first()
     asked = first["snr_target"]
     if asked.nunique() <= 12 and asked.notna().all():

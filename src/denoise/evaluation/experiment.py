@@ -23,14 +23,14 @@ class Record(BaseModel):
 
 
 class RunFiles(Record):
-    """What a method made of a test set with one seed."""
+    """The files of a method with one seed on a test set."""
 
     enhanced: Path
     """Audio, packed like the test set's noisy audio."""
     scores: tuple[Path, ...]
     """Tables with a row for each utterance, one of each family of measures."""
     speed: Path | None = None
-    """How long it took; None for what is no denoiser."""
+    """Computing time; None for methods that are not denoisers."""
 
     @field_validator("scores", mode="before")
     @classmethod
@@ -50,21 +50,21 @@ class MethodRecord(Record):
 
 
 class VariantRecord(Record):
-    """What a variant is made of."""
+    """Record of a variant."""
 
     short: str = ""
-    """What it is called beside the others, in figures and tables."""
+    """Its short name in figures and tables."""
     differs: dict[str, Any]
     """Config path → value of what makes it differ from the preset."""
     recipe: dict[str, Any]
     mixtures: Path
-    """The table of its training windows."""
+    """Table of its training windows."""
     stages: tuple[str, ...] = ()
     """The stages of data that it is trained on: prepared audio, splits, mixtures, spectrograms."""
 
 
 class ExperimentRecord(Record):
-    """What an experiment consists of, and where it lies."""
+    """Record of an experiment: its parts and their files."""
 
     experiment: str
     preset: str
@@ -80,7 +80,7 @@ class ExperimentRecord(Record):
     methods: dict[str, MethodRecord]
     """Label → method: variants, then baselines, then ready models."""
     variants: dict[str, VariantRecord]
-    """Label → what each method of the kind ``variant`` is made of."""
+    """Label → record of each method of the kind ``variant``."""
 
     def runs(self, test_set: str) -> list[tuple[str, int, RunFiles]]:
         """Label, seed and files of all that was scored on a test set."""
@@ -91,7 +91,7 @@ class ExperimentRecord(Record):
         ]
 
     def played_outputs(self, test_set: str) -> dict[str, Path]:
-        """Label → the output of a method that is played and drawn: that of its first seed."""
+        """Label → the output of a method for players and figures: that of its first seed."""
         outputs: dict[str, Path] = {}
         for label, _, found in self.runs(test_set):
             outputs.setdefault(label, found.enhanced)

@@ -115,7 +115,7 @@ def _score_files(item: tuple[str, str, Path, Path], high_pass_hz: float) -> list
 def _scored(
     clean: np.ndarray, estimate: np.ndarray, rate: int, high_pass_hz: float
 ) -> dict[str, Any]:
-    """As `score_utterance`, with SI-SDR above the given frequency instead of 80 Hz."""
+    """Like `score_utterance`, with SI-SDR above the given frequency instead of 80 Hz."""
     values = score_utterance(clean, estimate, rate)
     if high_pass_hz != SPEECH_FROM_HZ:
         values = _renamed(values, high_pass_hz)

@@ -140,7 +140,7 @@ def pairwise(scores: pd.DataFrame, metrics: Collection[str]) -> pd.DataFrame:
 
 
 def basis(found: Estimate, tests: int) -> dict[str, float]:
-    """What a difference is known from, and what would show it: the last columns of `pairwise`.
+    """The basis of a difference, and the data that it would need: the last columns of `pairwise`.
 
     Parameters
     ----------

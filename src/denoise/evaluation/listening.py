@@ -1,4 +1,4 @@
-"""Scores of blind listening tests: what listeners saved, and the table of it."""
+"""Scores of blind listening tests: reading the listeners' files, and the table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PASSED_SHARE, _PASSED_SCORE = 0.15, 90
 
 
 class _Rating(Settings):
-    """What a listener said of a trial."""
+    """A listener's ratings in one trial."""
 
     trial: str
     seconds: float = 0
@@ -29,7 +29,7 @@ class _Rating(Settings):
 
 
 class _Answers(Settings):
-    """A file that the page saves."""
+    """A file saved by the page of the test."""
 
     test: str
     experiment: str
@@ -43,7 +43,7 @@ class _Answers(Settings):
 def read_ratings(
     paths: list[Path], key_of: Callable[[str], Path]
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The key of a test, and what each listener said.
+    """The key of a test, and the ratings of each listener.
 
     Parameters
     ----------

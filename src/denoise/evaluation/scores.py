@@ -32,7 +32,7 @@ def join_scores(tables: Iterable[tuple[Mapping[str, Any], Path]]) -> pd.DataFram
 
 
 def _both_families(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
-    """Two tables of the same utterances as one; ``status`` has the reasons of both."""
+    """Merge two tables of the same utterances; ``status`` contains the reasons of both."""
     added = other.set_index("id").reindex(one["id"]).reset_index()
     reasons = [
         "; ".join(reason for reason in both if reason != "ok") or "ok"
@@ -66,9 +66,9 @@ class MethodScores(NamedTuple):
     """One measure of all utterances of a test set, as `statistics.estimate` takes it."""
 
     ids: np.ndarray
-    """Of the utterances, sorted."""
+    """IDs of the utterances, sorted."""
     speakers: np.ndarray
-    """Of each utterance; empty text where unknown."""
+    """Speaker of each utterance; empty if unknown."""
     by_method: dict[str, np.ndarray]
     """Method → scores [shape=(trainings, utterances)], NaN where missing."""
 
@@ -86,7 +86,7 @@ class MethodScores(NamedTuple):
         )
 
     def only(self, ids: pd.Index) -> MethodScores:
-        """Those of some utterances."""
+        """The scores of some utterances."""
         kept = np.isin(self.ids, ids)
         return MethodScores(
             self.ids[kept],

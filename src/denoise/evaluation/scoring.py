@@ -27,7 +27,7 @@ CHUNK = 4
 
 @dataclass(frozen=True)
 class MethodOutput:
-    """What a method made of a test set."""
+    """The output of a method for a test set."""
 
     enhanced: Path
     """Packed like the noisy audio of the test set."""
@@ -100,7 +100,7 @@ def transcribe(
 
 @dataclass(frozen=True)
 class Spoken:
-    """What is to be recognised, and by what."""
+    """Transcripts and the recogniser."""
 
     recogniser: str
     """One of `metrics.recognition.RECOGNISERS`."""

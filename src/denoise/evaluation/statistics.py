@@ -34,9 +34,9 @@ from scipy.special import stdtrit
 _LEVEL = 0.05
 _POWER = 0.8
 _MOST_SEEDS, _MOST_SPEAKERS = 100, 10_000
-"""How many `needed` considers."""
+"""Upper limits in `needed`."""
 _ROUNDING = 1e-12
-"""Of the largest score: smaller differences come from the order of sums."""
+"""Relative to the largest score: smaller differences come from the order of summation."""
 _ENOUGH_SEEDS = 3
 """With fewer nothing is claimed of settings."""
 
@@ -59,7 +59,8 @@ class Estimate:
     agreeing: int = 1
     """Seeds with which the mean has the sign that it has over all."""
     trained: int = 0
-    """How many methods' trainings vary by themselves: one where those of a seed are paired."""
+    """Number of methods with independent training variation: one if trainings with the same seed
+    are paired."""
     sd_seed: float = math.nan
     """Standard deviation from training to training; NaN where there was but one."""
     sd_speaker: float = math.nan
@@ -67,12 +68,12 @@ class Estimate:
     sd_utterance: float = math.nan
     """From utterance to utterance of one speaker; NaN with one utterance of each."""
     sd_seed_speaker: float = math.nan
-    """Of what a training does to one speaker beyond what it does to all."""
+    """Standard deviation of the interaction of training and speaker."""
 
 
 @dataclass(frozen=True)
 class _Speakers:
-    """To whom utterances belong; of a single speaker each utterance stands for itself."""
+    """The speaker of each utterance; with a single speaker, each utterance counts as one."""
 
     owner: np.ndarray
     """Utterance → number of its speaker [shape=(utterances,)]."""
@@ -92,7 +93,7 @@ class _Speakers:
         return np.asarray(self.counts / self.counts.sum())
 
     def means(self, values: np.ndarray) -> np.ndarray:
-        """Of each speaker [shape=(speakers,)]."""
+        """Mean of each speaker [shape=(speakers,)]."""
         return np.asarray(np.bincount(self.owner, values) / self.counts)
 
     def variance_of_mean(self, values: np.ndarray) -> float:
@@ -204,11 +205,11 @@ class _Trainings(NamedTuple):
     are taken to vary alike."""
 
     variance: float
-    """Of the mean over utterances, from training to training."""
+    """Variance of the mean over utterances between trainings."""
     interaction: float
-    """The part of it that is of single speakers, or utterances where they stand for them."""
+    """The part of it due to single speakers (or utterances, if they count as speakers)."""
     residue: float
-    """Of one utterance, beyond its speaker's."""
+    """Variance of an utterance within its speaker."""
     freedom: int
 
     @classmethod
@@ -297,9 +298,9 @@ def claim(found: Estimate, p_corrected: float) -> Claim:
 
 
 class Needed(NamedTuple):
-    """How much would show a difference as large as one that was found, with a power of 0.8.
+    """The data needed to show a difference of the size found, with a power of 0.8.
 
-    NaN where no number would do, nothing is known, or there is as much already.
+    NaN if no number suffices, nothing is known, or there are as many already.
     """
 
     seeds: float
@@ -307,7 +308,8 @@ class Needed(NamedTuple):
     speakers: float
     """With these seeds, each saying as many utterances."""
     utterances: float
-    """Of so many speakers, or of the single one that there is."""
+    """Number of utterances, of the same number of speakers per utterance, or of the single
+    speaker."""
 
 
 def needed(found: Estimate, tests: int = 1) -> Needed:

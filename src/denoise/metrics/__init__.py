@@ -21,7 +21,7 @@ _FROM = {"dnsmos": ("denoise.metrics.opinion", "dnsmos"),
 
 
 def __getattr__(name: str) -> Any:
-    """Import a measure when it is asked for: some take a second."""
+    """Import a metric when it is used, because some imports take a second."""
     if name not in _FROM:
         raise AttributeError(f"module 'denoise.metrics' has no attribute '{name}'")
     module, function = _FROM[name]

@@ -1,4 +1,4 @@
-"""The composite measures of Hu & Loizou and what they are made of."""
+"""The composite measures of Hu & Loizou and their components."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ def log_likelihood_ratio(clean: np.ndarray, estimate: np.ndarray, rate: int) -> 
 
 
 def _residual_energy(filters: np.ndarray, correlation: np.ndarray) -> np.ndarray:
-    """What filters leave of the energy of frames with these autocorrelations [shape=(frames,)].
+    """Energy of frames with these autocorrelations after filtering [shape=(frames,)].
 
-    The quadratic form of the Toeplitz matrix of the autocorrelation, by its diagonals.
+    This is the quadratic form of the Toeplitz matrix of the autocorrelation, computed by
+    diagonals.
     """
     energy = correlation[:, 0] * np.sum(filters**2, axis=1)
     for lag in range(1, filters.shape[1]):

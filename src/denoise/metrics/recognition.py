@@ -25,9 +25,9 @@ class Recogniser(NamedTuple):
     """A speech recogniser that can be chosen by name."""
 
     package: str
-    """The module that it needs."""
+    """The required module."""
     install: str
-    """How it is installed."""
+    """The command that installs it."""
     recognise: Callable[[np.ndarray], str]
     """From speech [shape=(samples,)] at `RATE` to words."""
 
@@ -120,4 +120,4 @@ def normalised(text: str) -> str:
 
 
 _MARKS = {"'": "", "’": ""}
-"""What stands within a word; other marks divide words."""
+"""Characters inside a word; others separate words."""

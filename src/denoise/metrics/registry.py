@@ -21,7 +21,7 @@ from denoise.metrics.validity import Undefined
 
 
 class Metric(NamedTuple):
-    """What a measure is called and how it is taken."""
+    """Name and computation of a metric."""
 
     title: str
     unit: str = ""
@@ -30,7 +30,7 @@ class Metric(NamedTuple):
     """From clean and estimate [shape=(samples,)] and their rate; None if `score_utterance` takes it
     together with others."""
     lowest_rate: int = 0
-    """It has no value at lower sample rates, which is no failure."""
+    """At lower sample rates it is undefined, without a failure."""
 
 
 def _narrow_band(clean: np.ndarray, estimate: np.ndarray, rate: int) -> float:
@@ -43,7 +43,7 @@ def _wide_band(clean: np.ndarray, estimate: np.ndarray, rate: int) -> float:
 
 
 def _band(rate: int) -> int:
-    """The rate that PESQ and the composite measures are taken at: they are defined at two."""
+    """The sample rate of PESQ and the composite measures, which are defined at two rates."""
     return 16000 if rate >= 16000 else 8000
 
 
@@ -63,19 +63,19 @@ METRICS: dict[str, Metric] = {
 }
 """The measures of `score_utterance`, in the order of the tables. To add one, name it here."""
 SPECTRAL = {"mse_spec": Metric("MSE of the scaled spectrogram", higher_is_better=False)}
-"""What enhancement measures of its own spectrograms."""
+"""Metrics that enhancement computes on its own spectrograms."""
 OPINIONS = {
     "dnsmos_sig": Metric("DNSMOS SIG"),
     "dnsmos_bak": Metric("DNSMOS BAK"),
     "dnsmos_ovrl": Metric("DNSMOS OVRL"),
     "dnsmos_p808": Metric("DNSMOS P.808"),
 }
-"""What `opinion.dnsmos` predicts without a reference."""
+"""The outputs of `opinion.dnsmos`, which needs no reference."""
 RECOGNITION = {
     "wer": Metric("WER", "%", higher_is_better=False),
     "dwer": Metric("dWER", "%", higher_is_better=False),
 }
-"""What `recognition.word_errors` counts in what a speech recogniser hears."""
+"""Word error rates as of `recognition.word_errors`."""
 SCORED = METRICS | SPECTRAL | OPINIONS | RECOGNITION
 """All columns of score tables."""
 FAMILIES: dict[str, str] = {
@@ -84,10 +84,10 @@ FAMILIES: dict[str, str] = {
     "wer": "the word error rate of a speech recogniser, where there are transcripts",
     "dwer": "that against what the recogniser hears in the clean recording",
 }
-"""Families of measures, each of which a job takes of all utterances: what an experiment's
-``metrics`` names."""
+"""Families of metrics, the values of an experiment's ``metrics``; one job computes a family for all
+utterances."""
 RANKING = ("si_sdr", "dnsmos_ovrl")
-"""What methods are ranked by: the first that was measured; of all, more is better."""
+"""Metrics for ranking: the first one that was measured is used; higher is better for all."""
 
 
 def score_utterance(clean: np.ndarray, estimate: np.ndarray, rate: int) -> dict[str, float | str]:

@@ -91,5 +91,5 @@ def si_sdr_above(
 
 
 def unlike(everywhere_db: float, above_db: float) -> bool:
-    """Whether `si_sdr` and `si_sdr_above` tell different stories: they are 3 dB or more apart."""
+    """Whether `si_sdr` and `si_sdr_above` differ by 3 dB or more."""
     return abs(everywhere_db - above_db) >= _UNLIKE_DB

@@ -17,7 +17,7 @@ from denoise.report.figures import Style
 from denoise.report.pages import about, decimals, p_value
 
 OTHERS = ("dnsmos_ovrl", "wer", "dwer")
-"""Measures that stand on the first screen where they were asked for."""
+"""Metrics that are shown on the first screen, if measured."""
 
 
 def with_costs(
@@ -191,7 +191,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _limits(seeds: int, speakers: int) -> str:
-    """What the claims are not about."""
+    """The limits of the claims."""
     said = ""
     if seeds == 1:
         said += (
@@ -204,7 +204,7 @@ def _limits(seeds: int, speakers: int) -> str:
 
 
 def _rumble(variants: pd.DataFrame, noisy: pd.Series, styles: dict[str, Style]) -> str:
-    """Where SI-SDR over all frequencies and above 80 Hz tell different stories."""
+    """A note if SI-SDR over all frequencies and above 80 Hz differ."""
     if not np.isfinite(variants["si_sdr_80"]).any():
         return ""
     first, above = variants.iloc[0], variants.loc[variants["si_sdr_80"].idxmax()]

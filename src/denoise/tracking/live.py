@@ -61,7 +61,7 @@ def live(
 
 
 def _progress(row: dict[str, float], took: list[float], card: ModelCard) -> str:
-    """How far a training is after the epoch of `row`; `took` are the seconds of its epochs."""
+    """Progress of a training after the epoch of `row`; `took` has the seconds of its epochs."""
     epochs = int(card.training["epochs"])
     left = max(0, epochs - int(row["epoch"])) * sum(took) / len(took)
     rest = f", at most {duration(left)} left" if left else ""

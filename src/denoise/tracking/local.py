@@ -1,7 +1,7 @@
-"""The MLflow store of a study as files: whose it is, and which runs it holds.
+"""The MLflow store of a study as files.
 
-A study that was copied or moved brings a database in which the places of all artifacts are those
-of the old folder, and MLflow would write there.
+The database of a study that was copied or moved still contains the artifact paths of the old
+folder, and MLflow would write there.
 """
 
 from __future__ import annotations

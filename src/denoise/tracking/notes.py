@@ -1,4 +1,4 @@
-"""What a reader of a run or an experiment sees first in the MLflow UI."""
+"""Descriptions of runs and experiments for the MLflow UI."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ NOTE = "mlflow.note.content"
 
 VIEW = "mlflow.sharedViewState.measures"
 _IN_COLUMNS = ("pesq_wb", "pesq_nb", "stoi", "si_sdr", "si_sdr_80", "dnsmos_ovrl", "wer", "dwer")
-"""The measures that the list of runs shows, the one that it is sorted by first."""
+"""The metrics in the list of runs; it is sorted by the first."""
 WITH_INTERVAL = ("si_sdr", "pesq_nb", "pesq_wb", "stoi", "dnsmos_ovrl", "wer", "dwer")
 
 
 class RunAbout(Settings):
-    """What is said of a run besides its training."""
+    """Information about a run besides its training."""
 
     experiment: str
     variant: str
@@ -38,7 +38,7 @@ class RunAbout(Settings):
 
 
 def note_of_run(about: RunAbout, final: dict[str, float], last_line: str) -> str:
-    """What a reader of the run sees first, in Markdown."""
+    """The description of a run, in Markdown."""
     differs = [f"`{path}`: {in_words(value)}" for path, value in about.differs.items()]
     lines = [
         f"Preset **{about.preset}**" + (f" with {', '.join(differs)}." if differs else "."),
@@ -57,7 +57,7 @@ def note_of_run(about: RunAbout, final: dict[str, float], last_line: str) -> str
 
 
 def report_link(store: Store, experiment: str) -> str:
-    """Where the UI shows the report, which is an artifact of the parent run."""
+    """URL of the report, an artifact of the parent run."""
     parent = store.parent_run(experiment)
     return f"#/experiments/{store.experiment(experiment)}/runs/{parent}/artifacts/report.html"
 
@@ -86,7 +86,7 @@ def view_of(leaderboard: pd.DataFrame) -> str:
 
 
 def note_of_experiment(table: pd.DataFrame, first_line: str) -> str:
-    """What a reader of an experiment sees first, in Markdown: the first rows of its leaderboard."""
+    """The description of an experiment, in Markdown: the first rows of its leaderboard."""
     lines = [first_line]
     for test_set, rows in table.groupby("test_set", sort=False):
         shown = [name for name in WITH_INTERVAL if rows[name].notna().any()]

@@ -1,4 +1,4 @@
-"""What people choose runs by: the settings of a training as MLflow parameters."""
+"""The settings of a training as MLflow parameters, for filtering runs."""
 
 from __future__ import annotations
 

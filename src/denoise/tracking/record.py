@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunFiles:
-    """What a run leaves behind."""
+    """The files of a run."""
 
     model: Path
     """The model folder."""
@@ -139,7 +139,7 @@ def _log_datasets(client: Any, run_id: str, manifests: dict[str, Path]) -> None:
 
 
 class ExperimentAbout(Settings):
-    """What is said of a whole experiment."""
+    """Information about a whole experiment."""
 
     experiment: str
     preset: str
@@ -152,14 +152,14 @@ class ExperimentAbout(Settings):
 
 @dataclass(frozen=True)
 class ExperimentFiles:
-    """What an experiment leaves behind."""
+    """The files of an experiment."""
 
     report: Path
     figures: Path
     """A folder."""
     leaderboard: Path
     runs: list[Path]
-    """What `record` wrote of each run."""
+    """The files that `record` wrote for each run."""
 
 
 def record_experiment(

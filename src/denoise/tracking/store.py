@@ -27,7 +27,7 @@ _PARENT_TAG = "mlflow.parentRunId"
 # Without it, the UI opens an experiment in its view for language models.
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 _NOT_IDENTITY = ("name", "scales", "spectrograms", *ModelCard.RESULTS)
-"""What of a card does not tell one training from another."""
+"""Fields of a card that do not distinguish trainings."""
 
 
 @dataclass
@@ -148,13 +148,13 @@ class Store:
 
 @dataclass(frozen=True)
 class RunName:
-    """How a training is found in MLflow."""
+    """The name of a training in MLflow."""
 
     experiment: str
     variant: str
     """Its label in the experiment."""
     name: str
-    """Of the run; it should say what the training differs in."""
+    """Name of the run; it should state what is special about the training."""
 
 
 class _Outcome:
