@@ -185,7 +185,7 @@ def _amount(value: float, unit: str) -> str:
 
 
 def _listed(names: list[str]) -> str:
-    """Some names in a sentence, the first three of many."""
+    """Names as part of a sentence; only the first three if there are many."""
     shown = names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} others"]
     return "; ".join(shown)  # names have commas in them
 
@@ -240,7 +240,7 @@ def _value(row: pd.Series, metric: str) -> str:
 
 
 class _Lead(NamedTuple):
-    """How far a method is ahead of another one, and what that allows to be said."""
+    """The difference between two methods, and the claim that it allows."""
 
     difference: float
     low: float

@@ -1,4 +1,4 @@
-"""How results came about: trained models, data, mixtures, software and the times of jobs."""
+"""The background of the results: trained models, data, mixtures, software and computing times."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def histories(trained: list[TrainedModel]) -> pd.DataFrame:
 
 
 def models(trained: list[TrainedModel], histories: pd.DataFrame) -> list[dict[str, Any]]:
-    """Of every trained model what the page tells: size, windows, best epoch, losses, minutes."""
+    """The table of trained models: size, windows, best epoch, losses, minutes."""
     return [
         {
             "variant": one.label,
@@ -88,9 +88,9 @@ def _without_penalty(one: TrainedModel, histories: pd.DataFrame) -> float | None
 def data_card(
     prepared: list[Path], splits: list[Path], spectrograms: list[Path], record: ExperimentRecord
 ) -> dict[str, Any]:
-    """What was trained and tested on; paths as of `build.ReportInputs`.
+    """Training and test data; paths as of `build.ReportInputs`.
 
-    Everything has a readable ``name``, its ``stage``, and in ``used`` the variants that are trained
+    Each entry has a readable ``name``, its ``stage``, and in ``used`` the variants that are trained
     on it, as of `used_by`.
     """
     sources = [{**_stage(path.parent.name, record), **files.read_made(path)} for path in prepared]
@@ -164,7 +164,7 @@ def _share(rows: pd.Series) -> str:
 
 
 def _stage(name: str, record: ExperimentRecord) -> dict[str, str]:
-    """What a stage is called, and the variants that it is for."""
+    """Name of a stage and the variants that use it."""
     return {
         "name": name.rpartition("-")[0],
         "stage": name,
@@ -174,7 +174,7 @@ def _stage(name: str, record: ExperimentRecord) -> dict[str, str]:
 
 
 def used_by(variants: list[str], record: ExperimentRecord) -> str:
-    """Some variants in words; nothing if they are all."""
+    """Variants in words; empty if all of them are meant."""
     if not variants:
         return "only for test sets"
     if len(variants) == len(record.variants):
@@ -246,7 +246,7 @@ def _about(row: dict[str, Any]) -> str:
 
 
 def trained_with(trained: list[TrainedModel]) -> dict[str, str]:
-    """The code that the models were trained with, which need not be that of the report."""
+    """The code that the models were trained with; it can differ from that of the report."""
     return {"Trained with": ", ".join(sorted({one.card.code_version for one in trained}))}
 
 

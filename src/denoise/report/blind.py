@@ -28,13 +28,13 @@ from denoise.report import listening
 from denoise.report.pages import asset, render
 
 MOST_VERSIONS = 12
-"""Of a trial, with reference and anchor (ITU-R BS.1534-3, 5.3)."""
+"""Versions per trial, including reference and anchor (ITU-R BS.1534-3, 5.3)."""
 _DEFAULT_VARIANTS = 5
 _BEGIN, _END = "<!-- blind test -->", "<!-- end of blind test -->"
 
 
 class BlindTest(NamedTuple):
-    """What a listening test is to be."""
+    """Settings of a listening test."""
 
     kind: Literal["mushra", "ab"] = "mushra"
     """``mushra``: every version of an utterance is rated from 0 to 100 beside the reference, with
@@ -45,9 +45,9 @@ class BlindTest(NamedTuple):
     methods: tuple[str, ...] = ()
     """Variants and baselines; the best five variants and the best baseline if none are given."""
     utterances: int = 6
-    """How many, chosen as for the report."""
+    """Number of utterances, chosen as for the report."""
     seed: int | None = None
-    """Of the order of the versions; default one that nobody can guess."""
+    """Seed of the order of the versions; default random."""
 
 
 def make_page(folder: Path, wanted: BlindTest) -> tuple[str, dict[str, Any]]:
@@ -165,7 +165,7 @@ def _chosen_methods(folder: Path, test_set: str, wanted: BlindTest) -> tuple[lis
 
 
 def section(experiment: str, scores: Path | None) -> Markup:
-    """What a report says of the blind test that was scored beside it, between two marks."""
+    """The section of a report about its scored blind test, between two marks."""
     results = files.read_json(scores) if scores is not None else None
     text = render("blind_section.html", experiment=experiment, results=results)
     return Markup(f"{_BEGIN}{text}{_END}")

@@ -36,7 +36,7 @@ USES = ("template.html", "blind_section.html", "style.css", "page.js", "player.j
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """What a report is made from, beside the files that the record of the experiment names."""
+    """Inputs of a report, in addition to the files in the record of the experiment."""
 
     scores: Path
     """All score tables as one, with ``method``, ``seed`` and ``test_set``."""
@@ -55,7 +55,7 @@ class ReportInputs:
 
 @dataclass(frozen=True)
 class ReportFiles:
-    """What is written."""
+    """The output files."""
 
     report: Path
     study: Path
@@ -64,7 +64,7 @@ class ReportFiles:
     """A folder, as the next two."""
     tables: Path
     paper: Path
-    """A paragraph on the methods, what it cites, and a page made of all this."""
+    """The paragraph on the methods, its references, and a LaTeX page."""
 
 
 def write_report(
@@ -192,7 +192,7 @@ _DATA_TABLES = (
     ("sources", ["name", "stage", "used", "corpus", "recordings", "hours"], "Prepared recordings."),
     ("splits", ["name", "used", "split", "recordings", "speakers"], "Splits of the recordings."),
 )
-"""Of `background.data_card`: what, columns, caption."""
+"""Tables of `background.data_card`: key, columns, caption."""
 
 
 def _write_paper(
@@ -203,8 +203,8 @@ def _write_paper(
     exports: Exports,
     test_set: str,
 ) -> str:
-    """Write what is for a paper, with a table and a figure of a test set; the paragraph on the
-    methods."""
+    """Write the files for a paper, with a table and a figure of a test set; returns the paragraph
+    on the methods."""
     text = paper.methods(record, data, trained, measured)
     metric = next(name for name in ("pesq_wb", "pesq_nb", *measured) if name in measured)
     caption = f"{figures.title(metric)} by input SNR, with 95 % intervals."

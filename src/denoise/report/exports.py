@@ -205,7 +205,7 @@ def _file_name(text: str) -> str:
 
 
 def inline(svg: str, alt: str) -> Markup:
-    """An SVG of Matplotlib for the page, in its colours; `alt` is what a screen reader says."""
+    """A Matplotlib figure as SVG in the page's colours; `alt` is its text for screen readers."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'id="series-(\d+)"', r'data-series="\1"', svg)

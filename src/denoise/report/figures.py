@@ -28,7 +28,7 @@ _SIZE = (4.4, 3.1)
 _MOST_TICKS = 5
 """Below a figure: labels of several digits stay apart."""
 _MOST_TYPES = 40
-"""Of noise, the most frequent, that are drawn."""
+"""Only this many of the most frequent noise types are drawn."""
 
 sns.set_theme(style="whitegrid", context="paper", palette="colorblind")
 mpl.rcParams.update(
@@ -42,7 +42,7 @@ mpl.rcParams.update(
 
 
 class Style(NamedTuple):
-    """How a method is drawn in every figure."""
+    """The style of a method in all figures."""
 
     number: int
     label: str
@@ -50,13 +50,13 @@ class Style(NamedTuple):
     marker: str
     dash: str
     band: float
-    """How opaque its intervals are: less where there are many."""
+    """Opacity of its intervals; lower if there are many."""
 
 
 def styles(methods: Iterable[str], short: Mapping[str, str] | None = None) -> dict[str, Style]:
-    """A style for each method: told apart by marker and dashes too, not by colour alone.
+    """A style for each method, which differs in marker and dashes too, not only in colour.
 
-    `short` is what some of them are called in figures.
+    `short` has the short names of some of them in figures.
     """
     names = list(methods)
     palette = sns.color_palette("colorblind" if len(names) <= 10 else "husl", len(names))
@@ -118,7 +118,7 @@ def metric_by_snr(conditions: pd.DataFrame, metric: str, by_method: dict[str, St
 def draw_by_snr(
     axis: Axes, conditions: pd.DataFrame, metric: str, by_method: dict[str, Style]
 ) -> None:
-    """As `metric_by_snr`, into a given part of a figure; lines carry the labels of the styles."""
+    """Like `metric_by_snr`, in a given part of a figure; lines have the labels of the styles."""
     for method, style in by_method.items():
         part = conditions[conditions["method"] == method]
         _line(axis, part["condition"], part["mean"], part["low"], part["high"], style)
@@ -258,7 +258,7 @@ def _curves(
 def distributions(
     tables: Mapping[str, pd.DataFrame],
 ) -> dict[str, tuple[Figure, pd.DataFrame]]:
-    """How the SNR, the noise type and the duration of mixtures are distributed.
+    """Distributions of SNR, noise type and duration of mixtures.
 
     Parameters
     ----------

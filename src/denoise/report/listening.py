@@ -1,4 +1,4 @@
-"""Utterances to hear: which ones, at which level, in which coding, and what is wrong with them."""
+"""Utterances for listening: choice, level, coding and faults."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from denoise.mixing.degradations import describe, from_text
 from denoise.mixing.files import TestSetFiles
 
 LONGEST_S = 8.0
-"""Of a longer utterance, the first seconds are played."""
+"""Only the first seconds of a longer utterance are played."""
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _MP3_QUALITY = 0.0
 """The best of a variable bit rate: about 50 kbit/s at 16 kHz."""
@@ -112,9 +112,10 @@ def same_level(waves: dict[str, np.ndarray], clean: str = "clean") -> dict[str, 
 
 
 def playable_rate(rate: int) -> int:
-    """The rate in Hz of the MP3 of audio of a rate: the next higher one keeps the whole band.
+    """The MP3 sample rate in Hz for audio of a rate: the next higher one, which keeps the whole
+    band.
 
-    Above 48 kHz nobody hears what is lost.
+    What is lost above 48 kHz is inaudible.
     """
     return min((known for known in _MP3_RATES if known >= rate), default=_MP3_RATES[-1])
 
@@ -288,7 +289,7 @@ def _ratio(wanted: np.ndarray, unwanted: np.ndarray) -> float:
 
 
 def _predicted(change: pd.Series) -> str:
-    """What DNSMOS predicts of an output, as the change from the input."""
+    """DNSMOS of an output, relative to the input."""
     return (
         f"speech {change['dnsmos_sig']:+.2f} (SIG), background {change['dnsmos_bak']:+.2f} (BAK) "
         "against the input"

@@ -1,4 +1,4 @@
-"""What the pages of this package share: their templates, and how values are told in them."""
+"""Shared code of the HTML pages: templates and formatting of values."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def plain(value: Any) -> str:
 
 
 def number(value: object, low: float | None = None, high: float | None = None) -> str:
-    """A value for a table, in as many digits as its 95 % interval leaves certain."""
+    """A value for a table, with as many digits as its 95 % interval justifies."""
     if value is None or (isinstance(value, float) and not np.isfinite(value)):
         return "–"
     if isinstance(value, float):
@@ -77,7 +77,7 @@ def about(count: float) -> str:
 
 
 def decimals(low: float, high: float) -> int:
-    """How many decimals show two digits of half the width of an interval, six at most."""
+    """Number of decimals that show two digits of half the width of an interval, at most six."""
     half = (high - low) / 2
     if not (np.isfinite(half) and half > 0):
         return 2
@@ -85,7 +85,7 @@ def decimals(low: float, high: float) -> int:
 
 
 def intervals_over(speakers: int, seeds: int) -> str:
-    """What 95 % intervals speak of, in words."""
+    """What the 95 % intervals cover, in words."""
     over = f"{speakers} speakers" if speakers > 1 else "utterances, all of one speaker"
     return f"{seeds} seeds and {over}" if seeds > 1 else over
 

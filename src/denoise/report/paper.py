@@ -42,7 +42,7 @@ _CORPORA = {
     "folder": ("own recordings",),
     "pairs": ("own pairs of clean and noisy recordings",),
 }
-"""Corpus → what it is called, and what is cited for it."""
+"""Corpus → name and references."""
 _BASELINES = {
     "noisy": ("noisy",),
     "rnnoise": ("RNNoise", "valin2018rnnoise"),
@@ -53,14 +53,14 @@ _BASELINES = {
     "oracle": ("IRM (oracle)", "wang2014targets"),
     "clean": ("clean speech",),
 }
-"""Baseline → what it is called, and what is cited for it."""
+"""Baseline → name and references."""
 _NETWORKS = {
     "unet": ("a U-Net", "ronneberger2015unet"),
     "temporal_unet": ("a causal U-Net over time", "ronneberger2015unet"),
     "autoencoder": ("a convolutional autoencoder",),
 }
 _MOST_PATHS = 8
-"""Of settings that are named."""
+"""Largest number of settings that are named."""
 _INPUTS = {
     "level": "logarithmic magnitudes",
     "level_and_phase": "logarithmic magnitudes and phases",
@@ -78,7 +78,7 @@ _TARGETS = {
 
 
 def title_of(baseline: str) -> str:
-    """What a baseline is called in figures and tables."""
+    """Name of a baseline in figures and tables."""
     return _BASELINES.get(baseline, (baseline,))[0]
 
 
@@ -141,7 +141,7 @@ def bibliography(text: str) -> str:
 
 
 def example(tables: list[str], figures: list[str]) -> str:
-    """A page of LaTeX made of the paragraph, tables and figures by their names."""
+    """A LaTeX page with the paragraph, tables and figures, referred to by file name."""
     shown = [rf"\input{{../tables/{name}.tex}}" for name in tables]
     drawn = [
         "\n".join(
@@ -318,7 +318,7 @@ def _training(record: ExperimentRecord, recipe: dict[str, Any], trained: list[Tr
 
 
 def applied(record: ExperimentRecord) -> str:
-    """How strongly the networks were applied, where that is limited."""
+    """The limits of strength with which the networks were applied, if any."""
     told = []
     for label, variant in record.variants.items():
         settings = variant.recipe.get("enhancement", {})
@@ -434,7 +434,7 @@ def _cites(key: str) -> str:
 
 
 def _others(record: ExperimentRecord) -> str:
-    """What else differs between the variants: the paragraph is about the first."""
+    """Further differences between the variants; the paragraph describes the first."""
     label, *labels = record.variants
     first = record.variants[label]
     told_of = ("description", *record.sweep)

@@ -26,13 +26,15 @@ from denoise.report.tables import (
 )
 
 _AUDIO_BYTES = 7_000_000
-"""Of all audio in the page; as text it takes a third more, so that the page stays below 15 MB."""
+"""Largest size of all audio in the page; as text it takes a third more, so the page stays below 15
+MB."""
 _COMPARED_UTTERANCES = 1000
-"""Of a test set, the utterances whose values stand in the page for its comparison of two."""
+"""Largest number of utterances per test set whose values are in the page for the comparison of two
+methods."""
 
 
 def test_set(name: str, results: Results, out: Exports) -> dict[str, Any]:
-    """What the template shows of a test set; its figures and tables are also written by `out`."""
+    """The data of a test set for the template; figures and tables are also written by `out`."""
     record, styles, effects = results.record, results.styles, results.effects
     scores = results.scores[results.scores["test_set"] == name]
     part = results.utterances[results.utterances["test_set"] == name]
@@ -216,7 +218,7 @@ def _components(
 
 
 def page_data(results: Results) -> dict[str, Any]:
-    """What the page compares any two methods by: all pairs, and the values of utterances."""
+    """Data with which the page compares any two methods: all pairs, and values of utterances."""
     styles = results.styles
     test_sets = {}
     for name in results.record.test_sets:

@@ -26,7 +26,7 @@ def all_measures() -> list[str]:
 
 
 class Results(NamedTuple):
-    """What all sections are made from."""
+    """The data for all sections."""
 
     record: ExperimentRecord
     scores: pd.DataFrame

@@ -17,7 +17,7 @@ from denoise.report.listening import TestAudio
 
 @dataclass(frozen=True)
 class TrackedOutput:
-    """What a model made of a test set."""
+    """The output of a model for a test set."""
 
     label: str
     enhanced: Path

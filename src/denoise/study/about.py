@@ -1,4 +1,4 @@
-"""What MLflow says of an experiment and its runs, beside what was measured."""
+"""Descriptions of an experiment and its runs for MLflow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from denoise.study.stages import Plan, Variant
 
 
 def run(plan: Plan, variant: Variant, seed: int) -> str:
-    """What a run is and differs in, as JSON of `tracking.notes.RunAbout`."""
+    """Description of a run and its differences, as JSON of `tracking.notes.RunAbout`."""
     recipe = variant.recipe.model_dump(mode="json")
     return canonical_json(
         {
@@ -25,7 +25,7 @@ def run(plan: Plan, variant: Variant, seed: int) -> str:
 
 
 def experiment(plan: Plan) -> str:
-    """What the whole experiment is, as JSON of `tracking.record.ExperimentAbout`."""
+    """Description of the experiment, as JSON of `tracking.record.ExperimentAbout`."""
     return canonical_json(
         {
             "experiment": plan.name,

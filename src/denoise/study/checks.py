@@ -167,7 +167,7 @@ def _check_teacher(where: str, name: str, its: int, rate: int) -> None:
 
 
 def _check_no_circle(plan: Plan, label: str, told: str, before: set[str]) -> None:
-    """Refuse variants that wait for each other; `told` says how `label` is come to."""
+    """Raise an error if variants depend on each other in a circle."""
     for key, does in OTHER_MODELS.items():
         name = getattr(plan.variants[label].recipe.training, key)
         if name in before:
@@ -252,7 +252,7 @@ def check_no_train_test_overlap(variant: Variant, test_name: str, own: TestData)
 
 
 def _overlap(one: SourceSettings, other: SourceSettings) -> str | None:
-    """What two sources have in common of their recordings, if anything."""
+    """The recordings that two sources have in common, in words; empty if none."""
     if one.corpus != other.corpus or (shared := _shared(one, other)) is None:
         return None
     for name in ("speakers", "folds", "noise_types", "recordings"):
@@ -266,7 +266,7 @@ def _overlap(one: SourceSettings, other: SourceSettings) -> str | None:
 
 
 def _shared(trained: SourceSettings, tested: SourceSettings) -> str | None:
-    """What two sources of a corpus have in common, if anything: a folder, or a subset of both."""
+    """The folder or subset that two sources of a corpus have in common; empty if none."""
     if trained.path is not None and tested.path is not None:
         one, other = Path(trained.path).resolve(), Path(tested.path).resolve()
         within = one.is_relative_to(other) or other.is_relative_to(one)

@@ -31,7 +31,7 @@ from denoise.core import files
 from denoise.core.provenance import PACKAGE
 
 _SHAPE_NOTHING = ("extend", "study.jobs", "study.paths", "training.devices")
-"""What every script uses around its one call: registration, logs, places and locks."""
+"""Modules around the one call of every script: registration, logs, paths and locks."""
 _REGISTERING = ("loss", "training_metric", "network", "metric", "augmentation", "corpus")
 """Of `denoise.extend`."""
 Chosen = frozenset[tuple[str, str]]
@@ -99,7 +99,7 @@ def _statements(path: Path, chosen: frozenset[str]) -> list[ast.stmt]:
 
 
 def _of_import(statement: ast.stmt, named: set[str]) -> list[ast.stmt]:
-    """What of an import binds one of the names; any other statement as it is."""
+    """The part of an import that binds one of the names; other statements unchanged."""
     if not isinstance(statement, ast.Import | ast.ImportFrom):
         return [statement]
     used = [one for one in statement.names if (one.asname or one.name).split(".")[0] in named]
@@ -144,7 +144,7 @@ def _names(node: ast.AST) -> set[str]:
 
 
 def _name_of(statement: ast.stmt) -> str:
-    """What a statement defines: a function, a class or a constant."""
+    """Name of the function, class or constant that a statement defines."""
     if isinstance(statement, ast.FunctionDef | ast.ClassDef):
         return statement.name
     return _target(statement)
@@ -333,7 +333,7 @@ def code_digest(
 
 
 def changed_files(before: str, now: str, notes: Path) -> list[str]:
-    """The files by which two digests differ; none if what they are made of was not noted."""
+    """The files that differ between two digests; none if the notes of a digest are missing."""
     try:
         one, other = (files.read_json(notes / f"{digest}.json") for digest in (before, now))
     except (OSError, ValueError):

@@ -23,7 +23,7 @@ def has_snakefile() -> bool:
 
 
 def run_command() -> str:
-    """What to type to run the study of this folder."""
+    """The command that runs the study of this folder."""
     return "snakemake --cores all all" if has_snakefile() else "denoise run"
 
 
@@ -50,7 +50,7 @@ def snakemake_words(given: Sequence[str]) -> list[str]:
 
 
 def dry_run(given: Sequence[str]) -> str:
-    """What Snakemake says it would do.
+    """Snakemake's dry run.
 
     Raises
     ------

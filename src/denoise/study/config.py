@@ -147,7 +147,7 @@ def load(
 
 
 def recipe_of(preset: dict[str, Any]) -> dict[str, Any]:
-    """What a preset says of a recipe, without the study it may bring."""
+    """The recipe in a preset, without its experiment, if any."""
     return {key: value for key, value in preset.items() if key not in {*_STUDY_KEYS, "set"}}
 
 

@@ -1,4 +1,4 @@
-"""What every script of the workflow does around its one call: the log and readable errors."""
+"""Shared frame of all scripts of the workflow: the log and readable errors."""
 
 from __future__ import annotations
 
@@ -191,7 +191,8 @@ def _watch(process: int) -> None:
 
 
 def make_importable() -> None:
-    """Let the scripts of the workflow import this library in any environment, a Conda one too."""
+    """Make this library importable for the scripts of the workflow in any environment, including
+    Conda."""
     source = str(PACKAGE.parent)
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     if source not in paths:

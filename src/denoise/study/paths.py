@@ -22,11 +22,11 @@ TRACKING_STORE = Path("results/mlflow")
 STORE_MARKER = TRACKING_STORE / "store.json"
 GPU_LOCKS = Path("results/locks")
 DIGESTS = Path(".snakemake/denoise/recordings.json")
-"""What the user's recordings held when they were last read."""
+"""Digests of the user's recordings when they were last read."""
 CODE_NOTES = Path(".snakemake/denoise/code")
-"""What digests of code are made of."""
+"""Notes on digests of code."""
 PLANNED = Path(".snakemake/denoise/planned")
-"""Which models the last run of each experiment was to make."""
+"""The models planned by the last run of each experiment."""
 WHOLE_FILES = ("resources/archives/", str(STORE_MARKER))
 """Outputs of one file, renamed when complete, that rules need as `ancient`."""
 
@@ -119,17 +119,17 @@ def is_output_of(key: str, model: str) -> bool:
 
 
 def scores(method: str, seed: int, test_set: str) -> Path:
-    """How a method's output for a test set compares with the clean references."""
+    """Scores of a method's output for a test set, with clean references."""
     return SCORES / method / f"seed{seed}" / f"{test_set}.csv"
 
 
 def opinions(method: str, seed: int, test_set: str) -> Path:
-    """What DNSMOS predicts of a method's output for a test set."""
+    """DNSMOS of a method's output for a test set."""
     return DNSMOS / method / f"seed{seed}" / f"{test_set}.csv"
 
 
 def word_errors(method: str, seed: int, test_set: str, recogniser: str) -> Path:
-    """What a recogniser makes of a method's output for a test set, compared with transcripts."""
+    """Word errors of a recogniser for a method's output for a test set."""
     return WER / method / f"seed{seed}" / f"{test_set}.{recogniser}.csv"
 
 
@@ -139,7 +139,7 @@ def word_differences(method: str, seed: int, test_set: str, recogniser: str) -> 
 
 
 def benchmark(job: str) -> Path:
-    """What Snakemake measured of a job, given as ``<rule>/<name>``."""
+    """Snakemake's measurements of a job, given as ``<rule>/<name>``."""
     return Path(f"results/benchmarks/{job}.tsv")
 
 

@@ -109,7 +109,7 @@ def load_extensions(
 
 
 def _plan_methods(plan: Plan) -> None:
-    """All that is scored, under the labels of the experiment."""
+    """All scored methods, under the labels of the experiment."""
     for label, variant in plan.variants.items():
         variant.model = _plan_model(plan, variant)
         recipe = variant.recipe
@@ -136,13 +136,13 @@ def _plan_methods(plan: Plan) -> None:
 
 
 def _content(folder: str) -> str:
-    """What identifies the model in any folder: other weights in its place are another model."""
+    """Identity of the model in any folder, by its content."""
     given = ModelFolder(Path(folder))
     return f"{slug(given.path.name)}-{given.content()}"
 
 
 def _computing(training: TrainingSettings) -> dict[str, Any]:
-    """What a network is computed with, also when it is only applied."""
+    """The software that a network is computed with, also when it is only applied."""
     return training.model_dump(include={"backend", "threads", "deterministic"})
 
 
@@ -239,8 +239,7 @@ def _plan_splits(
     *,
     rooms: bool,
 ) -> tuple[str, ...]:
-    """The stages that divide the speech, the noise unless all speech is paired, and the rooms if
-    they are asked for."""
+    """The stages that divide speech, noise (unless all speech is paired) and rooms (if used)."""
     sides = {"speech": data.speech, "noise": data.noise, "room": data.rooms if rooms else ()}
     return tuple(
         _plan_split(plan, role, sources, audio, splits, data.seed)

@@ -1,4 +1,4 @@
-"""What a study would run, before anything is fetched: steps, time, disk, and what is missing."""
+"""Preview of a study before anything is downloaded: steps, time, disk space, and missing parts."""
 
 from __future__ import annotations
 
@@ -48,28 +48,28 @@ class Download:
 
 @dataclass
 class Preview:
-    """What a run would do."""
+    """Preview of a run."""
 
     steps: dict[str, int]
     """Rule -> number of jobs."""
     downloads: list[Download] = field(default_factory=list)
     training_seconds: float | None = None
-    """None where no training of such networks has ended in this folder."""
+    """Time of the trainings; None if no similar training has finished in this folder."""
     timed_by: int = 0
     """Trainings that their time was taken from."""
     other_seconds: float = 0.0
-    """Of the steps whose like has run here."""
+    """Time of other steps that have been run here before."""
     untimed: list[str] = field(default_factory=list)
     """Rules none of whose jobs has run here."""
     disk: dict[str, int] = field(default_factory=dict)
-    """What is written -> bytes, as far as it can be told."""
+    """Output -> bytes, as far as known."""
     unmeasured: list[str] = field(default_factory=list)
-    """What is written too, whose size is not known yet."""
+    """Outputs of unknown size."""
     free: int = 0
 
 
 def preview(plan: Plan, said: str) -> Preview:
-    """What a plan would run.
+    """Preview of a plan.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def _download(corpus: str, archive: Archive, source: str, size: int | None) -> D
 
 
 def _estimate_trainings(found: Preview, plan: Plan) -> None:
-    """How long the trainings take, by those of such networks that have ended in this folder."""
+    """Time of the trainings, estimated from similar trainings that finished in this folder."""
     count = found.steps.get("train", 0)
     models = {variant.model: variant for variant in plan.variants.values()}
     trained = list(_trained())
@@ -219,7 +219,7 @@ def _disk(plan: Plan, found: Preview) -> dict[str, int]:
 
 
 def _cache_bytes(variant: Variant) -> int:
-    """Of the training windows of a variant, where their number is known."""
+    """Size of the cache of a variant's training windows, if their number is known."""
     recipe = variant.recipe
     features = recipe.features
     bins, frames = features.shape(recipe.mixing.segment)
@@ -229,7 +229,7 @@ def _cache_bytes(variant: Variant) -> int:
 
 
 def _enhanced_bytes(plan: Plan, found: Preview) -> int:
-    """Of all outputs still to be made, where the test sets are there."""
+    """Size of all missing enhanced outputs, if the test sets exist."""
     sizes = _test_set_sizes(plan)
     jobs = found.steps.get("enhance", 0) + found.steps.get("baseline", 0)
     return round(statistics.mean(sizes) * jobs) if sizes else 0

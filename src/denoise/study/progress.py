@@ -1,7 +1,7 @@
-"""What a study is doing while it runs, and how long the rest will take.
+"""Progress of a running study and estimate of the remaining time.
 
-Only what Snakemake tells of its jobs and what these write into their logs is used, so that it holds
-on any executor whose logs this machine can read.
+It uses only Snakemake's events and the jobs' logs, so it works with any executor whose logs this
+machine can read.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Job:
     log: Path | None
     started: float
     told: tuple[float, float] | None = None
-    """The seconds that its log said were left, and when that was first seen."""
+    """The remaining seconds according to its log, and when that was first read."""
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Study:
     """Rule → the most jobs of it that have run side by side."""
 
     def start(self, number: int, rule: str, about: str, log: Path | None) -> None:
-        """A job begins; `about` is what is said of it."""
+        """Register the start of a job with the description `about`."""
         self.running[number] = Job(rule, about, log, self.clock())
         now = sum(job.rule == rule for job in self.running.values())
         self.at_once[rule] = max(now, self.at_once[rule])
@@ -122,14 +122,14 @@ class Study:
 
     @staticmethod
     def _told(job: Job, now: float) -> float | None:
-        """The seconds that a job says are left, counted down from when it last said so."""
+        """The remaining seconds according to a job, counted down since it reported them."""
         said = seconds_told(last_line(job.log))
         if said is not None and (job.told is None or said != job.told[0]):
             job.told = (said, now)
         return None if job.told is None else max(0.0, job.told[0] - (now - job.told[1]))
 
     def status(self) -> str:
-        """Lines for people: how far it is, what is left, and what every running job says."""
+        """Lines for the user: progress, remaining time, and the state of each running job."""
         total, done = sum(self.counts.values()), sum(self.done.values())
         left = self.seconds_left()
         rest = self._trainings_left() if left is None else f", about {duration(left)} left"
@@ -144,7 +144,8 @@ class Study:
         return "\n".join(lines)
 
     def _trainings_left(self) -> str:
-        """How many trainings have not begun, and how long one took; empty if none is left."""
+        """Number of trainings that have not started and the duration of one; empty if none is
+        left."""
         begun = sum(job.rule == "train" for job in self.running.values())
         waiting = self.counts["train"] - self.done["train"] - begun
         took = self.took.get("train")
@@ -177,13 +178,13 @@ def end_of(path: Path, lines: int = 20) -> str:
 
 
 def error_of(path: Path) -> str:
-    """The last line of a log that says what went wrong; empty if there is none."""
+    """The last error line of a log; empty if there is none."""
     errors = [line for line in tail(path, 20) if _ERROR.search(line)]
     return _ERROR.sub("", errors[-1], count=1) if errors else ""
 
 
 def last_line(path: Path | None) -> str:
-    """What a job said last of its progress, without the time; empty if it said nothing."""
+    """The last progress line of a job without the time; empty if there is none."""
     if path is None:
         return ""
     for line in reversed(tail(path, 20)):
@@ -196,7 +197,7 @@ def last_line(path: Path | None) -> str:
 
 
 def seconds_told(line: str) -> float | None:
-    """The seconds that a line of progress says are left."""
+    """The remaining seconds in a progress line."""
     found = _LEFT.search(line) or re.search(r"(\d+(?::\d\d)+) left", line)
     if found is None:
         return None

@@ -16,7 +16,7 @@ from denoise.study.stages import Method, Plan, Variant
 
 
 def record_of(plan: Plan) -> ExperimentRecord:
-    """What the experiment of a plan consists of, and where it lies."""
+    """The record of a plan's experiment."""
     experiment = plan.experiment
     return ExperimentRecord(
         experiment=plan.name,

@@ -197,7 +197,8 @@ def conda_environment(root: Path) -> str:
 
 
 def _with_extras(project: dict[str, Any], extra: str) -> list[str]:
-    """The dependencies of the project and of an extra, with those of the extras that it names."""
+    """Dependencies of the project and of an extra, including those of the extras that it refers
+    to."""
     found = list(project["dependencies"])
     for line in project["optional-dependencies"][extra]:
         own = re.fullmatch(rf"{project['name']}\[(\w+)\]", line)

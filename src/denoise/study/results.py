@@ -55,7 +55,7 @@ def report_folder(experiment: str) -> Path:
 
 
 def planned_record() -> ExperimentRecord | None:
-    """That of what ``config.yaml`` plans; None in a folder without one.
+    """The record of the experiment in ``config.yaml``; None in a folder without it.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def planned_record() -> ExperimentRecord | None:
 
 
 def reported_records() -> Iterator[ExperimentRecord]:
-    """Those of the reports of this folder, newest first.
+    """The records of the reports in this folder, newest first.
 
     Raises
     ------
@@ -81,8 +81,8 @@ def reported_records() -> Iterator[ExperimentRecord]:
 
 
 def records() -> list[ExperimentRecord]:
-    """What ``config.yaml`` plans, then what was reported, newest first; what cannot be read is left
-    out, as whoever runs the workflow is told."""
+    """The record of ``config.yaml``, then those of reports, newest first. Unreadable ones are left
+    out, because the workflow reports them."""
     found = []
     with contextlib.suppress(UserError):
         found += [planned] if (planned := planned_record()) is not None else []
@@ -95,7 +95,7 @@ def records() -> list[ExperimentRecord]:
 
 
 def labelled_models() -> Iterator[LabelledModel]:
-    """The models of all experiments that are trained, each under every label that it has."""
+    """The trained models of all experiments under all their labels."""
     seen = set()
     for record in records():
         for label, method in record.methods.items():
@@ -147,7 +147,8 @@ def find_labelled(name: str) -> ModelFolder | None:
 
 
 def note_planned(record: ExperimentRecord) -> None:
-    """Note which models a run is to make, as its report, which says so too, comes last."""
+    """Note the planned models of a run, because its report, which lists them too, is written
+    last."""
     models = [str(path) for one in record.methods.values() for path in one.models.values()]
     note = paths.planned(record.experiment)
     if _noted(note) != models:  # else it is as old as what was planned

@@ -1,6 +1,6 @@
-"""What the workflow's rules ask of a plan: their inputs, parameters and labels.
+"""Inputs, parameters and labels of the workflow's rules, from a plan.
 
-Methods that take `wildcards` answer for one job, the others for the whole experiment.
+Methods with `wildcards` are for one job, the others for the whole experiment.
 """
 
 from __future__ import annotations
@@ -147,14 +147,14 @@ class Rules:
         return self._variants[wildcards.model]
 
     def training_params(self, wildcards: Any) -> str:
-        """What a model is made of, as `ModelCard` has it."""
+        """The settings of a model, as fields of `ModelCard`, in JSON."""
         variant = self.variant(wildcards)
         stage = self.plan.models[variant.model]
         made_of = {"name": stage.name, "spectrograms": variant.spectrograms, **stage.settings}
         return canonical_json({**made_of, "seed": int(wildcards.seed)})
 
     def training_settings(self, wildcards: Any) -> TrainingSettings:
-        """How a model is trained."""
+        """The settings of a training."""
         return self.variant(wildcards).recipe.training
 
     def workers_of_training(self, wildcards: Any) -> Label:
@@ -170,7 +170,7 @@ class Rules:
         return lambda wildcards: paths.spectrograms(self.variant(wildcards).spectrograms, part)
 
     def windows_of_training(self, wildcards: Any) -> list[str]:
-        """What a training reads of its windows: their spectrograms, or what they are mixed from."""
+        """The input files of a training: spectrograms, or the audio that windows are mixed from."""
         variant = self.variant(wildcards)
         if _reads_cache(variant):
             return [paths.spectrograms(variant.spectrograms, part, "shards") for part in PARTS]
@@ -217,7 +217,7 @@ class Rules:
         return folder
 
     def label_of_training(self, wildcards: Any) -> Label:
-        """What a training is called in messages and in MLflow."""
+        """The name of a training in messages and MLflow."""
         label = self.variant(wildcards).short
         several = len(self.plan.seeds) > 1
         return Label(f"{label}, seed {wildcards.seed}" if several else label)
@@ -241,7 +241,7 @@ class Rules:
     # Enhancement and scores
 
     def method(self, wildcards: Any) -> Method:
-        """What a folder of outputs or scores belongs to.
+        """The method of a folder of outputs or scores.
 
         Raises
         ------
@@ -253,7 +253,7 @@ class Rules:
         return self._methods[wildcards.method]
 
     def model_of_method(self, wildcards: Any) -> dict[str, str]:
-        """The files of the model that enhances; of one trained elsewhere those that it has."""
+        """The files of a method's model; if it was trained elsewhere, those that exist."""
         method = self.method(wildcards)
         given = paths.model(method.model, int(wildcards.seed))
         folder = ModelFolder(self._given(method.model) if method.kind == "model" else given)
@@ -270,7 +270,7 @@ class Rules:
         return [str(paths.enhanced(*place, ".csv"))]
 
     def enhancement_params(self, wildcards: Any) -> str:
-        """How a model is applied, and what it is computed with, as JSON."""
+        """The settings of enhancement and the software, as JSON."""
         return self.method(wildcards).settings
 
     def enhancement_choices(self, wildcards: Any) -> Chosen:
@@ -278,24 +278,24 @@ class Rules:
         return chosen_of({"networks.registry": [self.method(wildcards).network]})
 
     def rate_of_method(self, wildcards: Any) -> int | None:
-        """Samples a second that a method works at; None for those of the test set."""
+        """Sample rate of a method; None for that of the test set."""
         return self.method(wildcards).rate
 
     def label_of_method(self, wildcards: Any) -> Label:
-        """What a method is called in messages."""
+        """The name of a method in messages."""
         method = self.method(wildcards)
         label = next(one for one, known in self.plan.methods.items() if known.key == method.key)
         return Label(f"{label}, seed {wildcards.seed}" if len(method.seeds) > 1 else label)
 
     def label_of_test_set(self, wildcards: Any) -> Label:
-        """What a test set is called in messages."""
+        """The name of a test set in messages."""
         names = self.plan.test_set_names
         return Label(next((one for one, stage in names.items() if stage == wildcards.test_id), ""))
 
     # The experiment
 
     def all_runs(self) -> list[tuple[dict[str, Any], RunFiles]]:
-        """What stands in the score tables' columns, and the files, of everything that is scored."""
+        """Identifying columns and files of all score tables."""
         return [
             ({"method": label, "seed": seed, "test_set": test_set}, found)
             for test_set in self.plan.test_set_names
@@ -317,7 +317,7 @@ class Rules:
         return canonical_json([place for place, found in self.all_runs() for _ in found.scores])
 
     def speeds(self) -> list[str]:
-        """How fast every network and baseline enhanced the test sets."""
+        """Files with the computing times of all networks and baselines."""
         return [str(found.speed) for _, found in self.all_runs() if found.speed]
 
     def model_files(self, name: str) -> list[str]:
@@ -362,7 +362,7 @@ class Rules:
         return [paths.spectrograms(name, part) for name in self.plan.spectrograms for part in PARTS]
 
     def blind_results(self) -> list[str]:
-        """What `denoise listen --score` left, if people have listened."""
+        """The results of `denoise listen --score`, if they exist."""
         path = paths.report(self.plan.name, "listening_scores.json")
         return [str(path)] if path.exists() else []
 
@@ -442,11 +442,11 @@ class Rules:
         ]
 
     def about_run(self, wildcards: Any) -> str:
-        """What MLflow says of a run besides its training, as JSON."""
+        """The description of a run for MLflow, as JSON."""
         return about.run(self.plan, self.run(wildcards), int(wildcards.seed))
 
     def about_experiment(self) -> str:
-        """What MLflow says of the whole experiment, as JSON."""
+        """The description of the experiment for MLflow, as JSON."""
         return about.experiment(self.plan)
 
 

@@ -30,14 +30,14 @@ from denoise.training.settings import TrainingSettings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,199}")
 _REPEATED = re.compile(r"(.+)\1{19}$")
-"""What Snakemake takes for a name that grows for ever."""
+"""Names that Snakemake would take for infinite recursion."""
 RESERVED = frozenset({*BASELINES, "reference", "anchor"})
-"""What the report calls its own: no variant or ready model may be called so."""
+"""Names that the report uses itself; variants and ready models cannot have them."""
 PAIRED = {"voicebank_demand", "pairs"}
 
 
 def check_name(where: str, name: str) -> None:
-    """Refuse what cannot be a name of files and of jobs.
+    """Raise an error if a text cannot be a name of files and jobs.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def check_name(where: str, name: str) -> None:
 
 
 def check_label(where: str, label: str, taken: Container[str]) -> None:
-    """Refuse a label that is no name, or that something else has.
+    """Raise an error if a label is not a valid name, or is taken.
 
     Raises
     ------
@@ -142,7 +142,7 @@ def _check_noise(speech: tuple[SourceSettings, ...], noise: tuple[SourceSettings
 
 
 def _check_role(role: str, sources: tuple[SourceSettings, ...], other: str) -> None:
-    """Refuse what is named in one place and belongs to another."""
+    """Raise an error if a source is listed in the wrong place."""
     for source in sources:
         corpus = find_corpus(source.corpus)
         held = corpus.noise_subsets if other == "noise" else corpus.room_subsets
@@ -155,7 +155,7 @@ def _check_role(role: str, sources: tuple[SourceSettings, ...], other: str) -> N
 
 
 def _check_rooms(speech: tuple[SourceSettings, ...], rooms: tuple[SourceSettings, ...]) -> None:
-    """Refuse sources of rooms that hold none, and rooms for what is mixed already."""
+    """Raise an error for sources of rooms without rooms, and for rooms with paired data."""
     for source in rooms:
         for subset in source.parts() or ([] if source.corpus == "folder" else [""]):
             if subset not in find_corpus(source.corpus).room_subsets:
@@ -319,7 +319,7 @@ class Recipe(Settings):
                 )
 
     def _check_rooms(self) -> None:
-        """Refuse rooms and degradations that are asked for and not given, or the reverse."""
+        """Raise an error if rooms are used but not given, or given but not used."""
         heard = {f"test_sets.{name}.rooms.share": one.rooms.share
                  for name, one in self.test_sets.items() if one.data is None}  # fmt: skip
         heard["mixing.rooms.share"] = self.mixing.rooms.share
@@ -448,7 +448,7 @@ class VariantSettings(Settings):
 
     @property
     def label(self) -> str:
-        """Its name, or that of its preset."""
+        """Its name, or the name of its preset."""
         return self.name or Path(self.preset or "").stem
 
 

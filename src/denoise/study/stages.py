@@ -1,4 +1,4 @@
-"""What a plan is made of: stages, variants and the methods that are scored."""
+"""The parts of a plan: stages, variants and scored methods."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Variant:
     differs: dict[str, Any]
     """Config path → value of what makes it differ from the preset."""
     short: str = ""
-    """What it is called beside the others, in figures and messages."""
+    """Short name in figures and messages."""
     spectrograms: str = ""
     model: str = ""
     test_sets: dict[str, str] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Method:
-    """What is scored under a label."""
+    """A scored method."""
 
     kind: Literal["variant", "model", "baseline"]
     key: str
@@ -51,11 +51,11 @@ class Method:
     model: str = ""
     """The stage of a variant's model, the folder of a ready one."""
     rate: int | None = None
-    """Samples a second that it works at; None for those of the test set."""
+    """Sample rate in Hz; None for that of the test set."""
     network: str = ""
     """The name of its network."""
     settings: str = ""
-    """How its model is applied, as canonical JSON."""
+    """Settings of enhancement, as canonical JSON."""
 
 
 @dataclass
@@ -86,8 +86,7 @@ class Plan:
     """The spectrograms whose scaling depends on the training windows."""
 
     def families_of(self, label: str, test_set: str) -> tuple[str, ...]:
-        """The families of measures that a method is scored with on a test set; none where it has no
-        output."""
+        """The families of metrics for a method on a test set; none if it has no output."""
         baseline = self.methods[label].kind == "baseline"
         if baseline and BASELINES[label].needs_clean and test_set in self.without_clean:
             return ()
@@ -98,5 +97,5 @@ class Plan:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Those that each variant is trained with."""
+        """The seeds of each variant."""
         return self.experiment.seeds
