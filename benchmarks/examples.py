@@ -3,8 +3,8 @@
     python benchmarks/examples.py benchmarks/examples.yaml --root FOLDER
 
 The file names speech and noise below the root, or a noisy recording with its clean version.  Speech
-and noise are mixed at 16 kHz at an SNR over the active speech.  Each is enhanced by the ready models
-with their defaults, and written as MP3 into docs/audio.
+and noise are mixed at 16 kHz at an SNR over the active speech.  The ready models enhance each with
+their defaults; the results are written as MP3 into docs/audio.
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ from denoise.training.settings import TrainingSettings
 _DILATIONS = (1, 2, 4, 8, 1, 2, 4, 8)
 NETWORKS = {
     "tiny": (TemporalUNetSettings(filters=(2, 2, 2, 2), dilations=_DILATIONS), 1024),
-    "best": (TemporalUNetSettings(filters=(32, 48, 64, 96), dilations=_DILATIONS), 32000),
-    "wide": (TemporalUNetSettings(filters=(48, 64, 96, 128), dilations=_DILATIONS), 32000),
+    "narrow": (TemporalUNetSettings(filters=(32, 48, 64, 96), dilations=_DILATIONS), 32000),
+    "best": (TemporalUNetSettings(filters=(48, 64, 96, 128), dilations=_DILATIONS), 32000),
 }
 """Settings, and samples of a window."""
 LOSS = {"compressed_spectral": 1.0, "suppressed_speech": 1.0, "si_sdr": 0.003}
