@@ -31,11 +31,11 @@ VERBS = {
     "models": "list the ready models, and those trained here with their scores",
     "demo": "open a page to record, denoise and listen",
     "export": "write a model for other programs (ONNX, LiteRT, SavedModel)",
-    "new": "make the folder of a study",
+    "new": "create a study folder",
     "plan": "show what would run, for how long and with how much disk space",
     "run": "run the study of this folder",
     "why": "name what changed since a variant's results were made",
-    "where": "print where the newest report is",
+    "where": "print the path of the report and the address of the MLflow UI",
     "compare": "compare two experiments",
     "listen": "make a blind listening test, or evaluate its ratings",
     "ui": "open the runs of this folder in MLflow",
@@ -90,7 +90,9 @@ def parser(only: str | None = None) -> Parser:
         epilog=_SHELLS,
     )
     top.add_argument("--version", action="version", version=f"denoise {denoise.__version__}")
-    shtab.add_argument_to(top, "--completion", help="print what completes this command in a shell")
+    shtab.add_argument_to(
+        top, "--completion", help="print a shell completion script for this command"
+    )
     verbs = _Verbs(top.add_subparsers(dest="verb", required=True, metavar="VERB"))
     for verb in VERBS:
         if only is None or verb == only:

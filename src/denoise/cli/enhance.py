@@ -42,8 +42,8 @@ def add(verbs: Any) -> None:
             "denoise enhance talk.wav",
             "denoise enhance --max-attenuation 20 -o clean/ recordings/",
         ],
-        description="Denoise recordings of any rate, number of channels and format. What they "
-        "have above the model's band is kept.",
+        description="Denoise recordings of any rate, number of channels and format. Frequencies "
+        "above the model's band are kept.",
     )
     verb.add_argument(
         "inputs", nargs="+", type=Path, metavar="INPUT", help="file, folder or pattern"
@@ -61,14 +61,19 @@ def add(verbs: Any) -> None:
         "comes ready to use",
     )
     add_application(verb)
-    verb.add_argument("--overlap", type=float, default=0.5, help="share of a window, 0 to 0.9")
+    verb.add_argument(
+        "--overlap",
+        type=float,
+        default=0.5,
+        help="share of a window that overlaps with the next one, 0 to 0.9 (default 0.5)",
+    )
     verb.add_argument(
         "--plot", action="store_true", help="also draw waveforms and spectrograms before and after"
     )
     verb.add_argument(
         "--allow-louder",
         action="store_true",
-        help="also write output with more than 6 dB more energy than its recording",
+        help="write the output even if it has over 6 dB more energy than the input",
     )
     existing = verb.add_mutually_exclusive_group()
     existing.add_argument("--force", action="store_true", help="overwrite existing outputs")

@@ -1,4 +1,4 @@
-"""``denoise new``: make the folder of a study."""
+"""``denoise new``: create a study folder."""
 
 from __future__ import annotations
 

@@ -34,11 +34,22 @@ def add(verbs: Any) -> None:
         "judge recordings (DNSMOS P.835 and P.808, from 1 to 5).",
     )
     verb.add_argument(
-        "files", nargs="*", type=Path, metavar="FILE", help="recordings or folders without --clean"
+        "files",
+        nargs="*",
+        type=Path,
+        metavar="FILE",
+        help="recordings or folders (only without --clean)",
     )
     verb.add_argument("--clean", type=Path, metavar="DIR", help="clean references")
-    verb.add_argument("--enhanced", type=Path, metavar="DIR", help="to be scored against them")
-    verb.add_argument("--noisy", type=Path, metavar="DIR", help="scored too, for comparison")
+    verb.add_argument(
+        "--enhanced",
+        type=Path,
+        metavar="DIR",
+        help="enhanced recordings to score against the references",
+    )
+    verb.add_argument(
+        "--noisy", type=Path, metavar="DIR", help="noisy recordings, scored too for comparison"
+    )
     verb.add_argument(
         "-o", "--output", type=Path, default=Path("scores.csv"), help="table (default scores.csv)"
     )
@@ -47,10 +58,12 @@ def add(verbs: Any) -> None:
         type=float,
         default=SPEECH_FROM_HZ,
         metavar="HZ",
-        help="take SI-SDR above this frequency too, without the rumble below speech "
+        help="also compute SI-SDR above this frequency, without the rumble below speech "
         f"(default {SPEECH_FROM_HZ:g})",
     )
-    verb.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default all)")
+    verb.add_argument(
+        "--jobs", type=int, default=os.cpu_count(), help="processes (default: one for each core)"
+    )
     verb.add_argument("--force", action="store_true", help="overwrite an existing table")
     add_json(verb)
     verb.set_defaults(run=run)

@@ -47,8 +47,8 @@ def add_application(verb: argparse.ArgumentParser) -> None:
         "--max-attenuation",
         type=float,
         metavar="DB",
-        help="attenuation limit: lower no part of the spectrum by more dB than this (default none; "
-        "12 leaves much of the room, 30 little)",
+        help="attenuation limit: attenuate no bin by more than this many dB (default none; 12 "
+        "keeps much of the background, 30 little)",
     )
     verb.add_argument(
         "--strength",
@@ -62,8 +62,8 @@ def add_application(verb: argparse.ArgumentParser) -> None:
         "--bandwidth",
         choices=["full", "model"],
         default="full",
-        help="what becomes of frequencies above half of the model's rate: kept, with the gain of "
-        "the highest below (full, the default), or left out (model)",
+        help="frequencies above the model's band: keep them, with the gain of the highest part of "
+        "the band (full, the default), or remove them (model)",
     )
     verb.add_argument(
         "--separate-channels",
@@ -74,7 +74,7 @@ def add_application(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--runtime",
         choices=["onnx", "keras"],
-        help="what computes the network (default onnx where the model has a model.onnx)",
+        help="inference runtime (default onnx if the model has a model.onnx)",
     )
 
 

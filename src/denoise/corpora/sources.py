@@ -83,7 +83,7 @@ class SourceSettings(SelectionSettings):
     split: Literal["all", "train", "validation", "test"] = "all"
     """`train` is divided into training and validation, `all` into training, validation and test;
     `validation` and `test` are used for these only. If speech (or noise) has a source with
-    `validation`, the others give nothing to validation."""
+    `validation`, the others contribute nothing to validation."""
 
     share: float | None = Field(None, gt=0, le=1)
     """Share of the mixtures with noise, or a room, from this source; sources without it divide the

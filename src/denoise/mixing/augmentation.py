@@ -57,8 +57,9 @@ class AugmentationSettings(Settings):
     """Share of the recorded noises that are filtered to have the long-term spectrum of another
     recording."""
     harmonic_excitation: float = Field(0, ge=0, le=1)
-    """Share of the windows whose speech gets additional overtones, at 16 kHz above 3 to 5 kHz, like
-    speech that was recorded closer or compressed less (Makhoul & Berouti, ICASSP 1979)."""
+    """Share of the windows whose speech gets additional harmonics, above 3 to 5 kHz at a sample
+    rate of 16 kHz, like speech that was recorded closer or compressed less (Makhoul & Berouti,
+    ICASSP 1979)."""
     random_filter: float = Field(0, ge=0, le=1)
     """Share of the windows whose speech, and share of those whose noise, is filtered by a random
     second-order filter (Valin, MMSP 2018)."""
@@ -84,8 +85,8 @@ class AugmentationSettings(Settings):
     """Give every window the room of another window (or none, if that has none), drawn anew in every
     epoch."""
     degradations: bool = False
-    """Give every window the degradations of another window, drawn anew in every epoch, as are the
-    lost packets."""
+    """Give every window the degradations of another window, drawn anew in every epoch; the
+    positions of lost packets are drawn anew too."""
     clean_share: float = Field(0, ge=0, le=0.5)
     """Share of the windows without noise, from which the network learns to leave clean speech
     unchanged."""

@@ -146,7 +146,7 @@ def _allowed(field: Any) -> str:
     for item in field.metadata:
         for attribute, sign in (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤")):
             if getattr(item, attribute, None) is not None:
-                limits.append(f"{sign} {getattr(item, attribute):g}")
+                limits.append(f"{sign} {getattr(item, attribute):.15g}")
     return f"{_type_name(field.annotation)}{', ' if limits else ''}{', '.join(limits)}"
 
 

@@ -170,7 +170,7 @@ def _check_rooms(speech: tuple[SourceSettings, ...], rooms: tuple[SourceSettings
 
 
 class TestData(Settings):
-    """Recordings of a test set's own. Changing them scores again and trains nothing."""
+    """Separate recordings for a test set. Changing them scores again and trains nothing."""
 
     __test__ = False  # not a test class, whatever pytest thinks of its name
 
@@ -224,7 +224,7 @@ class RecipeTestSet(TestSetSettings):
     """A test set of whole utterances. Changing it scores again and trains nothing."""
 
     data: TestData | None = None
-    """Recordings of the test set's own, which variants that train on different data can share;
+    """Separate recordings for the test set, which variants that train on different data can share;
     default those of the recipe."""
 
     @model_validator(mode="after")
@@ -473,7 +473,7 @@ class Experiment(Settings):
     metrics: tuple[str, ...] = ("intrusive",)
     """Families of metrics: `intrusive` (all that compare with the clean reference), `dnsmos`
     (ratings that a network predicts without a reference), `wer` (word error rate, for test sets
-    with transcripts), `dwer` (word error rate relative to what the recogniser makes of the clean
+    with transcripts), `dwer` (word error rate relative to the recogniser's output for the clean
     recording). Recordings without a clean version are always scored with `dnsmos`."""
     recogniser: str = "pocketsphinx"
     """The speech recogniser for `wer` and `dwer`: `pocketsphinx`, which is weak but includes its
@@ -489,8 +489,8 @@ class Experiment(Settings):
     most_variants: int = Field(2000, ge=1)
     """Refuse more variants than this, because a sweep multiplies quickly."""
     examples: int = Field(3, ge=1, le=20)
-    """Utterances with players in the report for each variant: the best, the median and the worst
-    first."""
+    """Number of utterances with players in the report for each variant, starting with the best, the
+    median and the worst."""
 
     @field_validator("seeds")
     @classmethod

@@ -94,9 +94,9 @@ def compressed_spectral(clean: Any, enhanced: Any) -> Any:
 
 
 def suppressed_speech(clean: Any, enhanced: Any) -> Any:
-    """Mean squared shortfall of magnitudes compressed to the power 0.3, where the output has less
-    than the speech: beside another loss, a penalty on over-suppressed speech (Wang
-    et al., Interspeech 2020, "VoiceFilter-Lite", section 3.3)."""
+    """Mean squared shortfall of the output's magnitudes, compressed to the power 0.3, below those
+    of the speech: a penalty on over-suppressed speech, for use with another loss (Wang et al.,
+    Interspeech 2020, "VoiceFilter-Lite", section 3.3)."""
     from keras import ops
 
     wanted, found = (
@@ -115,7 +115,7 @@ def wave(clean: Any, enhanced: Any) -> Any:
 
 def multi_resolution_stft(clean: Any, enhanced: Any) -> Any:
     """Spectral convergence and mean absolute difference of log magnitudes, averaged over STFTs of
-    512, 1024 and 2048 samples with a quarter of them between frames (Yamamoto, Song & Kim, ICASSP
+    512, 1024 and 2048 samples with a hop of a quarter of the frame (Yamamoto, Song & Kim, ICASSP
     2020)."""
     from keras import ops
 
@@ -133,9 +133,9 @@ def multi_resolution_stft(clean: Any, enhanced: Any) -> Any:
 
 def anti_wrapping_phase(clean: Any, enhanced: Any) -> Any:
     """Mean absolute difference in radians of the phases of an STFT of 512 samples every 128, of
-    their group delays and of their instantaneous frequencies, each difference taken into -π to π
+    their group delays and of their instantaneous frequencies, each difference wrapped to -π to π
     (Ai & Ling, ICASSP 2023; MP-SENet, Lu, Ai & Ling, Interspeech 2023, eq. 5 to 7). Bins that are
-    silent in either differ by nothing."""
+    silent in either signal contribute zero."""
     from keras import ops
 
     (real, imaginary), (real_, imaginary_) = (stft(waves, 512, 128) for waves in (clean, enhanced))
