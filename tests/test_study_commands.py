@@ -151,9 +151,9 @@ def test_models_that_nothing_names_any_more_are_listed_and_deleted_when_asked(ow
     (mine / "notes.txt").write_text("precious")
     (own / "results/models/link").symlink_to(folder)
     with (own / ".snakemake/denoise.lock").open("a") as held:
-        fcntl.flock(held, fcntl.LOCK_SH)  # as a run that is at work does
+        fcntl.flock(held, fcntl.LOCK_SH)  # as a running workflow does
         refused = denoise(own, "models", "--unused", "--delete")
-        assert refused.returncode == 1 and "`snakemake` is at work" in refused.stderr
+        assert refused.returncode == 1 and "`snakemake` is running" in refused.stderr
     assert folder.exists()
     assert denoise(own, "models", "--unused", "--delete").stdout.startswith("deleted: ")
     assert not folder.exists() and not scores.exists()
