@@ -1,6 +1,7 @@
 """What a model costs: parameters, operations, training, and the time it takes on one core.
 
     python benchmarks/cost.py best stream
+    python benchmarks/cost.py best stream --baselines rnnoise webrtc deepfilternet3
     python benchmarks/cost.py stream --soak 3600
     python benchmarks/cost.py best --recording 0.1 1 5
 
@@ -8,6 +9,7 @@ Operations are multiplications with an addition (MACs) of the convolutions and d
 second of audio. RTF is the time over the length of the audio, once through a minute of it, after
 the network was compiled. A causal model is also timed block by block, as `denoise stream` runs it;
 `--soak` does so for that many seconds of audio and tells the memory of the process along the way.
+`--baselines` times other methods on the same minute of 16 kHz, with the resampling that they need.
 `--recording` runs `denoise enhance` on recordings of so many hours and tells the most memory of it.
 """
 
@@ -32,6 +34,7 @@ from denoise.api import find_model
 from denoise.enhancement.enhancer import Enhancer
 from denoise.enhancement.live import Times
 from denoise.enhancement.stream import Stream
+from denoise.evaluation.baselines import apply_baseline
 from denoise.networks import backend, runtimes
 
 
@@ -109,6 +112,16 @@ def cost(name: str, runtime: runtimes.Name) -> dict[str, Any]:
     return row
 
 
+def cost_of_baseline(name: str) -> dict[str, Any]:
+    """The same for a method of another library."""
+    rate = 16_000
+    wave = noise(60, rate)
+    apply_baseline(name, wave, wave, rate)
+    started = time.perf_counter()
+    apply_baseline(name, wave, wave, rate)
+    return {"model": name, "RTF": (time.perf_counter() - started) / 60}
+
+
 def main() -> None:
     """Print the table, or soak a stream."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -116,6 +129,7 @@ def main() -> None:
     parser.add_argument("--soak", type=float, metavar="SECONDS", help="of audio, block by block")
     parser.add_argument("--recording", type=float, nargs="+", metavar="HOURS", help="whole files")
     parser.add_argument("--runtimes", nargs="+", default=["onnx", "keras"], choices=runtimes.NAMES)
+    parser.add_argument("--baselines", nargs="+", default=[], help="other methods to time")
     options = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     backend.start("tensorflow", threads=1, deterministic=False)
@@ -128,6 +142,7 @@ def main() -> None:
         rows = [of_recording(name, hours) for name in options.models for hours in options.recording]
     else:
         rows = [cost(name, which) for name in options.models for which in options.runtimes]
+        rows += [cost_of_baseline(name) for name in options.baselines]
     print(pd.DataFrame(rows).round(4).to_string(index=False, na_rep="–"))
 
 
