@@ -25,13 +25,13 @@ def add(verbs: Any) -> None:
             "denoise models --unused --delete",
         ],
         description="List the models that come with the program, and those trained in this folder "
-        "with their scores, newest first. Experiments share models, which lie in folders named by "
-        "their settings; the names listed are those of the experiments.",
+        "with their scores, newest first. A model has the name of its variant in an experiment; its "
+        "folder is named after its settings, because several experiments may use it.",
     )
     verb.add_argument(
         "--unused",
         action="store_true",
-        help="list the models that neither config.yaml nor a report names any more",
+        help="list the models that neither config.yaml nor any report uses",
     )
     verb.add_argument(
         "--delete",
