@@ -25,8 +25,8 @@ def add(verbs: Any) -> None:
             "denoise models --unused --delete",
         ],
         description="List the models that come with the program, and those trained in this folder "
-        "with their scores, newest first. A model has the name of its variant in an experiment; its "
-        "folder is named after its settings, because several experiments may use it.",
+        "with their scores, newest first. A model has the name of its variant; its folder is named "
+        "after its settings, because several experiments may use it.",
     )
     verb.add_argument(
         "--unused",

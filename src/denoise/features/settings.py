@@ -60,21 +60,22 @@ class FeatureSettings(Settings):
     floor_db: float = Field(-80.0, lt=0, ge=-200)
     """Levels below this are clipped to it, in dB."""
     input: Literal["level", "level_and_phase", "compressed", "compressed_complex"] = "level"
-    """`level`: the scaled dB of the noisy window; `level_and_phase`: also the cosine and sine of
-    the phase, as two more channels; `compressed`: the magnitude over the reference, to the power of
-    `compression`; `compressed_complex`: also the real and imaginary part of the compressed spectrum
-    (Abdulatif, Cao & Yang, IEEE/ACM TASLP 32, 2024)."""
+    """`level`: the scaled level in dB of each bin of the noisy window; `level_and_phase`: also the
+    cosine and sine of the phase, as two more channels; `compressed`: the magnitude over the
+    reference, to the power of `compression`; `compressed_complex`: also the real and imaginary part
+    of the compressed spectrum (Abdulatif, Cao & Yang, IEEE/ACM TASLP 32, 2024)."""
     compression: float = Field(0.3, gt=0, le=1)
     """Exponent of the magnitudes of a compressed input."""
     target: Literal["noise", "clean", "mask", "complex_mask", "mask_and_phase_correction"] = "noise"
-    """`noise`: predict noisy dB - clean dB, which is subtracted; `clean`: predict the clean dB;
-    `mask`: predict the ratio of clean to noisy magnitude, from 0 to 1; `complex_mask`: predict the
-    compressed real and imaginary part of their complex ratio; `mask_and_phase_correction`: predict
-    the mask and, in two more channels, a phase correction of up to 90 degrees."""
+    """`noise`: predict the noisy level minus the clean level in dB, which is subtracted; `clean`:
+    predict the clean level in dB; `mask`: predict the ratio of clean to noisy magnitude, from 0 to
+    1; `complex_mask`: predict the compressed real and imaginary part of their complex ratio;
+    `mask_and_phase_correction`: predict the mask and, in two more channels, a phase correction of
+    up to 90 degrees."""
     input_scaling: ScalingSettings = ScalingSettings(add=46, divide=50)
-    """Scaling of the noisy dB."""
+    """Scaling of the noisy level in dB."""
     target_scaling: ScalingSettings = ScalingSettings(add=-6, divide=82)
-    """Scaling of the target dB; masks need none."""
+    """Scaling of the target, if it is a level in dB; masks need none."""
     dtype: Literal["float16", "float32"] = "float16"
     """Number format of the cache."""
     cache: bool = True

@@ -47,10 +47,10 @@ class AugmentationSettings(Settings):
     gain_range_db: tuple[float, float] = (0, 0)
     """Change the level of noisy and clean by a gain in dB, drawn uniformly from this range."""
     speech_speed_perturbation: tuple[float, float] = (1, 1)
-    """Range of the speed factor of the speech, drawn uniformly in octaves; pitch and formants
+    """Range of the speed factor of the speech, drawn log-uniformly; pitch and formants
     change too (Ko, Peddinti, Povey & Khudanpur, Interspeech 2015)."""
     noise_speed_perturbation: tuple[float, float] = (1, 1)
-    """Range of the speed factor of recorded noise, drawn uniformly in octaves."""
+    """Range of the speed factor of recorded noise, drawn log-uniformly."""
     reversed_noise: float = Field(0, ge=0, le=1)
     """Share of the recorded noises that are reversed in time."""
     spectrum_transfer: float = Field(0, ge=0, le=1)
@@ -61,8 +61,8 @@ class AugmentationSettings(Settings):
     rate of 16 kHz, like speech that was recorded closer or compressed less (Makhoul & Berouti,
     ICASSP 1979)."""
     random_filter: float = Field(0, ge=0, le=1)
-    """Share of the windows whose speech, and share of those whose noise, is filtered by a random
-    second-order filter (Valin, MMSP 2018)."""
+    """Probability that the speech of a window is filtered by a random second-order filter, and,
+    drawn separately, that its noise is (Valin, MMSP 2018)."""
     second_noise: float = Field(0, ge=0, le=1)
     """Share of the windows with the noise of another window in addition, 0 to 10 dB below the
     first."""
@@ -75,9 +75,10 @@ class AugmentationSettings(Settings):
     """Share of the windows with generated transients in addition to the noise, 10 dB below to 10 dB
     above it: ringing impacts (van den Doel & Pai, Presence 7(4), 1998) or the hum of a machine."""
     rumble: float = Field(0, ge=0, le=1)
-    """Probability that generated rumble below 30 to 120 Hz is added to noisy and clean alike, 10 to
-    40 dB below the speech, and likewise to the noise only, 10 dB below to 15 dB above it. The
-    network learns to keep the rumble of a recording unless it is noise."""
+    """Probability that generated rumble (below 30 to 120 Hz) is added to noisy and clean alike, 10
+    to 40 dB below the speech; with the same probability, drawn separately, rumble is added to the
+    noise only, from 10 dB below to 15 dB above it. The network learns to remove the rumble of the
+    noise but to keep that of the speech recording."""
     reverberation: float = Field(0, ge=0, le=1)
     """Share of the windows whose noise (not their speech) gets a generated reverberation with a
     decay time of 0.2 to 1 s (Polack, Applied Acoustics 38, 1993), unless the window has a room."""

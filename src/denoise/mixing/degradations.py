@@ -39,7 +39,7 @@ class BandLimitSettings(KindSettings):
     """Band limits of recorders and telephones, for noisy and clean."""
 
     high_hz: tuple[float, float] = (3000, 7000)
-    """Range of the cut-off frequency of the low-pass filter in Hz, drawn uniformly in octaves."""
+    """Range of the cut-off frequency of the low-pass filter in Hz, drawn log-uniformly."""
     low_hz: tuple[float, float] | None = None
     """Range of the cut-off frequency of a high-pass filter in Hz; default none."""
 
@@ -62,7 +62,7 @@ class ClippingSettings(KindSettings):
     """Clipping by an overloaded recorder, for the noisy side."""
 
     db: tuple[float, float] = (3, 15)
-    """Range of the peak above the clipping level, in dB."""
+    """Range of the distance, in dB, from the clipping level up to the peak."""
 
     @model_validator(mode="after")
     def _check(self) -> ClippingSettings:
@@ -93,7 +93,7 @@ class CodecSettings(KindSettings):
     """The codecs to draw from: `mp3`, `vorbis`, `opus`, and, at 8 kHz as on telephones, `gsm` (GSM
     06.10) and `alaw` (ITU-T G.711)."""
     kbit_s: tuple[float, float] = (12, 64)
-    """Range of the bit rate of `mp3` and `opus` in kbit/s, drawn uniformly in octaves. The quality
+    """Range of the bit rate of `mp3` and `opus` in kbit/s, drawn log-uniformly. The quality
     of `vorbis` is drawn uniformly instead; `gsm` has 13 kbit/s, `alaw` 64."""
 
     @field_validator("names")

@@ -19,7 +19,7 @@ class AutoencoderSettings(NormalisedSettings):
     """A convolutional autoencoder. Changing it trains again."""
 
     name: Literal["autoencoder"] = "autoencoder"
-    """The network."""
+    """The name of the network."""
     filters: tuple[int, ...] = Field((64, 128, 256), min_length=1)
     """Filters of the levels of the encoder; the decoder has them in reverse."""
     bottleneck: int = Field(512, ge=1)

@@ -13,7 +13,7 @@ class NetworkSettings(Settings):
     """A network. Changing it trains again."""
 
     name: str
-    """The network."""
+    """The name of the network."""
     filters: tuple[int, ...] = Field(min_length=1)
     """Filters of each level."""
     output_activation: Literal["tanh", "sigmoid", "linear"] = "tanh"

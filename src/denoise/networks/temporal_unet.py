@@ -30,7 +30,7 @@ class TemporalUNetSettings(NetworkSettings):
     """A U-Net over frequency with a temporal bottleneck. Changing it trains again."""
 
     name: Literal["temporal_unet"] = "temporal_unet"
-    """The network."""
+    """The name of the network."""
     filters: tuple[int, ...] = Field((48, 64, 80), min_length=1)
     """Filters of each level; each after the first has half the frequencies."""
     frequency_folding: int = Field(4, ge=1)

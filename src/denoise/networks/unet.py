@@ -20,7 +20,7 @@ class UNetSettings(NormalisedSettings):
     """A U-Net. Changing it trains again."""
 
     name: Literal["unet"] = "unet"
-    """The network."""
+    """The name of the network."""
     filters: tuple[int, ...] = Field((16, 32, 64, 128, 256), min_length=2)
     """Filters of each level; the last is the bottleneck."""
     negative_slope: float = Field(0.3, ge=0, lt=1)

@@ -489,8 +489,8 @@ class Experiment(Settings):
     most_variants: int = Field(2000, ge=1)
     """Refuse more variants than this, because a sweep multiplies quickly."""
     examples: int = Field(3, ge=1, le=20)
-    """Number of utterances with players in the report for each variant, starting with the best, the
-    median and the worst."""
+    """Number of utterances of the leading variant with players in the report, starting with the
+    best, the median and the worst; of every other variant the worst is added."""
 
     @field_validator("seeds")
     @classmethod

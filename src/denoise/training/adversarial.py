@@ -18,8 +18,9 @@ class AdversarialSettings(Settings):
     """A discriminator in addition to a waveform loss."""
 
     kind: Literal["none", "metric", "least_squares"] = "none"
-    """`metric`: it learns the PESQ of the output, and the network raises its prediction;
-    `least_squares`: it learns to tell clean from enhanced speech."""
+    """`metric`: the discriminator learns to predict the PESQ of the output, and the network is
+    trained to raise that prediction; `least_squares`: the discriminator learns to tell clean from
+    enhanced speech."""
     weight: float = Field(0.01, gt=0)
     """Weight of the discriminator term in the loss."""
     filters: tuple[int, ...] = Field((16, 32, 64, 64), min_length=1)

@@ -27,17 +27,17 @@ class TrainingSettings(Settings):
     """A discriminator in addition to the loss."""
     start_from: str | None = None
     """Initial weights: those of another variant of the experiment, or of a model folder such as
-    `pretrained/best`, with the same network and features; default random ones."""
+    `pretrained/best`; network and features must be the same. Default: random weights."""
     initial_weight_share: float = Field(0.0, ge=0, lt=1)
     """Share s of the initial weights in the final ones, (1 - s) × trained + s × initial. This
     reduces forgetting, and is often better on both old and new data (Wortsman et al.,
     arXiv:2109.01903)."""
     teacher: str | None = None
     """With a waveform loss: a trained model whose output takes the place of the clean speech in the
-    training windows, another variant of the experiment or a model folder of the same sample rate.
-    A small network learns from a large one first, and from the clean speech in a second variant
-    that starts from it (Nathoo, Kegler & Stamenovic, ICASSP 2024). Validation compares with the
-    clean speech; default none."""
+    training windows. It is another variant of the experiment, or a model folder, of the same sample
+    rate. A small network learns from a large one first, and from the clean speech in a second
+    variant that starts from it (Nathoo, Kegler & Stamenovic, ICASSP 2024). Validation compares with
+    the clean speech; default none."""
     metrics: tuple[str, ...] = ("mae",)
     """Metrics to log in addition to the loss, of those listed at the end."""
     optimiser: OptimiserSettings = OptimiserSettings()
@@ -45,8 +45,8 @@ class TrainingSettings(Settings):
     learning_rate: float = Field(1e-3, gt=0, le=1)
     """The initial learning rate, after the warm-up."""
     learning_rate_batch: int | None = Field(None, ge=1)
-    """The batch size for which `learning_rate` is given; it is scaled in proportion to `batch_size`
-    (Goyal et al., arXiv:1706.02677); default no scaling."""
+    """The batch size for which `learning_rate` is given; the learning rate is scaled in proportion
+    to `batch_size` (Goyal et al., arXiv:1706.02677); default no scaling."""
     schedule: ScheduleSettings = ScheduleSettings()
     """How the learning rate changes."""
     epochs: int = Field(10, ge=1)
@@ -63,8 +63,9 @@ class TrainingSettings(Settings):
     early_stopping: int | None = Field(None, ge=1)
     """Stop after this many epochs without a better validation loss; default never."""
     keep: Literal["best", "last"] = "best"
-    """The weights to keep: those of the epoch with the lowest validation loss, or those of the last
-    epoch, for a schedule that ends at a low learning rate."""
+    """The weights to keep: `best`, those of the epoch with the lowest validation loss (with a
+    discriminator, the highest PESQ on validation windows); `last`, those of the last epoch, for a
+    schedule that ends at a low learning rate."""
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
     """Number format of the layers' arithmetic; weights are float32. `auto` is float32 on a CPU and
     mixed on a GPU, with bfloat16 if supported."""
