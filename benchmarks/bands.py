@@ -4,7 +4,7 @@
 
 The recordings, of one rate such as 48 kHz, are put one after another with half a second of pause,
 and pink noise is added (the SNR is over the active level of the speech, ITU-T P.56).  Debian's
-package alsa-utils has eight spoken words at 48 kHz in /usr/share/sounds/alsa.
+package alsa-utils has eight short recordings of speech at 48 kHz in /usr/share/sounds/alsa.
 """
 
 from __future__ import annotations

@@ -238,7 +238,7 @@ def loading(work: Path, count: int) -> Stage:
 
         return run
 
-    return Stage("batches alone", "windows/s", count, {
+    return Stage("loading batches, without training", "windows/s", count, {
         "from the cache": reading(work / "cache"),
         "`cache: false`": reading(uncached_copy(work)),
     })  # fmt: skip
@@ -260,11 +260,11 @@ def trials(work: Path, count: int) -> Stage:
         return run
 
     return Stage("training, other settings", "windows/s", count, {
-        "as usual: batch 20, float32, no XLA": epoch(),
+        "default: batch 20, float32, no XLA": epoch(),
         "batch 8": epoch(batch_size=8),
         "batch 64": epoch(batch_size=64),
         "bfloat16": epoch(precision="mixed_bfloat16"),
-        "operations that may differ": epoch(deterministic=False),
+        "non-deterministic operations": epoch(deterministic=False),
     })  # fmt: skip
 
 
@@ -331,8 +331,8 @@ def scores(work: Path, count: int) -> Stage:
 
     return Stage("scoring", "utterances/s", count, {
         REFERENCE: lambda: reference_scoring.score(clean, enhanced, rate),
-        "1 core, the measures of the reference": listed_alone,
-        "1 core, without composite measures": without_composites,
+        "1 core, the metrics of the reference": listed_alone,
+        "1 core, without composite metrics": without_composites,
         **cores(ours),
     })  # fmt: skip
 
@@ -371,6 +371,11 @@ def second_run() -> Stage | None:
     return Stage("second run with nothing to do", "s", 0, {"snakemake all": run})
 
 
+def digits(number: float) -> str:
+    """A number with three significant digits, without an exponent."""
+    return f"{float(f'{number:.3g}'):,.15g}"
+
+
 def measure(stage: Stage, rounds: int) -> list[str]:
     """Rows of the table of a stage."""
     taken: dict[str, list[float]] = {way: [] for way in stage.ways}
@@ -388,8 +393,8 @@ def measure(stage: Stage, rounds: int) -> list[str]:
         ratio = statistics.median(one / other for one, other in zip(first, times, strict=True))
         compared = f"{ratio:.2f}" if len(taken) > 1 else "–"
         rows.append(
-            f"| {stage.name} | {way} | {statistics.median(rates):.3g} {stage.unit} "
-            f"({rates[0]:.3g} to {rates[-1]:.3g}) | {compared} |"
+            f"| {stage.name} | {way} | {digits(statistics.median(rates))} {stage.unit} "
+            f"({digits(rates[0])} to {digits(rates[-1])}) | {compared} |"
         )
     return rows
 
@@ -445,7 +450,11 @@ def main() -> None:
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     backend.start("tensorflow", threads=CORES)
-    rows = [f"| stage | way | rate, {CORES} cores | times the reference |", "|---|---|---|---|"]
+    rows = [
+        f"| stage | implementation | rate, {CORES} cores "
+        "| speed relative to the first row of the stage |",
+        "|---|---|---|---|",
+    ]
     with _workplace() as work:
         for stage in stages(options, work):
             rows += measure(stage, options.rounds)
