@@ -62,7 +62,7 @@ def test_the_metric_discriminator_learns_pesq():
     assert np.abs(1 + 3.549 * found - found_pesq).mean() < 0.5
 
 
-def test_the_least_squares_discriminator_tells_clean_from_enhanced():
+def test_the_least_squares_discriminator_separates_clean_from_enhanced():
     settings = AdversarialSettings(kind="least_squares", filters=(8, 16), learning_rate=3e-3)
     adversary = Discriminator(settings, RATE)
     adversary.start_epoch(0)
@@ -75,7 +75,7 @@ def test_the_least_squares_discriminator_tells_clean_from_enhanced():
     assert judged(adversary, waves, enhanced).mean() < 0.25
 
 
-def test_scores_leave_out_windows_that_have_none():
+def test_discriminator_scores_skip_silent_windows():
     adversary = Discriminator(AdversarialSettings(kind="metric", processes=1), RATE)
     waves, enhanced = pairs(3, 0)
     waves[1] = 0
@@ -85,7 +85,7 @@ def test_scores_leave_out_windows_that_have_none():
     assert found["si_sdr"][1] == pytest.approx(si_sdr(waves[2, :, 1], enhanced[2]))
 
 
-def test_an_epoch_that_sells_the_signal_for_pesq_is_not_kept():
+def test_the_best_epoch_must_not_raise_pesq_at_the_cost_of_si_sdr():
     history = [
         {"val_loss": 3.0, "val_pesq": 2.0, "val_si_sdr": 10.0},
         {"val_loss": 2.0, "val_pesq": 2.2, "val_si_sdr": 9.8},
@@ -141,7 +141,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.slow
-def test_a_training_against_a_discriminator_resumes_to_the_same_result(caches, tmp_path):
+def test_resumed_adversarial_training_gives_the_same_result(caches, tmp_path):
     import keras
 
     def kill(row):
@@ -195,7 +195,7 @@ def test_a_training_starts_from_the_weights_of_another(caches, tmp_path):
         )
 
 
-def test_a_share_of_the_weights_it_started_from_is_kept(caches, tmp_path):
+def test_final_weights_interpolate_initial_and_trained_weights(caches, tmp_path):
     import keras
 
     run(caches, tmp_path / "start", adversarial={"kind": "none"})
@@ -221,7 +221,7 @@ def test_a_share_of_the_weights_it_started_from_is_kept(caches, tmp_path):
     assert histories[0]["val_loss"].equals(histories[1]["val_loss"])
 
 
-def test_a_discriminator_needs_a_loss_on_audio():
+def test_adversarial_training_requires_a_waveform_loss():
     with pytest.raises(ValueError, match="listens to audio, which loss huber does not make"):
         TrainingSettings(adversarial={"kind": "metric"})
     assert losses.is_waveform_loss(

@@ -31,7 +31,7 @@ def recorded(tmp_path, monkeypatch):
     return clean, noisy
 
 
-def test_the_examples_of_the_page_run(recorded, capsys):
+def test_documentation_examples_run(recorded, capsys):
     clean, noisy = recorded
     given = []
     scope = {
@@ -51,12 +51,12 @@ def test_the_examples_of_the_page_run(recorded, capsys):
     assert "ok" in said.splitlines()[1]
 
 
-def test_what_the_first_page_shows_is_what_the_page_of_python_shows():
+def test_the_readme_example_matches_the_python_api_page():
     shown = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     assert shown[1].strip() in EXAMPLES["A file"]
 
 
-def test_noise_is_lowered_and_the_limit_is_kept():
+def test_noise_is_attenuated_up_to_the_limit():
     noise = 0.1 * hiss(3, 16_000, 3)
     model = denoise.load("best")
     assert repr(model) == "<denoise.Model best, 16000 Hz>"
@@ -86,7 +86,7 @@ def test_noise_is_lowered_and_the_limit_is_kept():
         (np.zeros(400), {"bandwidth": "half"}, "bandwidth is 'half': .*'full' or 'model'"),
     ],
 )
-def test_a_wrong_argument_is_named(given, options, expected):
+def test_an_error_names_the_wrong_argument(given, options, expected):
     with pytest.raises(ValueError, match=expected):
         denoise.load("best").enhance(given, **({"rate": 16_000} | options))
 
@@ -97,7 +97,7 @@ def test_an_empty_recording_stays_empty_and_a_short_one_keeps_its_length():
         assert model.enhance(np.zeros(samples, np.float32), 44_100).shape == (samples,)
 
 
-def test_files_that_are_no_audio_are_named(tmp_path):
+def test_an_error_names_a_file_that_is_not_audio(tmp_path):
     (tmp_path / "a.wav").write_text("no audio")
     with pytest.raises(denoise.UserError, match=r"a\.wav cannot be decoded"):
         denoise.read(tmp_path / "a.wav")
@@ -107,7 +107,7 @@ def test_files_that_are_no_audio_are_named(tmp_path):
     assert denoise.read(tmp_path / "b.wav")[0].shape == (10, 2)
 
 
-def test_applying_a_model_imports_nothing_that_the_small_install_lacks(recorded):
+def test_inference_imports_only_dependencies_of_the_base_install(recorded):
     """Modules that the workflow needs are made impossible to import."""
     code = """
 import sys
@@ -127,6 +127,6 @@ for words in ("enhance talk.wav", "models", "enhance --model stream talk.wav -o 
     assert Path("talk.enhanced.wav").is_file() and Path("b.wav").is_file()
 
 
-def test_a_stream_of_no_channels_is_refused():
+def test_a_stream_with_zero_channels_is_rejected():
     with pytest.raises(ValueError, match="channels is 0: a stream has at least one"):
         denoise.stream("stream", 48_000, channels=0)

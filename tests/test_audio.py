@@ -25,7 +25,7 @@ from denoise.corpora.splits import SPLITS, SplitSettings, assign, check_disjoint
 RATE = 8000
 
 
-def test_resampling_keeps_a_tone_in_place():
+def test_resampling_does_not_shift_a_tone():
     time = np.arange(48000) / 48000
     tone = np.sin(2 * np.pi * 1000 * time).astype(np.float32)
     low = audio.resample(tone, 48000, 8000)
@@ -75,7 +75,7 @@ def test_unusable_files_give_their_reason(tmp_path, make, said):
 
 
 @pytest.mark.parametrize("suffix", ["flac", "wav"])
-def test_a_truncated_file_is_not_taken_for_a_short_one(tmp_path, suffix):
+def test_a_truncated_file_is_rejected(tmp_path, suffix):
     path = tmp_path / f"cut.{suffix}"
     soundfile.write(path, tone_speech(5, RATE, 1), RATE)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -89,7 +89,7 @@ def test_a_truncated_file_is_not_taken_for_a_short_one(tmp_path, suffix):
     sizes=st.lists(st.integers(0, 5000), min_size=1, max_size=12),
     size=st.integers(1, 4000),
 )
-def test_blocks_are_resampled_and_cut_anew_as_the_whole_is(rates, sizes, size):
+def test_blockwise_resampling_equals_resampling_the_whole_signal(rates, sizes, size):
     wave = hiss(10, 8000, 1)[: sum(sizes)]
     blocks = np.split(wave, np.cumsum(sizes)[:-1])
     found = list(audio.rechunked(audio.resampled(blocks, *rates), size))
@@ -109,7 +109,7 @@ def test_a_recording_is_read_in_blocks_and_again(tmp_path):
         np.testing.assert_array_equal(np.concatenate(blocks), wave)
 
 
-def test_wav_beyond_its_32_bits_is_rf64(tmp_path, monkeypatch):
+def test_wav_files_beyond_the_size_limit_are_written_as_rf64(tmp_path, monkeypatch):
     monkeypatch.setattr("denoise.audio.encoding._WAV_LIMIT", 30_000)
     wave = tone_speech(2, RATE, 1)
     for seconds, kind in ((1, "WAV"), (2, "RF64")):
@@ -132,7 +132,7 @@ def index_of(folder, waves: dict[str, np.ndarray]) -> object:
     return folder / "index.csv"
 
 
-def test_preparation_drops_what_is_unusable_and_says_why(tmp_path):
+def test_preparation_drops_unusable_files_and_records_the_reason(tmp_path):
     waves = {f"s{k}": tone_speech(2, RATE, k) for k in range(6)}
     waves["silent"] = np.zeros(2 * RATE, np.float32)
     waves["nan"] = np.full(2 * RATE, np.nan, np.float32)
@@ -159,7 +159,7 @@ def test_preparation_drops_what_is_unusable_and_says_why(tmp_path):
         prepare_into(tmp_path / "o2", index, audio=strict)
 
 
-def test_a_folder_of_noise_is_divided_by_kind_and_never_too_short(tmp_path):
+def test_noise_recordings_are_split_within_each_noise_type(tmp_path):
     kinds = ("fan", "rain", "street")
     for kind in kinds:
         (tmp_path / "noise" / kind).mkdir(parents=True)
@@ -180,7 +180,7 @@ def test_a_folder_of_noise_is_divided_by_kind_and_never_too_short(tmp_path):
         ]
 
 
-def test_files_of_one_name_in_two_folders_are_different_recordings(tmp_path):
+def test_files_with_equal_names_in_two_folders_get_different_ids(tmp_path):
     for part in ("train", "test"):
         (tmp_path / part / "speech").mkdir(parents=True)
         for number in range(4):
@@ -215,7 +215,7 @@ def test_copies_of_a_recording_stay_in_one_split(tmp_path, caplog):
     assert "6 duplicate recordings, kept in one split" in caplog.text
 
 
-def test_a_recording_of_two_sources_is_not_trained_on_and_tested(tmp_path):
+def test_a_recording_in_both_a_train_and_a_test_source_is_rejected(tmp_path):
     for part in ("mine", "yours"):
         (tmp_path / part).mkdir()
         for number in range(3):
@@ -229,7 +229,7 @@ def test_a_recording_of_two_sources_is_not_trained_on_and_tested(tmp_path):
         splits.split(sources, SplitSettings(), 0, tmp_path / "splits.csv")
 
 
-def test_folders_that_links_lead_to_are_read_once(tmp_path):
+def test_symlinked_folders_are_read_once(tmp_path):
     for name in ("in/a.wav", "elsewhere/b.wav"):
         (tmp_path / name).parent.mkdir()
         soundfile.write(tmp_path / name, tone_speech(1, RATE, 1), RATE)
@@ -242,7 +242,7 @@ def test_folders_that_links_lead_to_are_read_once(tmp_path):
 
 
 @pytest.mark.parametrize("wave", [np.full(RATE, 0.25), np.array([0.5])])
-def test_what_only_stands_still_is_dropped(tmp_path, wave):
+def test_constant_recordings_are_dropped(tmp_path, wave):
     (tmp_path / "in").mkdir()
     soundfile.write(tmp_path / "in/still.wav", wave, RATE)
     soundfile.write(tmp_path / "in/hum.wav", hiss(1.5, RATE, 0), RATE)
@@ -253,7 +253,7 @@ def test_what_only_stands_still_is_dropped(tmp_path, wave):
     assert dropped["path"].endswith("still.wav") and dropped["reason"] == "is constant"
 
 
-def test_named_validation_speakers_leave_a_test_split_and_must_exist(tmp_path):
+def test_validation_speakers_must_exist_and_leave_a_test_split(tmp_path):
     rows = [(f"s{k}", sex) for k, sex in enumerate("FMFMFMFMFM")]
     table = pd.DataFrame(rows, columns=["speaker", "sex"])
     table["group"], table["noise_type"], table["corpus"], table["id"], table["content"] = (
@@ -269,7 +269,7 @@ def test_named_validation_speakers_leave_a_test_split_and_must_exist(tmp_path):
         splits.split([prepared_source(tmp_path, "all")], wrong, 0, tmp_path / "splits.csv")
 
 
-def test_validation_by_window_leaves_no_recording_to_validation_alone(tmp_path):
+def test_splitting_by_window_creates_no_validation_recordings(tmp_path):
     rows = [(f"s{k}", "FM"[k % 2]) for k in range(10)]
     table = pd.DataFrame(rows, columns=["speaker", "sex"])
     table["group"], table["noise_type"], table["corpus"], table["id"], table["content"] = (
@@ -283,7 +283,7 @@ def test_validation_by_window_leaves_no_recording_to_validation_alone(tmp_path):
     assert set(found["validation_windows"]) == {0.1}
 
 
-def test_sources_for_test_alone_need_no_training(tmp_path):
+def test_sources_for_testing_only_need_no_training_source(tmp_path):
     table = pd.DataFrame({"id": ["a"], "speaker": "s", "sex": "F", "noise_type": "", "group": "s",
                           "corpus": "x", "content": "a"})  # fmt: skip
     write_table(tmp_path / "index.csv", table)
@@ -308,7 +308,7 @@ def test_hours_are_taken_from_all_speakers():
     assert skipped == {"beyond hours": 70}
 
 
-def test_a_category_that_does_not_exist_lists_those_that_do():
+def test_an_unknown_category_error_lists_the_known_ones():
     table = pd.DataFrame({"id": ["a"], "speaker": "", "noise_type": "rain", "sex": "", "group": "f",
                           "duration": 5.0})  # fmt: skip
     with pytest.raises(UserError, match="noise type of esc50 'rein' .did you mean 'rain'"):
@@ -369,7 +369,7 @@ def test_no_group_ever_stands_in_two_splits(groups, kinds, seed, test, validatio
             assert {"train", "test"} <= set(part["split"])
 
 
-def test_esc50_folds_stay_whole_across_kinds():
+def test_esc50_folds_are_not_divided_between_splits():
     table = pd.DataFrame(
         [{"id": f"{f}{k}", "group": f"fold{f}", "noise_type": k, "sex": "", "speaker": ""}
          for f in range(1, 6) for k in ("rain", "dog", "saw")]
@@ -381,7 +381,7 @@ def test_esc50_folds_stay_whole_across_kinds():
     }  # fmt: skip
 
 
-def test_a_leak_is_refused():
+def test_overlapping_splits_are_rejected():
     table = pd.DataFrame(
         {"corpus": "x", "group": ["a", "a", "b"], "split": ["train", "test", "validation"],
          "speaker": "", "noise_type": ["rain", "rain", "dog"]}
@@ -395,7 +395,7 @@ def test_a_leak_is_refused():
         check_disjoint(table.assign(noise_type=["rain", "dog", "dog"], speaker="a"))
 
 
-def test_a_source_for_validation_leaves_the_others_to_training_and_test(tmp_path):
+def test_with_a_validation_source_others_are_split_into_train_and_test(tmp_path):
     for name, kinds in (("common", ["rain", "dog"]), ("held", ["saw"])):
         rows = [{"id": f"{name}{kind}{k}", "group": f"{name}{kind}{k}", "noise_type": kind,
                  "sex": "", "speaker": "", "corpus": "x", "content": f"{name}{kind}{k}"}

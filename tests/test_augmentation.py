@@ -83,7 +83,7 @@ def level(waves: np.ndarray) -> np.ndarray:
     return 10 * np.log10(np.mean(np.square(waves), axis=-1))
 
 
-def test_without_settings_or_epoch_the_table_is_rendered(table):
+def test_without_settings_or_epoch_windows_are_not_augmented(table):
     packs = Packs([*table["speech_source"], *table["noise_source"]])
     chosen = np.array([3, 0, 5])
     rows = table.to_dict("records")
@@ -94,7 +94,7 @@ def test_without_settings_or_epoch_the_table_is_rendered(table):
     np.testing.assert_array_equal(varied, np.stack(expected))
 
 
-def test_a_window_of_an_epoch_is_always_the_same_and_of_the_next_another(table):
+def test_a_window_is_reproducible_within_an_epoch_and_differs_in_the_next(table):
     settings = AugmentationSettings(
         snr_range_db=(-5, 20), shift=500, gain_range_db=(-10, 5), random_filter=0.5,
         second_noise=0.5, babble=0.3, shaped_noise=0.3, band_mask=0.2, harmonic_excitation=0.5,
@@ -114,7 +114,7 @@ def test_a_window_of_an_epoch_is_always_the_same_and_of_the_next_another(table):
                                   {"random_filter": 1}, {"noise_speed_perturbation": (0.7, 0.9)},
                                   {"reversed_noise": 1}, {"spectrum_transfer": 1},
                                   {"transients": 1}, {"reverberation": 1}])  # fmt: skip
-def test_noise_has_the_snr_that_is_asked_for(table, kind):
+def test_noise_has_the_target_snr(table, kind):
     _, clean, noise = mixed(table, snr_range_db=(4, 4), **kind)
     np.testing.assert_allclose(level(clean) - level(noise), 4, atol=0.05)
     own = mixed(table, snr_range_db=(4, 4))[2]
@@ -122,7 +122,7 @@ def test_noise_has_the_snr_that_is_asked_for(table, kind):
         assert np.abs(noise - own).max() > 0.01
 
 
-def test_without_a_range_the_snr_is_that_of_the_table(table):
+def test_without_an_snr_range_the_snr_of_the_table_is_used(table):
     _, clean, noise = mixed(table, shaped_noise=1)
     np.testing.assert_allclose(level(clean) - level(noise), table["snr"], atol=0.05)
 
@@ -136,14 +136,14 @@ def test_snrs_are_drawn_evenly_from_the_range(table):
     assert drawn.mean() == pytest.approx(5, abs=3 * 20 / math.sqrt(12 * len(drawn)))
 
 
-def test_the_gain_is_that_of_noisy_and_clean(table):
+def test_the_gain_applies_to_both_noisy_and_clean(table):
     plain, louder = (mixed(table, gain_range_db=(gain, gain), shaped_noise=0.5)[:2]
                      for gain in (-1, -7))  # fmt: skip
     for before, after in zip(plain, louder, strict=True):
         np.testing.assert_allclose(before * 10 ** (-6 / 20), after, atol=1e-6)
 
 
-def test_babble_is_of_other_speakers(table):
+def test_babble_comes_from_other_speakers(table):
     _, _, noise = mixed(table, babble=1)
     power = np.abs(np.fft.rfft(noise)) ** 2
     for row, spectrum in zip(table.to_dict("records"), power, strict=True):
@@ -151,7 +151,7 @@ def test_babble_is_of_other_speakers(table):
         assert spectrum[own - 2 : own + 3].sum() < 0.01 * spectrum.sum()
 
 
-def test_shifted_windows_stay_in_their_recording_and_within_reach(table):
+def test_shifted_windows_stay_in_their_recording_and_maximum_shift(table):
     mixer = Mixer(table, RATE, AugmentationSettings(shift=700))
     starts = {}
     for row in table.to_dict("records"):
@@ -180,7 +180,7 @@ def test_speech_at_another_speed_has_another_pitch(table):
     assert abs(np.log2(speed).mean()) < 3 * np.log2(1.25) / math.sqrt(3 * len(speed))
 
 
-def test_what_was_recorded_together_is_played_together(table):
+def test_paired_speech_and_noise_get_the_same_speed(table):
     row = table.iloc[0].to_dict()
     mixer = Mixer(table, RATE, AugmentationSettings(speech_speed_perturbation=(0.8, 0.8),
                                                     noise_speed_perturbation=(2, 2)))  # fmt: skip
@@ -192,7 +192,7 @@ def test_what_was_recorded_together_is_played_together(table):
 
 
 @pytest.mark.parametrize("speed", [0.5, 0.8, 1, 1.25, 2])
-def test_a_wave_is_played_faster_as_resampling_has_it(speed):
+def test_speed_perturbation_scales_the_frequency_of_a_tone(speed):
     time = np.arange(round(4000 * speed))
     played = perturb_speed(np.sin(2 * np.pi * 0.02 * time).astype(np.float32), 4000)
     expected = np.sin(2 * np.pi * 0.02 * speed * np.arange(4000))
@@ -214,14 +214,14 @@ def test_harmonic_excitation_adds_overtones_of_the_speech_alone():
     assert -36.1 < min(share) < -30 and -20 < max(share) < -13.9
 
 
-def test_some_windows_have_no_noise(table):
+def test_clean_share_sets_the_share_of_windows_without_noise(table):
     _, clean, noise = mixed(table, clean_share=0.5, snr_range_db=(0, 10))
     bare = np.abs(noise).max(axis=1) == 0
     assert 0 < bare.mean() < 1
     assert (level(clean) > -60).all()
 
 
-def test_rumble_lies_below_its_corner():
+def test_rumble_falls_steeply_above_its_corner_frequency():
     for seed in range(8):
         wave = effects.rumble(16_000, RATE, np.random.default_rng(seed))
         frequency, power = signal.welch(wave, RATE, nperseg=4096)
@@ -232,7 +232,7 @@ def test_rumble_lies_below_its_corner():
         assert 20 < fall < 28
 
 
-def test_rumble_of_the_speech_is_clean_and_that_of_the_noise_is_not(table):
+def test_rumble_of_the_speech_stays_in_the_clean_target(table):
     def below(waves):
         kept = np.fft.rfft(waves) * (np.fft.rfftfreq(WINDOW, 1 / RATE) < 250)
         return level(np.fft.irfft(kept, WINDOW))
@@ -260,7 +260,7 @@ def test_the_random_filter_is_a_filter_of_second_order():
     np.testing.assert_allclose(left, scale * right, atol=1e-9)
 
 
-def test_shaped_noise_falls_with_frequency_and_moves():
+def test_shaped_noise_has_a_spectral_tilt_and_a_varying_envelope():
     octaves = np.array([125, 250, 500, 1000, 2000, 4000])
     slopes, envelopes = [], []
     for seed in range(60):
@@ -281,7 +281,7 @@ def test_a_reversed_noise_is_played_backwards(table):
     np.testing.assert_allclose(backwards[:, ::-1], forwards, atol=1e-6)
 
 
-def test_a_borrowed_spectrum_is_that_of_the_lender_and_the_rhythm_is_kept():
+def test_spectrum_transfer_copies_the_spectrum_and_keeps_the_envelope():
     rng = np.random.default_rng(0)
     time = np.arange(32_000) / 16_000
     wave = rng.standard_normal(32_000) * (1.1 + np.sin(2 * np.pi * 3 * time))
@@ -296,7 +296,7 @@ def test_a_borrowed_spectrum_is_that_of_the_lender_and_the_rhythm_is_kept():
     assert np.corrcoef(envelopes)[0, 1] > 0.99
 
 
-def test_impacts_come_in_strokes_and_a_hum_repeats_itself():
+def test_impacts_are_impulsive_and_hum_is_periodic():
     peakedness, repetition = [], []
     for seed in range(40):
         strokes, hum = (make(32_000, 16_000, np.random.default_rng(seed))
@@ -311,7 +311,7 @@ def test_impacts_come_in_strokes_and_a_hum_repeats_itself():
     assert np.quantile(repetition, 0.2) > 0.9  # noise has 0.1
 
 
-def test_a_room_decays_by_60_db_in_0_2_to_1_s():
+def test_the_reverberation_time_is_between_0_2_and_1_s():
     impulse = np.zeros(32_000)
     impulse[0] = 1
     times, ratios = [], []
@@ -327,7 +327,7 @@ def test_a_room_decays_by_60_db_in_0_2_to_1_s():
     assert -5.1 < min(ratios) < -3 and 8 < max(ratios) < 10.1
 
 
-def test_a_band_is_missing_and_nothing_else():
+def test_band_masking_removes_one_band_only():
     waves = np.random.default_rng(0).standard_normal((2, 4096))
     masked = mask_band(waves, RATE, 0.2, np.random.default_rng(1))
     before, after = np.fft.rfft(waves), np.fft.rfft(masked)
@@ -350,7 +350,7 @@ def folders(table, tmp_path_factory):
     return root
 
 
-def test_windows_that_are_not_cached_are_those_of_the_cache(folders):
+def test_rendered_batches_equal_cached_batches(folders):
     chosen = TrainingSettings(batch_size=4)
     cached, rendered = (open_batches(folders / name / "manifest.json", chosen)
                         for name in ("cached", "rendered"))  # fmt: skip
@@ -363,7 +363,7 @@ def test_windows_that_are_not_cached_are_those_of_the_cache(folders):
             np.testing.assert_array_equal(first, second)
 
 
-def test_processes_that_mix_windows_change_nothing(folders):
+def test_loader_processes_do_not_change_the_batches(folders):
     served = []
     for loaders in (0, 2):
         chosen = TrainingSettings(batch_size=1, loss="wave", loaders=loaders)
@@ -384,7 +384,7 @@ def test_processes_that_mix_windows_change_nothing(folders):
             np.testing.assert_array_equal(first, second)
 
 
-def test_training_varies_the_training_windows_alone(folders, tmp_path, monkeypatch):
+def test_only_training_windows_are_augmented(folders, tmp_path, monkeypatch):
     seeds: list[int | None] = []
     batch = Mixer.batch
     monkeypatch.setattr(

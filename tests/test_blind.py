@@ -60,7 +60,7 @@ def experiment(tmp_path, monkeypatch):
     return report
 
 
-def test_a_report_whose_audio_is_gone_is_told_in_one_line(experiment, capsys):
+def test_listen_reports_missing_enhanced_audio_in_one_line(experiment, capsys):
     Path("results/enhanced/good/seed0/test.npy").unlink()
     with pytest.raises(SystemExit):
         cli.main(["listen", "tried"])
@@ -75,7 +75,7 @@ def blind_metrics() -> list[str]:
     return list(SCORED)
 
 
-def test_the_page_does_not_say_which_version_is_which(experiment, capsys):
+def test_the_listening_page_does_not_reveal_the_methods(experiment, capsys):
     cli.main(["listen", "tried"])
     page = (experiment / "listening.html").read_text()
     key = files.read_json(experiment / "listening.json")
@@ -98,7 +98,7 @@ def test_the_page_does_not_say_which_version_is_which(experiment, capsys):
     assert {len(trial["versions"]) for trial in told["trials"].values()} == {2}
 
 
-def test_the_order_cannot_be_guessed_and_can_be_repeated(experiment, capsys):
+def test_the_trial_order_is_random_and_reproducible_with_a_seed(experiment, capsys):
     keys = []
     for seed in ([], [], ["--seed", "7"], ["--seed", "7"]):
         cli.main(["listen", "tried", "--force", *seed])
@@ -113,7 +113,7 @@ def test_the_order_cannot_be_guessed_and_can_be_repeated(experiment, capsys):
     capsys.readouterr()
 
 
-def test_dither_is_all_that_tells_two_versions_of_one_sound(experiment):
+def test_two_encodings_of_one_sound_differ_only_in_dither(experiment):
     wave = 0.1 * np.sin(np.arange(8000) / 5)
     rng = np.random.default_rng(0)
     sounds = [blind._encoded(wave, RATE, rng).split(",")[1] for _ in range(2)]
@@ -141,7 +141,7 @@ def test_dither_is_all_that_tells_two_versions_of_one_sound(experiment):
         (["--score", "reports/tried/study.json"], "is no file of ratings"),
     ],
 )
-def test_what_cannot_be_done_is_told_in_one_line(experiment, capsys, arguments, said):
+def test_listen_reports_wrong_arguments_in_one_line(experiment, capsys, arguments, said):
     with pytest.raises(SystemExit) as ended:
         cli.main(["listen", *arguments])
     assert ended.value.code == 1
@@ -161,7 +161,7 @@ def rated(key, listener: str, scores: dict[str, float]) -> dict[str, object]:
             "ratings": ratings}  # fmt: skip
 
 
-def test_scores_are_means_over_listeners_without_those_who_miss_the_reference(experiment, capsys):
+def test_scores_exclude_listeners_who_miss_the_hidden_reference(experiment, capsys):
     cli.main(["listen", "tried"])
     key = files.read_json(experiment / "listening.json")
     (experiment / "report.html").write_text(f"<main>{blind.section('tried', None)}</main>")
@@ -217,7 +217,7 @@ def test_preferences_are_shares_with_an_interval_and_a_sign_test(experiment):
     assert row["low"] == pytest.approx(9 / (9 + 1.959964**2), abs=1e-6)
 
 
-def test_ratings_of_another_test_are_refused(experiment):
+def test_invalid_ratings_are_rejected(experiment):
     cli.main(["listen", "tried"])
     key = files.read_json(experiment / "listening.json")
     base = dict.fromkeys(("good", "fair", "logmmse", "noisy", "clean"), 50)

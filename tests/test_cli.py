@@ -85,7 +85,7 @@ def test_enhance_keeps_format_rate_channels_and_length(inside, tmp_path, suffix,
     assert abs(result.frames - original.frames) <= tolerance
 
 
-def test_enhance_takes_folders_and_draws(inside, tmp_path):
+def test_enhance_accepts_folders_and_plots(inside, tmp_path):
     (tmp_path / "in" / "deep").mkdir(parents=True)
     for name in ("a.wav", "deep/b.wav"):
         soundfile.write(tmp_path / "in" / name, tone_speech(1, 8000, 1), 8000)
@@ -116,7 +116,7 @@ def test_enhance_never_writes_two_inputs_to_one_output(inside, tmp_path, capsys)
     assert "would both be written to" in told and not (tmp_path / "out").exists()
 
 
-def test_enhance_keeps_the_sample_format_and_takes_the_folder_it_is_in(
+def test_enhance_keeps_the_sample_format_and_accepts_the_current_folder(
     inside, tmp_path, monkeypatch
 ):
     (tmp_path / "here").mkdir()
@@ -126,7 +126,7 @@ def test_enhance_keeps_the_sample_format_and_takes_the_folder_it_is_in(
     assert soundfile.info(str(tmp_path / "here.enhanced/a.wav")).subtype == "PCM_24"
 
 
-def test_a_format_that_cannot_hold_the_result_is_named(inside, tmp_path, capsys):
+def test_a_sample_rate_the_output_format_cannot_store_is_an_error(inside, tmp_path, capsys):
     soundfile.write(tmp_path / "a.wav", np.zeros((9600, 1)) + 0.1, 96000)
     assert "1 of 1 files" in fails(
         capsys, "enhance", tmp_path / "a.wav", "-o", tmp_path / "a.mp3", "--model", "tiny"
@@ -141,7 +141,7 @@ def test_an_output_of_an_unknown_format_is_refused(inside, tmp_path, capsys):
     assert not (tmp_path / "out.xyz").exists()
 
 
-def test_clipping_is_told(inside, tmp_path, capsys, monkeypatch):
+def test_clipping_is_reported(inside, tmp_path, capsys, monkeypatch):
     from denoise.enhancement.enhancer import Enhancer
 
     soundfile.write(tmp_path / "a.wav", tone_speech(1, 8000, 1), 8000)
@@ -155,7 +155,7 @@ def test_clipping_is_told(inside, tmp_path, capsys, monkeypatch):
         assert ("beyond full scale and are clipped" in capsys.readouterr().err) == told
 
 
-def test_a_folder_whose_card_is_no_card_is_named(inside, tmp_path, capsys):
+def test_an_error_names_an_invalid_model_card(inside, tmp_path, capsys):
     shutil.copytree(inside / "results/models/tiny/seed0", tmp_path / "model")
     (tmp_path / "model/card.json").write_text('{"variant": "x"}')
     soundfile.write(tmp_path / "a.wav", tone_speech(1, 8000, 1), 8000)
@@ -164,7 +164,7 @@ def test_a_folder_whose_card_is_no_card_is_named(inside, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"variant": "x", "rate": 0}', "\xff"])
-def test_a_damaged_card_or_model_ends_every_verb_in_one_line(inside, tmp_path, capsys, text):
+def test_a_damaged_card_or_model_gives_a_one_line_error(inside, tmp_path, capsys, text):
     shutil.copytree(inside / "results/models/tiny/seed0", tmp_path / "model")
     soundfile.write(tmp_path / "a.wav", tone_speech(1, 8000, 1), 8000)
     (tmp_path / "model/card.json").write_bytes(text.encode("latin-1"))
@@ -192,7 +192,7 @@ def test_a_damaged_card_or_model_ends_every_verb_in_one_line(inside, tmp_path, c
 
 
 @pytest.mark.parametrize("text", ["", "id,si_sdr\n1,2\n", "split,si_sdr\n"])
-def test_an_odd_table_of_scores_hides_no_model(inside, tmp_path, capsys, text):
+def test_an_invalid_score_table_does_not_hide_the_model(inside, tmp_path, capsys, text):
     place = inside / "results/scores/tiny/seed0"
     place.mkdir(parents=True, exist_ok=True)
     (place / "t.csv").write_text(text)
@@ -206,7 +206,7 @@ def test_an_odd_table_of_scores_hides_no_model(inside, tmp_path, capsys, text):
         shutil.rmtree(inside / "results/scores")
 
 
-def test_what_cannot_be_read_or_written_is_named_before_the_work(inside, tmp_path, capsys):
+def test_unreadable_inputs_and_unwritable_outputs_fail_before_processing(inside, tmp_path, capsys):
     soundfile.write(tmp_path / "a.wav", tone_speech(1, 8000, 1), 8000)
     (tmp_path / "out/a.wav").mkdir(parents=True)
     os.mkfifo(tmp_path / "pipe.wav")
@@ -220,7 +220,7 @@ def test_what_cannot_be_read_or_written_is_named_before_the_work(inside, tmp_pat
     assert "plain" in fails(capsys, *score, tmp_path / "plain/s.csv")
 
 
-def test_what_cannot_be_enhanced_is_named(inside, tmp_path, capsys):
+def test_enhance_names_invalid_inputs_and_arguments(inside, tmp_path, capsys):
     broken = tmp_path / "broken.wav"
     broken.write_text("this is no audio")
     assert "broken.wav cannot be read as audio" in fails(capsys, "enhance", broken)
@@ -234,9 +234,7 @@ def test_what_cannot_be_enhanced_is_named(inside, tmp_path, capsys):
     assert not list(tmp_path.glob("*enhanced*"))
 
 
-def test_what_cannot_be_read_in_a_folder_is_named_and_the_rest_is_enhanced(
-    inside, tmp_path, capsys
-):
+def test_enhance_names_undecodable_files_of_a_folder_and_does_the_rest(inside, tmp_path, capsys):
     folder = tmp_path / "in"
     folder.mkdir()
     for name in ("a", "c"):
@@ -254,7 +252,7 @@ def test_what_cannot_be_read_in_a_folder_is_named_and_the_rest_is_enhanced(
     assert "none of 3 files can be read as audio" in fails(capsys, "enhance", folder, "--force")
 
 
-def test_what_has_an_output_already_is_skipped_when_asked(inside, tmp_path, capsys):
+def test_skip_existing_skips_recordings_with_an_output(inside, tmp_path, capsys):
     folder = tmp_path / "in"
     folder.mkdir()
     for name in ("a", "b"):
@@ -269,7 +267,7 @@ def test_what_has_an_output_already_is_skipped_when_asked(inside, tmp_path, caps
     assert (tmp_path / "in.enhanced/a.wav").stat().st_mtime_ns == before
 
 
-def test_the_same_command_goes_on_where_it_ended(inside, tmp_path, capsys):
+def test_a_repeated_command_makes_only_the_missing_outputs(inside, tmp_path, capsys):
     folder, out = tmp_path / "in", tmp_path / "in.enhanced"
     folder.mkdir()
     for name in ("a.wav", "b.flac", "c.ogg", "d.mp3"):
@@ -297,7 +295,7 @@ def test_the_same_command_goes_on_where_it_ended(inside, tmp_path, capsys):
     assert "4 of 4 outputs are there" in capsys.readouterr().err
 
 
-def test_what_was_made_otherwise_is_not_taken_for_an_output(inside, tmp_path, capsys):
+def test_outputs_of_other_inputs_or_options_are_not_reused(inside, tmp_path, capsys):
     source, out = tmp_path / "a.wav", tmp_path / "a.enhanced.wav"
     soundfile.write(source, tone_speech(1, 8000, 1), 8000)
     run("enhance", source)
@@ -312,7 +310,7 @@ def test_what_was_made_otherwise_is_not_taken_for_an_output(inside, tmp_path, ca
     assert out.read_bytes() not in (sound, source.read_bytes())
 
 
-def test_a_copy_that_broke_off_is_not_taken_for_an_output(inside, tmp_path, capsys):
+def test_truncated_outputs_are_not_reused(inside, tmp_path, capsys):
     for name in ("a.wav", "a.flac", "a.ogg"):
         source = tmp_path / name
         soundfile.write(source, tone_speech(2, 8000, 1), 8000)
@@ -325,7 +323,7 @@ def test_a_copy_that_broke_off_is_not_taken_for_an_output(inside, tmp_path, caps
         assert len(out.read_bytes()) == len(whole)
 
 
-def test_outputs_beside_or_below_their_recordings_are_not_enhanced_again(inside, tmp_path, capsys):
+def test_outputs_next_to_the_inputs_are_not_enhanced_again(inside, tmp_path, capsys):
     for name in ("in/a.wav", "in/sub/b.wav"):
         (tmp_path / name).parent.mkdir()
         soundfile.write(tmp_path / name, tone_speech(1, 8000, len(name)), 8000)
@@ -339,7 +337,7 @@ def test_outputs_beside_or_below_their_recordings_are_not_enhanced_again(inside,
     ]  # fmt: skip
 
 
-def test_what_cannot_be_read_in_a_folder_is_an_error(inside, tmp_path, capsys):
+def test_a_broken_link_in_a_folder_is_an_error(inside, tmp_path, capsys):
     folder = tmp_path / "in"
     folder.mkdir()
     soundfile.write(folder / "a.wav", tone_speech(1, 8000, 1), 8000)
@@ -355,7 +353,7 @@ def test_what_cannot_be_read_in_a_folder_is_an_error(inside, tmp_path, capsys):
     assert "link.wav exists already" in told
 
 
-def test_tables_and_pages_replace_no_recording_and_no_key(inside, tmp_path, capsys):
+def test_score_never_overwrites_a_recording(inside, tmp_path, capsys):
     for folder in ("clean", "enhanced"):
         (tmp_path / folder).mkdir()
         soundfile.write(tmp_path / folder / "a.wav", tone_speech(1, 8000, 1), 8000)
@@ -366,7 +364,7 @@ def test_tables_and_pages_replace_no_recording_and_no_key(inside, tmp_path, caps
     assert (tmp_path / "clean/a.wav").read_bytes() == sound
 
 
-def test_what_is_no_speech_by_its_rate_is_not_scored(inside, tmp_path, capsys):
+def test_recordings_with_too_low_a_sample_rate_are_not_scored(inside, tmp_path, capsys):
     noise = 0.1 * hiss(1, 8000, 1)[:2000]
     for folder, wave in (("clean", noise), ("enhanced", noise[::-1])):
         (tmp_path / folder).mkdir()
@@ -386,7 +384,7 @@ def test_what_is_no_speech_by_its_rate_is_not_scored(inside, tmp_path, capsys):
         (lambda path: (path.touch(), os.truncate(path, 1 << 30)), "has 1,074 MB, which"),
     ],
 )
-def test_a_card_that_is_none_is_refused_at_once(inside, tmp_path, capsys, make, said):
+def test_an_oversized_or_irregular_card_file_is_rejected(inside, tmp_path, capsys, make, said):
     shutil.copytree("results/models/tiny/seed0", tmp_path / "model")
     (tmp_path / "model/card.json").unlink()
     make(tmp_path / "model/card.json")
@@ -396,7 +394,7 @@ def test_a_card_that_is_none_is_refused_at_once(inside, tmp_path, capsys, make, 
 
 
 @pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&- 2>&-"])
-def test_a_closed_terminal_is_no_error(workspace, tmp_path, closed):
+def test_enhance_works_with_closed_standard_streams(workspace, tmp_path, closed):
     soundfile.write(tmp_path / "a.wav", tone_speech(1, 8000, 1), 8000)
     model = workspace / "results/models/tiny/seed0"
     command = f"{sys.executable} -m denoise.cli enhance a.wav --model {model} {closed}"
@@ -404,14 +402,14 @@ def test_a_closed_terminal_is_no_error(workspace, tmp_path, closed):
     assert soundfile.info(str(tmp_path / "a.enhanced.wav")).frames == 8000
 
 
-def test_a_backend_that_is_not_there_is_named(inside, tmp_path, capsys, monkeypatch):
+def test_an_error_names_a_backend_that_is_not_installed(inside, tmp_path, capsys, monkeypatch):
     soundfile.write(tmp_path / "a.wav", tone_speech(1, 8000, 1), 8000)
     monkeypatch.setenv("KERAS_BACKEND", "nonsense")
     told = fails(capsys, "enhance", tmp_path / "a.wav", "--runtime", "keras")
     assert "KERAS_BACKEND is 'nonsense', which is not installed: unset it" in told
 
 
-def test_tags_are_kept_and_the_comment_says_how_it_was_made(inside, tmp_path):
+def test_enhance_keeps_tags_and_adds_a_comment_on_the_processing(inside, tmp_path):
     source = tmp_path / "a.flac"
     with soundfile.SoundFile(source, "w", 8000, 1) as file:
         file.title, file.comment = "Über allem", "Take 3"
@@ -424,7 +422,9 @@ def test_tags_are_kept_and_the_comment_says_how_it_was_made(inside, tmp_path):
         )
 
 
-def test_what_comes_meanwhile_is_not_replaced(inside, tmp_path, capsys, monkeypatch):
+def test_a_file_created_during_enhancement_is_not_overwritten(
+    inside, tmp_path, capsys, monkeypatch
+):
     source, out = tmp_path / "a.wav", tmp_path / "a.enhanced.wav"
     soundfile.write(source, tone_speech(1, 8000, 1), 8000)
     whole = Enhancer.enhance_blocks
@@ -449,7 +449,7 @@ def test_what_comes_meanwhile_is_not_replaced(inside, tmp_path, capsys, monkeypa
     assert out.read_bytes() == (tmp_path / "same.wav").read_bytes()
 
 
-def test_any_file_name_is_enhanced_and_scored(inside, tmp_path, capsys):
+def test_files_with_unusual_names_are_enhanced_and_scored(inside, tmp_path, capsys):
     folder = tmp_path / "in"
     folder.mkdir()
     names = [os.fsdecode(b"caf\xe9.wav"), "\x1b[31mred.wav", "new\nline.wav", "plain.wav"]
@@ -475,7 +475,7 @@ def test_any_file_name_is_enhanced_and_scored(inside, tmp_path, capsys):
         ("/sys/x.wav", "/sys/x.wav: "),
     ],
 )
-def test_the_cause_is_named_where_nothing_can_be_written(inside, tmp_path, capsys, place, said):
+def test_write_errors_state_their_cause(inside, tmp_path, capsys, place, said):
     soundfile.write(tmp_path / "a.wav", tone_speech(1, 8000, 1), 8000)
     with pytest.raises(SystemExit):
         run("enhance", tmp_path / "a.wav", "-o", place)
@@ -484,7 +484,7 @@ def test_the_cause_is_named_where_nothing_can_be_written(inside, tmp_path, capsy
     assert "a.wav is not a folder: give another -o" in told
 
 
-def test_own_outputs_and_other_formats_in_a_folder_are_left_out_and_named(inside, tmp_path, capsys):
+def test_enhance_reports_skipped_outputs_and_unsupported_formats(inside, tmp_path, capsys):
     folder = tmp_path / "in"
     folder.mkdir()
     for name in ("a", "a.enhanced", "b.enhanced"):
@@ -499,7 +499,7 @@ def test_own_outputs_and_other_formats_in_a_folder_are_left_out_and_named(inside
     assert "x.wav is one file: give a folder for 2 inputs" in told
 
 
-def test_real_numbers_beyond_full_scale_are_kept(inside, tmp_path, capsys, monkeypatch):
+def test_floating_point_samples_beyond_full_scale_are_kept(inside, tmp_path, capsys, monkeypatch):
     from denoise.enhancement.enhancer import Enhancer
 
     monkeypatch.setattr(
@@ -513,7 +513,7 @@ def test_real_numbers_beyond_full_scale_are_kept(inside, tmp_path, capsys, monke
     assert np.abs(after).max() > 1
 
 
-def test_an_interruption_ends_in_one_line(inside, tmp_path, capsys, monkeypatch):
+def test_an_interrupted_command_prints_one_line(inside, tmp_path, capsys, monkeypatch):
     from denoise.enhancement.enhancer import Enhancer
 
     def interrupted(*arguments: object) -> None:
@@ -527,7 +527,7 @@ def test_an_interruption_ends_in_one_line(inside, tmp_path, capsys, monkeypatch)
     assert capsys.readouterr().err.strip().splitlines()[-1].startswith("interrupted")
 
 
-def test_a_folder_that_is_no_model_does_not_hide_one_of_that_name(inside, tmp_path, capsys):
+def test_a_folder_without_a_model_does_not_hide_a_model_of_that_name(inside, tmp_path, capsys):
     soundfile.write(tmp_path / "a.wav", tone_speech(1, 8000, 1), 8000)
     Path("tiny").mkdir()
     Path("other").mkdir()
@@ -600,7 +600,7 @@ def test_score_needs_common_names(inside, tmp_path, capsys):
     assert "must have the same name" in told
 
 
-def test_models_lists_what_is_trained(inside, capsys):
+def test_models_lists_trained_models(inside, capsys):
     run("models")
     assert "tiny" in capsys.readouterr().out
 
@@ -612,7 +612,7 @@ def ready_card(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def test_the_model_that_is_ready_is_the_default_whatever_is_trained(tmp_path, monkeypatch):
+def test_best_is_the_bundled_model_unless_a_trained_best_is_recorded(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(api, "bundled", lambda name: tmp_path / "ready")
     ready = ready_card(tmp_path / "ready", "best")
@@ -625,9 +625,7 @@ def test_the_model_that_is_ready_is_the_default_whatever_is_trained(tmp_path, mo
         api.find_model("bist")
 
 
-def test_models_lists_those_that_are_ready_before_anything_is_trained(
-    tmp_path, monkeypatch, capsys
-):
+def test_models_lists_bundled_models_before_any_training(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(api, "bundled", lambda name: tmp_path / "ready")
     ready_card(tmp_path / "ready", "stream")
@@ -647,7 +645,7 @@ def test_a_recording_is_never_replaced_by_its_own_output(workspace, capsys):
 
 
 @pytest.mark.parametrize("verb", cli.VERBS)
-def test_the_help_of_every_verb_ends_with_examples_that_work(verb, capsys):
+def test_the_help_of_every_command_ends_with_valid_examples(verb, capsys):
     try:
         run(verb, "--help")
     except SystemExit as ended:
@@ -669,7 +667,7 @@ def test_the_help_lists_every_verb(capsys):
     assert ended.value.code == 0 and all(f"    {verb} " in shown for verb in cli.VERBS)
 
 
-def test_where_names_the_report_of_the_configuration_not_the_newest(tmp_path, monkeypatch, capsys):
+def test_where_prints_the_report_of_the_configured_study_first(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for number, name in enumerate(("mine", "newer")):
         report = tmp_path / "reports" / name / "report.html"
@@ -685,7 +683,7 @@ def test_where_names_the_report_of_the_configuration_not_the_newest(tmp_path, mo
     assert "config.yaml must hold keys with values" in fails(capsys, "where")
 
 
-def test_a_folder_that_is_no_export_is_never_replaced(inside, tmp_path, capsys):
+def test_export_never_overwrites_a_folder_it_did_not_make(inside, tmp_path, capsys):
     (tmp_path / "victim" / "thesis").mkdir(parents=True)
     (tmp_path / "victim" / "thesis" / "a.txt").write_text("x")
     export = ("export", "tiny", "--format", "savedmodel", "--force", "-o")
@@ -696,7 +694,7 @@ def test_a_folder_that_is_no_export_is_never_replaced(inside, tmp_path, capsys):
     assert (tmp_path / "made" / "saved_model.pb").is_file()
 
 
-def test_no_output_is_one_of_the_inputs(inside, tmp_path, capsys):
+def test_an_output_must_not_overwrite_another_input(inside, tmp_path, capsys):
     for name, seed in (("a.wav", 1), ("a.enhanced.wav", 2)):
         soundfile.write(tmp_path / name, tone_speech(1, 8000, seed), 8000)
     before = (tmp_path / "a.enhanced.wav").read_bytes()
@@ -722,7 +720,7 @@ def test_empty_values_are_refused(inside, tmp_path, capsys, arguments):
         (-20.0, "dB louder, more than 6 dB"),
     ],
 )
-def test_what_a_broken_network_gives_is_not_written(inside, tmp_path, capsys, weights, said):
+def test_invalid_network_output_is_not_written(inside, tmp_path, capsys, weights, said):
     settings = UNetSettings(filters=(2, 4), dropout=0)
     network = build_network(settings, (32, 32, 1))
     *kept, bias = network.get_weights()
@@ -740,7 +738,7 @@ def test_what_a_broken_network_gives_is_not_written(inside, tmp_path, capsys, we
         assert (tmp_path / "a.enhanced.wav").exists()
 
 
-def test_a_bad_card_hides_no_other_model(inside, monkeypatch, capsys):
+def test_an_invalid_card_does_not_hide_other_models(inside, monkeypatch, capsys):
     ready = {"best": inside / "ready" / "best", "stream": inside / "nowhere"}
     (inside / "nowhere").mkdir()
     (inside / "nowhere" / "card.json").write_text("[]")

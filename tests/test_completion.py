@@ -57,7 +57,7 @@ def test_verbs_files_and_names_are_completed(script, tmp_path, words, offered):
     assert run.stderr == ""
 
 
-def test_where_nothing_is_trained_the_ready_models_are_offered(script, tmp_path):
+def test_bundled_models_are_completed_when_nothing_is_trained(script, tmp_path):
     run = subprocess.run(
         ["bash", "-c", _PRESS, "press", script, "denoise", "enhance", "--model", ""],
         cwd=tmp_path, capture_output=True, text=True, check=True,

@@ -255,13 +255,13 @@ def test_the_default_configuration_is_valid():
         ({"seeds": [True, False]}, "seeds is true, which is neither a number"),
     ],
 )
-def test_mistakes_get_one_line_with_the_key_and_what_is_allowed(config, said):
+def test_errors_name_the_key_and_the_allowed_values_in_one_line(config, said):
     with pytest.raises(UserError, match=said) as caught:
         plan(**config)
     assert "\n" not in str(caught.value)
 
 
-def test_an_empty_or_broken_file_is_named(tmp_path):
+def test_an_error_names_an_empty_or_invalid_file(tmp_path):
     (tmp_path / "p.yaml").write_text("a: [1,")
     with pytest.raises(UserError, match=r"p\.yaml is not valid YAML"):
         make_plan({"preset": str(tmp_path / "p.yaml")}, PRESETS)
@@ -306,14 +306,14 @@ def test_an_empty_or_broken_file_is_named(tmp_path):
     ],
     ids=["merges", "aliases", "in itself", "long"],
 )
-def test_what_unfolds_to_more_than_anybody_writes_is_refused(tmp_path, text, said):
+def test_yaml_files_that_expand_to_too_many_values_are_rejected(tmp_path, text, said):
     (tmp_path / "p.yaml").write_text(text)
     with pytest.raises(UserError, match=said):
         make_plan({"preset": str(tmp_path / "p.yaml")}, PRESETS)
 
 
 @pytest.mark.parametrize("name", ["a" * 60, "x-" + "ab" * 20, "7" * 20])
-def test_names_that_snakemake_takes_for_endless_are_refused(name):
+def test_names_that_snakemake_considers_periodic_are_rejected(name):
     # Its own detector is what the refusal has to agree with.
     assert PeriodicityDetector().is_periodic(name) is not None
     for given in (
@@ -327,19 +327,19 @@ def test_names_that_snakemake_takes_for_endless_are_refused(name):
     plan(experiment="a" * 19)
 
 
-def test_another_network_is_named_and_keeps_its_own_defaults():
+def test_selecting_another_network_uses_its_own_defaults():
     chosen = {"network": {"name": "autoencoder", "output_activation": "tanh"}}
     made = plan(variants=[{"name": "a", "set": chosen}], sweep={})
     network = made.models[made.variants["a"].model].settings["network"]
     assert (network["name"], network["bottleneck"], network["dropout"]) == ("autoencoder", 512, 0.1)
 
 
-def test_what_is_set_is_not_swept_by_the_preset():
+def test_set_overrides_the_sweep_of_the_preset():
     made = plan(set={"training.loss": "mae"})
     assert [v.recipe.training.loss for v in made.variants.values()] == ["mae"]
 
 
-def test_only_measured_scalings_are_measured():
+def test_only_data_dependent_scalings_are_measured():
     affine = {"kind": "affine", "add": 46, "divide": 50}
     made = plan(
         sweep={"features.input_scaling": [affine, {"kind": "min_max"}, {"kind": "standard"}]},
@@ -358,7 +358,7 @@ OWN = {
 }
 
 
-def test_recipes_of_different_rates_meet_on_a_test_set_of_its_own_data():
+def test_recipes_with_different_sample_rates_share_one_test_set():
     made = make_plan({"preset": "compare-all"}, PRESETS)
     recipes = {path.stem for path in PRESETS.glob("*.yaml")} - {"compare-all", "quickstart"}
     # Those of this project, which nobody published.
@@ -375,7 +375,7 @@ def test_recipes_of_different_rates_meet_on_a_test_set_of_its_own_data():
         assert getattr(compared, group) == getattr(alone.recipe, group)
 
 
-def test_an_empty_group_of_the_command_line_empties_it():
+def test_an_empty_group_on_the_command_line_clears_the_group():
     config = {"set": {"a": 1}, "sweep": {"b": [1, 2]}, "seeds": [0], "download": {"mirror": "m"}}
     given = {"set": {}, "sweep": {"b": ["3"]}}
     # As Snakemake merges them.
@@ -391,7 +391,7 @@ def test_an_empty_group_of_the_command_line_empties_it():
         (["fan_1", "fan_2", "rain"], "at most 2 recordings each, .* name recordings of one type "),
     ],
 )  # fmt: skip
-def test_noise_that_does_not_reach_for_all_splits_is_refused_at_once(tmp_path, names, said):
+def test_too_few_noise_recordings_for_all_splits_are_rejected(tmp_path, names, said):
     for name in names:
         (tmp_path / f"{name}.wav").write_bytes(b"not read yet")
     with pytest.raises(UserError, match=said):
@@ -402,7 +402,7 @@ def test_noise_that_does_not_reach_for_all_splits_is_refused_at_once(tmp_path, n
     plan(set={"data.noise": [{"corpus": "folder", "path": str(tmp_path)}]})
 
 
-def test_a_folder_for_training_and_one_within_it_for_a_test_are_refused(noise_folder, tmp_path):
+def test_overlapping_train_and_test_folders_are_rejected(noise_folder, tmp_path):
     (tmp_path / "link").symlink_to(noise_folder)
     (noise_folder / "part").mkdir()
     for other in (tmp_path / "link", noise_folder / "part", noise_folder.parent):
@@ -412,7 +412,7 @@ def test_a_folder_for_training_and_one_within_it_for_a_test_are_refused(noise_fo
             plan(set={"data.noise": sources})
 
 
-def test_what_the_command_line_gives_as_text_has_its_type():
+def test_command_line_values_are_converted_to_their_types():
     # A path that the file gives keeps its type, one that the command line gives is read as YAML.
     config = {"set": {"a": "8000", "b": "null", "c": "text", "d": ["1", {"e": "true"}], "f": "1"}}
     given = {"set": {"a": "8000", "b": "null", "c": "text", "d": ["1", {"e": "true"}]}}
@@ -445,18 +445,18 @@ def test_what_the_command_line_gives_as_text_has_its_type():
         ),
     ],
 )  # fmt: skip
-def test_a_sweep_of_what_has_no_effect_is_refused(config, why):
+def test_a_sweep_of_a_setting_without_effect_is_rejected(config, why):
     with pytest.raises(UserError, match=why):
         plan(**config)
 
 
-def test_a_sweep_of_what_has_an_effect_somewhere_is_not_refused():
+def test_a_sweep_of_a_setting_with_effect_in_some_variants_is_accepted():
     made = plan(sweep={"training.schedule.kind": ["constant", "cosine"],
                        "training.schedule.minimum": [1e-5, 1e-6]})  # fmt: skip
     assert len(made.variants) == 4
 
 
-def test_a_comparison_trains_what_its_presets_train_by_themselves():
+def test_a_comparison_trains_the_same_models_as_its_presets_alone():
     together = make_plan({"preset": "compare-all"}, PRESETS).variants
     assert len(together) == 5
     for name, variant in together.items():
@@ -464,7 +464,7 @@ def test_a_comparison_trains_what_its_presets_train_by_themselves():
         assert variant.model == alone.model
 
 
-def test_a_study_is_replaced_key_by_key():
+def test_a_configuration_overrides_its_preset_key_by_key():
     one = [{"preset": "unet-huber-voicebank", "name": "alone"}]
     made = make_plan({"preset": "compare-all", "variants": one, "seeds": [1, 2]}, PRESETS)
     assert list(made.variants) == ["alone"] and made.experiment.seeds == (1, 2)
@@ -513,7 +513,7 @@ def test_a_study_is_replaced_key_by_key():
         ),
     ],
 )  # fmt: skip
-def test_comparisons_that_would_not_be_fair_are_refused(config, said):
+def test_unfair_comparisons_are_rejected(config, said):
     with pytest.raises(UserError, match=said):
         make_plan({"preset": "compare-all", **config}, PRESETS)
 
@@ -536,7 +536,7 @@ def test_a_variant_can_start_from_one_with_the_same_network_and_features():
         plan(sweep={}, variants=loop)
 
 
-def test_speakers_that_are_left_out_of_the_training_may_be_tested():
+def test_speakers_excluded_from_training_may_be_test_speakers():
     def studied(left_out):
         speech = {"corpus": "vctk", "exclude_speakers": left_out}
         noise = [{"corpus": "esc50", "folds": [1, 2, 3]}]
@@ -550,7 +550,7 @@ def test_speakers_that_are_left_out_of_the_training_may_be_tested():
         studied(["p232"])
 
 
-def test_a_variant_can_learn_from_one_with_another_network():
+def test_a_variant_can_use_a_teacher_with_another_network():
     waves = {"training.loss": "wave"}
     large = {"name": "large", "set": {**waves, "network.filters": [4, 8]}}
     small = {"name": "small", "set": {**waves, "training.teacher": "large"}}
@@ -568,7 +568,7 @@ def test_a_variant_can_learn_from_one_with_another_network():
         plan(sweep={}, variants=[small, large])
 
 
-def test_a_folder_is_the_same_however_it_is_written(noise_folder):
+def test_different_spellings_of_a_path_are_the_same_folder(noise_folder):
     speech = [{"corpus": "librispeech", "subsets": ["test-clean"]}]
     noise = [{"corpus": "folder", "path": str(noise_folder)}]
     own = {"t": {"data": {"speech": speech, "noise": noise}}}
@@ -578,7 +578,7 @@ def test_a_folder_is_the_same_however_it_is_written(noise_folder):
             plan(set={"data.noise": trained, "test_sets": own})
 
 
-def test_a_sweep_is_a_grid_times_variants_and_shares_what_it_can():
+def test_a_sweep_crosses_variants_with_a_grid_and_shares_stages():
     made = plan(
         variants=[{"name": "a"}, {"name": "b", "set": {"network.filters": [4, 8, 16]}}],
         sweep={
@@ -605,12 +605,12 @@ def test_a_sweep_is_a_grid_times_variants_and_shares_what_it_can():
          {"unet-huber-esc50": "unet-huber-esc50"}),
     ],
 )  # fmt: skip
-def test_no_variant_is_named_by_a_value_that_it_does_not_have(preset, given, names):
+def test_variant_names_contain_only_values_the_variant_has(preset, given, names):
     made = plan(preset=preset, **given)
     assert {label: one.short for label, one in made.variants.items()} == names
 
 
-def test_variants_have_short_names_beside_each_other():
+def test_short_names_show_only_what_differs_between_variants():
     named = [{"name": "small"}, {"name": "long", "set": {"training.epochs": 30}}]
     swept = {"training.loss": ["huber", "mse"], "mixing.snr_range_db": [[-5, 15]]}
     made = plan(variants=named, sweep=swept)
@@ -621,7 +621,7 @@ def test_variants_have_short_names_beside_each_other():
     assert [one.short for one in made.variants.values()] == ["loss=huber", "loss=mse"]
 
 
-def test_a_stage_changes_with_its_own_settings_and_those_upstream_only():
+def test_a_stage_digest_depends_only_on_its_own_and_upstream_settings():
     base = plan()
     louder = plan(set={"mixing.gain": [0.1, 0.2]})
     assert louder.audio.keys() == base.audio.keys()
@@ -635,21 +635,21 @@ def test_a_stage_changes_with_its_own_settings_and_those_upstream_only():
     assert not rate.mixtures.keys() & base.mixtures.keys()
 
 
-def test_what_changes_only_the_speed_of_a_training_makes_no_other_model():
+def test_settings_that_affect_only_speed_do_not_change_the_model_key():
     faster = {"training.loaders": 3, "training.adversarial.processes": 2}
     assert plan(set=faster).models.keys() == plan().models.keys()
     assert plan(set={"training.devices": "all"}).models.keys() != plan().models.keys()
 
 
 @pytest.mark.parametrize("label", ["clean", "Reference", "noisy", "oracle", "anchor"])
-def test_what_the_report_calls_its_own_names_no_variant_or_model(label):
+def test_names_reserved_by_the_report_are_rejected(label):
     with pytest.raises(UserError, match="give it another name"):
         plan(variants=[{"name": label}], sweep={})
     with pytest.raises(UserError, match="give it another name"):
         plan(models={label: str(PRESETS.parent / "pretrained" / "best")})
 
 
-def test_a_sweep_that_multiplies_to_a_million_is_refused_at_once():
+def test_sweeps_with_too_many_variants_are_rejected():
     many = {f"training.{key}": [*range(1, 101)] for key in ("batch_size", "epochs", "threads")}
     with pytest.raises(UserError, match="1,000,000 variants are more than 2,000"):
         plan(sweep=many)
@@ -657,7 +657,7 @@ def test_a_sweep_that_multiplies_to_a_million_is_refused_at_once():
         plan(sweep={"training.loss": ["huber", "mse"]}, most_variants=1)
 
 
-def test_recordings_are_known_by_their_content(tmp_path, monkeypatch):
+def test_the_digest_of_a_folder_depends_on_file_contents(tmp_path, monkeypatch):
     folder, memory = tmp_path / "noises", tmp_path / "memory.json"
     folder.mkdir()
     for name in "ab":
@@ -676,12 +676,12 @@ def test_recordings_are_known_by_their_content(tmp_path, monkeypatch):
     assert listing_digest(folder) == listing_digest(folder, memory)
 
 
-def test_labels_name_no_stage():
+def test_the_name_of_a_test_set_does_not_change_its_stage():
     one, two = (plan(set={"test_sets": {name: {"snr_db": [0, 5]}}}) for name in ("test", "another"))
     assert one.test_sets.keys() == two.test_sets.keys()
 
 
-def test_a_ready_model_is_known_by_its_content(tmp_path):
+def test_the_key_of_a_bundled_model_depends_on_its_content(tmp_path):
     keys = []
     for content in ("one", "one", "two"):
         folder = tmp_path / f"{len(keys)}" / "best"
@@ -696,39 +696,39 @@ def test_a_ready_model_is_known_by_its_content(tmp_path):
 @pytest.mark.parametrize(
     "given", [{"set": {"mixing.gain": None}}, {"sweep": {"mixing.gain": [None]}}]
 )
-def test_a_level_that_is_null_is_not_given(given):
+def test_a_gain_of_null_counts_as_unset(given):
     assert plan(**{"sweep": {}, **given}).mixtures.keys() == plan(sweep={}).mixtures.keys()
 
 
-def test_a_level_is_not_given_and_swept_in_another_way():
+def test_gain_and_snr_cannot_be_combined_or_both_unset():
     with pytest.raises(UserError, match=r"mixing\.gain is given in set and mixing\.snr_db swept"):
         plan(set={"mixing.gain": [0.2, 0.8]}, sweep={"mixing.snr_db": [[0], [5]]})
     with pytest.raises(UserError, match="exactly one"):
         plan(set={"mixing.gain": None, "mixing.snr_range_db": None})
 
 
-def test_variants_that_cannot_be_compared_are_refused():
+def test_variants_with_different_test_sets_are_rejected():
     with pytest.raises(UserError, match="test set 'test' differs"):
         plan(sweep={"audio.sample_rate": [8000, 16000]})
 
 
-def test_a_thousand_variants_are_planned_once_each():
+def test_a_sweep_of_a_thousand_values_plans_a_thousand_variants():
     rates = [round(1e-4 * 1.005**k, 9) for k in range(1000)]
     assert len(plan(sweep={"training.learning_rate": rates}).variants) == 1000
 
 
-def test_override_reaches_lists_and_leaves_the_original():
+def test_override_changes_list_items_without_changing_the_original():
     base = {"a": [{"b": 1}], "c": {"d": 2}}
     assert override(base, {"a.0.b": 5, "c.e": 3}) == {"a": [{"b": 5}], "c": {"d": 2, "e": 3}}
     assert base == {"a": [{"b": 1}], "c": {"d": 2}}
 
 
-def test_slugs_can_stand_in_a_path():
+def test_slugs_are_valid_in_paths():
     assert slug({"snr_range_db": [-5, 15]}) == "snr_range_db-m5-15"
     assert slug("A/b c") == "a-b-c" and slug(0.25) == "0.25" and slug(1e-5) == "1e-05"
 
 
-def test_schema_and_table_are_those_of_the_code():
+def test_schemas_and_configuration_page_match_the_code():
     folder = ROOT / "workflow" / "schemas"
     made = "run `make docs`"
     assert (folder / "config.schema.json").read_text() == json_schema(Experiment), made
@@ -756,7 +756,7 @@ def pins(name: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", ["test", "cluster", "demo", "microphone"])
-def test_what_is_installed_on_top_fits_every_environment(name):
+def test_extra_requirements_are_compatible_with_every_environment(name):
     added, cpu = pins(f"with-{name}.txt"), pins("cpu.txt")
     assert added and not added.items() & cpu.items()
     assert not any("tensorflow" in package for package in added)

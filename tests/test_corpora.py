@@ -40,7 +40,7 @@ def test_librispeech_has_speakers_and_their_sex(archives, tmp_path):
     assert table["duration"].between(2.49, 2.51).all()
 
 
-def test_esc50_has_kinds_and_folds(archives, tmp_path):
+def test_esc50_index_has_noise_types_and_folds(archives, tmp_path):
     table = index("esc50", "all", ["ESC-50-master.zip"], archives, tmp_path)
     assert sorted(table["noise_type"].unique()) == ["dog", "rain"]
     assert table.groupby("noise_type")["group"].nunique().to_dict() == {"dog": 5, "rain": 5}
@@ -59,7 +59,7 @@ def test_esc50_with_a_missing_clip_is_refused(tmp_path):
     assert not (tmp_path / "all").exists() and not (tmp_path / "all.csv").exists()
 
 
-def test_voicebank_pairs_carry_kind_and_snr_of_the_log(archives, tmp_path):
+def test_voicebank_index_has_noise_type_and_snr_from_the_log(archives, tmp_path):
     names = ["clean_testset_wav.zip", "noisy_testset_wav.zip", "logfiles.zip"]
     table = index("voicebank_demand", "test", names, archives, tmp_path)
     assert list(table["snr"]) == [2.5, 5.0, 7.5]
@@ -67,7 +67,7 @@ def test_voicebank_pairs_carry_kind_and_snr_of_the_log(archives, tmp_path):
     assert all("noisy_testset_wav" in path for path in table["noisy_path"])
 
 
-def test_voicebank_without_its_log_goes_on_without_kinds(archives, tmp_path):
+def test_voicebank_without_its_log_has_no_noise_types(archives, tmp_path):
     lonely = tmp_path / "lonely"
     lonely.mkdir()
     for name in ("clean_testset_wav.zip", "noisy_testset_wav.zip"):
@@ -81,13 +81,13 @@ def test_voicebank_without_its_log_goes_on_without_kinds(archives, tmp_path):
     assert set(table["noise_type"]) == {""} and all(math.isnan(value) for value in table["snr"])
 
 
-def test_a_folder_gives_kinds_by_name_and_lies_where_it_is(noise_folder):
+def test_a_folder_takes_noise_types_from_file_names_without_copying(noise_folder):
     table = folder.build_folder(noise_folder, None)
     assert set(table["noise_type"]) == {"fan"} and table["group"].nunique() == 5
     assert all(path.startswith(str(noise_folder)) for path in table["path"])
 
 
-def test_a_folder_level_names_the_speaker(noise_folder, tmp_path):
+def test_speaker_level_takes_the_speaker_from_the_folder_name(noise_folder, tmp_path):
     (tmp_path / "speech").mkdir()
     noise_folder.rename(tmp_path / "speech" / "anna")
     table = folder.build_folder(tmp_path / "speech", 1)
@@ -96,14 +96,14 @@ def test_a_folder_level_names_the_speaker(noise_folder, tmp_path):
         folder.build_folder(tmp_path / "speech", 2)
 
 
-def test_empty_and_missing_folders_are_named(tmp_path):
+def test_errors_name_empty_and_missing_folders(tmp_path):
     with pytest.raises(UserError, match="holds no"):
         folder.build_folder(tmp_path, None)
     with pytest.raises(UserError, match="does not exist"):
         folder.build_folder(tmp_path / "nowhere", None)
 
 
-def test_the_synthetic_corpus_has_the_promised_speakers_and_is_deterministic(tmp_path, monkeypatch):
+def test_the_synthetic_corpus_has_all_speakers_and_is_deterministic(tmp_path, monkeypatch):
     speakers = synthetic.SPEAKERS
     assert len(speakers) >= 20 and {sex for sex, *_ in speakers.values()} == {"F", "M"}
     assert len(synthetic.sentences()) >= 200
@@ -117,7 +117,7 @@ def test_the_synthetic_corpus_has_the_promised_speakers_and_is_deterministic(tmp
     assert len(set(digests[0])) == len(speakers)
 
 
-def test_synthetic_noise_covers_the_kinds_of_the_recipes(tmp_path, monkeypatch):
+def test_synthetic_noise_has_all_noise_types_of_the_presets(tmp_path, monkeypatch):
     monkeypatch.setattr(synthetic, "RECORDINGS", 1)
     table = synthetic.build(tmp_path, "noise")
     wanted = {"rain", "thunder", "wind", "clock", "alarm", "bells", "footsteps", "saw", "vacuum",
@@ -125,7 +125,7 @@ def test_synthetic_noise_covers_the_kinds_of_the_recipes(tmp_path, monkeypatch):
     assert set(table["noise_type"]) == wanted
 
 
-def test_unknown_names_list_what_there_is():
+def test_unknown_corpora_and_subsets_suggest_known_names():
     with pytest.raises(UserError, match="did you mean 'librispeech'.*esc50"):
         find_corpus("librispech")
     with pytest.raises(ValueError, match="did you mean 'dev-clean'.*train-clean-100"):

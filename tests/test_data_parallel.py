@@ -69,7 +69,7 @@ def trained(backend: str, count: int, caches: dict[str, Path], loss: str, out: P
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("backend", "count", "windows"), [("tensorflow", 3, 50), ("jax", 2, 49)])
-def test_all_devices_give_what_one_gives(tmp_path, backend, count, windows):
+def test_training_on_all_devices_equals_training_on_one(tmp_path, backend, count, windows):
     caches = {
         "train": make_cache(tmp_path / "train", windows, 0),
         "validation": make_cache(tmp_path / "validation", 23, 1),
@@ -82,7 +82,7 @@ def test_all_devices_give_what_one_gives(tmp_path, backend, count, windows):
 
 
 @pytest.mark.slow
-def test_losses_on_the_waveform_are_divided_too(tmp_path, wave_caches):
+def test_waveform_losses_give_the_same_result_on_several_devices(tmp_path, wave_caches):
     (history, one), (same, other) = trained("tensorflow", 3, wave_caches, "si_sdr", tmp_path)
     np.testing.assert_allclose(history.to_numpy(), same.to_numpy(), rtol=1e-3)
     for weight, expected in zip(other, one, strict=True):
@@ -97,12 +97,12 @@ def test_losses_on_the_waveform_are_divided_too(tmp_path, wave_caches):
         ({"loss": "si_sdr", "adversarial": {"kind": "metric"}}, "cannot be used with adversarial"),
     ],
 )
-def test_what_cannot_be_divided_is_refused(changes, message):
+def test_settings_without_data_parallel_support_are_rejected(changes, message):
     with pytest.raises(ValueError, match=message):
         TrainingSettings(devices="all", **changes)
 
 
-def test_a_training_over_all_gpus_holds_each_of_them(tmp_path, monkeypatch):
+def test_training_on_all_gpus_locks_each_of_them(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     with all_gpus(tmp_path) as held:
         assert held == ["0", "1"]

@@ -74,7 +74,7 @@ def delay(wave: np.ndarray, before: np.ndarray) -> int:
     return (int(np.argmax(found)) + len(wave)) % size - len(wave)
 
 
-def test_a_tone_that_is_clipped_by_6_db_is_cut_at_half_its_peak():
+def test_clipping_by_6_db_limits_a_tone_to_half_its_peak():
     cut = clip(tone(50), RATE, db=20 * np.log10(2))
     assert np.abs(cut).max() == pytest.approx(0.5, abs=1e-5)
     # A sine is above half its peak in two thirds of its time.
@@ -84,7 +84,7 @@ def test_a_tone_that_is_clipped_by_6_db_is_cut_at_half_its_peak():
 
 
 @pytest.mark.parametrize("bits", [6, 8, 12])
-def test_a_quantised_tone_has_the_signal_to_noise_ratio_of_theory(bits):
+def test_a_quantised_tone_has_the_theoretical_snr(bits):
     """6.02 dB for each bit and 1.76 dB (Bennett, Bell System Technical Journal 27, 1948)."""
     wave = tone(440.123)
     error = quantise(0.3 * wave, RATE, bits) / 0.3 - wave
@@ -105,7 +105,7 @@ def test_silence_stays_silence():
         assert np.isfinite(wave).all() and np.abs(wave).max() < 1e-6
 
 
-def test_packets_are_lost_as_often_and_as_long_as_asked():
+def test_packet_loss_has_the_configured_rate_and_burst_length():
     wave = np.ones(400 * RATE, np.float32)
     kept = lose_packets(wave, RATE, lost=0.1, packet_ms=20, burst=3, seed=4)
     packets = kept.reshape(-1, 160)
@@ -118,7 +118,7 @@ def test_packets_are_lost_as_often_and_as_long_as_asked():
     assert (lose_packets(wave[: 10 * RATE], RATE, 0.0, 20, 3, 4) == 1).all()
 
 
-def test_a_limited_band_keeps_what_is_in_it_without_delay():
+def test_band_limitation_keeps_the_passband_without_delay():
     rate, inner = 16000, slice(4000, -4000)
     for frequency, gain in ((1000, 0), (3400, -6.02)):
         limited = limit_band(tone(frequency, rate), rate, high_hz=3400)
@@ -136,7 +136,7 @@ def test_a_limited_band_keeps_what_is_in_it_without_delay():
 
 @pytest.mark.parametrize("rate", [8000, 16000, 20000, 22050, 48000])
 @pytest.mark.parametrize("name", CODECS)
-def test_codecs_give_back_speech_where_it_was(name, rate):
+def test_codecs_do_not_delay_speech(name, rate):
     wave = 0.01 * tone_speech(2, rate, 1)
     how = {"mp3": {"kbit_s": 24}, "opus": {"kbit_s": 48}, "vorbis": {"quality": 0.3}}.get(name, {})
     back = code(wave, rate, name, **how)
@@ -147,7 +147,7 @@ def test_codecs_give_back_speech_where_it_was(name, rate):
 
 
 @pytest.mark.parametrize("name", ["mp3", "opus"])
-def test_more_bits_are_closer_to_the_recording(name):
+def test_a_higher_bit_rate_lowers_the_coding_error(name):
     wave = tone_speech(2, 16000, 1)
     errors = [np.std(code(wave, 16000, name, kbit_s) - wave) for kbit_s in (12, 24, 64)]
     assert errors == sorted(errors, reverse=True) and errors[2] < 0.7 * errors[0]
@@ -169,7 +169,7 @@ def test_codecs_and_band_limits_are_applied_to_the_clean_target_too():
             assert np.std(after - before) > 0.05 * np.std(before)
 
 
-def test_each_kind_is_applied_to_its_share_within_its_range():
+def test_each_degradation_is_drawn_with_its_share_and_range():
     settings = DegradationSettings(
         clipping={"share": 0.25, "db": [3, 9]}, codec={"share": 1, "names": ["opus", "gsm"]}
     )
@@ -187,7 +187,7 @@ def test_each_kind_is_applied_to_its_share_within_its_range():
     assert not any(DegradationSettings().draw(np.random.default_rng(k)) for k in range(20))
 
 
-def test_a_table_names_what_was_done_and_is_rendered_so(table, tmp_path):
+def test_the_mixture_table_lists_the_degradations_that_are_rendered(table, tmp_path):
     write_table(tmp_path / "table.csv", table)
     again = read_table(tmp_path / "table.csv")
     packs = packs_of(again)
@@ -231,7 +231,7 @@ def test_degradations_are_drawn_anew_in_every_epoch(table):
         ({"band_limit": {"share": 1.5}}, "less than or equal to 1"),
     ],
 )
-def test_ranges_that_make_no_sense_are_refused(given, said):
+def test_invalid_ranges_are_rejected(given, said):
     with pytest.raises((ValidationError, ValueError)) as error:
         DegradationSettings.model_validate(given)
     assert said in str(error.value)
@@ -254,7 +254,7 @@ def test_degradations_are_described_in_words(table):
     assert f"{100 * clipped.mean():.0f} % clipped" in conditions(table).split("; ")
 
 
-def test_a_limit_beyond_the_band_of_the_recordings_is_refused():
+def test_a_band_limit_above_half_the_sample_rate_is_rejected():
     limit = {"share": 0.5, "high_hz": [3000, 7000]}
     with pytest.raises(UserError, match="high_hz .* reaches beyond 4000 Hz, half of the sample"):
         plan(set={"mixing.degradations.band_limit": limit})

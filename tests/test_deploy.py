@@ -35,7 +35,7 @@ def hosted(folder) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_a_deployed_workflow_plans_and_runs_the_same(tmp_path, monkeypatch):
+def test_a_deployed_workflow_runs_the_same_jobs_as_a_clone(tmp_path, monkeypatch):
     for name, value in hosted(tmp_path).items():
         monkeypatch.setenv(name, value)
     study = tmp_path / "study"
@@ -61,7 +61,7 @@ def test_a_deployed_workflow_plans_and_runs_the_same(tmp_path, monkeypatch):
     assert (study / target).read_bytes() == (clone / target).read_bytes()
 
 
-def test_profiles_name_rules_that_are_there_and_group_what_can_share_an_allocation():
+def test_profiles_name_existing_rules_and_group_compatible_rules():
     rules: dict[str, str] = {}
     for path in (ROOT / "workflow" / "rules").glob("*.smk"):
         for block in re.split(r"^rule ", path.read_text(), flags=re.MULTILINE)[1:]:

@@ -30,7 +30,7 @@ def test_the_site_is_built_without_a_warning(tmp_path):
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "pretrained/README.md"])
-def test_links_of_pages_outside_the_site_lead_somewhere(page):
+def test_links_of_pages_outside_the_site_are_valid(page):
     text = (ROOT / page).read_text()
     targets = re.findall(r"\]\(([^)#\s]+)", text)
     for target in targets:
@@ -38,7 +38,7 @@ def test_links_of_pages_outside_the_site_lead_somewhere(page):
             assert (ROOT / page).parent.joinpath(target).exists(), target
 
 
-def test_every_command_in_the_documentation_is_one_that_there_is():
+def test_every_command_in_the_documentation_exists():
     """A verb or option that was renamed must not live on in a page."""
     known = cli.parser()
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -81,7 +81,7 @@ def study_folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("page", "block"), CONFIGURATIONS)
-def test_the_configurations_of_the_pages_are_accepted(page, block, study_folder, monkeypatch):
+def test_configurations_in_the_documentation_are_valid(page, block, study_folder, monkeypatch):
     monkeypatch.chdir(study_folder)
     config = yaml.safe_load(block)
     if "extensions" in config:
@@ -104,7 +104,7 @@ def messages_of_the_code() -> list[str]:
     return texts
 
 
-def test_the_messages_of_the_page_on_troubleshooting_are_those_of_the_program():
+def test_messages_on_the_troubleshooting_page_exist_in_the_code():
     page = (ROOT / "docs" / "troubleshooting.md").read_text()
     shown = re.findall(r"^\| `([^`]*…[^`]*)` \|", page, re.MULTILINE)
     assert len(shown) > 15
@@ -121,7 +121,7 @@ def test_every_target_of_make_that_the_documentation_names_exists():
     assert named and named <= targets
 
 
-def test_the_version_to_cite_is_that_of_the_program():
+def test_the_citation_has_the_version_of_the_package():
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert str(cited["version"]) == __version__
     assert cited["license"] == "MIT" and Path(ROOT / "LICENSE").read_text().startswith("MIT")

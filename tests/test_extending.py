@@ -73,7 +73,7 @@ def test_the_network_of_the_example_builds_from_the_configuration(study):
     assert model.output_shape == (None, 8, 8, 2)
 
 
-def test_the_loss_of_the_example_is_chosen_by_name_or_by_file_and_function(study):
+def test_the_example_loss_is_selected_by_name_or_by_file_and_function(study):
     for name, files in (("charbonnier", ["my_losses.py"]), ("my_losses.py:charbonnier", [])):
         recipe = only_recipe(*files, **{"training.loss": name})
         zeros = np.zeros((3, 8, 8, 1), np.float32)
@@ -81,7 +81,7 @@ def test_the_loss_of_the_example_is_chosen_by_name_or_by_file_and_function(study
         assert found == pytest.approx((9 + 1e-6) ** 0.5)
 
 
-def test_a_function_that_is_named_in_a_sweep_or_a_sum_of_losses_is_found(study):
+def test_loss_functions_named_in_a_sweep_or_a_weighted_sum_are_found(study):
     (study / "own.py").write_text(
         "from denoise.extend import loss\n"
         "@loss('peak', waveform=True)\n"
@@ -94,7 +94,7 @@ def test_a_function_that_is_named_in_a_sweep_or_a_sum_of_losses_is_found(study):
     assert only_recipe(**changes).training.loss == summed
 
 
-def test_the_measure_of_the_example_stands_in_tables_and_figures(study):
+def test_the_example_metric_appears_in_tables_and_figures(study):
     from denoise.metrics.registry import score_utterance
     from denoise.report import figures
 
@@ -105,7 +105,7 @@ def test_the_measure_of_the_example_stands_in_tables_and_figures(study):
     assert figures.title("lsd") == "LSD (dB)"
 
 
-def test_score_takes_the_measures_of_the_study_also_in_its_processes(study):
+def test_score_computes_custom_metrics_in_worker_processes(study):
     (study / "config.yaml").write_text("preset: quickstart\nextensions: [my_metric.py]\n")
     for folder, factor in (("clean", 0.01), ("loud", 0.1)):
         (study / folder).mkdir()
@@ -120,7 +120,7 @@ def test_score_takes_the_measures_of_the_study_also_in_its_processes(study):
     assert means["lsd"] == pytest.approx(20, abs=0.1)
 
 
-def test_the_augmentation_of_the_example_clips_the_noisy_side_alone(study):
+def test_the_example_augmentation_clips_only_the_noisy_signal(study):
     recipe = only_recipe(
         "my_augmentation.py", **{"augmentation.own": {"clipping": 1}, "features.cache": False}
     )
@@ -157,7 +157,7 @@ def test_the_corpus_of_the_example_is_indexed(study):
     assert table["duration"].max() == 0.5
 
 
-def test_a_study_without_extensions_knows_nothing_of_those_of_another(study):
+def test_extensions_of_one_study_are_not_visible_in_another(study):
     plan("my_network.py", "my_losses.py", network=PLAIN)
     assert "plain" in NETWORKS and "charbonnier" in losses.LOSSES
     make_plan({"preset": "quickstart"}, PRESETS)
@@ -171,7 +171,7 @@ def of_training(*chosen: str) -> dict[str, str]:
     return digests_of_files(TRAIN, (), chosen_of({"training.losses": chosen}))
 
 
-def test_adding_an_unused_loss_changes_no_training_and_editing_one_changes_its_users(study):
+def test_editing_a_loss_changes_only_the_trainings_that_use_it(study):
     path = study / "my_losses.py"
     plan("my_losses.py")
     before = of_training("charbonnier"), of_training("mse")
@@ -193,7 +193,7 @@ def test_adding_an_unused_loss_changes_no_training_and_editing_one_changes_its_u
     assert of_training("halved") != halved
 
 
-def test_what_an_extension_imports_from_its_folder_belongs_to_it(study):
+def test_modules_an_extension_imports_are_part_of_its_digest(study):
     (study / "helpers.py").write_text("FACTOR = 2\n")
     (study / "own.py").write_text(
         "from helpers import FACTOR\nfrom denoise.extend import loss\n"
@@ -223,13 +223,13 @@ def test_what_an_extension_imports_from_its_folder_belongs_to_it(study):
         ),
     ],
 )
-def test_an_extension_that_cannot_be_loaded_is_told_with_its_line(study, text, message):
+def test_an_import_error_in_an_extension_shows_its_line(study, text, message):
     (study / "own.py").write_text(text)
     with pytest.raises(UserError, match=f"^{message}"):
         plan("own.py")
 
 
-def test_the_command_tells_an_extension_that_cannot_be_loaded_in_one_line(study):
+def test_the_command_reports_an_extension_import_error_in_one_line(study):
     (study / "own.py").write_text("x = 1\ny = x / 0\n")
     (study / "config.yaml").write_text("preset: quickstart\nextensions: [own.py]\n")
     ended = in_the_folder(study, "models")
@@ -245,17 +245,17 @@ def test_the_command_tells_an_extension_that_cannot_be_loaded_in_one_line(study)
         ("my_losses.py:nothing", "my_losses.py:nothing: the file has no function nothing"),
     ],
 )
-def test_an_entry_that_names_no_extension_is_refused(study, entry, message):
+def test_invalid_extension_entries_are_rejected(study, entry, message):
     with pytest.raises(UserError, match=message):
         plan(entry)
 
 
-def test_wrong_settings_of_an_own_network_are_told_like_those_of_others(study):
+def test_wrong_settings_of_a_custom_network_get_the_usual_error(study):
     with pytest.raises(UserError, match=r"network\.filtes is not a known key \(did you mean 'filt"):
         plan("my_network.py", network={"name": "plain", "filtes": [4]})
 
 
-def test_an_error_within_a_measure_is_told_with_its_line(study):
+def test_an_error_in_a_custom_metric_shows_its_line(study):
     from denoise.metrics.registry import score_utterance
 
     (study / "own.py").write_text(
@@ -268,7 +268,7 @@ def test_an_error_within_a_measure_is_told_with_its_line(study):
         score_utterance(noise, noise, 8000)
 
 
-def test_an_error_within_a_loss_is_told_with_its_line(study):
+def test_an_error_in_a_custom_loss_shows_its_line(study):
     from test_training import make_cache, run
 
     from denoise.core.errors import explained
@@ -281,7 +281,7 @@ def test_an_error_within_a_loss_is_told_with_its_line(study):
     assert explained(raised.value).startswith("own.py line 2: AttributeError: ")
 
 
-def test_a_model_with_an_own_network_can_be_used_without_the_study(study):
+def test_a_model_with_a_custom_network_works_without_the_study(study):
     from denoise.networks.loading import load_model
     from denoise.networks.registry import build_network
 

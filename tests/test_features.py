@@ -88,7 +88,7 @@ def test_a_complex_mask_gives_the_clean_spectrum_with_its_phase():
     np.testing.assert_allclose(estimate[there], clean[there], rtol=2e-2, atol=1e-4)
 
 
-def test_the_complex_mask_is_that_of_the_paper():
+def test_the_complex_mask_matches_the_published_formula():
     features = Features(FeatureSettings(target="complex_mask", input="level_and_phase"))
     noisy = np.array([[[1 + 1j]]], np.complex64)
     clean = noisy * np.complex64(2 - 3j)
@@ -98,7 +98,7 @@ def test_the_complex_mask_is_that_of_the_paper():
     np.testing.assert_allclose(target[0, 0, 0], expected, rtol=1e-5)
 
 
-def test_a_mask_and_a_turn_give_the_clean_spectrum_as_far_as_they_reach():
+def test_mask_and_phase_correction_give_the_clean_spectrum_within_range():
     features = fitted(target="mask_and_phase_correction", input="compressed_complex")
     noisy, clean = spectra(features)
     zero = features.references(noisy)
@@ -155,7 +155,7 @@ def test_an_absolute_reference_keeps_the_level():
     np.testing.assert_allclose(difference, 20 / 50, atol=1e-3)
 
 
-def test_scaling_is_that_of_the_recipe():
+def test_the_default_scaling_matches_the_published_recipe():
     features = Features(FeatureSettings())
     noisy = np.array([[[1.0, 0.1, 1e-9]]], np.complex64)
     # 0, -20 and the floor of -80 dB, through (dB + 46) / 50.
@@ -165,7 +165,7 @@ def test_scaling_is_that_of_the_recipe():
 
 
 @pytest.mark.parametrize("kind", ["min_max", "example_min_max", "standard"])
-def test_measured_scalings_have_the_range_or_the_moments_they_promise(kind):
+def test_measured_scalings_give_the_configured_range_or_moments(kind):
     scaling = {"kind": kind, "range": [-1, 1]}
     features = fitted(target="clean", input_scaling=scaling, target_scaling=scaling)
     noisy, clean = spectra(features)
@@ -187,7 +187,7 @@ def test_measured_scalings_have_the_range_or_the_moments_they_promise(kind):
         np.testing.assert_allclose(ends, [(-1, 1)] * 2, atol=1e-5)
 
 
-def test_an_example_is_scaled_by_what_is_heard_and_not_by_its_clean_speech():
+def test_decoding_scales_an_example_by_its_noisy_input_not_its_clean_speech():
     features = fitted(target="clean", target_scaling={"kind": "example_min_max"})
     noisy, _ = spectra(features)
     zero = features.references(noisy)
@@ -200,7 +200,7 @@ def test_an_example_is_scaled_by_what_is_heard_and_not_by_its_clean_speech():
     )
 
 
-def test_statistics_do_not_depend_on_how_the_windows_are_divided():
+def test_merged_statistics_equal_those_of_all_windows():
     levels = np.random.default_rng(0).normal(-40, 15, (60, 8, 8)).astype(np.float32)
     whole, merged = Statistics(), Statistics()
     whole.add(levels)
@@ -216,7 +216,7 @@ def test_statistics_do_not_depend_on_how_the_windows_are_divided():
     )
 
 
-def test_bins_above_the_seen_ones_get_the_gain_of_the_highest():
+def test_bins_above_the_network_input_get_the_gain_of_its_highest_bin():
     features = fitted(bins=100, target="mask")
     noisy, clean = spectra(features)
     zero = features.references(noisy)
@@ -257,7 +257,7 @@ def mixtures(tmp_path):
     return path, speech, noise
 
 
-def test_an_utterance_reference_is_that_of_the_whole_recording(mixtures):
+def test_an_utterance_reference_uses_the_whole_recording(mixtures):
     path, speech, noise = mixtures
     settings = FeatureSettings(reference="utterance", dtype="float32")
     write_cache(path.parent / "cache", path, RATE, settings)
@@ -276,7 +276,7 @@ def test_an_utterance_reference_is_that_of_the_whole_recording(mixtures):
         np.testing.assert_allclose(encoded[number, ..., 0], expected[0], atol=1e-3)
 
 
-def test_the_cache_has_the_scaling_of_the_training_windows(mixtures):
+def test_the_cache_uses_the_scaling_measured_on_the_training_windows(mixtures):
     path, _, _ = mixtures
     scaling = {"kind": "min_max"}
     settings = FeatureSettings(
@@ -304,6 +304,6 @@ def test_the_cache_has_the_scaling_of_the_training_windows(mixtures):
         ({"input_scaling": {"range": [1, 0]}}, "range .* must go from low to high"),
     ],
 )
-def test_impossible_features_are_refused(settings, said):
+def test_invalid_feature_settings_are_rejected(settings, said):
     with pytest.raises(ValueError, match=said):
         FeatureSettings(**settings)

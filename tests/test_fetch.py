@@ -13,7 +13,7 @@ CONTENT = zip_of({"a.txt": bytes(range(256)) * 4000})
 QUICK = DownloadSettings(retries=0, timeout_s=3)
 
 
-def test_a_mirror_comes_first_and_its_checksum_counts(tmp_path):
+def test_the_mirror_is_tried_first_and_its_checksum_verified(tmp_path):
     mirror = write_mirror(tmp_path / "mirror", {"corpus/a.zip": CONTENT})
     settings = DownloadSettings(mirror=str(mirror), retries=0)
     archive = Archive("a.zip", ("http://localhost:1/a.zip",), "md5:of the publisher")
@@ -25,7 +25,7 @@ def test_a_mirror_comes_first_and_its_checksum_counts(tmp_path):
         fetch(Archive("a.zip", ()), "corpus", tmp_path / "a.zip", settings)
 
 
-def test_an_optional_archive_that_cannot_be_had_is_an_empty_file(tmp_path):
+def test_an_unavailable_optional_archive_becomes_an_empty_file(tmp_path):
     logs = Archive("logs.zip", (), optional=True)
     obtain(logs, "c", tmp_path / "logs.zip", QUICK)
     assert (tmp_path / "logs.zip").read_bytes() == b""
@@ -34,7 +34,7 @@ def test_an_optional_archive_that_cannot_be_had_is_an_empty_file(tmp_path):
     assert not (tmp_path / "needed.zip").exists()
 
 
-def test_a_mirror_says_what_it_does_not_list_and_what_is_no_list(tmp_path):
+def test_mirror_errors_name_unlisted_files_and_invalid_checksum_lists(tmp_path):
     folder = write_mirror(tmp_path / "mirror", {"c/other.zip": CONTENT})
     mirrored = DownloadSettings(mirror=str(folder), retries=0)
     with pytest.raises(UserError, match=r"c/a\.zip is not listed in .*mirror/SHA256SUMS"):
@@ -44,7 +44,7 @@ def test_a_mirror_says_what_it_does_not_list_and_what_is_no_list(tmp_path):
         fetch(Archive("a.zip", ()), "c", tmp_path / "a.zip", mirrored)
 
 
-def test_a_folder_without_checksums_is_no_mirror(tmp_path):
+def test_a_mirror_requires_a_checksum_file(tmp_path):
     settings = DownloadSettings(mirror=str(tmp_path))
     with pytest.raises(UserError, match=r"download\.mirror.*SHA256SUMS"):
         fetch(Archive("a.zip", ()), "corpus", tmp_path / "a.zip", settings)

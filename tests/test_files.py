@@ -29,7 +29,7 @@ with files.replacing(sys.argv[1]) as temporary:
 """
 
 
-def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+def test_a_failed_write_leaves_only_the_old_file(tmp_path):
     (tmp_path / "a.txt").write_text("old")
     with pytest.raises(RuntimeError), files.replacing(tmp_path / "a.txt") as temporary:
         temporary.write_text("half")
@@ -39,7 +39,7 @@ def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path):
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_what_must_be_new_replaces_nothing(tmp_path, monkeypatch, links):
+def test_writing_a_new_file_never_overwrites_an_existing_one(tmp_path, monkeypatch, links):
     if not links:  # as on FAT
 
         def refuse(self, other):
@@ -58,7 +58,7 @@ def test_what_must_be_new_replaces_nothing(tmp_path, monkeypatch, links):
     }  # fmt: skip
 
 
-def test_errors_name_the_file_that_was_asked_for(tmp_path):
+def test_write_errors_name_the_target_file(tmp_path):
     def write() -> None:
         with files.replacing(tmp_path / "a") as temporary:
             temporary.mkdir()
@@ -73,14 +73,14 @@ def test_errors_name_the_file_that_was_asked_for(tmp_path):
     assert other.value.filename == str(tmp_path / "file")
 
 
-def test_names_that_are_not_utf8_can_be_written_and_told(tmp_path):
+def test_file_names_that_are_not_utf8_can_be_written(tmp_path):
     name = os.fsdecode(b"caf\xe9.txt")
     files.write_text(tmp_path / name, name)
     files.write_json(tmp_path / "a.json", {"file": name})
     assert files.read_json(tmp_path / "a.json") == {"file": name}
 
 
-def test_what_a_killed_process_left_is_swept_away_and_what_a_living_one_writes_is_not(tmp_path):
+def test_only_temporary_files_of_dead_processes_are_removed(tmp_path):
     writers = [
         subprocess.Popen(
             [sys.executable, "-c", WRITER, str(tmp_path / name)], stdout=subprocess.PIPE
@@ -113,7 +113,7 @@ def test_a_process_of_another_user_is_alive(monkeypatch):
     assert files.runs(1)
 
 
-def test_a_process_that_ended_is_not_alive_though_nobody_asked_how_it_ended():
+def test_a_zombie_process_does_not_count_as_running():
     process = subprocess.Popen([sys.executable, "-c", "pass"], stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.read()  # until it ends
@@ -127,7 +127,7 @@ def test_a_process_that_ended_is_not_alive_though_nobody_asked_how_it_ended():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_an_array_written_row_by_row_is_the_whole_one_with_its_digest(tmp_path, dtype):
+def test_an_array_written_in_parts_equals_the_whole_array(tmp_path, dtype):
     rows = np.random.default_rng(0).standard_normal((7, 3, 2)).astype(dtype)
     writer = ArrayWriter(tmp_path / "a.npy", rows.shape, dtype)
     for part in (rows[:4], rows[4:4], rows[4:].astype(np.float64)):
@@ -138,7 +138,7 @@ def test_an_array_written_row_by_row_is_the_whole_one_with_its_digest(tmp_path, 
     assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
 
 
-def test_two_that_sweep_the_same_folder_do_not_meet(tmp_path, monkeypatch):
+def test_concurrent_cleanup_of_a_folder_raises_no_error(tmp_path, monkeypatch):
     """One finds that the other has removed what it lists; what cannot be removed stays."""
     left = tmp_path / f".a.999999-{files.socket.gethostname()}-deadbeef.tmp"
     left.mkdir()
@@ -158,7 +158,7 @@ def test_a_long_name_can_be_written(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_what_the_disk_says_while_packing_is_not_lost(tmp_path, monkeypatch):
+def test_disk_errors_while_packing_are_raised(tmp_path, monkeypatch):
     """It says so once: the flush at the end would find nothing wrong."""
     answers = iter([OSError(5, "Input/output error")])
     monkeypatch.setattr(PackWriter, "_FLUSH", 1000)
@@ -174,7 +174,7 @@ def test_what_the_disk_says_while_packing_is_not_lost(tmp_path, monkeypatch):
         writer.close()
 
 
-def test_rows_are_the_dictionaries_of_a_table_in_a_fraction_of_the_memory():
+def test_rows_equal_table_records_with_less_memory():
     count = 20_000
     table = pd.DataFrame(
         {
@@ -211,7 +211,7 @@ def test_rows_are_the_dictionaries_of_a_table_in_a_fraction_of_the_memory():
         ("a.npy", None, ArrayReader),
     ],
 )
-def test_a_damaged_file_is_named_with_what_to_do(tmp_path, name, content, read):
+def test_the_error_for_a_damaged_file_says_what_to_do(tmp_path, name, content, read):
     path = tmp_path / name
     if content is None:  # cut off
         save_array(path, np.zeros(1000, np.float32))

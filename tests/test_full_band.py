@@ -52,7 +52,7 @@ def level_db(wave: np.ndarray, rate: int, low: float, high: float) -> float:
 
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("size", [400, 1 << 20])
-def test_where_nothing_is_removed_a_recording_comes_back_up_to_its_nyquist_frequency(rate, size):
+def test_zero_attenuation_returns_the_input_up_to_its_nyquist_frequency(rate, size):
     wave = hiss(1.5, rate, 1)[:, None]
     blocks = [wave[start : start + size] for start in range(0, len(wave), size)]
     back = np.concatenate(list(enhancer(0.0).enhance_blocks(blocks, rate, 1)))
@@ -67,7 +67,7 @@ def test_where_nothing_is_removed_a_recording_comes_back_up_to_its_nyquist_frequ
 
 
 @pytest.mark.parametrize("rate", [16_000, 22_050, 44_100, 48_000, 192_000])
-def test_noise_above_the_band_falls_as_it_does_below(rate):
+def test_noise_above_the_model_band_is_attenuated_as_much_as_below(rate):
     wave = hiss(2, rate, 2)
     back = enhancer(12.0).enhance_any(wave[:, None], rate)[:, 0]
     np.testing.assert_allclose(back, 10 ** (-12 / 20) * wave, atol=2e-3)
@@ -76,7 +76,7 @@ def test_noise_above_the_band_falls_as_it_does_below(rate):
         assert fall == pytest.approx(12, abs=0.1), (low, high)
 
 
-def test_what_lies_above_follows_the_highest_frequencies_of_the_band():
+def test_frequencies_above_the_model_band_get_the_gain_of_its_top_bins():
     wave = hiss(2, 48_000, 3)
     back = enhancer(0.0, top=20.0).enhance_any(wave[:, None], 48_000)[:, 0]
     change = [
@@ -96,7 +96,7 @@ def test_a_click_has_no_echo_and_no_notch_at_the_edge_of_the_band(rate):
     assert np.abs(back).max() < 2e-3
 
 
-def test_without_the_full_bandwidth_the_output_ends_with_the_model():
+def test_model_bandwidth_limits_the_output_to_the_model_band():
     wave = hiss(2, 48_000, 4)[:, None]
     back = enhancer(0.0, bandwidth="model").enhance_any(wave, 48_000)[:, 0]
     assert level_db(back, 48_000, 4200, 24_000) < level_db(wave[:, 0], 48_000, 4200, 24_000) - 60
@@ -105,7 +105,7 @@ def test_without_the_full_bandwidth_the_output_ends_with_the_model():
 
 
 @pytest.mark.parametrize("rate", [8000, 44_100, 48_000])
-def test_no_frequency_is_lowered_by_more_than_the_limit(rate):
+def test_no_frequency_is_attenuated_beyond_the_limit(rate):
     wave = hiss(2, rate, 5)
     limited = enhancer(60.0, max_attenuation_db=12).enhance_any(wave[:, None], rate)[:, 0]
     np.testing.assert_allclose(limited, 10 ** (-12 / 20) * wave, atol=2e-3)
@@ -115,7 +115,7 @@ def test_no_frequency_is_lowered_by_more_than_the_limit(rate):
 
 @pytest.mark.parametrize("rate", [8000, 44_100, 48_000])
 @pytest.mark.parametrize("strength", [0.0, 0.25, 0.8])
-def test_the_strength_is_the_share_of_the_enhanced_signal_sample_by_sample(rate, strength):
+def test_strength_mixes_enhanced_and_input_signals_linearly(rate, strength):
     wave = np.stack([tone_speech(2, rate, 1), hiss(2, rate, 6)], axis=1)
     whole = enhancer(15.0).enhance_any(wave, rate)
     mixed = enhancer(15.0, strength=strength).enhance_any(wave, rate)
@@ -131,7 +131,7 @@ class Deciding:
         return np.where(inputs > 0.3, -6 / 82, 24 / 82).astype(np.float32)
 
 
-def test_one_gain_for_all_channels_keeps_where_sounds_come_from():
+def test_linked_channels_keep_the_level_difference_between_channels():
     rate = 16_000
     voice, noise = tone_speech(2, rate, 7), hiss(4, rate, 8)
     # The voice half left; noise that differs from channel to channel.
@@ -158,7 +158,7 @@ def test_one_gain_for_all_channels_keeps_where_sounds_come_from():
         np.testing.assert_allclose(separate[:, channel], alone, atol=1e-5)
 
 
-def test_channels_that_are_equal_or_silent_come_back_as_one_alone():
+def test_equal_or_silent_channels_are_enhanced_like_a_single_channel():
     wave = tone_speech(2, 16_000, 9) + 0.01 * hiss(2, 16_000, 10)
     alone = Enhancer(Deciding(), CARD).enhance_any(wave[:, None], 16_000)[:, 0]
     three = np.stack([wave, 0.5 * wave, 0 * wave], axis=1)
@@ -174,7 +174,7 @@ def causal(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(48_000, 1), (32_000, 2), (44_100, 2), (8000, 1)])
-def test_a_stream_of_any_rate_gives_what_the_whole_recording_gives(causal, rate, channels):
+def test_a_stream_at_any_sample_rate_equals_offline_enhancement(causal, rate, channels):
     loaded = Enhancer.load(causal)
     wave = np.stack([tone_speech(1, rate, c) + 0.1 * hiss(1, rate, c) for c in range(channels)], 1)
     whole = loaded.enhance_any(wave, rate)
@@ -189,7 +189,7 @@ def test_a_stream_of_any_rate_gives_what_the_whole_recording_gives(causal, rate,
     np.testing.assert_allclose(np.concatenate(given), whole, atol=1e-5)
 
 
-def test_a_multiple_of_the_rate_costs_a_stream_no_latency(causal):
+def test_integer_multiples_of_the_model_rate_add_no_stream_latency(causal):
     loaded = Enhancer.load(causal)
     n_fft = loaded.features.settings.stft.n_fft
     assert {rate: loaded.stream(rate).latency for rate in (16_000, 48_000, 192_000)} == {
@@ -198,7 +198,7 @@ def test_a_multiple_of_the_rate_costs_a_stream_no_latency(causal):
     assert loaded.stream(44_100).latency > 44_100 / 16_000 * n_fft
 
 
-def test_a_stream_says_which_blocks_it_takes(causal):
+def test_a_stream_rejects_blocks_with_the_wrong_channel_count(causal):
     stream = Enhancer.load(causal).stream(48_000, 2)
     with pytest.raises(ValueError, match=r"\(10, 3\).* must have 2 channels"):
         stream.process(np.zeros((10, 3), np.float32))
@@ -206,12 +206,12 @@ def test_a_stream_says_which_blocks_it_takes(causal):
         stream.process(np.zeros(10, np.float32))
 
 
-def test_a_stream_of_a_model_for_whole_windows_is_refused():
+def test_a_non_causal_model_cannot_stream():
     with pytest.raises(UserError, match="looks at later audio and cannot follow a stream"):
         Enhancer(Lowering(0), CARD).stream()
 
 
-def test_a_recording_of_its_own_level_is_enhanced_at_any_rate_as_at_the_models():
+def test_utterance_reference_gives_the_same_result_at_any_sample_rate():
     """With a reference of the whole utterance, whose level does not depend on the rate."""
     features = FeatureSettings(reference="utterance")
     card = CARD.model_copy(update={"features": features})
@@ -226,6 +226,6 @@ def test_a_recording_of_its_own_level_is_enhanced_at_any_rate_as_at_the_models()
     assert 10 * np.log10(error) < -20
 
 
-def test_a_header_that_claims_millions_of_hertz_is_refused():
+def test_an_implausibly_high_sample_rate_is_rejected():
     with pytest.raises(UnusableAudio, match=r"has 234,897,024 Hz: recordings of up to"):
         Enhancer.load(ready_models()["best"]).enhance_any(np.zeros((100, 1)), 234_897_024)

@@ -66,14 +66,14 @@ def tables() -> dict[str, pd.DataFrame]:
 
 
 @pytest.mark.parametrize("name", sorted(tables()))
-def test_a_seed_gives_what_it_always_gave(name, tmp_path):
+def test_tables_drawn_with_a_seed_match_the_golden_files(name, tmp_path):
     write_table(tmp_path / "new.csv", tables()[name].reset_index(drop=True))
     kept = read_table(GOLDEN / f"{name}.csv")
     pd.testing.assert_frame_equal(read_table(tmp_path / "new.csv"), kept, rtol=1e-12)
 
 
 @pytest.mark.parametrize("model", ["best", "stream"])
-def test_a_bundled_model_enhances_as_it_did_when_it_was_published(model):
+def test_bundled_models_reproduce_their_published_output(model):
     """`golden/pretrained.csv` was written by the code that trained the models, before its names and
     folders changed: every eighth sample of what they made of this signal."""
     from denoise.enhancement.enhancer import Enhancer

@@ -40,7 +40,7 @@ def left(tmp_path, monkeypatch):
         stream.close()
 
 
-def test_a_job_works_among_the_copies_of_stored_files(tmp_path, monkeypatch):
+def test_a_job_runs_in_the_folder_of_local_copies_of_remote_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(_WORKFLOW, raising=False)
     copies = Path(".snakemake/storage/s3/bucket/study")
@@ -63,7 +63,7 @@ def test_a_job_works_among_the_copies_of_stored_files(tmp_path, monkeypatch):
     assert Path.cwd() == tmp_path and (copies / "here").exists() and Path("job.log").exists()
 
 
-def test_locks_that_nobody_holds_are_removed_by_the_main_run_alone(left):
+def test_only_the_main_run_removes_stale_locks(left):
     begin_workflow(main=False, folder=left)
     assert list(left.glob("locks/*")) and not jobs._held
     assert os.environ[_WORKFLOW] == str(os.getpid())
@@ -71,7 +71,7 @@ def test_locks_that_nobody_holds_are_removed_by_the_main_run_alone(left):
     assert not list(left.glob("locks/*"))
 
 
-def test_locks_of_a_run_that_is_alive_are_left(left):
+def test_locks_of_a_running_workflow_are_kept(left):
     code = (
         "import sys; from pathlib import Path; from denoise.study import jobs\n"
         "jobs.begin_workflow(main=True, folder=Path(sys.argv[1])); print(flush=True); input()"
@@ -104,7 +104,7 @@ def test_locks_of_a_run_that_is_alive_are_left(left):
         ),
     ],
 )
-def test_a_failed_job_says_why_in_one_line_and_in_its_log(
+def test_a_failed_job_reports_its_error_in_one_line_and_in_its_log(
     tmp_path, monkeypatch, capfd, error, status, told
 ):
     monkeypatch.chdir(tmp_path)

@@ -54,7 +54,7 @@ def test_snr_and_si_sdr_have_their_closed_form(speech, snr, gain):
     assert si_sdr(clean, gain * estimate) == pytest.approx(snr, abs=1e-3)
 
 
-def test_segmental_snr_of_a_scaled_signal_is_that_of_every_frame():
+def test_segmental_snr_of_a_scaled_signal_equals_its_frame_snr():
     clean = np.random.default_rng(0).standard_normal(RATE)
     # The error is 0.1 of the signal in every frame: 20 dB. Ten times the signal: -19 dB, limited.
     assert segmental_snr(clean, 1.1 * clean, RATE) == pytest.approx(20, abs=1e-6)
@@ -62,7 +62,7 @@ def test_segmental_snr_of_a_scaled_signal_is_that_of_every_frame():
     assert segmental_snr(clean, 1.0001 * clean, RATE) == pytest.approx(35)
 
 
-def test_pesq_of_identical_signals_is_the_top_of_the_published_mappings(speech):
+def test_pesq_of_identical_signals_is_the_published_maximum(speech):
     # P.862.1 and P.862.2 map the raw score 4.5 to these.
     narrow = 0.999 + 4 / (1 + np.exp(-1.4945 * 4.5 + 4.6607))
     wide = 0.999 + 4 / (1 + np.exp(-1.3669 * 4.5 + 3.8224))
@@ -104,7 +104,7 @@ def test_stoi_is_one_for_identical_signals_and_falls_with_noise(speech):
 
 
 @pytest.mark.parametrize("rate", [8_000, 10_000, 16_000, 44_100])
-def test_intelligibility_is_resampled_once_as_pystoi_does_it_twice(rate):
+def test_stoi_and_estoi_match_pystoi_with_a_single_resampling(rate):
     from pystoi import stoi
 
     clean = tone_speech(2, rate, 3)
@@ -113,7 +113,7 @@ def test_intelligibility_is_resampled_once_as_pystoi_does_it_twice(rate):
     assert stoi_and_estoi(clean, estimate, rate) == pytest.approx(expected, abs=1e-9)
 
 
-def test_intelligibility_of_digital_silence_is_the_same_every_time(speech):
+def test_stoi_with_digital_silence_is_deterministic(speech):
     estimate = np.where(np.arange(len(speech)) % (RATE // 2) < RATE // 4, speech, 0)
     np.random.seed(1)  # noqa: NPY002
     first = stoi_and_estoi(speech, estimate, RATE)
@@ -123,14 +123,14 @@ def test_intelligibility_of_digital_silence_is_the_same_every_time(speech):
     assert np.random.random() == drawn  # noqa: NPY002
 
 
-def test_speech_of_which_little_is_not_silent_has_no_intelligibility():
+def test_stoi_is_undefined_for_mostly_silent_speech():
     clean = tone_speech(2, RATE, 3)
     clean[RATE // 4 :] *= 1e-4
     with pytest.raises(Undefined, match=r"less than 0\.4 s of it is not silent"):
         stoi_and_estoi(clean, clean, RATE)
 
 
-def test_the_likelihood_ratio_of_known_predictors():
+def test_log_likelihood_ratio_of_known_predictors_is_exact():
     """Against the definition, computed with full matrices for one frame of filtered noise."""
     rng = np.random.default_rng(0)
     clean, other = rng.standard_normal(480), np.cumsum(rng.standard_normal(480)) * 0.1
@@ -148,7 +148,7 @@ def test_the_likelihood_ratio_of_known_predictors():
     assert log_likelihood_ratio(clean, other, RATE) == pytest.approx(expected, rel=1e-6)
 
 
-def test_distances_are_zero_and_composites_at_the_top_for_identical_signals(speech):
+def test_identical_signals_have_zero_distances_and_maximal_composites(speech):
     assert log_likelihood_ratio(speech, speech, RATE) == pytest.approx(0, abs=1e-9)
     assert weighted_spectral_slope(speech, speech, RATE) == pytest.approx(0, abs=1e-9)
     top = composite(speech, speech, RATE, 4.64)
@@ -164,7 +164,7 @@ def test_composites_follow_the_published_regression(speech, monkeypatch):
     assert got == pytest.approx({"csig": 3.3915, "cbak": 3.004, "covl": 2.9545})
 
 
-def test_a_constant_tilt_has_the_square_of_its_slope_as_spectral_distance(speech, monkeypatch):
+def test_spectral_slope_distance_of_a_constant_tilt_is_its_squared_slope(speech, monkeypatch):
     # With the same difference of slopes in every band, the weights cancel out.
     levels = _band_levels(frames_of(speech, RATE), RATE)
     tilted = levels + 1.5 * np.arange(levels.shape[1])
@@ -182,13 +182,13 @@ def test_a_constant_tilt_has_the_square_of_its_slope_as_spectral_distance(speech
         (tone_speech(1, RATE, 0), np.full(RATE, np.nan), "NaN"),
     ],
 )
-def test_what_cannot_be_scored_has_a_status_and_no_number(clean, estimate, said):
+def test_unscorable_signals_get_a_status_and_nan_scores(clean, estimate, said):
     row = score_utterance(clean.astype(np.float32), estimate.astype(np.float32), RATE)
     assert said in row["status"]
     assert np.isnan(row["pesq_wb"]) and np.isnan(row["stoi"])
 
 
-def test_other_rates_are_scored_at_the_rate_pesq_is_defined_at():
+def test_other_sample_rates_are_resampled_to_a_pesq_rate():
     clean = tone_speech(2, 44_100, 3)
     estimate = clean + 0.1 * hiss(2, 44_100, 4)
     row = score_utterance(clean, estimate, 44_100)
@@ -197,13 +197,13 @@ def test_other_rates_are_scored_at_the_rate_pesq_is_defined_at():
     assert row["pesq_wb"] == pytest.approx(pesq(*low, 16_000, "wb"), abs=0.05)
 
 
-def test_eight_kilohertz_has_no_wide_band_pesq_and_that_is_no_failure():
+def test_missing_wide_band_pesq_at_8_khz_is_not_a_failure():
     clean = tone_speech(2, 8000, 0)
     row = score_utterance(clean, clean + 0.05 * hiss(2, 8000, 1), 8000)
     assert row["status"] == "ok" and np.isnan(row["pesq_wb"]) and row["pesq_nb"] > 1
 
 
-def test_si_sdr_above_80_hz_is_that_without_the_rumble():
+def test_si_sdr_above_80_hz_ignores_rumble():
     """A tone of 20 Hz in the reference, which the estimate lacks, decides SI-SDR alone."""
     rng = np.random.default_rng(0)
     time = np.arange(4 * RATE) / RATE
@@ -220,7 +220,7 @@ def test_si_sdr_above_80_hz_is_that_without_the_rumble():
 
 
 @pytest.mark.parametrize("corner", [80.0, 300.0])
-def test_the_high_pass_has_the_gain_of_its_formula(corner):
+def test_the_high_pass_gain_matches_its_formula(corner):
     """A Butterworth filter of fourth order, twice: 1 / (1 + (corner / f)^8) of the amplitude."""
     time = np.arange(4 * RATE) / RATE
     for ratio in (0.5, 1, 2, 4):
@@ -234,7 +234,7 @@ def test_the_high_pass_has_the_gain_of_its_formula(corner):
             )
 
 
-def test_a_rumble_alone_has_no_si_sdr_above_it():
+def test_si_sdr_above_80_hz_is_undefined_for_rumble_alone():
     rumble = 0.1 * np.sin(2 * np.pi * 5 * np.arange(2 * RATE) / RATE)
     with pytest.raises(Undefined, match="silent"):
         si_sdr_above(rumble, rumble + 0.01 * hiss(2, RATE, 0), RATE)
@@ -242,7 +242,7 @@ def test_a_rumble_alone_has_no_si_sdr_above_it():
     assert np.isfinite(si_sdr_above(short, short + 0.001 * hiss(0.01, RATE, 0), RATE))
 
 
-def test_holm_of_a_textbook_example():
+def test_holm_correction_matches_a_textbook_example():
     # Holm (1979): 0.01 x4, 0.02 x3, 0.03 x2, 0.04 x1, kept monotone.
     assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
 
@@ -265,7 +265,7 @@ def grid_scores(seeds=(0, 1)) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def test_main_effects_of_an_additive_grid_are_what_was_added():
+def test_main_effects_of_an_additive_grid_are_recovered():
     scores = grid_scores()
     swept = {
         f"{loss}-{level}": {"training.loss": loss, "mixing.level": level}
@@ -325,7 +325,7 @@ def conditions() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names).assign(snr_input=1.0, seed=0)
 
 
-def test_means_by_condition_are_over_its_utterances():
+def test_condition_means_use_only_the_utterances_of_the_condition():
     table = conditions()
     snrs = snr_condition(table)
     found = by_condition(table, "si_sdr", snrs).set_index(["method", "condition"])
@@ -340,7 +340,7 @@ def test_means_by_condition_are_over_its_utterances():
     assert gains.loc[0.0, "mean"] == 2.0 and gains.loc[0.0, "n"] == 1
 
 
-def test_a_range_of_snrs_is_told_in_bins_of_5_db():
+def test_continuous_snrs_are_reported_in_bins_of_5_db():
     table = conditions().assign(snr_target=np.nan)
     table["snr_input"] = table["id"].map({"u0": -0.1, "u1": 0.0, "u2": 4.9, "u3": np.inf})
     found = snr_condition(table)

@@ -68,7 +68,7 @@ def measured_snr(row: dict, packs) -> float:
 
 @settings(max_examples=25, deadline=None)
 @given(snrs=st.lists(st.floats(-20, 40), min_size=1, max_size=4), seed=st.integers(0, 10**6))
-def test_rendered_utterances_have_the_asked_snr(sources, snrs, seed):
+def test_rendered_utterances_have_the_target_snr(sources, snrs, seed):
     chosen = TestSetSettings(snr_db=tuple(snrs), copies=2)
     table = draw_utterances(Recordings(*sources), chosen, seed)
     table = set_levels(table, RATE, seed)
@@ -81,7 +81,7 @@ def test_rendered_utterances_have_the_asked_snr(sources, snrs, seed):
         assert np.abs(noisy).max() <= 0.9901
 
 
-def test_the_gain_of_the_originals_is_uniform_and_applied(sources):
+def test_noise_gains_are_drawn_uniformly_and_applied(sources):
     chosen = MixingSettings(segment=4000, speech_stride=1000, gain=(0.2, 0.8))
     table = set_levels(draw_windows(Recordings(*sources), chosen, "train", RATE, 0), RATE, 0)
     assert table["gain"].between(0.2, 0.8).all() and table["gain"].std() > 0.1
@@ -124,7 +124,7 @@ def test_a_test_set_takes_speech_and_noise_of_its_split_only(sources, split):
     assert set(table["noise_id"]) <= set(noise[noise["split"] == split]["id"])
 
 
-def test_short_recordings_are_filled_with_silence_where_that_is_asked(sources):
+def test_pad_fills_short_recordings_with_silence(sources):
     window = 5 * RATE  # longer than the first two recordings
     chosen = MixingSettings(segment=window, speech_stride=window, pad=True, gain=[0.5, 0.5])
     speech, _ = sources
@@ -140,7 +140,7 @@ def test_short_recordings_are_filled_with_silence_where_that_is_asked(sources):
         assert audio.rms(noisy[there:]) > 0.01  # the noise goes on
 
 
-def test_a_rendered_recording_holds_its_window(sources):
+def test_a_rendered_recording_contains_its_window(sources):
     chosen = MixingSettings(segment=4000, speech_stride=1000, gain=[0.5, 0.5])
     table = set_levels(draw_windows(Recordings(*sources), chosen, "train", RATE, 0), RATE, 0)
     packs = Packs([*table["speech_source"], *table["noise_source"]])
@@ -154,7 +154,7 @@ def test_a_rendered_recording_holds_its_window(sources):
         assert same.mean() > 0.9 and len(whole) == row["recording_samples"]
 
 
-def test_windows_of_the_training_recordings_validate_only_where_that_is_asked(sources):
+def test_validation_windows_come_from_disjoint_parts_of_train_recordings(sources):
     speech, noise = (table.assign(validation_windows=0.25) for table in sources)
     chosen = MixingSettings(segment=4000, speech_stride=2000)
     windows = {
@@ -174,7 +174,7 @@ def test_windows_of_the_training_recordings_validate_only_where_that_is_asked(so
         assert set(table["split"]) == {split}
 
 
-def test_test_windows_are_those_of_the_test_split_one_of_each(sources):
+def test_windows_of_the_test_split_are_not_subsampled(sources):
     speech, noise = (table.assign(validation_windows=0.25) for table in sources)
     chosen = MixingSettings(segment=4000, speech_stride=4000, windows=3, validation_windows=2)
     table = draw_windows(Recordings(speech, noise), chosen, "test", RATE, 0)
@@ -197,7 +197,7 @@ def test_the_number_of_windows_can_be_given(sources):
 
 
 @pytest.mark.parametrize("side", [0, 1])
-def test_an_empty_split_is_named(sources, side):
+def test_an_error_names_an_empty_split(sources, side):
     tables = list(sources)
     tables[side] = tables[side][tables[side]["split"] != "test"]
     what = ("speech", "noise")[side]
@@ -206,7 +206,7 @@ def test_an_empty_split_is_named(sources, side):
     draw_windows(Recordings(*tables), MixingSettings(segment=4000), "train", RATE, 0)
 
 
-def test_kinds_and_snrs_are_dealt_evenly(sources):
+def test_noise_types_and_snrs_are_balanced(sources):
     chosen = TestSetSettings(snr_db=(0, 10), copies=8)
     table = draw_utterances(Recordings(*sources), chosen, 0)
     counts = table.groupby(["noise_type", "snr_target"]).size()
@@ -214,7 +214,7 @@ def test_kinds_and_snrs_are_dealt_evenly(sources):
 
 
 @pytest.mark.parametrize(("kinds", "snrs"), [(2, 4), (4, 4), (5, 4), (6, 4), (3, 7)])
-def test_few_mixtures_have_all_snrs_and_many_have_all_pairs(sources, kinds, snrs):
+def test_small_test_sets_balance_snrs_and_large_ones_all_pairs(sources, kinds, snrs):
     speech, noise = sources
     noise = noise.iloc[[0] * kinds].assign(noise_type=[f"k{k}" for k in range(kinds)], split="test")
     levels = tuple(range(snrs))
@@ -253,7 +253,7 @@ def test_pairs_are_rendered_as_published(tmp_path):
     size=st.integers(8, 3000), offset=st.integers(0, 2999), length=st.integers(1, 9000),
     fade=st.integers(0, 400),
 )  # fmt: skip
-def test_a_looped_noise_has_the_length_and_no_click(size, offset, length, fade):
+def test_looped_noise_has_the_requested_length_and_no_click(size, offset, length, fade):
     offset = offset % size
     wave = np.sin(np.linspace(0, 40, size)).astype(np.float32)
     got = loop(wave, offset, length, fade)
@@ -284,6 +284,6 @@ def test_speech_shorter_than_a_window_is_an_error_that_says_so(sources):
         ({"snr_db": (1000,)}, "between -60 and 100"),
     ],
 )
-def test_impossible_levels_are_refused(level, said):
+def test_invalid_levels_are_rejected(level, said):
     with pytest.raises(ValueError, match=said):
         MixtureSettings(**level)

@@ -41,7 +41,7 @@ def test_networks_have_their_published_number_of_parameters(network, shape, para
     assert model.output_shape == (None, *shape)
 
 
-def test_the_parameters_of_the_wide_network_are_those_of_its_layers():
+def test_the_wide_network_has_the_parameter_count_of_its_layers():
     def convolution(inputs, outputs, size=3, *, normalised=True):
         return (size * size * inputs + 1) * outputs + (4 * outputs if normalised else 0)
 
@@ -55,13 +55,13 @@ def test_the_parameters_of_the_wide_network_are_those_of_its_layers():
     assert build_network(WIDE, (32, 32, 1)).count_params() == total
 
 
-def test_the_recipe_asks_for_the_network_of_1941093_parameters():
+def test_the_esc50_preset_uses_the_default_unet():
     recipe = yaml.safe_load((ROOT / "presets" / "unet-huber-esc50.yaml").read_text())
     assert network_settings(recipe["network"]) == UNetSettings()
 
 
 @pytest.mark.parametrize("where", ["deepest", "every"])
-def test_dropout_keeps_the_mean_of_what_the_bottleneck_sees(where):
+def test_dropout_keeps_the_mean_of_the_bottleneck_input(where):
     import keras
 
     keras.utils.set_random_seed(0)
@@ -80,7 +80,7 @@ def test_dropout_keeps_the_mean_of_what_the_bottleneck_sees(where):
     assert not np.array_equal(trained, used)
 
 
-def test_batch_normalisation_stands_before_every_activation_but_the_last():
+def test_batch_normalisation_precedes_every_activation_but_the_last():
     plain = build_network(UNetSettings(filters=(2, 4)), (8, 8, 1))
     normalised = build_network(UNetSettings(filters=(2, 4), normalisation="batch"), (8, 8, 1))
     # Scale, shift, running mean and variance of each filter.
@@ -99,7 +99,7 @@ def test_batch_normalisation_stands_before_every_activation_but_the_last():
     UNetSettings(filters=(2, 4), normalisation="batch", norm_momentum=0.6),
     AutoencoderSettings(filters=(2,), bottleneck=4, norm_momentum=0.6),
 ])  # fmt: skip
-def test_running_averages_move_by_what_the_momentum_leaves(settings):
+def test_batch_norm_statistics_are_updated_with_the_configured_momentum(settings):
     import keras
 
     model = build_network(settings, (8, 8, 1))
@@ -118,7 +118,7 @@ def test_a_network_gives_as_many_channels_as_the_target_has():
         assert build_network(network, (8, 8, 3), 2).output_shape == (None, 8, 8, 2)
 
 
-def test_the_parameters_of_the_temporal_network_are_those_of_its_layers():
+def test_the_temporal_network_has_the_parameter_count_of_its_layers():
     def convolution(inputs, outputs, size=9):
         return (size * inputs + 1) * outputs
 
@@ -138,7 +138,7 @@ def test_the_parameters_of_the_temporal_network_are_those_of_its_layers():
 ATTENTIVE = TemporalUNetSettings(filters=(4, 6), dilations=(1, 3), attention_heads=2)
 
 
-def test_attention_over_frequency_is_that_of_keras():
+def test_attention_over_frequency_matches_keras():
     """Beside Keras's own layer, which has the same bias for every frequency."""
     import keras
 
@@ -181,7 +181,7 @@ def test_heads_that_do_not_divide_the_filters_are_an_error():
 
 @pytest.mark.parametrize("heads", [0, 2])
 @pytest.mark.parametrize("causal", [False, True])
-def test_the_temporal_network_sees_as_far_as_its_dilations_reach(causal, heads):
+def test_the_temporal_network_has_the_receptive_field_of_its_dilations(causal, heads):
     network = TemporalUNetSettings(
         filters=(4, 6),
         dilations=(1, 3),
@@ -206,7 +206,7 @@ def test_the_temporal_network_sees_as_far_as_its_dilations_reach(causal, heads):
     assert np.flatnonzero(changed > 1e-4).tolist() == list(range(before, after + 1))
 
 
-def test_a_causal_network_begins_with_the_frame_at_hand():
+def test_an_untrained_causal_network_uses_no_past_frames():
     model = build_network(TemporalUNetSettings(filters=(4, 6), causal=True), (8, 30, 1))
     frames = np.random.default_rng(0).standard_normal((1, 8, 30, 1)).astype(np.float32)
     frames[:, :, :20] = 0
@@ -215,7 +215,7 @@ def test_a_causal_network_begins_with_the_frame_at_hand():
     np.testing.assert_array_equal(np.asarray(model(frames))[:, :, 20:], struck[:, :, 20:])
 
 
-def test_a_deep_temporal_network_begins_as_a_shallow_one():
+def test_residual_blocks_are_the_identity_at_initialisation():
     settings = TemporalUNetSettings(filters=(4,), dilations=(1, 2, 4), attention_heads=2)
     deep = build_network(settings, (8, 5, 1))
     shallow = build_network(TemporalUNetSettings(filters=(4,), dilations=()), (8, 5, 1))
@@ -258,7 +258,7 @@ def test_losses_have_their_closed_form(name, output, expected):
     assert float(np.mean(losses.LOSSES[name](T, output))) == pytest.approx(expected, rel=1e-5)
 
 
-def test_soft_iou_is_that_of_sets_for_zeros_and_ones():
+def test_soft_iou_of_binary_masks_equals_set_iou():
     one = np.array([1, 1, 0, 0, 1, 0], np.float32).reshape(1, 2, 3, 1)
     other = np.array([1, 0, 1, 0, 1, 0], np.float32).reshape(1, 2, 3, 1)
     assert float(losses.soft_iou(one, other)[0]) == pytest.approx(2 / 4)

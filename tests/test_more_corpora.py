@@ -101,7 +101,7 @@ def matlab(response: np.ndarray, rate: int) -> bytes:
     return buffer.getvalue()
 
 
-def test_air_is_written_as_audio_and_grouped_by_rooms(tmp_path):
+def test_air_responses_are_converted_to_audio_and_grouped_by_room(tmp_path):
     response = np.r_[np.zeros(300), 0.8, np.zeros(4799)]
     names = [
         "air_binaural_aula_carolina_0_1_1_90_3",
@@ -122,7 +122,7 @@ def test_air_is_written_as_audio_and_grouped_by_rooms(tmp_path):
     assert np.argmax(np.abs(prepared[:100])) == 0.002 * 8000
 
 
-def test_a_file_of_matlab_that_is_none_is_refused(tmp_path):
+def test_an_invalid_matlab_file_is_rejected(tmp_path):
     archive = {"air_database_release_1_4.zip": zip_of({"AIR_1_4/air_binaural_booth_0.mat": b"no"})}
     with pytest.raises(UserError, match="air: air_binaural_booth_0.mat cannot be read"):
         index("air", "all", archive, tmp_path)
@@ -150,7 +150,7 @@ def test_speechocean762_has_speakers_sex_and_words(tmp_path):
     assert test[["speaker", "sex"]].to_numpy().tolist() == [["0003", "F"]]
 
 
-def test_demand_has_a_channel_of_each_place(tmp_path):
+def test_demand_indexes_one_channel_per_location(tmp_path):
     packed = {
         archive.name: zip_of(
             {f"{archive.name.partition('_')[0]}/ch{n:02d}.wav": NOISE for n in (1, 2)}
@@ -167,7 +167,7 @@ def test_demand_has_a_channel_of_each_place(tmp_path):
     assert split.value_counts().to_dict() == {"train": 6, "test": 6, "validation": 5}
 
 
-def test_vctk_has_one_of_two_microphones(tmp_path):
+def test_vctk_indexes_one_of_two_microphones(tmp_path):
     flac = encoded(tone_speech(1.2, 48000, 4), 48000, "FLAC")
     waves = "wav48_silence_trimmed"
     archive = zip_of(
@@ -185,7 +185,7 @@ def test_vctk_has_one_of_two_microphones(tmp_path):
     assert second["path"].str.endswith("p225/p225_001_mic2.flac").all() and len(second) == 1
 
 
-def test_wham_has_its_publishers_parts(tmp_path):
+def test_wham_subsets_match_the_published_split(tmp_path):
     members = {f"wham_noise/{part}/a_{part}.wav": NOISE for part in ("tr", "cv", "tt")}
     archive = {"wham_noise.zip": zip_of({**members, "wham_noise/metadata/x.csv": b"a\n"})}
     table = index("wham", "cv", archive, tmp_path)
@@ -225,7 +225,7 @@ def test_common_voice_is_taken_from_the_folder_of_a_language(common_voice, tmp_p
         index_layout("common_voice", "dev", common_voice, tmp_path / "dev.csv")
 
 
-def test_subsets_of_a_corpus_in_a_folder_can_train_and_test(common_voice):
+def test_subsets_of_a_local_corpus_can_be_used_for_train_and_test(common_voice):
     def speech(part: str, use: str) -> dict:
         return {"corpus": "common_voice", "path": str(common_voice), "subsets": [part],
                 "split": use}  # fmt: skip
@@ -238,7 +238,7 @@ def test_subsets_of_a_corpus_in_a_folder_can_train_and_test(common_voice):
         plan(set={"data.speech": [speech("train", "train"), speech("train", "test")]})
 
 
-def test_what_holds_the_same_utterances_cannot_train_and_test(common_voice):
+def test_subsets_that_share_utterances_cannot_be_used_for_train_and_test(common_voice):
     def tested(trained: dict, test: dict) -> None:
         noise = [{"corpus": "esc50", "folds": [5]}]
         plan(
@@ -256,7 +256,7 @@ def test_what_holds_the_same_utterances_cannot_train_and_test(common_voice):
         plan(set={"data.speech": [{"corpus": "vctk", "subsets": ["mic1", "mic2"]}]})
 
 
-def test_another_table_of_a_corpus_in_a_folder_is_read_again(common_voice):
+def test_a_changed_table_of_a_local_corpus_is_read_again(common_voice):
     source = SourceSettings(corpus="common_voice", path=str(common_voice), subsets=["train"])
     before = listing_of(source)
     assert listing_of(source) == before
@@ -307,7 +307,7 @@ def test_dns_challenge_is_taken_from_the_folder_of_its_data(tmp_path):
 @pytest.mark.skipif(
     importlib.util.find_spec("pyroomacoustics") is None, reason="needs pyroomacoustics"
 )
-def test_simulated_rooms_decay_as_their_size_says(tmp_path, monkeypatch):
+def test_larger_simulated_rooms_decay_more_slowly(tmp_path, monkeypatch):
     monkeypatch.setattr(simulated_rooms, "ROOMS", 2)
     first = simulated_rooms.build(tmp_path / "one", "small")
     assert len(first) == 8 and first["group"].nunique() == 2
@@ -345,7 +345,7 @@ def test_simulated_rooms_decay_as_their_size_says(tmp_path, monkeypatch):
         ({"data.noise": [{"corpus": "musan"}]}, "corpus musan needs subsets: some of noise, music"),
     ],
 )  # fmt: skip
-def test_sources_in_the_wrong_place_are_refused(sources, said):
+def test_corpora_of_the_wrong_type_or_options_are_rejected(sources, said):
     with pytest.raises(UserError) as error:
         plan(set=sources)
     assert said in str(error.value)

@@ -22,7 +22,7 @@ def wave(seconds: float) -> np.ndarray:
     return 0.3 * (tone_speech(seconds, RATE, 1) + 0.1 * hiss(seconds, RATE, 2))
 
 
-def test_the_mel_spectrogram_is_librosas():
+def test_mel_spectrogram_equals_librosa():
     import librosa
 
     given = wave(3)
@@ -32,7 +32,7 @@ def test_the_mel_spectrogram_is_librosas():
 
 
 @pytest.mark.parametrize("seconds", [1.3, 9.01, 18.75])
-def test_the_opinions_are_those_of_the_authors_package(seconds):
+def test_dnsmos_equals_the_speechmos_package(seconds):
     from speechmos import dnsmos as published
 
     given = wave(seconds)
@@ -43,7 +43,7 @@ def test_the_opinions_are_those_of_the_authors_package(seconds):
                                   abs=1e-3)  # fmt: skip
 
 
-def test_noise_lowers_the_opinions_at_any_rate():
+def test_noise_lowers_dnsmos_at_16_and_48_khz():
     for rate in (16_000, 48_000):
         clean = 0.3 * tone_speech(4, rate, 1)
         noisy = clean + 0.3 * hiss(4, rate, 2)
@@ -51,7 +51,7 @@ def test_noise_lowers_the_opinions_at_any_rate():
         assert better["dnsmos_bak"] > worse["dnsmos_bak"] + 0.3
 
 
-def test_what_cannot_be_judged_has_no_value():
+def test_dnsmos_of_short_or_silent_audio_is_undefined():
     with pytest.raises(Undefined, match=r"shorter than 0\.5 s"):
         denoise.metrics.dnsmos(wave(0.3), RATE)
     with pytest.raises(Undefined, match="is silent"):
@@ -87,14 +87,16 @@ def test_recordings_are_scored_without_references(tmp_path, monkeypatch, capsys)
         (["a.wav"], "a.wav does not exist"),
     ],
 )
-def test_what_is_to_be_scored_is_asked_for(tmp_path, monkeypatch, capsys, given, expected):
+def test_score_command_rejects_missing_or_conflicting_inputs(
+    tmp_path, monkeypatch, capsys, given, expected
+):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
         main(["score", *given])
     assert ended.value.code == 1 and expected in capsys.readouterr().err
 
 
-def test_without_the_measures_one_line_says_what_to_install(tmp_path, monkeypatch, capsys):
+def test_score_without_pandas_names_the_extra_to_install(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     soundfile.write("a.wav", wave(1), RATE)
     monkeypatch.setitem(sys.modules, "pandas", None)

@@ -94,7 +94,7 @@ def killed_while_training(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_study_of_its_own_is_killed_goes_on_and_is_copied(tmp_path, streets):
+def test_a_study_with_extensions_survives_a_kill_and_a_copy(tmp_path, streets):
     folder = tmp_path / "somewhere" / "losses"
     said_by(tmp_path, "new", str(folder))
     write_study(folder, streets)
@@ -159,7 +159,7 @@ total        2
 """
 
 
-def test_time_and_disk_are_those_of_like_trainings_and_of_the_settings(tmp_path, monkeypatch):
+def test_plan_estimates_time_from_similar_trainings_and_disk_from_settings(tmp_path, monkeypatch):
     from denoise.networks.card import write_card
     from denoise.study.plan import make_plan
     from denoise.study.preview import preview, steps_of
@@ -197,7 +197,7 @@ def test_time_and_disk_are_those_of_like_trainings_and_of_the_settings(tmp_path,
         (["ui", "--port", "0"], "--port 0 must be between 1 and 65535"),
     ],
 )
-def test_a_folder_that_is_no_study_is_told_in_one_line(tmp_path, arguments, message):
+def test_commands_outside_a_study_fail_with_a_one_line_error(tmp_path, arguments, message):
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "notes.txt").touch()
     ended = denoise(tmp_path, *arguments)

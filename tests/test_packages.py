@@ -18,13 +18,13 @@ print(*{"keras", "tensorflow", "jax", "torch"} & set(sys.modules))
 """
 
 
-def test_nothing_imports_keras_before_it_needs_it():
+def test_importing_any_module_does_not_import_keras():
     ran = subprocess.run([sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.split() == []
 
 
-def test_the_picture_of_the_packages_is_that_of_their_imports():
+def test_package_diagram_matches_the_imports():
     assert PICTURE.read_text(encoding="utf-8") == picture(), (
         "python tests/draw_packages.py draws it"
     )

@@ -62,7 +62,7 @@ def test_one_folder_is_divided_by_patterns(tmp_path):
         assert row.noisy_path == row.path.replace("_clean_", "_noisy_")
 
 
-def test_speakers_stand_in_a_folder_level_or_a_table(tmp_path):
+def test_speakers_come_from_a_folder_level_or_a_table(tmp_path):
     clean, noisy = two_folders(tmp_path)
     assert set(build_pairs(clean, noisy, None, 1)["speaker"]) == {"s0", "s1"}
     (clean / "speakers.csv").write_text("file,speaker\ns0/u0.wav,ann\ns0/u1.wav,bob\n")
@@ -73,7 +73,7 @@ def test_speakers_stand_in_a_folder_level_or_a_table(tmp_path):
     assert (table["group"] == table["speaker"]).all()
 
 
-def test_a_file_without_its_other_version_is_named(tmp_path):
+def test_a_file_without_a_counterpart_is_named(tmp_path):
     clean, noisy = two_folders(tmp_path)
     (noisy / "s1/u0.wav").unlink()
     with pytest.raises(UserError, match=r"s1/u0\.wav has no noisy version in .*noisy"):
@@ -84,7 +84,7 @@ def test_a_file_without_its_other_version_is_named(tmp_path):
         build_pairs(clean, noisy, None, None)
 
 
-def test_another_noisy_version_is_other_data(tmp_path):
+def test_changing_a_noisy_file_changes_the_pairs_digest(tmp_path):
     clean, noisy = two_folders(tmp_path)
     before = pairs_digest(clean, noisy)
     write(noisy / "s0/u0.wav", hiss(2, RATE, 9))
@@ -100,7 +100,7 @@ def test_another_noisy_version_is_other_data(tmp_path):
         (np.zeros_like, "its noisy version is silent"),
     ],
 )
-def test_what_is_no_version_of_it_is_dropped_with_the_reason(tmp_path, changed, said):
+def test_misaligned_shortened_or_silent_pairs_are_dropped_with_a_reason(tmp_path, changed, said):
     clean, noisy = two_folders(tmp_path)
     wave, _ = soundfile.read(noisy / "s0/u1.wav")
     write(noisy / "s0/u1.wav", changed(wave))
@@ -143,13 +143,13 @@ def test_pairs_that_are_aligned_are_kept_at_any_snr(tmp_path, snr):
         ({"corpus": "folder", "path": "a", "noisy": "b"}, "are for corpus pairs, not folder"),
     ],
 )
-def test_settings_that_make_no_pairs_are_refused(source, said):
+def test_invalid_pair_settings_are_refused(source, said):
     with pytest.raises(ValidationError, match=said):
         SourceSettings.model_validate(source)
 
 
 @pytest.mark.slow
-def test_a_study_of_own_pairs_trains_and_tests(tmp_path):
+def test_a_study_with_user_supplied_pairs_trains_and_scores(tmp_path):
     folder = copy_project(tmp_path / "project")
     two_folders(folder, speakers=6, each=3)
     configure(

@@ -63,7 +63,7 @@ def _spend(seconds: float) -> int:
         ([5.0] + [5.0] * 9, 2),
     ],
 )
-def test_a_first_item_that_loads_libraries_starts_no_processes(monkeypatch, seconds, worked_here):
+def test_a_slow_first_item_alone_does_not_start_processes(monkeypatch, seconds, worked_here):
     monkeypatch.setattr(pools, "time", _clock)
     found = list(ordered_map(_spend, seconds, processes=2, label="spend"))
     assert [process == os.getpid() for process in found] == [
@@ -112,7 +112,7 @@ def test_the_processes_of_a_pool_end_with_their_owner(tmp_path):
         assert not any(map(files.runs, workers))
 
 
-def test_a_process_whose_owner_is_gone_before_it_starts_ends():
+def test_a_worker_exits_if_its_parent_died_before_it_started():
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     late = (
@@ -155,7 +155,9 @@ def test_a_training_waits_until_a_gpu_is_free(two_gpus, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("given", "count"), [("7", 8), ("", 8), (None, 0)])
-def test_where_there_is_no_choice_nothing_is_changed(tmp_path, monkeypatch, given, count):
+def test_one_gpu_leaves_cuda_visible_devices_unchanged_without_a_choice(
+    tmp_path, monkeypatch, given, count
+):
     monkeypatch.setattr(devices, "gpu_count", lambda: count)
     if given is None:
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

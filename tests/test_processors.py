@@ -112,7 +112,7 @@ def here(tmp_path_factory) -> dict[str, str]:
     ],
     ids=["haswell", "skylake", "old", "any"],
 )
-def test_other_processors_mix_and_score_the_same(processor, here, tmp_path):
+def test_mixtures_and_scores_do_not_depend_on_the_cpu_type(processor, here, tmp_path):
     kept = {name: value for name, value in os.environ.items() if "OPENBLAS" not in name}
     run = subprocess.run(
         [sys.executable, __file__, str(tmp_path)], capture_output=True, text=True, check=True,

@@ -40,14 +40,14 @@ def run(followed: Study, clock: Clock, rule: str, seconds: float, jobs: int = 1)
         followed.finish(number)
 
 
-def test_nothing_is_promised_where_nothing_is_known(followed):
+def test_no_remaining_time_is_shown_before_any_job_finished(followed):
     assert followed.seconds_left() is None
     followed.start(1, "train", "Training a", None)
     assert followed.seconds_left() is None
     assert followed.status() == "0 of 8 steps, 3 trainings to begin; running:\n  Training a (0 s)"
 
 
-def test_what_is_known_of_one_rule_promises_nothing_of_another(followed, clock):
+def test_remaining_time_needs_a_finished_job_of_every_slow_rule(followed, clock):
     followed.counts = Counter(score=3, train=2)
     run(followed, clock, "score", 9)
     assert followed.seconds_left() is None
@@ -59,7 +59,7 @@ def test_what_is_known_of_one_rule_promises_nothing_of_another(followed, clock):
     assert followed.seconds_left() == pytest.approx((120 + 138) / 2)
 
 
-def test_a_rest_that_is_not_known_to_a_factor_of_two_is_not_told(followed, clock):
+def test_remaining_time_is_hidden_if_uncertain_by_more_than_a_factor_of_two(followed, clock):
     followed.counts = Counter(train=3)
     run(followed, clock, "train", 100)
     run(followed, clock, "train", 199)
@@ -72,7 +72,7 @@ def test_a_rest_that_is_not_known_to_a_factor_of_two_is_not_told(followed, clock
     assert followed.status().startswith("3 of 4 steps, the last trainings (one took 3 min)")
 
 
-def test_the_rest_is_told_by_what_jobs_took_and_how_many_ran_at_once(followed, clock, tmp_path):
+def test_remaining_time_uses_past_durations_and_parallel_jobs(followed, clock, tmp_path):
     log = tmp_path / "train.log"
     followed.counts = Counter(train=4)
     for number in (1, 2):
@@ -97,13 +97,13 @@ def test_the_rest_is_told_by_what_jobs_took_and_how_many_ran_at_once(followed, c
     assert followed.status().startswith("3 of 8 steps, about 4 min left")
 
 
-def test_few_jobs_that_are_left_are_not_divided_by_how_many_ran_at_once(followed, clock):
+def test_remaining_time_of_one_job_is_not_divided_by_past_parallelism(followed, clock):
     followed.counts = Counter(train=9)
     run(followed, clock, "train", 100, jobs=8)
     assert followed.seconds_left() == pytest.approx(100)
 
 
-def test_a_job_that_takes_longer_than_all_before_promises_nothing(followed, clock):
+def test_remaining_time_is_hidden_when_a_job_outlasts_all_earlier_ones(followed, clock):
     followed.counts = Counter(train=2)
     run(followed, clock, "train", 100)
     followed.start(1, "train", "Training b", None)
@@ -115,15 +115,13 @@ def test_a_job_that_takes_longer_than_all_before_promises_nothing(followed, cloc
     assert followed.seconds_left() is None
 
 
-def test_rules_that_take_seconds_need_not_have_run_before(followed, clock):
+def test_short_rules_are_estimated_without_an_earlier_run(followed, clock):
     followed.counts = Counter(train=2, write_report=1)
     run(followed, clock, "train", 100)
     assert followed.seconds_left() == pytest.approx((100 + 115) / 2)
 
 
-def test_what_a_training_said_is_left_is_counted_down_until_it_says_it_again(
-    followed, clock, tmp_path
-):
+def test_a_logged_remaining_time_counts_down_until_the_next_log_line(followed, clock, tmp_path):
     log = tmp_path / "train.log"
     followed.counts = Counter(train=1)
     followed.start(1, "train", "Training", log)
@@ -139,7 +137,7 @@ def test_what_a_training_said_is_left_is_counted_down_until_it_says_it_again(
     assert followed.seconds_left() is None
 
 
-def test_a_job_that_failed_is_neither_done_nor_a_measure(followed, clock):
+def test_a_failed_job_counts_neither_as_done_nor_as_a_duration(followed, clock):
     followed.start(1, "score", "Scoring", None)
     clock.time = 5
     assert followed.finish(1, failed=True) is not None
@@ -160,7 +158,7 @@ def test_the_last_state_of_a_progress_bar_is_read(tmp_path):
     assert tail(log, 2) == ["line 4998", "line 4999"] and last_line(log) == ""
 
 
-def test_durations_are_told_as_people_say_them():
+def test_durations_are_formatted_for_readers():
     told = [duration(x) for x in (0.4, 89, 90, 3600, 5399, 5400, 90_061)]
     assert told == ["0 s", "89 s", "2 min", "60 min", "90 min", "1 h 30 min", "25 h 01 min"]
     assert seconds_told("at most 1:02:03 left") == 3723
@@ -177,7 +175,7 @@ rule broken:
 """
 
 
-def test_of_a_failed_job_the_end_of_its_log_is_shown(tmp_path):
+def test_the_end_of_a_failed_jobs_log_is_shown(tmp_path):
     (tmp_path / "Snakefile").write_text(FAILING)
     run = subprocess.run(
         [sys.executable, "-m", "snakemake", "all", "--cores", "1", "--logger", "denoise"],

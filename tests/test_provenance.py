@@ -72,7 +72,7 @@ def digest(
         ("group/page.html", "<p>another page</p>"),
     ],
 )
-def test_a_change_of_what_a_script_uses_changes_its_digest(tmp_path, name, text):
+def test_changing_code_that_a_script_uses_changes_its_digest(tmp_path, name, text):
     assert digest(tmp_path, **{name: text}) != digest(tmp_path)
 
 
@@ -85,11 +85,11 @@ def test_a_change_of_what_a_script_uses_changes_its_digest(tmp_path, name, text)
         ("other.py", "def run():\n    return 4\n"),
     ],
 )
-def test_comments_layout_and_unused_modules_do_not(tmp_path, name, text):
+def test_changing_comments_layout_or_unused_modules_keeps_the_digest(tmp_path, name, text):
     assert digest(tmp_path, **{name: text}) == digest(tmp_path)
 
 
-def test_a_module_left_out_takes_along_what_only_it_uses(tmp_path):
+def test_an_excluded_module_also_excludes_modules_only_it_uses(tmp_path):
     changed = {"deep.py": "def helper(x):\n    return x + 2\n"}
     assert digest(tmp_path, ("one",), **changed) == digest(tmp_path, ("one",))
     page = {"group/page.html": "<p>another page</p>"}
@@ -103,7 +103,7 @@ def of_registry(root: Path, text: str, *names: str, **changes: str) -> str:
     return digest(root, chosen=chosen, **{"script": script, "parts.py": text, **changes})
 
 
-def test_a_part_added_to_a_registry_changes_the_digest_of_nothing(tmp_path):
+def test_adding_a_registry_entry_keeps_the_digest_of_other_entries(tmp_path):
     more = REGISTRY.replace("def shared", "def fifth(x):\n    return -x\ndef shared")
     more = more.replace('"second": second', '"second": second, "fifth": fifth')
     more = more.replace("import deep, other", "import deep, one, other")
@@ -121,7 +121,7 @@ def test_a_part_added_to_a_registry_changes_the_digest_of_nothing(tmp_path):
         (("return PARTS[x]", "return PARTS[-x]"), True, True),
     ],
 )
-def test_of_a_registry_what_is_shared_and_what_is_chosen_counts(tmp_path, edit, first, second):
+def test_a_digest_covers_shared_registry_code_and_the_chosen_entry(tmp_path, edit, first, second):
     edited = REGISTRY.replace(*edit)
     assert edited != REGISTRY
     for name, changes in (("first", first), ("second", second)):
@@ -129,14 +129,14 @@ def test_of_a_registry_what_is_shared_and_what_is_chosen_counts(tmp_path, edit, 
         assert same is not changes
 
 
-def test_of_the_modules_of_a_registry_only_the_chosen_one_counts(tmp_path):
+def test_a_digest_covers_only_the_module_of_the_chosen_registry_entry(tmp_path):
     edited = {"other.py": "def run():\n    return 4\n"}
     for name, changes in (("third", True), ("fourth", False), ("first", False)):
         before, after = (of_registry(tmp_path, REGISTRY, name, **one) for one in ({}, edited))
         assert (before != after) is changes
 
 
-def test_two_digests_are_told_apart_by_their_files(tmp_path):
+def test_changed_files_lists_the_files_that_differ_between_two_digests(tmp_path):
     script = tmp_path / "script.py"
     found = []
     for text in ("from denoise.core import text\n", "from denoise.core import labels\n"):
@@ -149,7 +149,7 @@ def test_two_digests_are_told_apart_by_their_files(tmp_path):
     assert changed_files(found[0], "unknown", tmp_path / "notes") == []
 
 
-def test_the_commit_is_that_of_this_code_and_of_no_other_repository(tmp_path, monkeypatch):
+def test_code_version_ignores_a_repository_that_does_not_track_the_package(tmp_path, monkeypatch):
     def git(*arguments: str) -> str:
         who = ["-c", "user.name=tests", "-c", "user.email=tests@localhost"]
         run = subprocess.run(
@@ -173,7 +173,7 @@ def test_the_commit_is_that_of_this_code_and_of_no_other_repository(tmp_path, mo
     assert code_version() == f"{denoise.__version__} ({commit}-dirty)"
 
 
-def test_a_package_is_named_with_its_version_and_tensorflow_by_its_build(monkeypatch):
+def test_installed_names_the_version_and_the_tensorflow_build(monkeypatch):
     versions = {"numpy": "2.0", "tensorflow-cpu": "2.21"}
 
     def version(name: str) -> str:

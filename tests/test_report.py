@@ -78,7 +78,7 @@ TWO = {"noisy": ("baseline", 1.0), "worse": ("variant", 5.0), "better": ("varian
          "not shown, as 2 seeds are too few"),
     ],
 )  # fmt: skip
-def test_the_first_line_claims_what_the_comparison_allows(about, headline, why):
+def test_the_headline_claims_only_what_the_comparison_supports(about, headline, why):
     board = board_of(**TWO)
     found = answer(board, pairs_of(board, **about))
     assert found["headline"] == headline and found["certain"] is ("No " not in headline)
@@ -119,7 +119,7 @@ def test_the_first_line_says_that_nothing_is_better_than_the_noisy_input():
     assert "It is behind the noisy input by -0.60 dB" in found["verdict"]
 
 
-def test_who_wins_is_shown_to_be_better_than_every_other_variant():
+def test_a_winner_must_be_significantly_better_than_every_variant():
     board = board_of(**TWO, third=("variant", 5.2))
     pairs = pairs_of(board)
     assert answer(board, pairs)["headline"] == "better wins"
@@ -144,7 +144,7 @@ def test_a_single_variant_is_compared_with_the_noisy_input():
     assert "All utterances are of one speaker" in speaker
 
 
-def test_rumble_that_decides_is_told():
+def test_the_verdict_mentions_gains_caused_by_rumble_below_80_hz():
     board = board_of(**TWO)
     assert "80 Hz" not in answer(board, pairs_of(board))["verdict"]
     board.loc[board["variant"] == "noisy", "si_sdr_80"] = 4.9
@@ -166,14 +166,14 @@ def gains(**methods: list[float]) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("count", [3, 4, 5])
-def test_the_best_the_median_and_the_worst_are_always_played(count):
+def test_best_median_and_worst_utterances_are_always_playable(count):
     chosen = listening.chosen(gains(v=list(map(float, range(11)))), ["v"], count)
     first = {reasons[0].split(" ")[0]: name for name, reasons in chosen.items()}
     assert (first["best"], first["median"], first["worst"]) == ("u10", "u05", "u00")
     assert len(chosen) == count
 
 
-def test_of_other_variants_the_worst_is_played_once():
+def test_worst_utterances_of_other_variants_are_listed_once():
     table = gains(a=[1, 2, 3, 4, 5], b=[5, 4, 3, 2, 1], c=[0, 9, 9, 9, 9])
     chosen = listening.chosen(table, ["a", "b", "c"], 3)
     assert list(chosen) == ["u00", "u02", "u04"]
@@ -181,7 +181,7 @@ def test_of_other_variants_the_worst_is_played_once():
     assert chosen["u04"] == ["best of a (+5.0 dB SI-SDR)", "worst of b (+1.0 dB SI-SDR)"]
 
 
-def test_signals_are_played_with_their_speech_at_one_level():
+def test_played_signals_have_equal_speech_levels():
     rng = np.random.default_rng(0)
     clean, noise = rng.normal(0, 0.05, (2, 20_000))
     noise -= clean * (clean @ noise) / (clean @ clean)
@@ -198,7 +198,7 @@ def test_signals_are_played_with_their_speech_at_one_level():
     assert not nothing["silent"].any()
 
 
-def test_what_is_wrong_with_an_output_is_told_by_what_it_is_made_of():
+def test_faults_of_an_output_are_named_from_its_sir_and_sar():
     rng = np.random.default_rng(1)
     # Orthogonal and of one power, so that every ratio is that of the factors.
     clean, noise, other = np.linalg.qr(rng.normal(0, 1, (5_000, 3)))[0].T
@@ -217,7 +217,7 @@ def test_what_is_wrong_with_an_output_is_told_by_what_it_is_made_of():
     assert listening.faults(clean, noisy, np.zeros(5_000)) == "silence"
 
 
-def test_audio_that_is_too_much_without_loss_is_compressed_and_then_left_out(tmp_path, monkeypatch):
+def test_audio_over_the_size_budget_becomes_mp3_and_then_is_omitted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(2)
     folder = tmp_path / "stage"
@@ -247,7 +247,7 @@ def test_methods_are_drawn_by_their_short_names():
     assert [style.label for style in found.values()] == ["noisy", "loss=huber"]
 
 
-def test_settings_are_told_in_brief():
+def test_settings_are_abbreviated():
     assert in_brief({"training.loss": "mse", "mixing.snr_range_db": [-5, 15]}) == (
         "loss=mse, snr \N{MINUS SIGN}5…15"
     )
@@ -263,16 +263,16 @@ def test_settings_are_told_in_brief():
     [(9.3193, 8.966, 9.673, "9.32"), (0.88583, 0.855, 0.917, "0.886"), (13.6, 1.2, 26.0, "14"),
      (-0.001, -0.2, 0.2, "0.00"), (0.00072, -0.008, 0.0094, "0.0007")],
 )  # fmt: skip
-def test_a_value_has_as_many_digits_as_its_interval_leaves_certain(value, low, high, told):
+def test_values_are_rounded_to_the_precision_of_their_interval(value, low, high, told):
     assert pages.number(value, low, high) == told
 
 
-def test_text_cannot_end_the_script_that_it_stands_in():
+def test_embedded_json_cannot_close_its_script_element():
     text = pages.embedded_json({"name": "</script><b>"})
     assert "<" not in text and json.loads(text) == {"name": "</script><b>"}
 
 
-def test_figures_take_the_colours_of_the_page_and_name_their_series():
+def test_inline_figures_use_page_colours_and_mark_their_series():
     figure = figures.metric_by_snr(
         pd.DataFrame({"method": ["a", "a"], "condition": [0, 5], "mean": [1, 2], "low": [0, 1],
                       "high": [2, 3]}), "si_sdr", figures.styles(["a"]),
@@ -286,7 +286,7 @@ def test_figures_take_the_colours_of_the_page_and_name_their_series():
     assert not re.search(r'id="(?:figure|axes|patch|text|line2d)_', svg)
 
 
-def test_a_saved_figure_names_its_methods_which_the_page_does_once(tmp_path):
+def test_saved_figures_have_a_legend_and_figures_on_the_page_do_not(tmp_path):
     rows = pd.DataFrame({"variant": ["one", "other"], "rtf": [0.01, 0.03], "si_sdr": [1.0, 2.0],
                          "si_sdr_ci_low": [0.5, 1.5], "si_sdr_ci_high": [1.5, 2.5]})  # fmt: skip
     out = exports.Exports(tmp_path)
@@ -299,7 +299,7 @@ def test_a_saved_figure_names_its_methods_which_the_page_does_once(tmp_path):
     assert (tmp_path / "figures/named.svg").read_text().count(">other</text>") == 1
 
 
-def test_figures_and_tables_are_saved_for_papers_beside_the_page_and_in_it(tmp_path):
+def test_figures_and_tables_are_saved_as_files_and_embedded_in_the_page(tmp_path):
     out = exports.Exports(tmp_path)
     table = pd.DataFrame({"Method": ["loss=mse", "a_b & c"], "PESQ": [1.9512, float("nan")]})
     figure = figures.learning_curves(history("a", "mse"), figures.styles(["a"]))["training mse"]
@@ -320,7 +320,7 @@ def test_figures_and_tables_are_saved_for_papers_beside_the_page_and_in_it(tmp_p
     assert r"m & \textbf{2 $\pm$ 1} \\" in bold
 
 
-def test_a_figure_is_the_same_file_whenever_it_is_made(tmp_path):
+def test_figure_files_are_reproducible(tmp_path):
     contents = []
     for name in ("first", "second"):
         figure = figures.learning_curves(history("a", "mse"), figures.styles(["a"]))["training mse"]
@@ -329,7 +329,7 @@ def test_a_figure_is_the_same_file_whenever_it_is_made(tmp_path):
     assert contents[0] == contents[1] and len(contents[0]) == 2
 
 
-def test_what_a_paragraph_cites_becomes_latex_and_its_bibliography():
+def test_citations_are_converted_to_latex_and_a_bibliography():
     text = "PESQ [@rix2001pesq; @itu2007p8622] at \N{MINUS SIGN}5 dB & 3 % [@holm1979]."
     assert paper.as_latex(text) == (
         r"PESQ~\cite{rix2001pesq,itu2007p8622} at $-$5 dB \& 3 \%~\cite{holm1979}."
@@ -343,13 +343,13 @@ def test_what_a_paragraph_cites_becomes_latex_and_its_bibliography():
         paper.bibliography("[@nobody2000]")
 
 
-def test_data_are_told_by_the_variants_that_are_trained_on_them(tmp_path):
+def test_data_sets_list_the_variants_trained_on_them(tmp_path):
     record = write_record(tmp_path, "e", {"a": Path("a"), "b": Path("b")})
     told = [background.used_by(names, record) for names in (["a", "b"], ["b"], [])]
     assert told == ["", "b", "only for test sets"]
 
 
-def test_the_paragraph_says_what_it_does_not_tell_of_other_variants(tmp_path):
+def test_the_methods_paragraph_names_settings_that_differ_between_variants(tmp_path):
     record = write_record(tmp_path, "e", {"a": Path("a"), "b": Path("b")})
     recipe = {"training": {"loss": {"mse": 1}, "epochs": 3}, "network": {"name": "unet"}}
     other = {"training": {"loss": {"mse": 1, "mae": 2}, "epochs": 9}, "network": {"name": "unet"}}
@@ -365,7 +365,7 @@ def test_the_paragraph_says_what_it_does_not_tell_of_other_variants(tmp_path):
     assert paper._others(record) == ""
 
 
-def test_the_distribution_of_mixtures_is_drawn_for_all_that_is_known():
+def test_mixture_distributions_are_drawn_for_known_properties_only():
     known = pd.DataFrame({"snr": [0.0, 5.0], "noise_type": ["rain", "wind"], "seconds": [1.0, 2.0]})
     found = figures.distributions({"training": known, "test": known})
     assert list(found) == ["snr", "seconds", "noise_type"]
@@ -384,7 +384,7 @@ def history(variant: str, loss: str, **columns: list[float]) -> pd.DataFrame:
     return table.assign(variant=variant, seed=0, loss_name=loss)
 
 
-def test_losses_that_cannot_be_compared_have_curves_of_their_own():
+def test_incomparable_losses_are_drawn_in_separate_figures():
     histories = [history("a", "mse", val_mae=[3, 2]), history("b", "bce"), history("c", "mse")]
     curves = figures.learning_curves(pd.concat(histories), figures.styles(["a", "b", "c"]))
     assert {name: len(figure.axes[0].lines) for name, figure in curves.items()} == {
@@ -404,7 +404,7 @@ def test_the_loss_without_penalties_is_that_of_the_best_epoch(l2, expected):
     assert background._without_penalty(one, histories) == expected
 
 
-def test_errors_in_different_scalings_have_no_best(tmp_path):
+def test_no_best_error_is_marked_across_different_target_scalings(tmp_path):
     features = {"stft": {}, "bins": None, "reference": "window", "floor_db": -80,
                 "target": "noise", "target_scaling": {"divide": 82}, "cache": True}  # fmt: skip
     other = {**features, "target_scaling": {"divide": 41}}
@@ -418,7 +418,7 @@ def test_errors_in_different_scalings_have_no_best(tmp_path):
         assert tables.one_scaling(changed) is said
 
 
-def test_settings_are_told_as_a_person_would_write_them():
+def test_setting_values_are_formatted_for_readers():
     assert pages.plain({"compressed_spectral": 1, "si_sdr": 0.003}) == (
         "compressed_spectral 1, si_sdr 0.003"
     )
@@ -438,7 +438,7 @@ def test_the_axis_of_a_cost_has_a_few_round_values(low, high, ticks):
     assert figures._round_values(low, high) == ticks
 
 
-def test_quality_is_drawn_against_a_cost_only_where_that_differs(tmp_path):
+def test_trade_offs_are_drawn_only_for_costs_that_differ(tmp_path):
     rows = pd.DataFrame({"variant": ["a", "b"], "parameters": [1000.0] * 2, "rtf": [0.01, 0.03]})
     rows["macs_a_second"] = [2e6, 2e6]
     for metric in ("si_sdr", "pesq_nb", "pesq_wb"):
@@ -452,7 +452,7 @@ def test_quality_is_drawn_against_a_cost_only_where_that_differs(tmp_path):
 
 
 @pytest.mark.parametrize("scale", [1.0, 8.5e-4, 3e-4, 7e-6])
-def test_the_labels_of_an_axis_stay_apart(scale):
+def test_axis_labels_do_not_overlap(scale):
     table = pd.DataFrame({"metric": "stoi", "setting": "training.loss", "value": ["huber", "mse"],
                           "effect": [scale, -scale], "ci_low": [-9 * scale] * 2,
                           "ci_high": [9 * scale] * 2})  # fmt: skip
@@ -464,7 +464,7 @@ def test_the_labels_of_an_axis_stay_apart(scale):
     assert all(one.x1 + 2 < other.x0 for one, other in itertools.pairwise(boxes))
 
 
-def test_how_strongly_networks_are_applied_is_told_where_it_is_limited(tmp_path):
+def test_the_methods_paragraph_states_attenuation_limit_and_strength(tmp_path):
     record = write_record(tmp_path, "tried", {"gentle": Path("a"), "whole": Path("b")})
     limits = {"enhancement": {"max_attenuation_db": 12.0, "strength": 0.8}}
     variants = {

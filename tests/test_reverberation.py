@@ -94,7 +94,7 @@ def test_the_direct_sound_is_found_before_a_louder_reflection():
     assert audio.direct_sound(response, RATE) == 300
 
 
-def test_a_response_is_kept_from_2_ms_before_it_to_a_decay_of_60_db():
+def test_responses_are_trimmed_from_2_ms_before_the_direct_sound_to_60_db_decay():
     decay = 10 ** (-3 * np.arange(3 * RATE) / (0.5 * RATE))  # 60 dB in half a second
     response = np.concatenate([np.zeros(1000), decay])
     kept = audio.trim_response(response, RATE)
@@ -103,7 +103,7 @@ def test_a_response_is_kept_from_2_ms_before_it_to_a_decay_of_60_db():
     assert len(kept) == pytest.approx((0.002 + 0.5) * RATE, abs=2)
 
 
-def test_early_anechoic_and_reverberant_are_sums_of_the_delayed_sound():
+def test_early_anechoic_and_reverberant_targets_match_the_closed_form():
     """Direct sound, a reflection after 30 ms and one after 80 ms, in closed form."""
     taps = {40: 0.5, 40 + 240: -0.25, 40 + 640: 0.125}
     recorded = np.zeros(800, np.float32)
@@ -140,7 +140,7 @@ def speech_shaped_noise(rate: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("edge", [1500, 3400, 7900])
-def test_where_there_are_no_reflections_the_anechoic_speech_is_what_is_heard(edge):
+def test_without_reflections_anechoic_and_reverberant_levels_are_equal(edge):
     """Whatever band the loudspeaker had."""
     wave = speech_shaped_noise(48000)
     impulse = np.zeros(4800)
@@ -158,7 +158,7 @@ def test_speech_keeps_its_level_in_a_room():
         assert 20 * np.log10(audio.rms(heard) / audio.rms(wave)) == pytest.approx(0, abs=1)
 
 
-def test_speech_and_noise_have_the_asked_snr_as_they_are_heard(given):
+def test_reverberant_mixtures_have_the_target_snr(given):
     chosen = MixingSettings(segment=32000, snr_db=(-5, 5), rooms={"share": 1})
     table = set_levels(draw_windows(given, chosen, "train", RATE, 3), RATE, 3)
     packs = packs_of(table)
@@ -178,7 +178,7 @@ def test_speech_and_noise_have_the_asked_snr_as_they_are_heard(given):
 
 
 @pytest.mark.parametrize("target", ["early", "anechoic", "reverberant"])
-def test_a_window_is_a_part_of_its_recording(given, target):
+def test_a_rendered_window_equals_that_part_of_the_rendered_recording(given, target):
     """What was said before the window is heard in it."""
     table = windows(given, target=target)
     later = table[table["speech_offset"] > TAIL + 50]
@@ -191,7 +191,7 @@ def test_a_window_is_a_part_of_its_recording(given, target):
             np.testing.assert_allclose(window[:-20], recording[part][:-20], atol=1e-5)
 
 
-def test_both_are_in_one_room_at_two_places_where_there_are_two(given):
+def test_speech_and_noise_share_a_room_at_different_positions(given):
     table = windows(given)
     rooms = given.rooms.set_index("id")["group"]
     assert (rooms[table["speech_response"]].to_numpy() == table["room"]).all()
@@ -201,7 +201,7 @@ def test_both_are_in_one_room_at_two_places_where_there_are_two(given):
     assert set(table["room"]) == {"hall", "kitchen", "booth"}
 
 
-def test_a_share_is_in_rooms_and_the_rest_is_as_without(given):
+def test_rooms_share_leaves_the_other_windows_unchanged(given):
     many = {"segment": 4000, "speech_stride": 200, "noise_stride": 100, "snr_db": (0, 10)}
     half, none = (
         draw_windows(given, MixingSettings(**many, rooms={"share": share}), "train", RATE, 0)
@@ -217,7 +217,7 @@ def test_a_share_is_in_rooms_and_the_rest_is_as_without(given):
     np.testing.assert_array_equal(render(outside, packs, RATE), render(first, packs, RATE))
 
 
-def test_a_table_says_all_that_rendering_needs(given, tmp_path):
+def test_windows_render_the_same_from_the_saved_table(given, tmp_path):
     table = windows(given)
     write_table(tmp_path / "table.csv", table)
     again = read_table(tmp_path / "table.csv")
@@ -244,7 +244,7 @@ def test_epochs_move_windows_to_other_rooms(given):
         )
 
 
-def test_where_half_is_in_rooms_epochs_keep_it_so(given):
+def test_room_augmentation_keeps_the_share_of_reverberant_windows(given):
     chosen = MixingSettings(segment=4000, speech_stride=400, snr_db=(60,), rooms={"share": 0.5})
     table = set_levels(draw_windows(given, chosen, "train", RATE, 0), RATE, 0)
     waves = Mixer(table, RATE, AugmentationSettings(rooms=True)).batch(np.arange(len(table)), 5)
@@ -253,7 +253,7 @@ def test_where_half_is_in_rooms_epochs_keep_it_so(given):
     assert reverberant.mean() == pytest.approx(0.5, abs=0.12)
 
 
-def test_pairs_take_no_rooms_from_those_that_are_mixed(given):
+def test_room_augmentation_skips_paired_windows_and_keeps_the_others_in_rooms(given):
     """Unpaired windows keep their share of rooms, though pairs beside them have none."""
     table = windows(given)
     paired = table.index % 2 == 0
@@ -310,7 +310,7 @@ def test_impulse_responses_of_a_folder_are_prepared_as_rooms(tmp_path):
     assert split.groupby(many["group"]).agg(set).map(len).eq(1).all() and split.nunique() == 3
 
 
-def test_too_few_rooms_for_a_split_are_told(given):
+def test_too_few_rooms_for_a_split_are_an_error(given):
     with pytest.raises(UserError, match="test split of the rooms is empty: they are 3 rooms"):
         draw_utterances(
             Recordings(given.speech.assign(split="test"), given.noise.assign(split="test"),
@@ -341,14 +341,14 @@ def rooms(tmp_path) -> list[dict[str, str]]:
         ({"mixing.rooms.target": "dry"}, "'early', 'anechoic' or 'reverberant'"),
     ],
 )  # fmt: skip
-def test_rooms_that_are_asked_for_and_not_given_are_refused_and_the_reverse(rooms, settings, said):
+def test_inconsistent_room_settings_are_refused(rooms, settings, said):
     settings = {path: rooms if value == "given" else value for path, value in settings.items()}
     with pytest.raises(UserError) as error:
         plan(set=settings)
     assert said in str(error.value)
 
 
-def test_rooms_change_what_is_heard_in_them_and_nothing_else(rooms):
+def test_room_settings_affect_only_the_training_or_test_mixtures_that_use_them(rooms):
     without = plan()
     trained = plan(set={"data.rooms": rooms, "mixing.rooms.share": 0.3})
     tested = plan(set={"data.rooms": rooms, "test_sets.test.rooms.share": 1})
@@ -358,7 +358,7 @@ def test_rooms_change_what_is_heard_in_them_and_nothing_else(rooms):
     assert [name.partition("-")[0] for name in mixtures.upstream] == ["speech", "noise", "room"]
 
 
-def test_a_test_set_of_its_own_recordings_has_rooms_of_its_own(rooms):
+def test_a_test_set_with_its_own_data_uses_its_own_rooms(rooms):
     own = {
         "speech": [{"corpus": "librispeech", "subsets": ["test-clean"]}],
         "noise": [{"corpus": "esc50", "folds": [5]}],
@@ -373,7 +373,7 @@ def test_a_test_set_of_its_own_recordings_has_rooms_of_its_own(rooms):
         plan(set={"data.rooms": rooms, "mixing.rooms.share": 1, "test_sets": {"test": test}})
 
 
-def test_the_report_says_how_many_are_in_how_many_rooms(given):
+def test_the_report_states_the_share_of_mixtures_in_rooms(given):
     chosen = MixingSettings(segment=4000, speech_stride=400, rooms={"share": 0.5})
     table = draw_windows(given, chosen, "train", RATE, 0)
     inside = table["room"] != ""
@@ -386,7 +386,7 @@ def test_the_report_says_how_many_are_in_how_many_rooms(given):
 
 
 @pytest.mark.slow
-def test_the_workflow_mixes_in_rooms_of_an_archive_and_degrades(tmp_path):
+def test_the_workflow_applies_rooms_from_an_archive_and_degradations(tmp_path):
     """From the publisher's archive to training windows and a test set, training nothing."""
     small = {
         f"RIRS_NOISES/simulated_rirs/smallroom/Room{room:03d}/Room{room:03d}-{place}.wav": encoded(
@@ -431,7 +431,7 @@ def test_the_workflow_mixes_in_rooms_of_an_archive_and_degrades(tmp_path):
         assert np.abs(noisy[part] - clean[part]).max() > 1e-3
 
 
-def test_a_source_with_a_share_is_met_so_often(given):
+def test_sources_are_sampled_in_proportion_to_their_share(given):
     """Of noise and of rooms; the others are dealt evenly."""
     noise, rooms = given.noise.copy(), given.rooms.copy()
     noise["source"] = [f"pack {k}" for k in range(3)]
@@ -456,7 +456,7 @@ def test_a_source_with_a_share_is_met_so_often(given):
     assert only["noise_type"].value_counts(normalize=True)["dog"] == pytest.approx(0.5, abs=0.05)
 
 
-def test_shares_that_make_no_sense_are_refused():
+def test_invalid_shares_are_refused():
     noise = [{"corpus": "esc50", "folds": [fold], "share": 0.6} for fold in (1, 2)]
     with pytest.raises(UserError, match="the shares of noise for train are more than 1 together"):
         plan(set={"data.noise": noise})

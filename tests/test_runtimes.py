@@ -72,7 +72,7 @@ def randomised(folder: Path, recipe, rate: int = 16_000) -> Path:
         for name in sorted(path.stem for path in PRESETS.glob("*.yaml"))
     ],
 )
-def test_both_runtimes_give_the_same_for_the_network_of_every_preset(tmp_path, name):
+def test_onnx_and_keras_agree_for_every_preset_network(tmp_path, name):
     folder = randomised(tmp_path / name, recipe_of_preset(name))
     write_onnx(ModelFolder(folder))
     (keras, card), (onnx, _) = (load_runtime(folder, which) for which in ("keras", "onnx"))
@@ -100,7 +100,7 @@ def made(tmp_path_factory):
     return folder
 
 
-def test_recordings_and_streams_come_out_the_same_from_both_runtimes(made):
+def test_onnx_and_keras_agree_for_recordings_and_streams(made):
     keras, onnx = (Enhancer.load(made, runtime=which) for which in ("keras", "onnx"))
     for rate in (16_000, 48_000):
         wave = np.stack([tone_speech(1, rate, 1), hiss(1, rate, 2)], axis=1)
@@ -113,7 +113,7 @@ def test_recordings_and_streams_come_out_the_same_from_both_runtimes(made):
 
 
 @pytest.mark.parametrize("which", ["best", "stream"])
-def test_the_ready_models_give_the_same_audio_from_both_runtimes(which):
+def test_onnx_and_keras_agree_for_the_pretrained_models(which):
     folder = ROOT / "pretrained" / which
     noisy = tone_speech(3, 16_000, 3) + 0.1 * hiss(3, 16_000, 4)
     found, expected = (
@@ -122,7 +122,7 @@ def test_the_ready_models_give_the_same_audio_from_both_runtimes(which):
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-def test_one_thread_gives_what_two_give():
+def test_one_thread_and_two_threads_give_identical_output():
     noisy = tone_speech(3, 16_000, 3) + 0.1 * hiss(3, 16_000, 4)
     one, two = (
         Enhancer.load(ROOT / "pretrained" / "best", threads=threads).enhance(noisy)
@@ -131,7 +131,7 @@ def test_one_thread_gives_what_two_give():
     np.testing.assert_array_equal(one, two)
 
 
-def test_the_file_has_the_card_in_its_metadata_and_is_the_same_each_time(made):
+def test_onnx_files_contain_the_card_and_are_reproducible(made):
     import onnx
 
     before, card = (made / "model.onnx").read_bytes(), read_card(made / "card.json")
@@ -144,7 +144,7 @@ def test_the_file_has_the_card_in_its_metadata_and_is_the_same_each_time(made):
     assert done.returncode == 0 and (made / "model.onnx").read_bytes() == before
 
 
-def test_without_an_onnx_file_of_its_card_a_model_runs_in_keras(made, tmp_path):
+def test_a_model_without_an_onnx_file_runs_in_keras(made, tmp_path):
     copied = tmp_path / "copied"
     copied.mkdir()
     for name in ("model.keras", "card.json"):
@@ -155,7 +155,7 @@ def test_without_an_onnx_file_of_its_card_a_model_runs_in_keras(made, tmp_path):
         load_runtime(copied, "onnx")
 
 
-def test_an_onnx_file_that_is_damaged_or_belongs_to_another_card_is_refused(made, tmp_path):
+def test_a_damaged_or_mismatched_onnx_file_is_refused(made, tmp_path):
     folder = tmp_path / "damaged"
     folder.mkdir()
     for path in made.iterdir():
@@ -174,7 +174,7 @@ def test_an_onnx_file_that_is_damaged_or_belongs_to_another_card_is_refused(made
         load_runtime(folder)
 
 
-def test_a_network_of_other_windows_than_its_cards_is_refused(made, tmp_path):
+def test_a_network_whose_input_shape_differs_from_the_card_is_refused(made, tmp_path):
     folder = tmp_path / "other"
     folder.mkdir()
     for path in made.iterdir():

@@ -52,7 +52,7 @@ def scored(folder, method, score_rate, bandwidth):
     return read_table(folder / "scores.csv")
 
 
-def test_at_a_common_rate_a_method_is_not_punished_for_its_band(test_set):
+def test_scores_at_a_common_rate_do_not_penalise_a_narrow_band_method(test_set):
     wide, low = (scored(test_set, name, 8000, None) for name in ("noisy", "low"))
     columns = ["snr", "si_sdr", "seg_snr", "pesq_nb", "stoi", "csig", "cbak", "covl"]
     np.testing.assert_allclose(wide[columns], low[columns], atol=0.1)
@@ -60,7 +60,7 @@ def test_at_a_common_rate_a_method_is_not_punished_for_its_band(test_set):
     assert (at_own_rate["snr"] < low["snr"] - 0.3).all()
 
 
-def test_narrow_band_scores_are_those_of_the_signals_at_8_khz(test_set):
+def test_narrow_band_scores_are_computed_at_8_khz(test_set):
     table = scored(test_set, "noisy", 8000, None)
     packs = [load_array(test_set / f"{name}.npy") for name in ("clean", "noisy")]
     for number, row in table.iterrows():
@@ -73,13 +73,13 @@ def test_narrow_band_scores_are_those_of_the_signals_at_8_khz(test_set):
 
 
 @pytest.mark.parametrize(("bandwidth", "wide"), [(8000, 0), (16000, 2), (22050, 2), (None, 2)])
-def test_wide_band_pesq_is_for_methods_that_have_the_band(test_set, bandwidth, wide):
+def test_wide_band_pesq_is_computed_only_for_wide_band_methods(test_set, bandwidth, wide):
     table = scored(test_set, "low", 8000, bandwidth)
     assert table["pesq_wb"].notna().sum() == wide
     assert table["pesq_nb"].notna().all() and (table["status"] == "ok").all()
 
 
-def test_without_a_common_rate_the_test_set_keeps_its_own(test_set):
+def test_without_a_lower_score_rate_the_test_set_rate_is_used(test_set):
     table = scored(test_set, "noisy", RATE, RATE)
     packs = [load_array(test_set / f"{name}.npy")[: 2 * RATE] for name in ("clean", "noisy")]
     assert table["si_sdr"].iloc[0] == pytest.approx(si_sdr(*packs), rel=1e-6)
@@ -117,7 +117,7 @@ def test_channels_are_scored_each_with_its_own_reference(stereo):
     assert table.loc[("mono", 1), "status"] == ("channels differ: the reference has 2, this has 1")
 
 
-def test_a_reference_of_one_channel_is_that_of_all(tmp_path):
+def test_a_mono_reference_is_used_for_all_channels(tmp_path):
     clean = tone_speech(2, RATE, 1)
     noisy = clean[:, None] + hiss(2, RATE, 5)[:, None] * [0.02, 0.2]
     for role, wave in (("clean", clean), ("enhanced", noisy)):
@@ -129,7 +129,7 @@ def test_a_reference_of_one_channel_is_that_of_all(tmp_path):
     assert np.subtract(*table["si_sdr"]) == pytest.approx(20, abs=0.2)
 
 
-def test_out_of_phase_channels_are_no_silence(tmp_path):
+def test_out_of_phase_channels_are_not_treated_as_silence(tmp_path):
     wave = tone_speech(2, RATE, 1)
     pair = np.stack([wave, -wave], axis=1)
     for role, level in (("clean", 0.0), ("enhanced", 0.02)):

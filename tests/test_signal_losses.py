@@ -46,7 +46,7 @@ SCALES = {"input": [80.0, 80.0], "target": [70.0, 60.0]}
         ({"target": "mask_and_phase_correction", "input": "compressed_complex"}, WINDOW),
     ],
 )
-def test_the_decoder_gives_the_audio_that_enhancement_gives(settings, samples):
+def test_waveform_decoder_matches_enhancement(settings, samples):
     features = Features(FeatureSettings(floor_db=-70, **settings), SCALES)
     noisy = NOISY[:, :samples]
     spectra = stft(noisy, features.settings.stft)
@@ -77,7 +77,7 @@ def test_the_decoder_gives_the_audio_that_enhancement_gives(settings, samples):
          WINDOW),
     ],
 )  # fmt: skip
-def test_the_encoder_gives_what_the_cache_holds(settings, samples):
+def test_waveform_encoder_matches_the_cached_features(settings, samples):
     features = Features(FeatureSettings(floor_db=-70, **settings), SCALES)
     noisy, clean = NOISY[:, :samples].astype(np.float32), CLEAN[:, :samples].astype(np.float32)
     spectra = [stft(waves, features.settings.stft) for waves in (noisy, clean)]
@@ -97,7 +97,7 @@ def numpy_spectra(n_fft: int, hop: int) -> list[np.ndarray]:
             for waves in (CLEAN, NOISY)]  # fmt: skip
 
 
-def test_si_sdr_is_the_measure_with_its_sign_turned_and_holds_the_level():
+def test_si_sdr_loss_is_the_negative_metric_plus_a_level_penalty():
     measured = np.array([-si_sdr(*pair) for pair in zip(CLEAN, NOISY, strict=True)])
     # By how much of the clean signal the noisy one holds, its level differs a little.
     share = np.sum(CLEAN * NOISY, 1) / np.sum(CLEAN**2, 1)
@@ -109,7 +109,7 @@ def test_si_sdr_is_the_measure_with_its_sign_turned_and_holds_the_level():
     np.testing.assert_allclose(louder - balanced, 4, atol=1e-3)
 
 
-def test_compressed_spectra_are_compared_as_published():
+def test_compressed_spectral_loss_matches_its_published_formula():
     clean, noisy = numpy_spectra(512, 128)
     powers = [np.abs(spectrum) ** 0.3 for spectrum in (clean, noisy)]
     complexes = [
@@ -122,7 +122,7 @@ def test_compressed_spectra_are_compared_as_published():
     np.testing.assert_allclose(found, expected, rtol=0.02)
 
 
-def test_several_resolutions_are_compared_as_published():
+def test_multi_resolution_stft_loss_matches_its_published_formula():
     expected = np.zeros(2)
     for n_fft in (512, 1024, 2048):
         clean, noisy = (np.abs(spectrum) for spectrum in numpy_spectra(n_fft, n_fft // 4))
@@ -135,7 +135,7 @@ def test_several_resolutions_are_compared_as_published():
     np.testing.assert_allclose(found, expected, rtol=1e-3)
 
 
-def test_phases_are_compared_as_published():
+def test_anti_wrapping_phase_loss_matches_its_published_formula():
     other = NOISY + np.stack([hiss(WINDOW / RATE, RATE, seed) for seed in (7, 8)]) * 0.2
     phases = [
         np.angle(librosa.stft(waves, n_fft=512, hop_length=128, pad_mode="constant"))
@@ -168,14 +168,14 @@ def test_losses_on_the_waveform_are_least_for_the_clean_signal(name):
     assert values == sorted(values)
 
 
-def test_losses_on_the_waveform_are_weighed_and_named():
+def test_waveform_losses_are_weighted_and_labelled():
     loss = {"wave": 1, "si_sdr": 0.5}
     expected = losses.wave(CLEAN, NOISY) + 0.5 * losses.si_sdr(CLEAN, NOISY)
     np.testing.assert_allclose(losses.on_signals(loss)(CLEAN, NOISY), expected, rtol=1e-6)
     assert losses.label(loss) == "wave + 0.5 si_sdr" and losses.label("huber") == "huber"
 
 
-def test_missing_speech_costs_and_remaining_noise_does_not():
+def test_suppressed_speech_loss_penalises_missing_speech_but_not_noise():
     enough, noisier = (
         losses.suppressed_speech(CLEAN, CLEAN),
         losses.suppressed_speech(CLEAN, 2 * CLEAN),
@@ -188,9 +188,7 @@ def test_missing_speech_costs_and_remaining_noise_does_not():
     )
 
 
-def test_a_network_learns_what_its_teacher_gives_and_is_judged_by_the_clean_speech(
-    wave_caches, tmp_path
-):
+def test_distillation_trains_on_teacher_output_and_validates_on_clean_speech(wave_caches, tmp_path):
     """A teacher that passes everything: what is learnt is to leave the noise as it is."""
     from denoise.networks import backend
 

@@ -35,7 +35,7 @@ def names(speakers: int, utterances: int) -> np.ndarray:
     return np.repeat([f"s{k}" for k in range(speakers)], utterances)
 
 
-def test_with_one_training_it_is_a_t_test_of_the_means_of_speakers():
+def test_one_training_gives_a_t_test_over_speaker_means():
     values = drawn(np.random.default_rng(0), 1, 7, 5, speaker=1, utterance=1, shift=0.4)
     found = estimate([values], [1], names(7, 5))
     means = values.reshape(7, 5).mean(axis=1)
@@ -46,7 +46,7 @@ def test_with_one_training_it_is_a_t_test_of_the_means_of_speakers():
     assert (found.n, found.speakers, found.seeds) == (35, 7, 1) and math.isnan(found.sd_seed)
 
 
-def test_without_speakers_it_is_a_t_test_of_the_means_of_trainings():
+def test_identical_utterances_give_a_t_test_over_seed_means():
     """Where every utterance tells the same, only the trainings vary."""
     rng = np.random.default_rng(1)
     methods = [np.repeat(rng.normal(mean, 1, (4, 1)), 6, axis=1) for mean in (1, 0)]
@@ -64,7 +64,7 @@ def test_without_speakers_it_is_a_t_test_of_the_means_of_trainings():
     assert fixed.p == pytest.approx(expected.pvalue) and fixed.seeds == 4
 
 
-def test_of_one_speaker_utterances_take_the_place_of_speakers():
+def test_one_speaker_gives_a_t_test_over_utterances():
     values = np.random.default_rng(2).normal(1, 2, (1, 30))
     found = estimate([values], [1], np.full(30, "s"))
     assert found.p == pytest.approx(stats.ttest_1samp(values[0], 0).pvalue)
@@ -72,7 +72,7 @@ def test_of_one_speaker_utterances_take_the_place_of_speakers():
     assert found.sd_utterance == pytest.approx(values.std(ddof=1))
 
 
-def test_speakers_of_unlike_numbers_of_utterances_count_by_them():
+def test_false_positive_rate_holds_for_unequal_utterances_per_speaker():
     """Not as many false alarms as nominal, but neither more nor next to none."""
     rng = np.random.default_rng(3)
     whose = np.repeat(["a", "b", "c", "d", "e"], [2, 4, 6, 8, 20])
@@ -81,7 +81,7 @@ def test_speakers_of_unlike_numbers_of_utterances_count_by_them():
     assert 0.02 < np.mean(np.array(p) < 0.05) < 0.06
 
 
-def test_components_of_variance_are_those_that_were_drawn():
+def test_estimated_variance_components_match_the_simulated_ones():
     rng = np.random.default_rng(4)
     given = {"seed": 0.5, "speaker": 1.5, "utterance": 0.8, "residue": 0.3}
     found = [estimate([drawn(rng, 6, 12, 10, **given)], [1], names(12, 10)) for _ in range(300)]
@@ -104,7 +104,7 @@ def test_components_of_variance_are_those_that_were_drawn():
 
 @pytest.mark.parametrize("speakers", [2, 4, 8, 20])
 @pytest.mark.parametrize("seeds", [1, 2, 3, 5])
-def test_two_settings_that_do_not_differ_are_rarely_called_different(seeds, speakers):
+def test_false_positive_rate_is_nominal_for_equal_settings(seeds, speakers):
     """3 dB between speakers, 0.3 dB between trainings, 0.2 dB of residue, in 2,000 draws.
 
     With one training nothing is known of how trainings vary, and the claim is about the models:
@@ -124,7 +124,7 @@ def test_two_settings_that_do_not_differ_are_rarely_called_different(seeds, spea
 
 
 @pytest.mark.parametrize(("seeds", "speakers"), [(2, 20), (3, 8), (5, 4), (3, 20)])
-def test_two_settings_that_differ_by_speaker_are_rarely_called_different(seeds, speakers):
+def test_false_positive_rate_is_nominal_with_speaker_specific_effects(seeds, speakers):
     """As above, where each speaker gains or loses 0.3 dB with one of the two."""
     rng = np.random.default_rng([6, seeds, speakers])
     whose, count = names(speakers, 6), 0
@@ -135,7 +135,7 @@ def test_two_settings_that_differ_by_speaker_are_rarely_called_different(seeds, 
     assert 0.03 < count / 2000 < 0.07
 
 
-def test_a_difference_of_the_size_that_is_needed_is_found_in_four_of_five_studies():
+def test_the_needed_number_of_seeds_gives_80_percent_power():
     """With as many seeds as `needed` names for what is known exactly."""
     known = Estimate(0.5, 0, 1, n=48, speakers=8, seeds=3, trained=1, sd_seed=0.3 * math.sqrt(2),
                      sd_speaker=0.0, sd_utterance=0.0, sd_seed_speaker=0.1)  # fmt: skip
@@ -157,7 +157,7 @@ def test_a_difference_of_the_size_that_is_needed_is_found_in_four_of_five_studie
     assert 6 <= seeds <= 8
 
 
-def test_more_utterances_help_where_seeds_do_not_vary_and_not_where_they_do():
+def test_needed_utterances_are_finite_only_if_seed_variance_is_small():
     about = {"n": 40, "speakers": 4, "seeds": 3, "trained": 1, "sd_speaker": 0.4,
              "sd_utterance": 1.0, "sd_seed_speaker": 0.0}  # fmt: skip
     steady = needed(Estimate(0.3, 0, 1, sd_seed=0.0, **about))
@@ -178,14 +178,14 @@ def test_more_utterances_help_where_seeds_do_not_vary_and_not_where_they_do():
      (4, 3, 0.01, "settings"), (5, 4, 0.01, "settings"), (5, 3, 0.01, "not shown"),
      (5, 5, math.nan, "not shown")],
 )  # fmt: skip
-def test_of_settings_three_seeds_of_one_sign_are_needed(seeds, agreeing, p, said):
+def test_a_claim_about_settings_needs_three_seeds_with_the_same_sign(seeds, agreeing, p, said):
     found = Estimate(1, 0, 2, speakers=4, seeds=seeds, agreeing=agreeing)
     assert claim(found, p) == said
     alone = Estimate(1, 0, 2, speakers=1, seeds=seeds, agreeing=agreeing)
     assert claim(alone, p) == (said if said == "not shown" else "one speaker")
 
 
-def test_signs_are_compared_seed_by_seed():
+def test_agreeing_seeds_are_counted_seed_by_seed():
     flat = np.zeros((1, 4))
     for totals, agreeing in (([1, 2, 3], 3), ([1, -2, 3], 2), ([0, 2, 3], 2), ([-1, -2, 1], 2)):
         values = np.array(totals)[:, None] + np.arange(4) - 1.5
@@ -196,7 +196,7 @@ def test_signs_are_compared_seed_by_seed():
 
 
 @pytest.mark.parametrize("seeds", [(2, 5), (3, 10)])
-def test_unlike_numbers_of_seeds_are_a_t_test_of_two_samples(seeds):
+def test_unequal_seed_counts_give_a_two_sample_t_test(seeds):
     rng = np.random.default_rng(10)
     methods = [np.repeat(rng.normal(size=(count, 1)), 6, axis=1) for count in seeds]
     found = estimate(methods, [1, -1], names(3, 2))
@@ -204,7 +204,7 @@ def test_unlike_numbers_of_seeds_are_a_t_test_of_two_samples(seeds):
     assert found.p == pytest.approx(expected.pvalue)
 
 
-def test_the_effect_of_one_of_five_values_is_a_t_test_of_its_contrast():
+def test_the_effect_of_one_of_five_values_is_tested_as_a_contrast():
     rng = np.random.default_rng(11)
     methods = [np.repeat(rng.normal(size=(3, 1)), 4, axis=1) for _ in range(5)]
     weights = [0.8, -0.2, -0.2, -0.2, -0.2]
@@ -219,7 +219,7 @@ def test_the_effect_of_one_of_five_values_is_a_t_test_of_its_contrast():
     assert estimate(two, weights, names(2, 2)).p == pytest.approx(2 * stats.t.sf(ratio, 5))
 
 
-def test_what_a_seed_does_to_all_methods_alike_is_no_part_of_their_difference():
+def test_a_seed_effect_shared_by_all_methods_cancels_in_their_difference():
     """With 0.9 dB that three trainings of two methods share, 0.1 dB between them is seen."""
     rng = np.random.default_rng(14)
     shared = np.array([[0.9], [-0.9], [0.0]]) + rng.normal(size=24)
@@ -229,14 +229,14 @@ def test_what_a_seed_does_to_all_methods_alike_is_no_part_of_their_difference():
     assert estimate(methods[:1], [1], names(4, 6)).sd_seed == pytest.approx(0.9, rel=0.05)
 
 
-def test_methods_that_are_alike_differ_by_no_rounding():
+def test_identical_methods_have_exactly_zero_difference():
     values = np.random.default_rng(12).normal(9, 2, (3, 24))
     for methods in ([values] * 3, [values[:1]] * 3):
         found = estimate(methods, [2 / 3, -1 / 3, -1 / 3], names(4, 6))
         assert found.p == 1 and found.mean == 0
 
 
-def test_what_trainings_do_to_single_speakers_is_counted_once():
+def test_seed_by_speaker_variance_is_counted_once():
     """It is in the means of seeds and in those of speakers: counted twice, next to no difference
     would be found (0.5 % false alarms instead of these)."""
     rng, count = np.random.default_rng(13), 0
@@ -251,7 +251,7 @@ def test_what_trainings_do_to_single_speakers_is_counted_once():
     assert 0.013 < count / 2000 < 0.07
 
 
-def test_utterances_without_a_score_in_one_seed_are_left_out():
+def test_utterances_with_a_missing_score_in_any_seed_are_excluded():
     values = np.array([[1.0, np.nan, 3.0], [1.0, 2.0, 3.0]])
     found = estimate([values, np.array([[0.0, 1.0, np.nan]])], [1, -1], np.array(["a", "b", "c"]))
     assert (found.mean, found.n) == (1.0, 1) and math.isnan(found.low) and found.p == 1
@@ -271,7 +271,7 @@ def scores(**methods: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def test_a_difference_that_changes_its_sign_with_the_seed_is_not_shown():
+def test_a_difference_whose_sign_depends_on_the_seed_is_not_claimed():
     """The case of two seeds whose mean is the same for every utterance."""
     rng = np.random.default_rng(8)
     base = rng.normal(0.8, 0.05, 48)
@@ -302,7 +302,7 @@ def test_scores_are_arranged_by_method_seed_and_utterance():
     assert math.isnan(means.loc[("b", "u00"), "stoi"]) and means.loc[("b", "u01"), "stoi"] == 2.5
 
 
-def test_experiments_are_compared_as_far_as_both_were_trained():
+def test_experiments_are_compared_over_the_seeds_they_share():
     rng = np.random.default_rng(9)
     level = rng.normal(5, 2, 48)
     often = scores(v=level + 1 + 0.01 * rng.normal(size=(3, 48)))

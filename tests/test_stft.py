@@ -30,7 +30,7 @@ def test_stft_equals_librosa(n_fft, hop, samples):
 
 
 @pytest.mark.parametrize(("n_fft", "hop", "samples"), TRANSFORMS)
-def test_the_inverse_equals_librosas_also_of_spectra_that_no_wave_has(n_fft, hop, samples):
+def test_istft_equals_librosa_for_arbitrary_spectra(n_fft, hop, samples):
     settings = StftSettings(n_fft=n_fft, hop=hop)
     rng = np.random.default_rng(2)
     shape = (2, *spectrogram_shape(samples, settings))
@@ -57,7 +57,7 @@ def test_every_preset_transform_inverts(name, recipe):
     assert si_sdr(wave[0], istft(stft(wave, settings), settings, wave.shape[1])[0]) > 100
 
 
-def test_the_recipe_gives_square_spectrograms():
+def test_default_settings_give_square_spectrograms():
     assert stft(np.zeros((1, 8064), np.float32), StftSettings()).shape == (1, 128, 128)
 
 

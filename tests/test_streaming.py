@@ -86,7 +86,7 @@ def at_once(folder: Path, wave: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [48, 7, 1000, 20_000])
-def test_blocks_of_any_size_give_what_the_whole_recording_gives(causal, size):
+def test_stream_output_does_not_depend_on_the_block_size(causal, size):
     stream = load_stream(causal)
     given = [stream.process(NOISY[k : k + size]) for k in range(0, len(NOISY), size)]
     before_the_end = sum(map(len, given))
@@ -99,7 +99,7 @@ def test_blocks_of_any_size_give_what_the_whole_recording_gives(causal, size):
     np.testing.assert_allclose(again, found, atol=1e-6)
 
 
-def test_what_is_given_does_not_depend_on_what_comes_later(causal):
+def test_stream_output_does_not_depend_on_later_input(causal):
     stream = load_stream(causal)
     other = NOISY.copy()
     other[8000:] = 0
@@ -111,7 +111,7 @@ def test_what_is_given_does_not_depend_on_what_comes_later(causal):
     assert np.abs(first[8000:] - second[8000:]).max() > 0.01
 
 
-def test_enhancing_a_recording_with_a_causal_model_is_its_stream(causal):
+def test_a_causal_model_enhances_recordings_as_it_enhances_streams(causal):
     enhancer = Enhancer.load(causal)
     np.testing.assert_allclose(enhancer.enhance(NOISY), at_once(causal, NOISY), atol=1e-6)
     clean = tone_speech(1.0, RATE, 1)[: len(NOISY)]
@@ -127,7 +127,7 @@ def test_enhancing_a_recording_with_a_causal_model_is_its_stream(causal):
     assert len(enhanced) == len(NOISY)
 
 
-def test_a_short_stream_is_given_back_whole(causal):
+def test_a_short_stream_is_returned_completely(causal):
     stream = load_stream(causal)
     for samples in (0, 1, 60, 129):
         assert len(stream.process(NOISY[:samples])) + len(stream.flush()) == samples
@@ -146,7 +146,7 @@ def denoise(*arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[
 
 
 @pytest.mark.parametrize("kind", ["s16le", "f32le"])
-def test_the_command_writes_what_the_stream_gives(causal, kind):
+def test_stream_command_writes_the_stream_output(causal, kind):
     number = np.dtype(PCM[kind])
     done = denoise("stream", "--model", str(causal), "--format", kind, given=to_pcm(NOISY, number))
     assert done.returncode == 0, done.stderr.decode()
@@ -157,14 +157,14 @@ def test_the_command_writes_what_the_stream_gives(causal, kind):
     assert "latency 8 ms" in said and "333 blocks" in said and "RTF" in said
 
 
-def test_a_script_gets_the_times_of_a_stream_as_json_and_nothing_else(causal):
+def test_stream_json_option_prints_only_json_timings(causal):
     done = denoise("stream", "--model", str(causal), "--json", given=to_pcm(NOISY, np.dtype("<i2")))
     told = json.loads(done.stderr)
     assert (told["rate"], told["latency_ms"], told["blocks"]) == (RATE, 8, 333)
     assert told["rtf"] == pytest.approx(told["mean_ms"] / told["block_ms"])
 
 
-def test_a_file_with_a_header_is_no_stream(causal):
+def test_stream_input_that_is_not_valid_raw_pcm_is_refused(causal):
     file = io.BytesIO()
     soundfile.write(file, NOISY, RATE, format="WAV")
     with pytest.raises(UserError, match="an audio file with a header, not raw PCM"):
@@ -177,7 +177,7 @@ def test_a_file_with_a_header_is_no_stream(causal):
 
 
 @pytest.mark.parametrize("how", [KeyboardInterrupt, SystemExit(143), UserError("odd")])
-def test_however_a_stream_ends_all_that_was_taken_is_given(causal, how):
+def test_an_interrupted_stream_writes_all_input_read_so_far(causal, how):
     def blocks():
         for start in range(0, 1000, 48):
             yield NOISY[start : min(start + 48, 1000)]
@@ -191,7 +191,7 @@ def test_however_a_stream_ends_all_that_was_taken_is_given(causal, how):
     assert times.count == 21
 
 
-def test_whole_samples_before_a_broken_one_are_taken():
+def test_complete_samples_before_a_partial_one_are_read():
     found = []
     with pytest.raises(UserError, match="1 of 2 bytes"):
         for block in blocks_of(io.BytesIO(bytes(2 * 10 + 1)), 48, np.dtype("<i2")):
@@ -204,7 +204,7 @@ def test_pcm_is_rounded_and_clipped():
     assert found.tolist() == [16384, 32767, -32768]
 
 
-def test_the_times_of_blocks_are_counted():
+def test_block_times_are_summarised():
     times = Times()
     for milliseconds in range(1, 101):
         times.add(milliseconds / 1000)
@@ -221,7 +221,7 @@ def test_the_times_of_blocks_are_counted():
     ],
 )
 @pytest.mark.parametrize("which", ["causal", "looking_ahead"])
-def test_an_export_gives_what_the_model_gives_without_this_package(request, tmp_path, which, kind):
+def test_an_exported_model_gives_equal_output_without_this_package(request, tmp_path, which, kind):
     """The example reads the metadata and imports nothing of ours."""
     folder = request.getfixturevalue(which)
     target = tmp_path / f"model{FORMATS[kind]}"
@@ -243,7 +243,7 @@ def test_an_export_gives_what_the_model_gives_without_this_package(request, tmp_
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-def test_metadata_stands_where_the_formats_have_it(causal, tmp_path):
+def test_exports_store_metadata_in_the_place_each_format_defines(causal, tmp_path):
     import onnx
 
     paths = {kind: tmp_path / f"m{suffix}" for kind, suffix in FORMATS.items()}
@@ -256,7 +256,7 @@ def test_metadata_stands_where_the_formats_have_it(causal, tmp_path):
     assert told[0]["states"] == 5  # one for each residual block, which alone look back
 
 
-def test_frames_that_a_network_does_not_take_are_refused(tmp_path):
+def test_exporting_an_unsupported_number_of_frames_is_refused(tmp_path):
     import keras
 
     inputs = keras.Input((8, 16, 1))

@@ -36,7 +36,7 @@ def own(study, tmp_path) -> Path:
     return shutil.copytree(study, tmp_path / "own", symlinks=True)
 
 
-def test_why_says_that_nothing_runs_or_which_setting_makes_what_run(own):
+def test_why_names_the_changed_setting_and_the_steps_it_causes(own):
     assert denoise(own, "why", VARIANT).stdout == (
         f"Nothing to run: the results of {VARIANT} are up to date.\n"
     )
@@ -56,7 +56,7 @@ def test_why_says_that_nothing_runs_or_which_setting_makes_what_run(own):
 
 
 @pytest.mark.slow
-def test_why_takes_the_configuration_that_snakemake_is_given_too(own):
+def test_why_accepts_configfile(own):
     config = yaml.safe_load((own / "config.yaml").read_text())
     config["set"]["training.epochs"] = 3
     (own / "more.yaml").write_text(yaml.safe_dump(config))
@@ -69,7 +69,7 @@ def test_why_takes_the_configuration_that_snakemake_is_given_too(own):
     assert none.returncode == 1 and none.stderr.startswith("error: none.yaml does not exist")
 
 
-def test_why_names_the_file_that_is_gone(own):
+def test_why_names_a_missing_file(own):
     path = scores_of(own, VARIANT)
     path.unlink()
     told = denoise(own, "why", VARIANT).stdout
@@ -101,7 +101,7 @@ def test_experiments_are_compared_over_the_same_utterances(own):
     assert "training.loss: huber | mse" in text and "PESQ-NB" in text
 
 
-def test_another_experiment_with_other_settings_leaves_the_first_as_it_is(own):
+def test_a_second_experiment_does_not_overwrite_models_of_the_first(own):
     config = yaml.safe_load((own / "config.yaml").read_text())
     config["experiment"] = "second"
     config["set"]["training.epochs"] = 2
@@ -114,7 +114,7 @@ def test_another_experiment_with_other_settings_leaves_the_first_as_it_is(own):
     assert str(model_of(own, VARIANT).relative_to(own)) not in cause and "not there yet" in cause
 
 
-def test_models_are_found_by_what_experiments_call_them(own, monkeypatch):
+def test_models_are_found_by_variant_or_experiment_and_variant(own, monkeypatch):
     monkeypatch.chdir(own)
     folder = model_of(own, VARIANT).relative_to(own)
     assert find_model(VARIANT) == find_model(f"tried/{VARIANT}") == folder
@@ -132,7 +132,7 @@ def test_models_are_found_by_what_experiments_call_them(own, monkeypatch):
         find_model(f"third/{VARIANT}")
 
 
-def test_models_that_nothing_names_any_more_are_listed_and_deleted_when_asked(own):
+def test_unreferenced_models_are_listed_and_deleted_only_on_request(own):
     unused = denoise(own, "models", "--unused")
     assert unused.stdout == "" and "every model is named" in unused.stderr
     folder, scores = model_of(own, VARIANT).parent, scores_of(own, VARIANT)
@@ -161,7 +161,7 @@ def test_models_that_nothing_names_any_more_are_listed_and_deleted_when_asked(ow
     assert len(list((own / "results/models").iterdir())) == 4
 
 
-def test_models_of_a_run_whose_report_is_to_come_are_not_unused(own):
+def test_models_of_a_planned_run_are_not_listed_as_unused(own):
     """As of `snakemake --config`, before the report says what they are called."""
     folder = model_of(own, VARIANT).parent
     config = yaml.safe_load((own / "config.yaml").read_text())
@@ -176,7 +176,7 @@ def test_models_of_a_run_whose_report_is_to_come_are_not_unused(own):
     assert folder.exists()
 
 
-def test_what_is_not_known_to_be_unused_is_never_deleted(own):
+def test_possibly_used_models_are_never_deleted(own):
     """Models are unused only if the configuration and all reports can be read and name them not."""
     config = yaml.safe_load((own / "config.yaml").read_text())
     start = model_of(own, VARIANT).relative_to(own)
@@ -209,7 +209,7 @@ def test_what_is_not_known_to_be_unused_is_never_deleted(own):
     assert f"{start}/model.keras" not in planned.stdout.replace(f"{own}/", "")
 
 
-def test_why_names_the_file_that_changed_and_refuses_seeds_that_are_not_there(own):
+def test_why_names_changed_source_files_and_refuses_unknown_seeds(own):
     losses = own / "src/denoise/training/losses.py"
     text = losses.read_text()
     losses.write_text(text.replace("mean_absolute_error(", "mean_squared_error("))
@@ -244,7 +244,7 @@ def test_models_and_where_print_json(study):
     assert Path(report) == study / "reports/tried/report.html"
 
 
-def test_who_has_read_enough_gets_no_traceback(study):
+def test_a_closed_pipe_causes_no_traceback(study):
     run = subprocess.run(
         f"{BIN}/denoise models --json | head -1", shell=True, cwd=study, capture_output=True,
         text=True,
@@ -252,7 +252,7 @@ def test_who_has_read_enough_gets_no_traceback(study):
     assert run.stdout == "{\n" and run.stderr == ""
 
 
-def test_a_run_says_what_it_is_doing_and_what_is_left(study):
+def test_a_run_reports_current_steps_and_remaining_work(study):
     said = (study.parent / "said").read_text()
     training = re.findall(r"^  Training (\S+) \(\d+ s\)", said, re.MULTILINE)
     assert VARIANT.removeprefix("quickstart_") in training or len(training) > 1

@@ -24,7 +24,7 @@ DRAWS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 PRINTING = {"print", "sys.stdout.write", "sys.stderr.write", "sys.exit", "pprint"}
 
 
-def test_text_is_shown_as_it_is_and_controls_as_their_escapes():
+def test_printable_keeps_text_and_escapes_control_characters():
     plain = "Aufnahme 1 (größer) 日本語\u3000नमस्ते\u200d🎙️.wav"
     assert printable(plain) == plain
     assert printable(HOSTILE) == r"take\x1b]0;owned\x07\x1b[2J\n\u202egpj.exe\x9b31m"
@@ -47,13 +47,13 @@ def test_only_the_terminal_module_prints():
 
 
 @pytest.mark.parametrize("write", [terminal.show, terminal.say, terminal.fail, terminal.warn])
-def test_a_line_stays_one_line(write, capsys):
+def test_hostile_text_is_printed_on_one_line(write, capsys):
     write(HOSTILE)
     out, err = capsys.readouterr()
     assert (out + err).count("\n") == 1 and not DRAWS.search(out + err)
 
 
-def test_json_stays_the_value_that_it_was(capsys):
+def test_show_json_escapes_controls_and_keeps_the_value(capsys):
     terminal.show_json(json.dumps({"file": HOSTILE, "list": [1]}, indent=1, ensure_ascii=False))
     shown = capsys.readouterr().out
     assert not DRAWS.search(shown)
@@ -74,7 +74,9 @@ def test_json_stays_the_value_that_it_was(capsys):
         ["why", HOSTILE],
     ],
 )
-def test_what_was_given_is_repeated_as_text(arguments, tmp_path, monkeypatch, capsys):
+def test_error_messages_escape_control_characters_in_arguments(
+    arguments, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as end:
         main(arguments)
@@ -83,7 +85,7 @@ def test_what_was_given_is_repeated_as_text(arguments, tmp_path, monkeypatch, ca
     assert not DRAWS.search(out + err) and err
 
 
-def test_what_a_terminal_cannot_write_does_not_end_the_program():
+def test_unencodable_characters_are_escaped_and_do_not_crash():
     code = "from denoise.core.terminal import prepare, show; prepare(); show('größer \\ud83d')"
     ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, env=ascii_only)
@@ -99,7 +101,7 @@ def test_messages_of_libraries_are_warnings():
     assert ran.stderr == "warning: a\\x1b[2Jb\n"
 
 
-def test_an_internal_error_is_one_line_and_a_report(capsys, tmp_path, monkeypatch):
+def test_an_internal_error_prints_one_line_and_writes_a_report_file(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(SystemExit) as end, report_errors():
         raise KeyError("x\x1b[2J")
@@ -120,7 +122,7 @@ def test_an_internal_error_is_one_line_and_a_report(capsys, tmp_path, monkeypatc
         (MemoryError(), "memory is short: close other programs, or work on less at once"),
     ],
 )
-def test_what_a_user_can_mend_is_one_line(error, told, capsys):
+def test_user_errors_print_one_line(error, told, capsys):
     with pytest.raises(SystemExit) as end, report_errors():
         raise error
     assert end.value.code == 1

@@ -68,7 +68,7 @@ def runs_of(experiment: str) -> dict[str, str]:
     return {run.info.run_name: run.info.status for run in found}
 
 
-def test_a_training_that_fails_is_marked_and_repeating_it_is_the_same_run(store):
+def test_a_failed_training_is_marked_and_its_repetition_reuses_the_run(store):
     with pytest.raises(ZeroDivisionError), live(Store(STORE), RUN, CARD) as on_epoch:
         on_epoch({"epoch": 1, "val_loss": 1.0})
         raise ZeroDivisionError
@@ -99,7 +99,7 @@ def test_an_experiment_says_how_many_of_its_runs_are_recorded(store):
     assert parent.data.tags["status"] == "reported, 1 of 2 runs recorded"
 
 
-def test_a_run_says_how_far_its_training_is(store):
+def test_a_run_shows_the_progress_of_its_training(store):
     def status() -> str:
         (run,) = Store(STORE).client.search_runs(["1"], "tags.variant = 'v'")
         return run.data.tags["status"]
@@ -114,7 +114,7 @@ def test_a_run_says_how_far_its_training_is(store):
     assert status() == "trained"
 
 
-def test_what_could_not_be_recorded_is_tried_again(store, monkeypatch):
+def test_failed_recordings_are_retried(store, monkeypatch):
     model = store / "model"
     write_card(model / "card.json", CARD)
     write_table(model / "history.csv", pd.DataFrame([{"epoch": 1, "val_loss": 1.0}]))
@@ -169,7 +169,7 @@ def test_a_copied_study_writes_into_its_own_folder(store, monkeypatch):
 
 
 @pytest.mark.parametrize("damage", ["deleted", "emptied", "cut off", "artifacts deleted"])
-def test_what_a_store_has_lost_is_recorded_again(store, monkeypatch, caplog, damage):
+def test_runs_missing_from_the_store_are_recorded_again(store, monkeypatch, caplog, damage):
     model, note = store / "model", store / "tracking" / "v-seed0.json"
     write_card(model / "card.json", CARD)
     write_table(model / "history.csv", pd.DataFrame([{"epoch": 1, "val_loss": 1.0}]))
@@ -191,14 +191,14 @@ def test_what_a_store_has_lost_is_recorded_again(store, monkeypatch, caplog, dam
     assert note.exists()
 
 
-def test_a_marker_that_is_none_is_forgotten(tmp_path):
+def test_invalid_markers_are_deleted(tmp_path):
     for name, text in (("a", ""), ("b", "[]"), ("c", '{"complete": false}'), ("d", "{}")):
         (tmp_path / f"{name}.json").write_text(text)
     forget_unrecorded(Store(tmp_path / "none"), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["d.json"]
 
 
-def test_parameters_are_what_a_training_was_chosen_by(store):
+def test_a_run_logs_the_settings_of_its_training_as_parameters(store):
     from denoise.networks.registry import network_settings
     from denoise.training.settings import TrainingSettings
 
@@ -217,7 +217,7 @@ def test_parameters_are_what_a_training_was_chosen_by(store):
     }  # fmt: skip
 
 
-def test_a_run_tells_its_results_with_intervals_and_what_it_is(store, monkeypatch):
+def test_a_run_logs_scores_with_intervals_and_a_description(store, monkeypatch):
     from denoise.metrics.registry import SCORED
 
     model = store / "model"
@@ -246,7 +246,7 @@ def test_a_run_tells_its_results_with_intervals_and_what_it_is(store, monkeypatc
     assert f"(#/experiments/1/runs/{parent}/artifacts/report.html)" in note
 
 
-def test_the_duration_of_a_run_is_that_of_its_training(store, monkeypatch):
+def test_the_duration_of_a_run_excludes_later_logging(store, monkeypatch):
     import mlflow
 
     with live(Store(STORE), RUN, CARD) as on_epoch:
@@ -269,7 +269,7 @@ def test_the_duration_of_a_run_is_that_of_its_training(store, monkeypatch):
     assert info.end_time - info.start_time == 1234
 
 
-def test_the_list_of_runs_shows_a_test_set_that_has_clean_references_first():
+def test_the_run_list_prefers_a_test_set_with_clean_references():
     from denoise.metrics.registry import SCORED
 
     nothing = dict.fromkeys(SCORED, float("nan"))

@@ -78,7 +78,7 @@ def weights(folder: Path) -> list[np.ndarray]:
     return keras.saving.load_model(folder / "model.keras", compile=False).get_weights()
 
 
-def test_a_batch_in_parts_makes_the_same_step(tmp_path):
+def test_gradient_accumulation_gives_the_same_weights(tmp_path):
     caches = {part: make_cache(tmp_path / part, 48, 0) for part in ("train", "validation")}
     plain = UNetSettings(filters=(2, 4), dropout=0)
     for parts in (1, 4):
@@ -90,7 +90,7 @@ def test_a_batch_in_parts_makes_the_same_step(tmp_path):
         TrainingSettings(batch_size=16, accumulate=3)
 
 
-def test_the_saved_model_is_the_best_on_validation_and_its_loss_is_true(caches, tmp_path):
+def test_the_saved_model_is_that_of_the_lowest_validation_loss(caches, tmp_path):
     import keras
 
     history = run(caches, tmp_path / "out", learning_rate=0.03, loss="mse")
@@ -141,7 +141,7 @@ def test_the_learning_rate_rises_from_zero_while_warming_up():
     assert rates == pytest.approx([0, 0.025, 0.05, 0.075, 0.1, 0.1])
 
 
-def test_the_rate_of_a_step_reaches_the_optimiser(caches, tmp_path, monkeypatch):
+def test_the_optimiser_uses_the_scheduled_learning_rate(caches, tmp_path, monkeypatch):
     import keras
 
     rates: list[float] = []
@@ -162,7 +162,7 @@ def test_the_rate_of_a_step_reaches_the_optimiser(caches, tmp_path, monkeypatch)
     assert history["learning_rate"].to_list() == pytest.approx([used[6], used[13]])
 
 
-def test_the_learning_rate_goes_with_the_batch_where_that_is_asked():
+def test_learning_rate_batch_scales_the_rate_with_the_batch_size():
     # 0.01 for a batch of 256, as the autoencoder's authors have it.
     settings = TrainingSettings(learning_rate=0.01, learning_rate_batch=256, batch_size=16)
     assert settings.initial_learning_rate == pytest.approx(0.000625)
@@ -205,7 +205,7 @@ def test_clipping_limits_the_gradient_over_all_weights(caches, tmp_path, monkeyp
     assert math.sqrt(sum(float(norm) for norm in norms)) == pytest.approx(1e-3, rel=1e-3)
 
 
-def test_the_average_of_the_weights_is_validated_and_kept(caches, tmp_path):
+def test_averaged_weights_are_validated_and_saved(caches, tmp_path):
     seen: list[list[np.ndarray]] = []
     after = _Monitor.after_batch
 
@@ -236,7 +236,7 @@ def test_early_stopping_counts_from_the_best_epoch():
     assert should_stop(TrainingSettings(epochs=3), [3, 2, 1])
 
 
-def test_running_averages_that_cannot_settle_are_warned_of(caches, tmp_path, caplog):
+def test_too_slow_batch_normalisation_averages_cause_a_warning(caches, tmp_path, caplog):
     slow = UNetSettings(filters=(2, 4), normalisation="batch")
     run(caches, tmp_path / "slow", network=slow, epochs=2)
     # 14 batches leave 0.99 ** 14.
@@ -248,7 +248,7 @@ def test_running_averages_that_cannot_settle_are_warned_of(caches, tmp_path, cap
     assert "norm_momentum" not in caplog.text
 
 
-def test_a_network_that_has_died_is_warned_of(caches, tmp_path, caplog):
+def test_a_constant_validation_loss_causes_a_warning(caches, tmp_path, caplog):
     # Steps so long that all of its units are below zero for ever.
     run(caches, tmp_path / "dead", learning_rate=1.0, epochs=5, loss="mse")
     assert "the validation loss has been" in caplog.text and "for 3 epochs" in caplog.text
@@ -257,7 +257,7 @@ def test_a_network_that_has_died_is_warned_of(caches, tmp_path, caplog):
     assert "the validation loss has been" not in caplog.text
 
 
-def test_gradual_reading_gives_every_window_once(caches):
+def test_shuffled_batches_contain_every_window_once(caches):
     windows = open_batches(caches["train"] / "manifest.json", TrainingSettings(batch_size=8))
     windows.shuffle(5)
     batches = [windows.batch(number) for number in range(len(windows))]
@@ -324,7 +324,7 @@ def test_low_memory_gives_freed_arrays_back_to_the_system():
     assert json.loads(ended.stdout) < 20 * 2**20  # 200 MiB without
 
 
-def test_the_last_weights_are_kept_where_that_is_asked(caches, tmp_path):
+def test_keep_last_saves_the_weights_of_the_last_epoch(caches, tmp_path):
     # A rate that is too high, so that the last epoch is not the best.
     changes = {"learning_rate": 0.2, "loss": "mse", "epochs": 5}
     best = run(caches, tmp_path / "best", **changes)
@@ -345,7 +345,7 @@ def test_the_last_weights_are_kept_where_that_is_asked(caches, tmp_path):
     ("gpu", "bfloat16", "expected"),
     [(False, True, "float32"), (True, True, "mixed_bfloat16"), (True, False, "mixed_float16")],
 )
-def test_arithmetic_is_mixed_on_a_gpu_unless_told_otherwise(monkeypatch, gpu, bfloat16, expected):
+def test_precision_defaults_to_mixed_on_a_gpu(monkeypatch, gpu, bfloat16, expected):
     monkeypatch.setattr(backend, "has_gpu", lambda: gpu)
     monkeypatch.setattr(backend, "_has_bfloat16", lambda: bfloat16)
     assert precision(TrainingSettings()) == expected

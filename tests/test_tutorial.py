@@ -40,7 +40,7 @@ def make_quick(preset) -> None:
 
 
 @pytest.mark.slow
-def test_its_commands_do_what_it_says(tmp_path):
+def test_the_commands_of_the_tutorial_work_as_described(tmp_path):
     folder = copy_project(tmp_path / "clone")
     make_quick(folder / "presets/quickstart.yaml")
     recordings(folder / "my")

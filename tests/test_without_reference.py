@@ -54,7 +54,7 @@ def test_word_errors_are_counted_without_case_and_punctuation(spoken, heard, exp
     assert word_errors(spoken, heard) == expected
 
 
-def test_a_recogniser_hears_nothing_in_silence_and_the_same_whatever_came_before():
+def test_recognition_of_silence_is_empty_and_calls_are_independent():
     silence, tone = np.zeros(RATE, np.float32), 0.3 * tone_speech(2, RATE, 1)
     first = recognise(tone, RATE)
     assert recognise(silence, RATE) == ""
@@ -78,7 +78,7 @@ def packed(folder: Path, waves: list[np.ndarray], **columns) -> tuple[Path, Utte
     return folder / "enhanced.npy", about
 
 
-def test_the_mean_of_wer_is_all_errors_over_all_words(tmp_path, monkeypatch):
+def test_mean_wer_is_total_errors_over_total_words(tmp_path, monkeypatch):
     spoken = ["one two three four", "five", "six seven", ""]
     heard = ["one too three", "five", "six seven eight nine", "ten"]
     waves = [np.full(100, (k + 1) / 10, np.float32) for k in range(4)]
@@ -93,7 +93,7 @@ def test_the_mean_of_wer_is_all_errors_over_all_words(tmp_path, monkeypatch):
     assert table["recognised"].tolist() == [*heard[:3], ""] and (table["status"] == "ok").all()
 
 
-def test_words_are_compared_with_what_is_heard_in_the_clean_recordings(tmp_path, monkeypatch):
+def test_dwer_compares_with_the_transcript_recognised_in_clean_speech(tmp_path, monkeypatch):
     answers = {1: "one two", 2: "three", 3: "one too", 4: "three four"}
     listen = recognition.Recogniser("", "", lambda wave: answers[round(10 * float(wave[0]))])
     monkeypatch.setitem(recognition.RECOGNISERS, "pocketsphinx", listen)
@@ -115,7 +115,7 @@ def test_a_test_set_without_transcripts_has_no_word_errors(tmp_path):
     assert not (tmp_path / "wer.csv").exists()
 
 
-def test_opinions_are_those_of_the_authors_package_for_each_utterance(tmp_path):
+def test_dnsmos_of_each_utterance_equals_the_speechmos_package(tmp_path):
     from speechmos import dnsmos as published
 
     waves = [0.3 * tone_speech(1.5, RATE, 1), np.zeros(RATE), 0.1 * hiss(1, RATE, 2)]
@@ -130,7 +130,7 @@ def test_opinions_are_those_of_the_authors_package_for_each_utterance(tmp_path):
     assert table["status"].tolist() == ["ok", "dnsmos: the recording is silent", "ok"]
 
 
-def test_families_of_one_run_are_joined_by_utterance_with_the_reasons_of_both(tmp_path):
+def test_score_tables_of_one_run_are_joined_by_utterance_and_status(tmp_path):
     about = {"method": "m", "seed": 0, "test_set": "test"}
     one = {"id": ["a", "b"], "si_sdr": [1.0, 2.0], "status": ["ok", "silent"]}
     other = {"id": ["b", "a"], "dnsmos_ovrl": [4.0, 3.0], "status": ["too short", "ok"]}
@@ -161,7 +161,7 @@ def scores_of_methods(values: dict[str, list[float]]) -> pd.DataFrame:
     return whole.assign(**{name: np.nan for name in SCORED if name not in whole})
 
 
-def test_methods_are_ranked_by_dnsmos_where_nothing_compares_with_clean_speech():
+def test_methods_are_ranked_by_dnsmos_without_clean_references():
     scores = scores_of_methods({"noisy": [2.0, 2.2, 2.4], "net": [2.9, 3.0, 3.4],
                                 "other": [2.5, 3.5, 3.9]})  # fmt: skip
     assert ranking_measure(scores) == "dnsmos_ovrl"
@@ -174,7 +174,7 @@ def test_methods_are_ranked_by_dnsmos_where_nothing_compares_with_clean_speech()
     assert net["difference"] == pytest.approx(0.9)
 
 
-def test_what_has_no_values_of_a_measure_is_in_no_pair_of_it():
+def test_methods_without_values_of_a_metric_are_not_compared_by_it():
     scores = scores_of_methods({"clean": [3.0, 3.2], "net": [2.9, 3.0], "noisy": [2.0, 2.2]})
     scores.loc[scores["method"] != "clean", "si_sdr"] = [9.0, 8.0, 1.0, 2.0]
     pairs = pairwise(scores, ("si_sdr", "dnsmos_ovrl"))
@@ -185,7 +185,7 @@ def test_what_has_no_values_of_a_measure_is_in_no_pair_of_it():
     assert leaderboard(scores, ["net"])["kind"].tolist() == ["oracle", "variant", "baseline"]
 
 
-def test_recordings_are_taken_as_they_are(tmp_path):
+def test_recordings_enter_a_test_set_unchanged(tmp_path):
     wave = np.arange(1000, dtype=np.float32) / 1000
     save_array(tmp_path / "audio.npy", wave)
     table = pd.DataFrame(
@@ -210,7 +210,7 @@ def test_recordings_are_taken_as_they_are(tmp_path):
     assert rows["snr"].isna().all() and files.read_json(out.manifest)["noise_types"] == []
 
 
-def test_what_is_spoken_stands_beside_recordings(tmp_path):
+def test_transcripts_are_read_from_a_table_beside_the_recordings(tmp_path):
     folder = tmp_path / "calls"
     (folder / "ann").mkdir(parents=True)
     for name in ("ann/one.wav", "two.wav"):
@@ -232,7 +232,7 @@ def test_what_is_spoken_stands_beside_recordings(tmp_path):
         (b"file,transcript\n\xff,x\n", "is no CSV table in UTF-8"),
     ],
 )
-def test_a_wrong_table_of_transcripts_is_told_in_one_line(tmp_path, text, said):
+def test_an_invalid_transcript_table_is_a_one_line_error(tmp_path, text, said):
     soundfile.write(tmp_path / "one.wav", hiss(1, 8000, 1), 8000)
     content = text if isinstance(text, bytes) else text.encode()
     (tmp_path / "transcripts.csv").write_bytes(content)
@@ -241,12 +241,12 @@ def test_a_wrong_table_of_transcripts_is_told_in_one_line(tmp_path, text, said):
     assert said in str(error.value)
 
 
-def test_records_of_before_there_were_families_are_read():
+def test_records_with_a_single_score_file_are_still_read():
     assert RunFiles(enhanced="a.npy", scores="a.csv").scores == (Path("a.csv"),)
     assert RunFiles(enhanced="a.npy", scores=["a.csv", "b.csv"]).scores[1] == Path("b.csv")
 
 
-def test_without_a_clean_signal_levels_stay_as_they_are():
+def test_levels_are_unchanged_without_a_clean_signal():
     quiet, loud = 0.1 * np.ones(10), 0.4 * np.ones(10)
     same = listening.same_level({"noisy": loud, "net": quiet})
     np.testing.assert_allclose(same["net"], quiet, rtol=1e-6)
@@ -281,7 +281,7 @@ def project(folder: Path, mirror: Path, **config) -> Path:
     return folder
 
 
-def test_a_study_with_recordings_without_clean_versions(tmp_path, mirror):
+def test_a_study_scores_recordings_that_have_no_clean_version(tmp_path, mirror):
     folder = project(tmp_path / "p", mirror, metrics=["intrusive", "dnsmos"])
     run = snakemake(folder, "leaderboard")
     assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
@@ -341,18 +341,18 @@ def change(folder: Path, **config) -> None:
          "voicebank_demand has clean versions: leave clean out"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_measured_is_told_in_one_line(tmp_path, mirror, changes, said):
+def test_metrics_that_cannot_be_computed_are_a_one_line_error(tmp_path, mirror, changes, said):
     folder = project(tmp_path / "p", mirror, **changes)
     with contextlib.chdir(folder), pytest.raises(UserError) as error:
         make_plan(read_yaml(Path("config.yaml")), Path("presets"))
     assert said in str(error.value) and "\n" not in str(error.value)
 
 
-def test_texts_are_compared_by_their_words():
+def test_normalised_text_has_no_case_or_punctuation():
     assert normalised("  “Don't — STOP,” she said.") == "dont stop she said"
 
 
-def test_a_missing_package_is_named_with_what_installs_it(tmp_path, mirror, monkeypatch):
+def test_a_missing_package_error_names_the_install_command(tmp_path, mirror, monkeypatch):
     folder = project(tmp_path / "p", mirror, baselines=["noisy", "deepfilternet3"])
     there = importlib.util.find_spec
     with contextlib.chdir(folder):

@@ -46,7 +46,7 @@ def test_the_study_ends_with_a_leaderboard_and_a_report(study):
     assert 'src="http' not in html and "quickstart_loss-huber" in html and "data:audio/mpeg" in html
 
 
-def test_the_documented_lines_repeat_the_leaderboard_from_every_score(study):
+def test_the_documented_code_recomputes_the_leaderboard_from_the_scores(study):
     text = (ROOT / "docs/report.md").read_text()
     (lines,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
                 if "scores.parquet" in block]  # fmt: skip
@@ -68,7 +68,7 @@ def test_the_columns_of_every_score_are_documented(study):
     assert len(table) == 40 * len(set(table["method"]))
 
 
-def test_what_is_for_a_paper_tells_what_was_run(study):
+def test_the_paper_methods_text_states_the_actual_settings(study):
     folder = study / "reports/tried"
     text = (folder / "paper/methods.md").read_text()
     record = ExperimentRecord.read(folder / "study.json")
@@ -94,7 +94,7 @@ def test_what_is_for_a_paper_tells_what_was_run(study):
         assert (folder / "paper" / path).is_file(), path
 
 
-def test_scores_have_a_row_for_each_utterance_with_what_it_is(study):
+def test_the_scores_table_has_one_row_per_utterance(study):
     table = pd.read_csv(scores_of(study, "quickstart_loss-huber"))
     assert len(table) == 40
     assert set(table["speaker"]) == {21, 22} and set(table["status"]) == {"ok"}
@@ -122,7 +122,7 @@ def test_there_is_nothing_to_do_the_second_time(done):
     assert planned(done) == {}
 
 
-def test_a_folder_reached_by_a_link_has_nothing_to_do_either(done):
+def test_a_study_reached_through_a_symlink_has_nothing_to_do(done):
     link = done.parent / "link"
     link.symlink_to(done)
     assert planned(link) == {}
@@ -139,7 +139,7 @@ def test_a_touched_file_re_runs_nothing(done):
     assert planned(done) == {}
 
 
-def test_without_its_mlflow_store_nothing_is_trained_again(done):
+def test_a_missing_mlflow_store_reruns_only_tracking(done):
     store, aside = done / "results" / "mlflow", done / "aside"
     tracking, noted = done / "results" / "tracking", done / "noted"
     store.rename(aside)
@@ -160,7 +160,7 @@ def test_a_loss_added_to_the_sweep_only_trains_it(done, config):
     assert set(jobs) == {"all", "track", "leaderboard", "write_report", "track_experiment"}
 
 
-def test_an_axis_added_to_the_sweep_trains_only_its_new_values(done, config):
+def test_adding_a_setting_to_the_sweep_trains_only_its_new_values(done, config):
     config["sweep"]["training.batch_size"] = [8]  # as the preset has it
     configure(done, **config)
     assert not {"train", "enhance", "score"} & set(planned(done))
@@ -170,7 +170,7 @@ def test_an_axis_added_to_the_sweep_trains_only_its_new_values(done, config):
     assert jobs["train"] == jobs["enhance"] == jobs["score"] == 3
 
 
-def test_other_settings_make_other_models_beside_those_that_are_there(done, config):
+def test_changed_settings_create_new_models_and_keep_existing_ones(done, config):
     before = {path: path.stat().st_mtime_ns for path in done.glob("results/models/*/*/*")}
     config["set"]["training.epochs"] = 2
     configure(done, **config)
@@ -190,7 +190,7 @@ def test_a_seed_added_only_trains_it(done, config):
     assert set(jobs) == {"all", "leaderboard", "write_report", "track_experiment"}
 
 
-def test_a_noise_level_added_prepares_no_audio_again(done, config):
+def test_adding_an_snr_range_does_not_prepare_audio_again(done, config):
     config["sweep"]["mixing.snr_range_db"] = [[-5, 15], [0, 20]]
     configure(done, **config)
     jobs = planned(done)
@@ -198,7 +198,7 @@ def test_a_noise_level_added_prepares_no_audio_again(done, config):
     assert not {"fetch", "index", "prepare", "split", "test_set", "baseline"} & set(jobs)
 
 
-def test_another_name_of_the_experiment_trains_and_scores_nothing(done, config):
+def test_renaming_the_experiment_trains_and_scores_nothing(done, config):
     configure(done, **{**config, "experiment": "renamed"})
     jobs = planned(done)
     assert jobs.pop("track") == 3
@@ -207,7 +207,7 @@ def test_another_name_of_the_experiment_trains_and_scores_nothing(done, config):
     }  # fmt: skip
 
 
-def test_another_mirror_downloads_nothing_that_is_there(done, config):
+def test_changing_the_mirror_downloads_nothing_again(done, config):
     configure(done, **{**config, "download": {"mirror": "elsewhere", "retries": 1}})
     assert planned(done) == {}
 
@@ -234,7 +234,7 @@ def edited(done):
 CHANGE = "\n_CHANGED = 1\n"
 
 
-def test_a_part_that_nobody_chose_re_runs_nothing_and_an_edited_one_what_chose_it(done, edited):
+def test_editing_a_registry_entry_reruns_only_variants_that_use_it(done, edited):
     losses = (done / "src/denoise/training/losses.py").read_text()
     new = """
 def charbonnier(target: Any, output: Any) -> Any:

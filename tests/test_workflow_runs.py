@@ -46,7 +46,7 @@ def test_one_core_and_eight_give_identical_results(small_study, tmp_path, web_mi
 
 
 @pytest.mark.slow
-def test_voicebank_runs_without_mixing_and_is_recorded_by_a_server(
+def test_a_voicebank_study_skips_mixing_and_logs_to_an_mlflow_server(
     tmp_path, web_mirror, mlflow_server
 ):
     uri, artifacts = mlflow_server
@@ -93,7 +93,7 @@ def test_voicebank_runs_without_mixing_and_is_recorded_by_a_server(
 
 
 @pytest.mark.slow
-def test_recipes_of_different_rates_are_compared_on_one_test_set(tmp_path):
+def test_variants_with_different_sample_rates_share_one_test_set(tmp_path):
     folder = copy_project(tmp_path / "project")
     recipe = yaml.safe_load((folder / "presets" / "quickstart.yaml").read_text())
     speech, noise = ({"corpus": "synthetic", "subsets": [name]} for name in ("speech", "noise"))
@@ -173,7 +173,7 @@ def test_recipes_of_different_rates_are_compared_on_one_test_set(tmp_path):
         ({"set": {"features.stft.hop": -1}}, "error: config.yaml: set: features.stft.hop is -1"),
     ],
 )
-def test_a_wrong_configuration_ends_before_any_job_with_one_line(tmp_path, config, said):
+def test_an_invalid_configuration_fails_before_any_job_starts(tmp_path, config, said):
     folder = copy_project(tmp_path / "project")
     configure(folder, **config)
     run = dry_run(folder, "all")
@@ -189,7 +189,7 @@ def test_a_wrong_configuration_ends_before_any_job_with_one_line(tmp_path, confi
 
 
 @pytest.mark.slow
-def test_an_archive_that_is_a_web_page_stops_the_study_with_its_name(tmp_path):
+def test_an_html_page_instead_of_an_archive_stops_the_study_and_is_named(tmp_path):
     page = b"<!DOCTYPE html><html><body>Sign in</body></html>"
     mirror = write_mirror(tmp_path / "mirror", {"librispeech/dev-clean-2.tar.gz": page})
     folder = copy_project(tmp_path / "project")
@@ -207,7 +207,7 @@ def test_an_archive_that_is_a_web_page_stops_the_study_with_its_name(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_training_starts_processes_of_its_own(tmp_path):
+def test_a_training_in_the_workflow_can_start_worker_processes(tmp_path):
     folder = copy_project(tmp_path / "project")
     processes = {
         "mixing.segment": 2976,

@@ -53,7 +53,9 @@ def scored(clean: np.ndarray, estimate: np.ndarray) -> dict[str, float | str]:
          "constant reference", "constant output", "turned over", "noisy and turned over",
          "almost silent reference", "almost silent output", "loud reference"],
 )  # fmt: skip
-def test_what_is_not_defined_has_a_status(fault_class, clean, estimate, undefined):
+def test_undefined_metrics_are_nan_and_explained_in_the_status(
+    fault_class, clean, estimate, undefined
+):
     with fault_class("metrics: undefined"):
         values = scored(clean, estimate)
         for name in undefined:
@@ -62,7 +64,7 @@ def test_what_is_not_defined_has_a_status(fault_class, clean, estimate, undefine
             assert values["status"] != "ok" and "\n" not in str(values["status"])
 
 
-def test_identical_signals_have_the_best_that_can_be_had(fault_class):
+def test_identical_signals_get_the_best_possible_scores(fault_class):
     with fault_class("metrics: identical"):
         values = scored(SPEECH, SPEECH)
         # The top of the mapping of ITU-T P.862.2.
@@ -74,7 +76,7 @@ def test_identical_signals_have_the_best_that_can_be_had(fault_class):
 
 
 @pytest.mark.parametrize("gain", [0.01, 0.5, 10.0])
-def test_a_level_changes_nothing_but_what_measures_it(fault_class, gain):
+def test_a_gain_changes_only_level_dependent_metrics(fault_class, gain):
     with fault_class("metrics: level"):
         before, after = scored(SPEECH, NOISY), scored(SPEECH, gain * NOISY)
         assert after["si_sdr"] == pytest.approx(before["si_sdr"], abs=1e-3)
@@ -84,7 +86,7 @@ def test_a_level_changes_nothing_but_what_measures_it(fault_class, gain):
 
 
 @pytest.mark.parametrize("delay", [1, 160, 1600])
-def test_a_delay_lowers_what_compares_samples(fault_class, delay):
+def test_a_delay_lowers_sample_based_metrics(fault_class, delay):
     with fault_class("metrics: delay"):
         late = np.concatenate([np.zeros(delay), NOISY[:-delay]])
         before, after = scored(SPEECH, NOISY), scored(SPEECH, late)
@@ -98,7 +100,7 @@ def test_signals_of_different_lengths_are_not_compared(fault_class):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_what_is_not_finite_has_no_score(fault_class, value):
+def test_non_finite_signals_have_no_scores(fault_class, value):
     with fault_class("metrics: not finite"):
         spoilt = NOISY.copy()
         spoilt[100] = value

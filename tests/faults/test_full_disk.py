@@ -103,7 +103,9 @@ WRITERS: list[Callable[[Path], None]] = [
 
 
 @pytest.mark.parametrize("write", WRITERS)
-def test_what_does_not_fit_is_said_and_nothing_is_left(disk, fault_class, monkeypatch, write):
+def test_a_failed_write_reports_a_full_disk_and_leaves_no_partial_file(
+    disk, fault_class, monkeypatch, write
+):
     monkeypatch.setattr("denoise.corpora.archives._SPARE_DISK", -(1 << 40))
     with fault_class("full disk: one write"):
         place = disk(1)
@@ -120,7 +122,7 @@ def test_what_does_not_fit_is_said_and_nothing_is_left(disk, fault_class, monkey
 
 
 @pytest.mark.slow
-def test_a_study_on_a_disk_that_fills_goes_on_with_more_room(
+def test_a_study_resumes_after_the_full_disk_has_space_again(
     small_study, disk, web_mirror, fault_class, repetitions
 ):
     """The sizes let it fail in preparation, in mixing, in training or in the report."""

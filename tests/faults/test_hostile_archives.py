@@ -108,7 +108,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, fault_class):
         assert list((tmp_path / "inner").iterdir()) == []
 
 
-def test_a_bomb_that_lies_about_its_size_gives_no_more_than_it_says(tmp_path, fault_class):
+def test_a_zip_bomb_with_a_false_size_is_not_extracted(tmp_path, fault_class):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as package:
         package.writestr("zeros.wav", bytes(10 << 20))
@@ -150,7 +150,9 @@ def test_a_truncated_archive_is_named(tmp_path, fault_class, make, repetitions):
 
 
 @pytest.mark.parametrize("make", [zip_of, tar_of])
-def test_changed_bytes_are_found_or_change_nothing(tmp_path, fault_class, make, repetitions):
+def test_corrupted_archives_are_detected_or_extract_unchanged_data(
+    tmp_path, fault_class, make, repetitions
+):
     import random
 
     draw = random.Random(0)
@@ -173,7 +175,7 @@ def test_changed_bytes_are_found_or_change_nothing(tmp_path, fault_class, make, 
 
 
 @pytest.mark.parametrize("pack", [bz2.compress, lzma.compress, bytes, gzip.compress])
-def test_another_compression_under_the_wrong_name(tmp_path, fault_class, pack):
+def test_an_archive_with_the_wrong_suffix_is_still_extracted(tmp_path, fault_class, pack):
     plain = gzip.decompress(tar_of({"good": b"x"}))
     with fault_class("archive: wrong compression"):
         assert extracted(tmp_path, pack(plain)) == ["good"]
@@ -194,7 +196,7 @@ def test_another_compression_under_the_wrong_name(tmp_path, fault_class, pack):
         ("voicebank_demand", "test", zip_of({"elsewhere/p1_001.wav": b"x"})),
     ],
 )
-def test_missing_members_are_named_and_leave_no_subset(
+def test_missing_archive_members_are_named_and_no_subset_table_is_written(
     tmp_path, fault_class, corpus, subset, content
 ):
     archive, target = tmp_path / "archive", tmp_path / "subset.csv"

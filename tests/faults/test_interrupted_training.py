@@ -109,7 +109,7 @@ def test_a_killed_training_resumes_to_the_same_result(caches, tmp_path, fault_cl
         pytest.param(29, 40 - 20, marks=pytest.mark.slow),
     ],
 )
-def test_a_training_that_is_told_to_end_saves_itself(
+def test_a_training_stopped_by_a_signal_saves_a_checkpoint(
     caches, tmp_path, fault_class, whole, monkeypatch, number, served, left
 ):
     name = signal.Signals(number).name
@@ -130,9 +130,7 @@ def test_a_training_that_is_told_to_end_saves_itself(
 
 
 @pytest.mark.slow
-def test_with_jax_too_a_training_that_is_told_to_end_goes_on_to_the_same_weights(
-    caches, tmp_path, fault_class
-):
+def test_a_stopped_jax_training_resumes_to_the_same_weights(caches, tmp_path, fault_class):
     if importlib.util.find_spec("jax") is None:
         pytest.skip("jax is not installed (make install EXTRA=jax)")
     with fault_class("training: SIGTERM"):
@@ -151,7 +149,7 @@ def test_with_jax_too_a_training_that_is_told_to_end_goes_on_to_the_same_weights
             np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
 
 
-def test_the_handlers_of_others_come_back(caches, tmp_path):
+def test_signal_handlers_are_restored_after_training(caches, tmp_path):
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     run(caches, tmp_path, epochs=1)
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
@@ -182,7 +180,7 @@ def test_a_truncated_checkpoint_falls_back_to_the_one_before(caches, tmp_path, f
 
 
 @pytest.mark.slow
-def test_a_truncated_part_of_an_epoch_is_done_again(caches, tmp_path, fault_class, whole):
+def test_a_truncated_mid_epoch_checkpoint_repeats_the_epoch(caches, tmp_path, fault_class, whole):
     with fault_class("training: truncated checkpoint"):
         told = when_served(24, "os.kill(os.getpid(), 15)")
         assert in_a_process(caches, tmp_path, told).returncode == 1
@@ -207,7 +205,7 @@ def test_another_configuration_does_not_continue_a_checkpoint(caches, tmp_path, 
         assert seen == [1]
 
 
-def test_a_loss_that_is_not_finite_stops_with_the_batch(tmp_path, fault_class):
+def test_a_non_finite_loss_stops_training_and_names_the_batch(tmp_path, fault_class):
     bad = {
         "train": make_cache(tmp_path / "t", 16, 0),
         "validation": make_cache(tmp_path / "v", 8, 1),
@@ -221,7 +219,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_batch(tmp_path, fault_class):
         assert not (tmp_path / "out" / "model.keras").exists()
 
 
-def test_a_loss_that_becomes_nan_keeps_the_epochs_before(
+def test_a_nan_loss_keeps_the_checkpoints_of_earlier_epochs(
     caches, tmp_path, fault_class, monkeypatch
 ):
     batch, served = SpectrogramBatches.batch, []
@@ -246,7 +244,9 @@ class ResourceExhaustedError(Exception):
 @pytest.mark.parametrize(
     "error", [MemoryError(), ResourceExhaustedError(), RuntimeError("RESOURCE_EXHAUSTED: 9 GB")]
 )
-def test_too_little_memory_says_what_to_lower(caches, tmp_path, fault_class, monkeypatch, error):
+def test_an_out_of_memory_error_names_settings_to_lower(
+    caches, tmp_path, fault_class, monkeypatch, error
+):
     import keras
 
     def fail(*args, **options):

@@ -107,7 +107,7 @@ def running_rule(folder: Path) -> str:
     return started[-1] if started else "starting"
 
 
-def test_runs_that_are_killed_end_as_one_that_was_not(
+def test_killed_runs_resume_to_the_same_results(
     small_study, tmp_path, web_mirror, fault_class, repetitions
 ):
     # Half of what it took on one core, beside other tests.
@@ -151,7 +151,9 @@ def test_runs_that_are_killed_end_as_one_that_was_not(
             assert (folder / "reports" / "small" / "report.html").stat().st_size > 10_000
 
 
-def test_a_kill_before_a_whole_file_is_taken_note_of(tmp_path, web_mirror, fault_class):
+def test_a_kill_before_snakemake_records_an_output_causes_no_rerun(
+    tmp_path, web_mirror, fault_class
+):
     """Snakemake would make it again, and then leave out all that needs it as `ancient`."""
     with fault_class("SIGKILL of a run: between a file and its note"):
         folder = small(tmp_path / "study", web_mirror)
@@ -167,7 +169,7 @@ def test_a_kill_before_a_whole_file_is_taken_note_of(tmp_path, web_mirror, fault
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_that_is_told_to_end_goes_on_later(small_study, tmp_path, fault_class, number):
+def test_a_run_stopped_by_a_signal_can_be_resumed(small_study, tmp_path, fault_class, number):
     with fault_class(f"{signal.Signals(number).name} of a run"):
         folder = before_training(small_study, tmp_path / "study")
         process = start(folder)
@@ -184,7 +186,7 @@ def test_a_run_that_is_told_to_end_goes_on_later(small_study, tmp_path, fault_cl
         assert results(folder) == results(small_study)
 
 
-def test_two_commands_in_one_folder_do_not_meet(small_study, tmp_path, fault_class):
+def test_a_second_run_in_the_same_folder_is_refused(small_study, tmp_path, fault_class):
     with fault_class("concurrency: two runs in one folder"):
         folder = before_training(small_study, tmp_path / "study")
         first = start(folder)
@@ -198,7 +200,7 @@ def test_two_commands_in_one_folder_do_not_meet(small_study, tmp_path, fault_cla
         assert third.returncode == 0 and "Nothing to be done" in third.stdout + third.stderr
 
 
-def test_two_commands_of_other_configurations_share_what_is_made(
+def test_concurrent_runs_with_different_configurations_share_outputs(
     small_study, tmp_path, fault_class
 ):
     """Only what one is making, the other may not make or read."""

@@ -84,7 +84,7 @@ def place(tmp_path, monkeypatch) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("initialised", [True, False])
-def test_eight_trainings_at_once_on_a_new_store(place, fault_class, initialised):
+def test_eight_concurrent_trainings_are_recorded_in_a_new_store(place, fault_class, initialised):
     if initialised:
         initialise(Store(STORE), "e", place / "store.json")
     spawn = multiprocessing.get_context("spawn")
@@ -102,7 +102,7 @@ def test_eight_trainings_at_once_on_a_new_store(place, fault_class, initialised)
 
 
 @pytest.mark.slow
-def test_a_store_that_is_locked_for_a_while(place, fault_class):
+def test_metrics_are_recorded_once_after_the_mlflow_store_is_unlocked(place, fault_class):
     with fault_class("MLflow: store locked"):
         initialise(Store(STORE), "e", place / "store.json")
         unlocked = threading.Event()
@@ -173,7 +173,9 @@ def server(place, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("away", ["from the start", "in the middle", "at the end"])
-def test_a_server_that_goes_away_and_comes_back(place, server, fault_class, away):
+def test_metrics_are_recorded_once_after_the_mlflow_server_returns(
+    place, server, fault_class, away
+):
     with fault_class(f"MLflow: server away {away}"):
         if away != "from the start":
             server.start()

@@ -89,7 +89,7 @@ def read_yaml_text(tmp_path: Path, text: str) -> dict[str, Any]:
     return read_yaml(tmp_path / "config.yaml")
 
 
-def test_every_mutation_of_a_preset_is_refused_by_its_key(tmp_path, fault_class):
+def test_the_error_for_a_mutated_preset_names_the_key(tmp_path, fault_class):
     wrong = mutations()
     assert len(wrong) >= 200
     for kind, key, preset in wrong:
@@ -117,7 +117,7 @@ def test_every_mutation_of_a_preset_is_refused_by_its_key(tmp_path, fault_class)
         ({"data.noise.0.folds": [6]}, "fold 6"),
     ],
 )
-def test_contradictions_are_refused_by_what_contradicts(fault_class, settings, named):
+def test_the_error_for_contradictory_settings_names_them(fault_class, settings, named):
     with (
         fault_class("configuration: contradiction"),
         pytest.raises(UserError, match=named) as caught,
@@ -137,7 +137,7 @@ def test_contradictions_are_refused_by_what_contradicts(fault_class, settings, n
     ],
     ids=["in itself", "deep", "long number", "long name", "many seeds"],
 )
-def test_texts_beyond_all_measure_are_refused(tmp_path, fault_class, text):
+def test_oversized_or_recursive_configurations_are_refused(tmp_path, fault_class, text):
     with fault_class("configuration: beyond measure"), pytest.raises(UserError) as caught:
         make_plan(read_yaml_text(tmp_path, text), PRESETS)
     assert "\n" not in str(caught.value)
@@ -150,7 +150,7 @@ WORDS = [
 ]
 
 
-def test_no_text_ends_in_a_traceback(tmp_path, fault_class, repetitions):
+def test_fuzzed_configurations_never_cause_a_traceback(tmp_path, fault_class, repetitions):
     """Texts of presets and configurations with characters and words put in, taken out, doubled."""
     texts = [path.read_text() for path in sorted(PRESETS.glob("*.yaml"))]
     texts.append((ROOT / "config.yaml").read_text())

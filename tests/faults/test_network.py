@@ -249,7 +249,7 @@ def get(server, *behaviours: str, checksum: str | None = MD5, target: Path) -> N
         ("odd-length", [None]),
     ],
 )
-def test_a_server_that_gives_the_file_in_the_end(
+def test_downloads_recover_from_temporary_server_faults(
     server, tmp_path, fault_class, behaviour, requests, checksum
 ):
     with fault_class(f"download: {behaviour}"):
@@ -277,7 +277,9 @@ def test_a_server_that_gives_the_file_in_the_end(
         ("leads-nowhere", "Invalid|bad"),
     ],
 )
-def test_a_server_that_never_gives_it(server, tmp_path, fault_class, behaviour, said, checksum):
+def test_permanent_server_faults_are_a_one_line_error(
+    server, tmp_path, fault_class, behaviour, said, checksum
+):
     with fault_class(f"download: {behaviour}"):
         with pytest.raises(UserError, match=said) as caught:
             get(server, behaviour, checksum=checksum, target=tmp_path / "a.zip")
@@ -297,7 +299,7 @@ def test_a_wrong_checksum_is_not_downloaded_again_and_again(server, tmp_path, fa
         assert list(tmp_path.glob("a.zip*")) == []
 
 
-def test_a_whole_part_is_not_downloaded_again(server, tmp_path, fault_class):
+def test_a_complete_partial_file_is_not_downloaded_again(server, tmp_path, fault_class):
     """Left by a kill between its last byte and the end of its verification."""
     with fault_class("download: whole part"):
         (tmp_path / "a.zip.part").write_bytes(CONTENT)
@@ -315,7 +317,7 @@ def test_a_part_of_another_file_is_not_continued(server, tmp_path, fault_class):
         assert server.seen["whole"] == [None]
 
 
-def test_a_host_that_is_not_there(tmp_path, fault_class):
+def test_an_unreachable_host_is_a_one_line_error(tmp_path, fault_class):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/a.zip"
@@ -329,7 +331,7 @@ def test_a_host_that_is_not_there(tmp_path, fault_class):
     assert url in str(caught.value)
 
 
-def test_two_processes_that_want_the_same_file(server, tmp_path, fault_class):
+def test_concurrent_downloads_of_one_file_fetch_it_once(server, tmp_path, fault_class):
     with fault_class("download: two at once"):
         target = tmp_path / "a.zip"
         errors: list[Exception] = []

@@ -122,7 +122,7 @@ def prepared(tmp_path: Path, name: str, content: bytes) -> tuple[list[str], list
 
 
 @pytest.mark.parametrize("name", [*FINE, *SHORT])
-def test_preparation_takes_what_is_audio(tmp_path, fault_class, name):
+def test_preparation_accepts_usable_audio(tmp_path, fault_class, name):
     with fault_class("audio: prepare"):
         packed, dropped = prepared(tmp_path, name, USABLE[name])
         assert len(packed) == 2 and not dropped
@@ -130,7 +130,7 @@ def test_preparation_takes_what_is_audio(tmp_path, fault_class, name):
 
 
 @pytest.mark.parametrize("name", [*BROKEN, *SILENT])
-def test_preparation_drops_what_is_not_and_says_why(tmp_path, fault_class, name):
+def test_preparation_drops_broken_or_silent_files_with_a_reason(tmp_path, fault_class, name):
     with fault_class("audio: prepare"):
         packed, dropped = prepared(tmp_path, name, {**BROKEN, **SILENT}[name])
         assert packed == ["good.wav"]
@@ -138,7 +138,7 @@ def test_preparation_drops_what_is_not_and_says_why(tmp_path, fault_class, name)
 
 
 @pytest.mark.parametrize("name", list(USABLE))
-def test_enhance_gives_what_is_audio_back_in_its_form(inside, tmp_path, fault_class, name):
+def test_enhance_keeps_the_format_of_usable_audio(inside, tmp_path, fault_class, name):
     with fault_class("audio: denoise enhance"):
         source = written(tmp_path / "in", name, USABLE[name])
         run("enhance", "--", source) if name[0] == "-" else run("enhance", source)
@@ -156,7 +156,7 @@ def test_enhance_gives_what_is_audio_back_in_its_form(inside, tmp_path, fault_cl
 
 
 @pytest.mark.parametrize("name", list(BROKEN))
-def test_enhance_names_what_is_no_audio(inside, tmp_path, fault_class, capsys, name):
+def test_enhance_names_broken_files(inside, tmp_path, fault_class, capsys, name):
     with fault_class("audio: denoise enhance"):
         source = written(tmp_path / "in", name, BROKEN[name])
         with pytest.raises(SystemExit) as ended:
@@ -167,7 +167,7 @@ def test_enhance_names_what_is_no_audio(inside, tmp_path, fault_class, capsys, n
 
 
 @pytest.mark.parametrize("name", [*USABLE, *BROKEN])
-def test_a_score_is_a_number_or_a_reason(tmp_path, fault_class, name):
+def test_every_row_has_scores_or_a_reason(tmp_path, fault_class, name):
     with fault_class("audio: denoise score"):
         for role in ("clean", "enhanced"):
             written(tmp_path / role, "good.wav", wav(SPEECH))
@@ -204,7 +204,9 @@ SEEDS: dict[str, Callable[[], bytes]] = {
         for kind in SEEDS
     ],
 )
-def test_changed_files_are_read_or_refused(workspace, tmp_path, fault_class, repetitions, kind):
+def test_corrupted_files_are_read_or_refused_without_a_crash(
+    workspace, tmp_path, fault_class, repetitions, kind
+):
     """Through decoding, preparation, enhancement and scoring; see `fuzz_audio`."""
     seed = tmp_path / f"seed.{kind.split()[-1]}"
     seed.write_bytes(SEEDS[kind]())

@@ -145,7 +145,7 @@ def test_yaml_that_builds_objects_is_refused(tmp_path, fault_class):
 EVIL = "<img src=x onerror=alert(1)>\"'</script><script>alert(2)</script>{{7*7}}"
 
 
-def test_names_with_html_in_them_are_inert_in_the_pages(fault_class):
+def test_html_in_names_is_escaped_in_every_page(fault_class):
     """Everything that a template writes is escaped, unless it is named here."""
     with fault_class("security: HTML in names"):
         folder = ROOT / "src" / "denoise" / "report"
@@ -174,7 +174,7 @@ def test_names_with_html_in_them_are_inert_in_the_pages(fault_class):
             )
 
 
-def test_the_ui_listens_on_this_machine_only(fault_class, tmp_path, monkeypatch):
+def test_the_mlflow_ui_listens_on_localhost_only(fault_class, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "results" / "mlflow").mkdir(parents=True)
@@ -191,14 +191,14 @@ def test_the_ui_listens_on_this_machine_only(fault_class, tmp_path, monkeypatch)
         assert not any("0.0.0.0" in text for text in texts)
 
 
-def test_a_table_is_no_formula(tmp_path):
+def test_names_like_formulas_survive_a_table_round_trip(tmp_path):
     """Names come back from a table as they were, whatever they look like."""
     names = ["=1+1", "@SUM(A1)", "nan", "1e5", "007", '"quoted", and, commas', "two\nlines"]
     write_table(tmp_path / "t.csv", pd.DataFrame({"id": names, "x": range(len(names))}))
     assert list(read_table(tmp_path / "t.csv")["id"]) == names
 
 
-def test_a_model_that_would_unpack_to_gigabytes_is_refused_unread(tmp_path, fault_class):
+def test_a_model_with_an_oversized_archive_member_is_refused_before_reading(tmp_path, fault_class):
     from denoise.networks.loading import load_model
 
     with zipfile.ZipFile(tmp_path / "model.keras", "w", zipfile.ZIP_DEFLATED) as package:
@@ -225,7 +225,9 @@ def test_a_model_that_would_unpack_to_gigabytes_is_refused_unread(tmp_path, faul
         ({"weights": "0" * 64}, "is the card of another model.keras"),
     ],
 )
-def test_a_card_is_believed_only_as_far_as_it_fits(workspace, tmp_path, fault_class, changes, said):
+def test_invalid_or_mismatched_model_cards_are_refused(
+    workspace, tmp_path, fault_class, changes, said
+):
     from denoise.networks.loading import load_model
 
     shutil.copytree(workspace / "ready" / "best", tmp_path / "model")

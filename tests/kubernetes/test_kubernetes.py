@@ -98,7 +98,7 @@ def test_a_study_in_pods_without_a_shared_folder_gives_the_same(
     assert asked.count(None) == len(asked) - 2 * len(cached)
 
 
-def test_what_pods_cannot_reach_is_refused_before_they_start(tmp_path):
+def test_paths_that_pods_cannot_reach_are_refused_before_submission(tmp_path):
     folder = copy_project(tmp_path / "project")
     recordings = tmp_path / "mine"
     recordings.mkdir()

@@ -63,7 +63,7 @@ def cancel_training(log: Path, cancelled: list[int], ended: threading.Event) -> 
             return
 
 
-def test_a_study_on_slurm_gives_the_same_though_its_training_is_cancelled(
+def test_a_slurm_study_gives_equal_results_after_a_cancelled_training(
     slurm, small_study, tmp_path, web_mirror, repetitions
 ):
     there = small(tmp_path / "there", web_mirror)

@@ -41,7 +41,7 @@ def saved(page, folder: Path) -> Path:
     return path
 
 
-def test_a_listener_rates_every_version_and_the_report_tells(page, folder):
+def test_ratings_of_a_listener_appear_in_the_report(page, folder):
     listen(folder, "tried", "--utterances", "2")
     key = json.loads((folder / "reports/tried/listening.json").read_text())
     page.goto((folder / "reports/tried/listening.html").as_uri())
@@ -76,7 +76,7 @@ def test_a_listener_rates_every_version_and_the_report_tells(page, folder):
     assert section.locator("tbody tr").count() == len(key["methods"]) + 2
 
 
-def test_what_was_rated_is_kept_if_the_page_is_closed(page, folder):
+def test_ratings_survive_closing_the_page(page, folder):
     listen(folder, "tried", "--kind", "ab", "--utterances", "2", "--methods",
            "quickstart_loss-huber", "quickstart_loss-mse")  # fmt: skip
     address = (folder / "reports/tried/listening.html").as_uri()

@@ -93,7 +93,7 @@ main(["demo", "--no-browser", "--model", "stream", "--port", sys.argv[1]])
 
 
 @pytest.mark.slow
-def test_it_ends_at_once_though_a_recording_is_being_denoised(tmp_path):
+def test_the_demo_stops_at_once_while_denoising(tmp_path):
     pytest.importorskip("gradio")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -118,15 +118,13 @@ def test_it_ends_at_once_though_a_recording_is_being_denoised(tmp_path):
         ("lab.example", ["lab.example:7860", "192.168.0.7"], ["evil.example"]),
     ],
 )  # fmt: skip
-def test_only_requests_for_this_machine_are_answered(host, known, unknown):
+def test_the_demo_answers_only_requests_with_a_known_host(host, known, unknown):
     check = demo.HostCheck(None, host)
     assert all(check.knows(name.encode()) for name in known)
     assert not any(check.knows(name.encode()) for name in unknown)
 
 
-def test_recordings_are_forgotten_after_an_hour_and_those_of_a_killed_page_at_once(
-    tmp_path, monkeypatch
-):
+def test_uploads_are_deleted_after_an_hour_or_after_their_server_died(tmp_path, monkeypatch):
     mine = tmp_path / f"denoise-demo-{os.getpid()}-a" / "uploads"
     mine.mkdir(parents=True)
     for name, age in (("old.wav", 3700), ("new.wav", 3500)):
@@ -143,7 +141,7 @@ def test_recordings_are_forgotten_after_an_hour_and_those_of_a_killed_page_at_on
     assert not killed.exists() and mine.exists()
 
 
-def test_only_this_machine_reaches_it_unless_told(capsys, monkeypatch, tmp_path):
+def test_the_demo_treats_only_loopback_addresses_as_local(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert all(map(demo._is_local, ("127.0.0.1", "localhost", "::1")))
     assert not any(map(demo._is_local, ("0.0.0.0", "192.168.0.7", "example.org")))

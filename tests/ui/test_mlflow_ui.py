@@ -62,7 +62,7 @@ def runs(browser, study, server) -> Iterator[object]:
     context.close()
 
 
-def test_the_best_pesq_comes_first_and_names_say_what_differs(runs, study):
+def test_runs_are_sorted_by_pesq_and_named_by_their_differing_settings(runs, study):
     board = read_table(study / "reports/tried/leaderboard.csv")
     variants = board[board["kind"] == "variant"].set_index("variant")["pesq_nb"]
     shown = runs.get_by_role("link", name=re.compile(r"^loss=")).all_inner_texts()
@@ -73,7 +73,7 @@ def test_the_best_pesq_comes_first_and_names_say_what_differs(runs, study):
     assert runs.get_by_text("Report").first.is_visible()
 
 
-def test_measures_are_in_the_first_columns_and_no_assistant_is_in_the_way(runs):
+def test_metrics_are_the_first_columns_and_the_assistant_is_hidden(runs):
     headings = runs.get_by_role("columnheader").all_inner_texts()
     shown = [name for name in headings if name.startswith("test/")]
     assert set(shown) == {"test/pesq_nb", "test/stoi", "test/si_sdr", "test/si_sdr_80"}
@@ -82,7 +82,7 @@ def test_measures_are_in_the_first_columns_and_no_assistant_is_in_the_way(runs):
     assert runs.get_by_role("button", name=re.compile("assistant", re.IGNORECASE)).count() <= 1
 
 
-def test_two_runs_are_compared_by_what_differs(runs):
+def test_comparing_two_runs_shows_their_differences(runs):
     for name in ("loss=mae", "loss=mse"):
         row = runs.get_by_role("row").filter(has=runs.get_by_role("link", name=name))
         number = row.first.get_attribute("row-id")
@@ -102,7 +102,7 @@ def test_two_runs_are_compared_by_what_differs(runs):
     assert "augmentation" not in text  # what is as it always is does not stand in the way
 
 
-def test_a_run_tells_what_it_is_and_opens_its_artifacts(runs):
+def test_a_run_page_shows_its_description_and_artifacts(runs):
     runs.get_by_role("link", name="loss=mae").click()
     runs.get_by_role("link", name="Report of tried").wait_for()
     text = runs.locator("body").inner_text()

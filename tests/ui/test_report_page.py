@@ -37,7 +37,7 @@ def methods(page) -> list[str]:
     )
 
 
-def test_it_needs_nothing_but_itself(page, address, study):
+def test_the_report_page_makes_no_other_requests(page, address, study):
     asked = []
     page.on("request", lambda request: asked.append(request.url))
     page.goto(address)
@@ -94,7 +94,7 @@ def test_the_leaderboard_filters_by_words(opened):
     assert methods(opened) == []
 
 
-def test_a_method_that_is_switched_off_leaves_every_figure_and_table(opened):
+def test_hiding_a_method_removes_it_from_all_figures_and_tables(opened):
     button = opened.locator(".methods button", has_text="rnnoise")
     number = button.get_attribute("data-method")
     drawn = opened.locator(f'svg [data-series="{number}"]:visible')
@@ -157,7 +157,7 @@ def test_any_two_methods_are_compared(opened, study):
     assert box.locator("figcaption").inner_text().startswith("STOI of each utterance")
 
 
-def test_a_player_switches_in_place_while_it_plays(opened):
+def test_a_player_switches_signals_during_playback(opened):
     box = opened.locator(".player").first
     box.scroll_into_view_if_needed()
     box.locator("canvas").wait_for()
@@ -185,7 +185,7 @@ def test_a_player_switches_in_place_while_it_plays(opened):
     box.get_by_role("button", name="Play").wait_for()
 
 
-def test_the_signals_of_a_player_are_as_long_as_each_other(opened):
+def test_the_signals_of_a_player_have_equal_length(opened):
     """They are only in step with each other if their decoders begin at the same place."""
     found = opened.evaluate(
         """async () => {
@@ -218,7 +218,7 @@ def test_axe_finds_no_serious_fault(browser, address, width, scheme):
     assert not serious
 
 
-def test_on_paper_the_results_stand_without_what_needs_a_screen(opened):
+def test_printing_shows_the_results_without_interactive_elements(opened):
     opened.emulate_media(media="print")
     assert opened.locator("table.board").is_visible()
     assert opened.locator(".answer").is_visible()
@@ -228,7 +228,7 @@ def test_on_paper_the_results_stand_without_what_needs_a_screen(opened):
     assert opened.locator("details:not([open]):not(:has(pre))").count() == 0
 
 
-def test_without_scripts_the_results_are_there(browser, address):
+def test_results_are_shown_without_javascript(browser, address):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(address)
