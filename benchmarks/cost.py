@@ -8,9 +8,9 @@
 Operations are multiplications with an addition (MACs) of the convolutions and dense layers in a
 second of audio. RTF is the time over the length of the audio, once through a minute of it, after
 the network was compiled. A causal model is also timed block by block, as `denoise stream` runs it;
-`--soak` does so for that many seconds of audio and tells the memory of the process along the way.
+`--soak` does so for that many seconds of audio and prints the memory of the process meanwhile.
 `--baselines` times other methods on the same minute of 16 kHz, with the resampling that they need.
-`--recording` runs `denoise enhance` on recordings of so many hours and tells the most memory of it.
+`--recording` runs `denoise enhance` on recordings of so many hours and prints its peak memory.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -85,20 +86,24 @@ def of_recording(name: str, hours: float, channels: int = 1) -> dict[str, Any]:
             "RTF": elapsed / seconds}  # fmt: skip
 
 
+def rtf(enhance: Callable[[np.ndarray], Any], rate: int) -> float:
+    """Computing time over duration for a minute of noise at `rate` in Hz, after a first run."""
+    wave = noise(60, rate)
+    enhance(wave)
+    started = time.perf_counter()
+    enhance(wave)
+    return (time.perf_counter() - started) / 60
+
+
 def cost(name: str, runtime: runtimes.Name) -> dict[str, Any]:
     """A row of the table."""
     enhancer = Enhancer.load(find_model(name), runtime=runtime, threads=1)
-    wave = noise(60, enhancer.rate)
-    enhancer.enhance(wave)
-    started = time.perf_counter()
-    enhancer.enhance(wave)
-    elapsed = time.perf_counter() - started
     row = {
         "model": name,
         "runtime": runtime,
         "parameters": enhancer.card.parameters,
         "GMAC/s": (enhancer.macs_a_second() or float("nan")) / 1e9,
-        "RTF": elapsed / 60,
+        "RTF": rtf(enhancer.enhance, enhancer.rate),
         "training min": enhancer.card.wall_time_s / 60,
     }
     if enhancer.card.causal:
@@ -113,13 +118,9 @@ def cost(name: str, runtime: runtimes.Name) -> dict[str, Any]:
 
 
 def cost_of_baseline(name: str) -> dict[str, Any]:
-    """The same for a method of another library."""
+    """The RTF of a method of another library, at 16 kHz."""
     rate = 16_000
-    wave = noise(60, rate)
-    apply_baseline(name, wave, wave, rate)
-    started = time.perf_counter()
-    apply_baseline(name, wave, wave, rate)
-    return {"model": name, "RTF": (time.perf_counter() - started) / 60}
+    return {"model": name, "RTF": rtf(lambda wave: apply_baseline(name, wave, wave, rate), rate)}
 
 
 def main() -> None:

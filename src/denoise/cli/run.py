@@ -20,7 +20,7 @@ def add(verbs: Any) -> None:
         ],
         usage="denoise run [SNAKEMAKE ARGUMENT ...]",
         description="Run Snakemake on the study of this folder, by the workflow of the installed "
-        "program where the folder has none; on all cores unless told otherwise. All arguments are "
+        "program where the folder has none; on all cores by default. All arguments are "
         "Snakemake's.",
         prefix_chars="\0",
         add_help=False,

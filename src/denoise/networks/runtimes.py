@@ -87,8 +87,8 @@ class OnnxRuntime:
         return ["cpu:0"]
 
     def predict(self, inputs: np.ndarray) -> np.ndarray:
-        """As of `Runtime`; one window at a time, whose intermediate results fit in the processor's
-        cache: a batch takes more memory and up to a third more time."""
+        """As of `Runtime`; one window at a time, because a batch takes more memory and up to half
+        more time (docs/performance.md)."""
         return np.concatenate([self._run([window[None]])[0] for window in inputs])
 
     def step(self, inputs: np.ndarray, states: Sequence[Any]) -> tuple[np.ndarray, list[Any]]:
