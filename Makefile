@@ -11,8 +11,8 @@ BIN := $(VENV)/bin
 EXTRA ?= $(or $(patsubst installed-%,%,$(notdir $(firstword $(wildcard .venv/installed-*)))),cpu)
 LOCK := locks/$(EXTRA).txt
 INSTALLED := $(VENV)/installed-$(EXTRA)
-# At installation, as containers often forbid Python to keep what it compiles later: TensorFlow would
-# take twice as long to import in every job.
+# Compiled to bytecode at installation, because containers often do not let Python save bytecode
+# later: then every job would take twice as long to import TensorFlow.
 COMPILE = $(BIN)/python -m compileall -q -j 0 -x '/tests?/' $(VENV)/lib/python3*/site-packages || true
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -63,7 +63,7 @@ test-all: $(VENV)/with-test lint ## Check style and types, and run all tests
 test-rest: $(VENV)/with-test ## The tests that `make test` leaves out
 	@$(BIN)/python -m pytest -m slow
 
-test-faults: $(VENV)/with-test ## Try every fault of docs/reliability.md as often as it promises
+test-faults: $(VENV)/with-test ## Try every fault of docs/reliability.md as often as it states
 	@$(BIN)/python -m pytest -m "" --full tests/faults
 
 test-ui: $(VENV)/with-test ## Try the report and the other pages in a browser (needs Debian's chromium)
@@ -77,7 +77,7 @@ coverage: $(VENV)/with-test ## Which lines and branches test-all reaches, subpro
 	$(BIN)/python -m coverage combine --quiet .coverage; \
 	$(BIN)/python -m coverage report --ignore-errors --include "$(CURDIR)/src/*"; exit $$status
 
-bench: install ## Measure every stage beside the obvious way, into docs/performance.md (half an hour)
+bench: install ## Measure every stage against the reference, and write docs/performance.md (half an hour)
 	@$(BIN)/python benchmarks/speed.py --write docs/performance.md
 
 microphone: $(VENV)/with-microphone ## Install what `denoise stream --microphone` needs

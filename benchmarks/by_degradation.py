@@ -2,8 +2,8 @@
 
     python benchmarks/by_degradation.py noisy best=ready-best --write docs/images/degradations.svg
 
-Of an experiment whose test sets are called KIND-STRENGTH, in order, and one of them `none`, such as
-that of `degradations.yaml`.  Each method is given as in `by_snr.py`.
+The test sets of the experiment are called KIND-STRENGTH, in order of strength, and one of them is
+`none`, as in `degradations.yaml`.  Each method is given as in `by_snr.py`.
 """
 
 from __future__ import annotations

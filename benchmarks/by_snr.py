@@ -3,8 +3,8 @@
     python benchmarks/by_snr.py common best=ready-best stream=ready-stream rnnoise noisy \\
         --configfile benchmarks/pretrained.yaml own.yaml --write docs/images/ready-by-snr.svg
 
-Each method is given by its name in the experiment, after the name that it has in the figure if that
-is another. Means with 95 % intervals over seeds and speakers.
+Each method is given by its name in the experiment, or as FIGURE_NAME=NAME if it has another
+name in the figure. Means with 95 % intervals over seeds and speakers.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@
     python benchmarks/cost.py best --recording 0.1 1 5
 
 Operations are multiplications with an addition (MACs) of the convolutions and dense layers in a
-second of audio. RTF is the time over the length of the audio, once through a minute of it, after
-the network was compiled. A causal model is also timed block by block, as `denoise stream` runs it;
+second of audio. RTF is the computing time divided by the duration, measured on the second pass over
+a minute of audio. A causal model is also timed block by block, as `denoise stream` runs it;
 `--soak` does so for that many seconds of audio and prints the memory of the process meanwhile.
 `--baselines` times other methods on the same minute of 16 kHz, with the resampling that they need.
 `--recording` runs `denoise enhance` on recordings of so many hours and prints its peak memory.

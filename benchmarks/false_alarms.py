@@ -1,15 +1,16 @@
-"""False alarms and coverage of tests and intervals for the difference of two settings, by draws.
+"""False alarms and coverage of tests and intervals for the difference of two settings, by simulation.
 
     python benchmarks/false_alarms.py
     python benchmarks/false_alarms.py --by-speaker 0.3 --draws 2000
     python benchmarks/false_alarms.py --between-trainings 0.3 0.1
 
 Two settings that do not differ are trained with some seeds each and tested on some speakers of six
-utterances.  Scores vary by 3 dB between speakers, by 0.3 dB between trainings and by 0.2 dB from
-utterance to utterance; `--by-speaker` is by how much one setting suits a speaker better than the
-other, `--interaction` by how much a training does.  With one seed the trainings do not vary: the
-claim is about the models.  For each of three methods it prints how often the test calls the two
-different at 5 % and how often the 95 % interval holds the true difference, zero:
+utterances.  The standard deviations of scores are 3 dB between speakers, 0.3 dB between trainings
+and 0.2 dB from utterance to utterance. `--by-speaker` is the standard deviation over speakers of
+the difference between the settings, `--interaction` that of the interaction of training and
+speaker.  With one seed the trainings do not vary: the claim is about the models.  For each of three
+methods it prints how often the test calls the two different at 5 % and how often the 95 % interval
+contains the true difference, zero:
 
     pooled     seeds averaged first; bootstrap over speakers, Wilcoxon's test over utterances
     crossed    bootstrap that draws seeds and speakers, and utterances within them (Owen 2007);

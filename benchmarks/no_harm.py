@@ -4,8 +4,8 @@
 
 Clean speech of a test set should come out as it went in, faintly noisy speech no less
 intelligible, and music, tones, silence and clipped speech without anything louder than the input.
-"Treble" is the level of the output above a quarter of the rate, over that of the clean speech: a
-network that knows one corpus's speech alone takes another's there for noise.
+"Treble" is the output level above a quarter of the sample rate relative to the clean speech: a
+network that was trained on one corpus only may take the high frequencies of another for noise.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which share of a study's time no job is at work: python benchmarks/overhead.py
+"""For what share of a study's time no job is running: python benchmarks/overhead.py
 
 Runs the study of a configuration in a copy of the project, from nothing to its report, and compares
 its wall time with the times that Snakemake notes of its jobs.  Prints a line of Markdown.

@@ -1,9 +1,9 @@
-"""How large pages are and how soon they are there: python benchmarks/page.py reports/*/report.html
+"""How large pages are and how fast they load: python benchmarks/page.py reports/*/report.html
 
 Opens each page from disk in Chromium, as often as --times says and each time with an empty cache,
-and prints a row of a Markdown table for it: its size, what it asks of the network, the medians of
-the time to the first picture and to the page being complete, and of the time from pressing play to
-the first sound.  A page without a player has no last column.
+and prints a row of a Markdown table for it: its size, its network requests, and the median times to
+the first paint, to the complete page, and from pressing play to the first sound.  A page without a
+player has no last column.
 """
 
 from __future__ import annotations

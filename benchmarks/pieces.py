@@ -3,9 +3,9 @@
     python benchmarks/pieces.py resources/corpora/librispeech/train-clean-100.csv --sex F \\
         --write women
 
-The published autoencoder was trained on whole utterances of 3 to 5 s, of which a part of
-LibriSpeech has too few.  A piece ends at the quietest place between `--min` and `--max` seconds;
-what is left and shorter is left out.
+The published autoencoder was trained on whole utterances of 3 to 5 s; the available part of
+LibriSpeech has too few of them.  A piece ends at the quietest place between `--min` and `--max`
+seconds; what is left and shorter is left out.
 """
 
 from __future__ import annotations

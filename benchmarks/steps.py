@@ -1,5 +1,5 @@
-"""What the training loop costs beside bare `fit`, and what a device makes of a network: time of a
-step.
+"""The time of a training step: what the training loop costs compared with a bare `fit`, and how
+fast a device trains a network.
 
     python benchmarks/steps.py --backend jax --network tiny
     python benchmarks/steps.py --network best --batch-size 4 32 --precision float32 mixed_bfloat16

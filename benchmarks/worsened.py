@@ -3,7 +3,7 @@
     python benchmarks/worsened.py results/mixtures/NAME/train.csv
 
 The table is one that was mixed with both (`mixing.rooms`, `mixing.degradations`); the same windows
-are trained on as they are there, without the one, without the other and without both, each in turn;
+are trained on with both, with rooms only, with degradations only and with neither, alternating;
 medians over rounds.  `--mixing` leaves the network out.
 """
 

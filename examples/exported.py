@@ -7,7 +7,8 @@ MODEL is a .tflite file (needs ai-edge-litert), a .onnx file (onnxruntime) or a 
 
 The network gets the recording as a whole, or in parts of as many frames as it takes.  `denoise
 enhance` gives a network that looks ahead windows of 8 s with reflected ends and cross-fades them,
-so its output is a little different, and better at the seams of such parts; a stream's is the same.
+so its output differs a little and is better at the seams of such parts. For a causal network, the
+output of `denoise stream` is the same.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The embedded corpus: eSpeak NG speech and generated noise, made on this machine in seconds.
+"""The synthesised corpus: eSpeak NG speech and generated noise, made on this machine in seconds.
 
 It exists so that the whole workflow can be run, tested and learned without a download.  Subset
 ``speech`` has 24 speakers (voice variant, pitch, range, rate and accent differ), ``noise`` has

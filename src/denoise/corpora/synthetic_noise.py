@@ -1,4 +1,4 @@
-"""The noise of the embedded corpus: a function for each kind, named in `NOISES`.
+"""The noise of the synthesised corpus: a function for each noise type, named in `NOISES`.
 
 Each takes a random generator and returns `NOISE_SECONDS` of audio at `NOISE_RATE`, of any level.
 """
