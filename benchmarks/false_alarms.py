@@ -1,4 +1,4 @@
-"""False alarms and coverage of tests and intervals for the difference of two settings, by simulation.
+"""False alarms and coverage of tests and intervals for two settings, by simulation.
 
     python benchmarks/false_alarms.py
     python benchmarks/false_alarms.py --by-speaker 0.3 --draws 2000
