@@ -30,9 +30,9 @@ def add(verbs: Any) -> None:
         description="Compare a variant of one experiment with one of another: which settings "
         "differ, and every measure with the difference over the same utterances, its 95 % interval "
         "over seeds and speakers, and the p-value corrected for the number of measures by Holm's "
-        "method. 'claim' is what that allows to be said: of the settings (three seeds or more that "
-        "agree in the sign), of these models (one seed), of one speaker (where there is no "
-        "other), or 'not shown'.",
+        "method. 'claim' says what a significant difference holds for: the settings (three seeds "
+        "or more, at least three quarters of which agree in the sign), these models (one seed), or "
+        "one speaker (if there is only one); otherwise it is 'not shown'.",
     )
     verb.add_argument(
         "experiments",

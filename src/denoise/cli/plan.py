@@ -27,8 +27,8 @@ def add(verbs: Any) -> None:
             "denoise plan --configfile other.yaml",
         ],
         description="Show on one screen what a run of the study would do: the steps, the trainings "
-        "and about how long they take by those that ended here, what is fetched and from where, "
-        "about how much disk is needed. Nothing is run or fetched.",
+        "(with an estimate of their time from the trainings that have ended here), the downloads "
+        "and their addresses, and an estimate of the disk space. Nothing is run or downloaded.",
     )
     add_configfile(verb)
     add_json(verb)

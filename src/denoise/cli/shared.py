@@ -62,8 +62,8 @@ def add_application(verb: argparse.ArgumentParser) -> None:
         "--bandwidth",
         choices=["full", "model"],
         default="full",
-        help="frequencies above the model's band: keep them, with the gain of the highest part of "
-        "the band (full, the default), or remove them (model)",
+        help="frequencies above the model's band: keep them, with the mean gain of 75 to "
+        "90 %% of the band (full, the default), or remove them (model)",
     )
     verb.add_argument(
         "--separate-channels",

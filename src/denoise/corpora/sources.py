@@ -82,12 +82,13 @@ class SourceSettings(SelectionSettings):
     """For `folder` and `pairs`: the folder level below `path` that names the speaker."""
     split: Literal["all", "train", "validation", "test"] = "all"
     """`train` is divided into training and validation, `all` into training, validation and test;
-    `validation` and `test` are used for these only. If speech (or noise) has a source with
-    `validation`, the others contribute nothing to validation."""
+    a source with `validation` or `test` is used for that split only. If speech (or noise) has a
+    source with `validation`, the others contribute nothing to validation."""
 
     share: float | None = Field(None, gt=0, le=1)
-    """Share of the mixtures with noise, or a room, from this source; sources without it divide the
-    rest equally among their noise types or rooms."""
+    """For noise, the share of the noisy mixtures whose noise is from this source; for rooms, the
+    share of the reverberant mixtures whose room is from it. Sources without `share` divide the rest
+    equally among their noise types or rooms."""
 
     @model_validator(mode="after")
     def _check(self) -> SourceSettings:

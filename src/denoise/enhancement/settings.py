@@ -20,8 +20,8 @@ class EnhancementSettings(Settings):
     max_attenuation_db: float | None = Field(None, ge=0, le=200)
     """Attenuation limit: no bin is attenuated by more than this many dB; default none."""
     bandwidth: Literal["full", "model"] = "full"
-    """`full`: frequencies above the model's band are kept, with the gain of the highest part of the
-    band; `model`: they are removed."""
+    """`full`: frequencies above the model's band are kept, with the gain of 75 to 90 % of
+    the band; `model`: they are removed."""
     link_channels: bool = True
     """Use the same gains for all channels of a recording, which keeps the stereo image; otherwise
     each channel is enhanced on its own."""

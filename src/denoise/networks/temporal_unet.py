@@ -34,7 +34,8 @@ class TemporalUNetSettings(NetworkSettings):
     filters: tuple[int, ...] = Field((48, 64, 80), min_length=1)
     """Filters of each level; each after the first has half the frequencies."""
     frequency_folding: int = Field(4, ge=1)
-    """Number of neighbouring frequencies that enter the first level as channels of one."""
+    """Number of neighbouring frequencies that are combined into one, as its channels, before the
+    first level."""
     dilations: tuple[int, ...] = (1, 2, 4, 8, 1, 2, 4, 8)
     """Dilation over time, in frames, of each residual block of the bottleneck."""
     attention_heads: int = Field(0, ge=0)

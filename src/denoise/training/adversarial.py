@@ -28,7 +28,8 @@ class AdversarialSettings(Settings):
     learning_rate: float = Field(5e-4, gt=0, le=1)
     """Its learning rate, which is constant."""
     replay: float = Field(0.25, ge=0, le=1)
-    """With `metric`: share of the outputs of earlier batches on which it is trained again."""
+    """With `metric`: number of outputs of earlier batches on which it is trained again in each
+    step, as a share of the batch size."""
     processes: int = Field(2, ge=1)
     """With `metric`: processes that compute PESQ; they do not affect the result."""
 

@@ -78,8 +78,9 @@ def si_sdr(clean: Any, enhanced: Any) -> Any:
 
 
 def compressed_spectral(clean: Any, enhanced: Any) -> Any:
-    """Mean squared error of spectra compressed to the power 0.3, 70 % of it of the magnitudes and
-    30 % of the complex values; STFT of 512 samples every 128 (Braun & Tashev, SPECOM 2020)."""
+    """Mean squared error of spectra compressed to the power 0.3: 0.7 times that of the magnitudes
+    plus 0.3 times that of the complex values; STFT of 512 samples every 128 (Braun & Tashev, SPECOM
+    2020)."""
     from keras import ops
 
     compressed = []

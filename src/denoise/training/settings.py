@@ -57,9 +57,9 @@ class TrainingSettings(Settings):
     """With a waveform loss: processes that mix the windows; they do not affect the result. 0 uses a
     thread, which is fast enough for two cores but not for a GPU."""
     accumulate: int = Field(1, ge=1)
-    """Number of parts in which a batch is computed; their gradients are averaged. The step is the
-    same and needs less memory, except that batch normalisation sees one part. Gradients that remain
-    at the end of an epoch are used in the first step of the next."""
+    """Number of parts in which a batch is computed; their gradients are averaged. The step
+    needs less memory and is otherwise the same, except that batch normalisation sees one part at a
+    time. Gradients that remain at the end of an epoch are used in the first step of the next."""
     early_stopping: int | None = Field(None, ge=1)
     """Stop after this many epochs without a better validation loss; default never."""
     keep: Literal["best", "last"] = "best"
