@@ -181,6 +181,13 @@ def test_worst_utterances_of_other_variants_are_listed_once():
     assert chosen["u04"] == ["best of a (+5.0 dB SI-SDR)", "worst of b (+1.0 dB SI-SDR)"]
 
 
+def test_reasons_for_listening_have_the_labels_of_the_page():
+    chosen = listening.chosen(
+        gains(quick_loss=[1, 2]), ["quick_loss"], 3, {"quick_loss": "loss=mse"}
+    )
+    assert chosen["u00"] == ["worst of loss=mse (+1.0 dB SI-SDR)"]
+
+
 def test_played_signals_have_equal_speech_levels():
     rng = np.random.default_rng(0)
     clean, noise = rng.normal(0, 0.05, (2, 20_000))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,12 +145,17 @@ def data_uri(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def chosen(utterances: pd.DataFrame, variants: list[str], count: int) -> dict[str, list[str]]:
+def chosen(
+    utterances: pd.DataFrame,
+    variants: list[str],
+    count: int,
+    labels: Mapping[str, str] | None = None,
+) -> dict[str, list[str]]:
     """Utterance → why it is played, those that say most first.
 
     Of the first of `variants` (the best), those with the largest, the median and the smallest gain
     in what methods are ranked by, and with `count` above three, evenly between; of every other
-    variant its smallest.
+    variant its smallest.  `labels` are the names of variants in the reasons, where they differ.
     """
     metric = ranking_measure(utterances)
     about = SCORED[metric]
@@ -162,7 +168,7 @@ def chosen(utterances: pd.DataFrame, variants: list[str], count: int) -> dict[st
         ranks = _ranks(len(gain), count) if place == 0 else {len(gain) - 1: "worst"}
         for rank, name in ranks.items():
             told = f"{gain.iloc[rank]:+.{1 if about.unit else 2}f} {about.unit}".strip()
-            why = f"{name} of {variant} ({told} {about.title})"
+            why = f"{name} of {(labels or {}).get(variant, variant)} ({told} {about.title})"
             found.setdefault(str(gain.index[rank]), []).append(why)
     return found
 

@@ -59,9 +59,9 @@ def test_set(name: str, results: Results, out: Exports) -> dict[str, Any]:
     left_out = {*ranked, "noisy", *CEILINGS}
     played = ranked + [n for n in rows["variant"] if n not in left_out]
     budget = _AUDIO_BYTES // len(record.test_sets)
-    played, lossless = listening.players(
-        sound, played, listening.chosen(part, ranked, record.examples), budget
-    )
+    labels = {variant: styles[variant].label for variant in ranked}
+    reasons = listening.chosen(part, ranked, record.examples, labels)
+    played, lossless = listening.players(sound, played, reasons, budget)
     for example in played[:3]:
         waves = sound.signals(sound.table.loc[example["id"]], ranked[:1])
         out.png(f"{name}-{example['id']}", figures.signals(waves, sound.rate))
