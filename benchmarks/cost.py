@@ -5,7 +5,7 @@
     python benchmarks/cost.py stream --soak 3600
     python benchmarks/cost.py best --recording 0.1 1 5
 
-Operations are multiplications with an addition (MACs) of the convolutions and dense layers in a
+Operations are multiply-accumulate operations (MACs) of the convolutions and dense layers in a
 second of audio. RTF is the computing time divided by the duration, measured on the second pass over
 a minute of audio. A causal model is also timed block by block, as `denoise stream` runs it;
 `--soak` does so for that many seconds of audio and prints the memory of the process meanwhile.

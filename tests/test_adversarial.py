@@ -222,7 +222,7 @@ def test_final_weights_interpolate_initial_and_trained_weights(caches, tmp_path)
 
 
 def test_adversarial_training_requires_a_waveform_loss():
-    with pytest.raises(ValueError, match="listens to audio, which loss huber does not make"):
+    with pytest.raises(ValueError, match="needs a waveform loss, which huber is not"):
         TrainingSettings(adversarial={"kind": "metric"})
     assert losses.is_waveform_loss(
         TrainingSettings(loss="wave", adversarial={"kind": "metric"}).loss

@@ -282,7 +282,7 @@ def test_a_repeated_command_makes_only_the_missing_outputs(inside, tmp_path, cap
     (out / "b.png").unlink()
     run("enhance", folder, "--plot", "--json")
     said = capsys.readouterr()
-    assert "2 of 4 outputs are there, made of the same recordings with the same model" in said.err
+    assert "2 of 4 outputs exist already, made from the same recordings" in said.err
     told = {Path(row["input"]).name: row["made_before"] for row in json.loads(said.out)}
     assert told == {"a.wav": True, "b.flac": False, "c.ogg": False, "d.mp3": True}
     assert {path.name for path in out.iterdir()} == before.keys() | {"b.flac", "c.png"}
@@ -292,7 +292,7 @@ def test_a_repeated_command_makes_only_the_missing_outputs(inside, tmp_path, cap
     }
     assert (out / "d.mp3").read_bytes() == sound
     run("enhance", folder)
-    assert "4 of 4 outputs are there" in capsys.readouterr().err
+    assert "4 of 4 outputs exist already" in capsys.readouterr().err
 
 
 def test_outputs_of_other_inputs_or_options_are_not_reused(inside, tmp_path, capsys):
@@ -301,7 +301,7 @@ def test_outputs_of_other_inputs_or_options_are_not_reused(inside, tmp_path, cap
     run("enhance", source)
     sound = out.read_bytes()
     told = fails(capsys, "enhance", source, "--overlap", 0.25)
-    assert "a.enhanced.wav exists already and was not made by this command" in told
+    assert "a.enhanced.wav exists already and was not made from this recording" in told
     soundfile.write(source, tone_speech(1, 8000, 2), 8000)  # of the same length
     assert "exists already" in fails(capsys, "enhance", source)
     shutil.copy(source, out)
@@ -587,7 +587,7 @@ def test_only_files_that_all_folders_have_are_scored(inside, tmp_path, caplog):
     assert table.groupby("method")["file"].apply(list).to_dict() == {
         "enhanced": [0, 1], "noisy": [0, 1],
     }  # fmt: skip
-    assert "1 of the names do not stand in all" in caplog.text
+    assert "1 of the file names do not occur in all" in caplog.text
 
 
 def test_score_needs_common_names(inside, tmp_path, capsys):

@@ -92,7 +92,7 @@ def test_the_default_configuration_is_valid():
         ),
         (
             {"set": {"training.teacher": "pretrained/best"}},
-            "teacher makes audio, which loss huber does not compare",
+            "teacher needs a waveform loss, which huber is not",
         ),
         (
             {
@@ -191,7 +191,7 @@ def test_the_default_configuration_is_valid():
                     ]
                 }
             },
-            "librispeech cannot be selected by folds: it knows speakers and sex",
+            "librispeech cannot be selected by folds; possible: speakers, sex",
         ),
         (
             {"set": {"data.speech.0.split": "test"}},

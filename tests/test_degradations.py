@@ -225,7 +225,7 @@ def test_degradations_are_drawn_anew_in_every_epoch(table):
         ({"codec": {"names": []}}, "at least one codec"),
         ({"codec": {"kbit_s": [0, 3]}}, "must lie within 1 and 1000"),
         ({"packet_loss": {"lost": [0.5, 1]}}, "must lie within 0 and 0.9"),
-        ({"packet_loss": {"lost": [0.1, 0.8]}}, "lost 0.8 is more than bursts of 2 with a packet"),
+        ({"packet_loss": {"lost": [0.1, 0.8]}}, "lost 0.8 must be at most 0.67 with bursts of 2"),
         ({"band_limit": {"high_hz": [0, 3000]}}, "must be greater than 0"),
         ({"band_limit": {"low_hz": [300, 3000]}}, "must lie below high_hz"),
         ({"band_limit": {"share": 1.5}}, "less than or equal to 1"),

@@ -189,10 +189,10 @@ def test_plan_estimates_time_from_similar_trainings_and_disk_from_settings(tmp_p
     ("arguments", "message"),
     [
         (["new", "there"], "there is not empty: give a new folder"),
-        (["new", "a/b c"], "the folder's name 'b c', which the study is called by: names are"),
+        (["new", "a/b c"], "the folder's name 'b c', which becomes the name of the study: names"),
         (["new", "x", "--preset", "nothing"], "unknown preset 'nothing'"),
         (["plan"], "there is no config.yaml here"),
-        (["run"], "there is no config.yaml here: run it in the folder of a study, or make one by"),
+        (["run"], "there is no config.yaml here: run this in the folder of a study, or create a"),
         (["ui"], "no run is recorded in this folder yet: type `denoise run` first"),
         (["ui", "--port", "0"], "--port 0 must be between 1 and 65535"),
     ],

@@ -96,7 +96,7 @@ def test_changing_a_noisy_file_changes_the_pairs_digest(tmp_path):
     [
         (lambda wave: np.roll(wave, 40), r"is 5\.0 ms \(40 samples at 8000 Hz\) late: align both"),
         (lambda wave: np.roll(wave, -8), r"is 1\.0 ms \(8 samples at 8000 Hz\) early: align both"),
-        (lambda wave: wave[: -RATE // 2], r"its noisy version has 1\.50 s, it 2\.00 s"),
+        (lambda wave: wave[: -RATE // 2], r"lasts 2\.00 s, but its noisy version 1\.50 s"),
         (np.zeros_like, "its noisy version is silent"),
     ],
 )

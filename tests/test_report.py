@@ -372,6 +372,49 @@ def test_the_methods_paragraph_names_settings_that_differ_between_variants(tmp_p
     assert paper._others(record) == ""
 
 
+@pytest.mark.parametrize(
+    ("changes", "kept", "discriminator"),
+    [
+        ({}, "the epoch with the lowest validation loss was kept", ""),
+        ({"keep": "last"}, "the last epoch was kept", ""),
+        ({"adversarial": {"kind": "metric"}}, "the epoch with the highest validation PESQ was kept",
+         "A metric discriminator was added"),
+        ({"adversarial": {"kind": "least_squares"}},
+         "the epoch with the highest validation PESQ was kept", "A least-squares discriminator"),
+    ],
+)  # fmt: skip
+def test_the_methods_paragraph_states_which_epoch_was_kept(tmp_path, changes, kept, discriminator):
+    record = write_record(tmp_path, "e", {"a": Path("a")})
+    recipe = {
+        "training": {
+            "epochs": 3,
+            "batch_size": 8,
+            "learning_rate": 0.001,
+            "keep": "best",
+            "optimiser": {"name": "adam"},
+            "schedule": {"kind": "cosine"},
+            **changes,
+        }
+    }
+    said = paper._training(record, recipe, [])
+    assert kept in said and discriminator in said
+    assert discriminator or "discriminator" not in said
+
+
+@pytest.mark.parametrize(
+    ("by_window", "sets"),
+    [(False, "training, validation and test sets"), (True, "training and test sets")],
+)
+def test_the_methods_paragraph_claims_separate_speakers_only_where_they_are(by_window, sets):
+    recipe = {"data": {"splits": {"by_window": by_window}, "noise": []}}
+    counts = {"train": 3, "validation": 0 if by_window else 1, "test": 2}
+    splits = [
+        {"split": part, "speakers": count, "noise_types": ""} for part, count in counts.items()
+    ]
+    said = paper._split(recipe, {"splits": splits})
+    assert f"No speaker is in more than one of the {sets}: 3 speakers for training" in said
+
+
 def test_mixture_distributions_are_drawn_for_known_properties_only():
     known = pd.DataFrame({"snr": [0.0, 5.0], "noise_type": ["rain", "wind"], "seconds": [1.0, 2.0]})
     found = figures.distributions({"training": known, "test": known})

@@ -192,7 +192,7 @@ def test_possibly_used_models_are_never_deleted(own):
     assert refused.returncode == 1 and "reports/tried/study.json" in refused.stderr
     (own / "reports/tried/study.json").unlink()
     refused = denoise(own, "models", "--unused", "--delete")
-    assert refused.returncode == 1 and "report.html has no study.json" in refused.stderr
+    assert refused.returncode == 1 and "there is no study.json beside reports/tried/report.html" in refused.stderr
     (own / "reports/tried/report.html").unlink()
     (own / "config.yaml").write_text("preset: quickstrat\n")
     refused = denoise(own, "models", "--unused", "--delete")

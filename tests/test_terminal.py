@@ -119,7 +119,7 @@ def test_an_internal_error_prints_one_line_and_writes_a_report_file(capsys, tmp_
         (UserError("x is wrong"), "x is wrong"),
         (PermissionError(13, "Permission denied", "a.wav"), "a.wav: Permission denied"),
         (OSError(36, "File name too long", b"a\xff"), r"a\xff: File name too long"),
-        (MemoryError(), "memory is short: close other programs, or work on less at once"),
+        (MemoryError(), "out of memory: close other programs, or process less data at once"),
     ],
 )
 def test_user_errors_print_one_line(error, told, capsys):

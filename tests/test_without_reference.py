@@ -331,7 +331,7 @@ def change(folder: Path, **config) -> None:
         ({"metrics": ["intrusive"]}, "baselines names clean, which only measures without"),
         ({"recogniser": "sphinx"}, "unknown recogniser 'sphinx'"),
         ({"set": {**TINY, "data.speech": [SYNTHETIC], "test_sets": {"real": REAL}}},
-         "metrics names wer, but of no test set is it known what is spoken"),
+         "metrics names wer, but no test set has transcripts"),
         ({"set": {**TINY, "data.speech": [SYNTHETIC],
                   "test_sets": {"real": {"data": {**REAL["data"], "noise": [
                       {"corpus": "folder", "path": "hum"}]}}}}},

@@ -262,14 +262,14 @@ def ready_models() -> dict[str, Path]:
 
 
 def find_model(name: str) -> Path:
-    """The folder of a model by path, by its label or ``experiment/label``, or of one that is ready.
+    """The folder of a model, given by its path, its label, ``experiment/label`` or a ready name.
 
-    Models trained here go before those that come with the program.
+    Models trained here take precedence over those that come with the program.
 
     Raises
     ------
     UserError
-        If there is none, with the names that there are.
+        If there is no such model; the text lists the known names.
     """
     # A folder of seeds, as `denoise models --unused` lists, stands for its first.
     for folder in (Path(name), *sorted(Path(name).glob("seed*"))):

@@ -10,9 +10,10 @@ A file that ``extensions`` names registers them with the decorators of this modu
 
         return ops.sqrt(ops.square(target - output) + 1e-6)
 
-All of them raise `UserError` for a name that is taken or is none, and outside of a study.
+All of them raise `UserError` if a name is taken or not valid, or if they are called outside of a
+study.
 
-Extensions are code, which whoever plans or runs the study executes: look at those of others first.
+Extensions are code that runs when a study is planned or run: read other people's extensions first.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ def training_metric(name: str, *, from_0_to_1: bool = False) -> Callable[[Functi
     """Register a function of target and output as a metric that is logged during training, for
     ``training.metrics``.
 
-    Parameters and errors are those of `loss`.
+    Parameters and errors are those of `loss`, except that there is no `waveform`.
 
     Example
     -------
@@ -313,7 +314,10 @@ def _check_new(what: str, name: str, known: Iterable[str]) -> None:
     if _loading and _loading[-1].named:
         return
     if not _NAME.fullmatch(name):
-        raise UserError(f"{what} '{name}': names are letters, digits and _, at most 64")
+        raise UserError(
+            f"{what} '{name}': names are letters, digits and _, at most 64, and do not begin with "
+            "a digit"
+        )
     if name in known:
         raise UserError(f"there is a {what} '{name}' already: give yours another name")
 
@@ -345,8 +349,8 @@ def load(entries: Iterable[str], folder: Path | None = None) -> None:
     Parameters
     ----------
     entries
-        Files, or functions in files as in ``my_losses.py:charbonnier``, which become losses and
-        training metrics of that name.
+        Files, or functions in files, such as ``my_losses.py:charbonnier``.  Such a function becomes
+        a loss and, unless it compares waveforms, a training metric of that name.
     folder
         Of the study; default the working folder.
 

@@ -46,8 +46,8 @@ def writing(
     shape : (int, int)
         Samples and channels of all that will be written.
     subtype : str, optional
-        How samples are stored, as libsndfile names it; the usual way of the format if it has none
-        of this name, as that of a file whose name does not say what it is.
+        Sample format, as libsndfile names it, such as ``PCM_24``; if the file format does not
+        support it, the default of the file format.
     tags : dict, optional
         As of `Recording`; what the format cannot hold is left out.
 

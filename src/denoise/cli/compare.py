@@ -98,7 +98,7 @@ def run(options: argparse.Namespace) -> None:
     if test_set not in shared:
         raise UserError(
             f"{first.name} and {second.name} have no test set "
-            f"{f'{test_set!r} both' if test_set else 'in common'}: {first.name} has "
+            f"{f'{test_set!r} ' if test_set else ''}in common: {first.name} has "
             f"{', '.join(first.about.test_sets)}, {second.name} has "
             f"{', '.join(second.about.test_sets)}"
         )
@@ -157,14 +157,14 @@ def _explained(rows: pd.DataFrame) -> list[str]:
     ]
     if seeds == 1:
         lines.append(
-            "With one seed, of one of them at least, it is unknown what another training would "
-            "give: all of this is about these models, not about their settings."
+            "At least one of the two has only one seed, so it is unknown what another training "
+            "would give: all claims are about these models, not about their settings."
         )
     elif seeds == 2:
         lines.append("Two seeds: nothing is claimed of settings with fewer than three.")
     lines.append(
-        "seeds_needed, speakers_needed (of as many utterances each): what would show a difference "
-        "of this size with a power of 0.8 (--json has the components of variance)"
+        "seeds_needed, speakers_needed (with as many utterances each as now): how many are needed "
+        "to show a difference of this size with a power of 0.8 (--json has the variance components)"
     )
     return lines
 

@@ -110,10 +110,10 @@ def _enhance_all(jobs: list[Job], options: argparse.Namespace) -> tuple[list[dic
     jobs = without_outputs(jobs, marks)
     done = check_targets(jobs, None if options.force else marks, plot=options.plot)
     if done:
-        more = ": going on with the others" if len(done) < len(jobs) else ""
+        more = ": continuing with the others" if len(done) < len(jobs) else ""
         say(
-            f"{len(done)} of {len(jobs)} outputs are there, made of the same recordings with the "
-            f"same model and settings{more}"
+            f"{len(done)} of {len(jobs)} outputs exist already, made from the same recordings with "
+            f"the same model and settings{more}"
         )
     # Headers are looked at before the network is loaded, so that a wrong name is told at once.
     durations = _durations([source for source, _ in jobs])

@@ -38,7 +38,7 @@ def add(verbs: Any) -> None:
         help="default NAME.tflite, NAME.onnx or the folder NAME.savedmodel",
     )
     verb.add_argument(
-        "--frames", type=int, help="frames of a call, where the network leaves that open"
+        "--frames", type=int, help="number of frames per call, if the network takes any number"
     )
     verb.add_argument("--force", action="store_true", help="overwrite an existing output")
     add_json(verb)

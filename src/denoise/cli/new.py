@@ -23,8 +23,8 @@ __pycache__/
 """
 _README = """# {name}
 
-A study of speech denoisers. Its settings stand in `config.yaml`; parts of your own go into files
-that `extensions` names there.
+A study of speech denoisers. Its settings are in `config.yaml`. Put your own losses, networks,
+metrics, augmentations or corpora into Python files and list these under `extensions` there.
 
 - `denoise plan` shows what would run; `denoise run` runs it, and goes on where it was stopped.
 - `denoise where` names the report, `denoise ui` opens the runs in MLflow.
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> None:
     if Path(preset).suffix:
         preset = str(Path(preset).absolute())
     name = folder.absolute().name
-    check_name(f"the folder's name '{name}', which the study is called by", name)
+    check_name(f"the folder's name '{name}', which becomes the name of the study", name)
     folder.mkdir(parents=True, exist_ok=True)
     files.write_text(folder / ".gitignore", _IGNORED)
     files.write_text(folder / "README.md", _README.format(name=name))

@@ -63,7 +63,7 @@ def _recordings(folder: Path) -> list[Path]:
     others = [path for path in folder.rglob("*") if path.suffix.lower() in _OTHER_SUFFIXES]
     for what, paths in (
         ("made by this command", own),
-        ("of formats that folders leave out", others),
+        ("in formats that must be named one by one", others),
     ):
         if paths:
             say(f"{len(paths)} files {what} are left out: {min(paths)}, …")
@@ -130,9 +130,9 @@ def check_targets(jobs: list[Job], marks: Marks | None, *, plot: bool) -> set[Jo
         for made in outputs:
             if os.path.lexists(made) and not own[made]:
                 raise UserError(
-                    f"{made} exists already and was not made by this command: give --force to "
-                    "overwrite, --skip-existing to enhance only what has no output yet, or "
-                    "another -o"
+                    f"{made} exists already and was not made from this recording with this model "
+                    "and these settings: give --force to overwrite, --skip-existing to enhance "
+                    "only what has no output yet, or another -o"
                 )
     return done
 

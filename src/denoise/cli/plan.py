@@ -27,8 +27,9 @@ def add(verbs: Any) -> None:
             "denoise plan --configfile other.yaml",
         ],
         description="Show on one screen what a run of the study would do: the steps, the trainings "
-        "(with an estimate of their time from the trainings that have ended here), the downloads "
-        "and their addresses, and an estimate of the disk space. Nothing is run or downloaded.",
+        "(with an estimate of their time from earlier trainings in this folder), the downloads and "
+        "whether they come from the mirror or the publisher, and an estimate of the disk space. "
+        "Nothing is run or downloaded.",
     )
     add_configfile(verb)
     add_json(verb)
@@ -90,17 +91,17 @@ def _time(found: Preview) -> str:
     if not found.steps.get("train"):
         trainings = ""
     elif found.training_seconds is None:
-        trainings = "trainings: not known until one with this network has ended here"
+        trainings = "trainings: unknown until one with this network has finished in this folder"
     else:
         trainings = (
-            f"about {duration(found.training_seconds)} of training with all epochs, one after "
-            f"another, by {found.timed_by} that ended here"
+            f"about {duration(found.training_seconds)} of training if all epochs run, one training "
+            f"after another (estimated from {found.timed_by} finished here)"
         )
     others = f"about {duration(found.other_seconds)} for the other steps on one core"
     parts = [part for part in (trainings, others if found.other_seconds else "") if part]
     if found.untimed:
         of = "some of the other" if found.other_seconds else "the other"
-        parts.append(f"{of} steps: not known until their like has run here")
+        parts.append(f"{of} steps: unknown until such steps have run in this folder")
     return "; ".join(parts)
 
 

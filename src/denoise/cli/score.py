@@ -185,7 +185,7 @@ def _rumble(means: pd.DataFrame, above: str, high_pass_hz: float) -> list[str]:
         return []
     return [
         f"{method}: SI-SDR is {row['si_sdr']:.1f} dB over all frequencies and {row[above]:.1f} dB "
-        f"above {high_pass_hz:g} Hz: rumble below speech decides the first"
+        f"above {high_pass_hz:g} Hz: rumble below the speech dominates the first value"
         for method, row in means.iterrows()
         if unlike(row["si_sdr"], row[above])
     ]

@@ -83,7 +83,7 @@ def plan_of(configfiles: list[Path]) -> Plan:
     own = own_config()
     given = configfiles or [path for path in [own] if path is not None]
     if not given:
-        raise UserError("there is no config.yaml here: run it in the folder of the study")
+        raise UserError("there is no config.yaml here: run this in the folder of the study")
     config: dict[str, Any] = {}
     for path in given:
         update_config(config, read_yaml(path))

@@ -48,7 +48,7 @@ def report_errors(log: Path | None = None, to: IO[str] | None = None) -> Iterato
             place = log or _report(error)
             said = " ".join(str(error).split())[:300]
             what = f"{type(error).__name__}{f': {said}' if said else ''}"
-            fail(f"internal error ({what}): details in {place}; please report it with them", to)
+            fail(f"internal error ({what}): please report it; the traceback is in {place}", to)
             raise SystemExit(INTERNAL_ERROR) from None
         fail(told, to)
         raise SystemExit(USER_ERROR) from None

@@ -102,5 +102,5 @@ def explained(error: BaseException) -> str | None:
         where = place if isinstance(place, str) else os.fsdecode(place)
         return f"{where}: {error.strerror}"
     if isinstance(error, MemoryError):
-        return "memory is short: close other programs, or work on less at once"
+        return "out of memory: close other programs, or process less data at once"
     return None

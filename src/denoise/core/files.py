@@ -118,7 +118,7 @@ def _check_replaceable(target: Path, known_by: str | None) -> None:
                 "it away"
             )
     elif known_by is not None and target.exists():
-        raise UserError(f"{target} is a file where a folder is to be: name another place")
+        raise UserError(f"{target} is a file, but a folder will be written: name another place")
 
 
 @functools.cache

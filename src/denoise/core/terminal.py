@@ -50,10 +50,7 @@ def _json_shown(char: str) -> str:
 def show_json(text: str) -> None:
     """Print JSON to standard output, with such characters in its strings as ``\\u001b``."""
     if sys.stdout is not None:
-        escaped = (
-            f"\\u{ord(char):04x}" if char != "\n" and _is_control(char) else char for char in text
-        )
-        sys.stdout.write(f"{''.join(escaped)}\n")
+        sys.stdout.write(f"{''.join(map(_json_shown, text))}\n")
 
 
 def show(*lines: object) -> None:

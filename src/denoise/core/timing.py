@@ -34,7 +34,7 @@ class Stopwatch:
 
 
 def operations(paths: list[Path]) -> float:
-    """Multiplications with an addition in a second of audio, the mean over runs; NaN if unknown."""
+    """Multiply-accumulate operations (MACs) per second of audio, mean over runs; NaN if unknown."""
     told = [files.read_made(path).get("macs_a_second") for path in paths if path.exists()]
     known = [float(one) for one in told if one is not None]
     return sum(known) / len(known) if known else float("nan")

@@ -37,8 +37,8 @@ class DownloadSettings(Settings):
     mirror: str | None = None
     """A folder or URL laid out `<corpus>/<archive>` with `SHA256SUMS`, tried first."""
     retries: int = Field(4, ge=0, le=20)
-    """How often a failed source is retried, after 1, 2, 4, … s; a connection that breaks after it
-    delivered a MB or more does not count as failed."""
+    """How often a failed source is retried, after 1, 2, 4, … s. If a connection breaks after it
+    delivered 1 MiB or more, the count starts again at one failure."""
     timeout_s: float = Field(30.0, gt=0, le=3600)
     """A connection is considered stalled after this many seconds without data."""
     min_speed: int = Field(1000, ge=0)

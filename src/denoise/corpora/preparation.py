@@ -56,7 +56,7 @@ class PreparationSettings(Settings):
     seed: int = 0
     """Decides which recordings are taken where `selection.hours` limits them."""
     listing: str = ""
-    """Digest of the names and sizes in a folder of the user's own."""
+    """Digest of the recordings in a local folder, as of `corpora.sources.listing_of`."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def _unlike(clean: np.ndarray, noisy: np.ndarray, rate: int) -> str:
     """
     seconds = len(noisy) / rate, len(clean) / rate
     if abs(seconds[0] - seconds[1]) > _SAME_LENGTH_S:
-        return f"its noisy version has {seconds[0]:.2f} s, it {seconds[1]:.2f} s"
+        return f"lasts {seconds[1]:.2f} s, but its noisy version {seconds[0]:.2f} s"
     if not noisy.any():
         return "its noisy version is silent"
     most = min(int(_LONGEST_DELAY_S * rate), len(clean) - 1)

@@ -95,9 +95,9 @@ class SourceSettings(SelectionSettings):
         corpus = find_corpus(self.corpus)
         for name in ("noise_types", "folds", "speakers", "exclude_speakers", "sex"):
             if getattr(self, name) and name.removeprefix("exclude_") not in corpus.selected_by:
-                known = " and ".join(corpus.selected_by) or "none of these"
+                known = ", ".join(corpus.selected_by) or "none"
                 raise ValueError(
-                    f"recordings of {self.corpus} cannot be selected by {name}: it knows {known}"
+                    f"recordings of {self.corpus} cannot be selected by {name}; possible: {known}"
                 )
         if self.corpus != "pairs" and (self.noisy or self.patterns):
             raise ValueError(f"noisy and patterns are for corpus pairs, not {self.corpus}")
@@ -140,9 +140,8 @@ class SourceSettings(SelectionSettings):
                 f"to be downloaded by hand ({corpus.homepage})"
             )
         if (self.path and not corpus.in_folder) or self.speaker_level:
-            raise ValueError(
-                f"path and speaker_level are for corpus folder or pairs, not {self.corpus}"
-            )
+            name = "speaker_level" if self.speaker_level else "path"
+            raise ValueError(f"corpus {self.corpus} has no setting {name}: leave it out")
         for subset in self.parts():
             if subset not in corpus.subsets:
                 raise unknown(f"subset of {self.corpus}", subset, corpus.subsets)

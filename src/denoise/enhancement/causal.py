@@ -71,8 +71,8 @@ class CausalRun:
     def process(self, samples: np.ndarray) -> np.ndarray:
         """Take the next samples [shape=(channels, n)]; give those that are ready, float32.
 
-        All that was given so far continues without gaps what was given before, and is shorter than
-        what was taken by less than a frame.
+        The outputs of successive calls follow each other without gaps.  In total, they are less
+        than a frame shorter than the input so far.
 
         Returns
         -------

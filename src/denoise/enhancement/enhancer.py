@@ -33,7 +33,7 @@ MOST_GAIN_DB = 6.0
 """A denoiser removes energy. Output with this much more energy than the input indicates a broken
 model, or a model for other audio."""
 _SILENCE = 1e-8
-"""Mean square (-80 dB full scale) above which the output of a silent input is an error."""
+"""Lower limit (-80 dB full scale) of the input's mean square when the gain is computed."""
 
 
 class Enhancer:
@@ -221,7 +221,8 @@ class Enhancer:
         if gain_db > self.most_gain_db:
             raise audio.UnusableAudio(
                 f"would become {gain_db:.1f} dB louder, more than {self.most_gain_db:g} dB: the "
-                f"model {self.card.name} is broken or was made for other audio"
+                f"model {self.card.name} is damaged or was trained on other audio; `denoise "
+                "enhance --allow-louder` writes the output anyway"
             )
 
     def enhance_utterance(
@@ -266,8 +267,8 @@ class Enhancer:
         return compare
 
     def macs_a_second(self) -> float | None:
-        """Multiplications with an addition in a second of audio, overlapping windows counted twice
-        (`networks.operations.macs`); None for models whose card does not tell."""
+        """Multiply-accumulate operations (MACs) per second of audio, overlapping windows counted
+        twice (`networks.operations.macs`); None for models whose card does not have them."""
         if self.card.macs_a_frame is None:
             return None
         share = 1.0 if self.card.causal else self.window / self.hop

@@ -68,8 +68,8 @@ def follow(
 ) -> None:
     """Enhance `blocks` of float32 samples and write what is ready at once, as samples of `kind`.
 
-    However the stream ends, what was taken is given: also before an interruption or an error is
-    passed on.  A reader that goes away ends it without one.
+    However the stream ends, the pending samples are written, also before an interruption or an
+    error is passed on.  If the reader of `out` closes it, the stream ends without an error.
     """
 
     def write(samples: np.ndarray) -> None:

@@ -72,11 +72,15 @@ def score_folders(
                 "the processed version of an utterance must have the same name"
             )
     if not common:
-        raise UserError(f"no name stands in all of {', '.join(map(str, folders.values()))}")
+        listed = ", ".join(map(str, folders.values()))
+        raise UserError(
+            f"no file name occurs in all of {listed}: all versions of an utterance must have the "
+            "same name"
+        )
     alone = sorted(set.union(*(set(names) for names in found.values())) - common)
     if alone:
         log.warning(
-            "%d of the names do not stand in all of %s and are not scored: %s",
+            "%d of the file names do not occur in all of %s and are not scored: %s",
             len(alone),
             ", ".join(f"'{folder}'" for folder in folders.values()),
             ", ".join(alone[:5]) + (", …" if len(alone) > 5 else ""),

@@ -70,7 +70,10 @@ def read_ratings(
     first = next(iter(given.values()))
     key_path = key_of(first.experiment)
     if not key_path.is_file():
-        raise UserError(f"{key_path} is missing: it says which version is which")
+        raise UserError(
+            f"{key_path} is missing: it is the key of the test, without which ratings cannot be "
+            "scored; put it back, or run this in the folder in which the test was made"
+        )
     key = files.read_json(key_path)
     # Whoever saved twice is heard once: the file with the most answers, or else the last.
     by_listener: dict[str, _Answers] = {}

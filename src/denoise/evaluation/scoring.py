@@ -34,8 +34,8 @@ class MethodOutput:
     spectral: Path | None = None
     """``id`` and ``mse_spec`` of each utterance, if it predicts spectrograms."""
     bandwidth: int | None = None
-    """The rate in Hz that the method works at, if not that of the test set: only from 16 kHz on is
-    wide-band PESQ measured beside the others."""
+    """The sample rate in Hz of the method; default that of the test set.  If ``score_rate`` is
+    below 16 kHz, wide-band PESQ is added only for methods of at least 16 kHz."""
 
 
 def score_test_set(
@@ -144,8 +144,8 @@ def count_word_errors(
             "no utterance of the test set has a transcript: give its recordings some, or name dwer "
             "in metrics instead of wer"
             if spoken.clean is None
-            else f"{spoken.recogniser} hears no word in the clean recordings: leave dwer out of "
-            "metrics"
+            else f"{spoken.recogniser} recognises no word in the clean recordings: leave dwer out "
+            "of metrics"
         )
     name = spoken.recogniser
     work = functools.partial(_words_of_slice, enhanced=enhanced, rate=rate, recogniser=name)

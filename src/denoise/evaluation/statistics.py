@@ -6,17 +6,17 @@ generalises over both, so both are random effects (Clark, J. Verbal Learning & V
 12(4), 1973), and their components of variance are those of the analysis of variance (Searle,
 Casella & McCulloch, "Variance Components", 1992).
 
-From three seeds on trainings with the same seed are paired: they begin with the same weights and
-see the same batches, where networks and data agree, and often do well or badly together.  With two,
-whose difference would have a single degree of freedom, and with unlike numbers, the trainings of
-all methods are independent and taken to vary alike.
+With three or more seeds, trainings with the same seed are paired: where networks and data agree,
+they begin with the same weights and see the same batches, and often do well or badly together.
+With two seeds, paired differences would have a single degree of freedom.  Then, and if the methods
+have different numbers of seeds, trainings count as independent, with one common variance.
 
 The variance of a mean is the sum of a part that comes from speakers and one that comes from seeds,
 each with few degrees of freedom.  The critical value is midway between those of Cochran & Cox
 ("Experimental Designs", 2nd ed. 1957) and of Satterthwaite (Biometrics Bulletin 2(6), 1946): with
-few degrees of freedom the one has mostly too few false alarms and the other too many, and their
-middle is what draws showed to be near 5 %.  Intervals and tests are of this one kind, so that they
-agree until p-values are corrected for their number.  Resampling seeds and speakers (the crossed
+few degrees of freedom the former mostly gives too few false alarms and the latter too many; in
+simulations their mean gave close to 5 %.  Intervals and tests use the same critical value, so they
+agree until p-values are corrected for multiple tests.  Resampling seeds and speakers (the crossed
 bootstrap; Owen, Ann. Appl. Stat. 1(2), 2007) gives intervals that are far too narrow with 2 to 5
 seeds: ``benchmarks/false_alarms.py`` measures both.
 """
@@ -284,9 +284,10 @@ Claim = Literal["settings", "models", "one speaker", "not shown"]
 def claim(found: Estimate, p_corrected: float) -> Claim:
     """What a difference allows to be said.
 
-    Of ``settings`` if it is significant and three seeds or more agree in its sign, and not more
-    than a quarter of them do not; of these ``models`` if there is but one training of each: what
-    another one would give is unknown; and of ``one speaker`` if it was tested on no other.
+    ``settings``: it is significant, at least three seeds agree on its sign, and at most a quarter
+    of the seeds do not.  ``models``: it is significant, but each method was trained once, so that
+    it is unknown what another training would give.  ``one speaker``: it is significant, but was
+    tested on one speaker only.  Otherwise ``not shown``.
     """
     if not p_corrected < _LEVEL:
         return "not shown"
@@ -308,16 +309,16 @@ class Needed(NamedTuple):
     speakers: float
     """With these seeds, each saying as many utterances."""
     utterances: float
-    """Number of utterances, of the same number of speakers per utterance, or of the single
-    speaker."""
+    """With these seeds: number of utterances, with as many utterances per speaker as now, or of the
+    single speaker."""
 
 
 def needed(found: Estimate, tests: int = 1) -> Needed:
     """The seeds, or the utterances, that a difference of this size needs.
 
-    By the components of variance that were found, which few seeds and speakers tell but roughly:
-    the difference must be the sum of both quantiles of its standard error (Snedecor & Cochran,
-    "Statistical Methods", 8th ed. 1989, ch. 6).
+    From the estimated variance components, which are rough with few seeds and speakers.  The
+    difference must be at least its standard error times the sum of the quantiles for level and
+    power (Snedecor & Cochran, "Statistical Methods", 8th ed. 1989, ch. 6).
 
     Parameters
     ----------

@@ -131,8 +131,9 @@ class PacketLossSettings(KindSettings):
             raise ValueError(f"lost {list(self.lost)} must lie within 0 and 0.9")
         if self.lost[1] > self.burst / (1 + self.burst):
             raise ValueError(
-                f"lost {self.lost[1]:g} is more than bursts of {self.burst:g} with a packet "
-                f"between them give, {self.burst / (1 + self.burst):.2g}: lower it, or raise burst"
+                f"lost {self.lost[1]:g} must be at most {self.burst / (1 + self.burst):.2g} with "
+                f"bursts of {self.burst:g} packets, between which one arrives: lower it, or raise "
+                "burst"
             )
         return self
 

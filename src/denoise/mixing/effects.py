@@ -59,12 +59,13 @@ def filter_randomly(wave: np.ndarray, rng: Generator) -> np.ndarray:
 
 
 def excite_harmonics(wave: np.ndarray, rng: Generator) -> np.ndarray:
-    """`wave` [shape=(samples,)] with overtones: its middle, rectified, above 3/16 to 5/16 of the
-    sampling rate and 14 to 36 dB below the whole (Makhoul & Berouti, ICASSP 1979)."""
+    """`wave` [shape=(samples,)] with added overtones: a middle band of it is rectified, high-passed
+    at 3/16 to 5/16 of the sampling rate, and added 14 to 36 dB below the level of `wave` (Makhoul &
+    Berouti, ICASSP 1979)."""
     from scipy import signal
 
     middle = _butterworth(2, (1 / 8, 1 / 2), "bandpass")
-    # One of 64: to design a filter takes as long as to apply it.
+    # One of 65 filters, which are cached: designing one takes as long as applying it.
     above = _butterworth(4, 3 / 8 + rng.integers(65) / 256, "highpass")
     overtones = signal.sosfilt(above, np.abs(signal.sosfilt(middle, wave)))
     level = 10 ** (rng.uniform(*_EXCITATION_DB) / 20) * audio.rms(wave)

@@ -79,8 +79,8 @@ def code(
 ) -> np.ndarray:
     """`wave` [shape=(samples,)] as it comes back from a codec of `CODECS`.
 
-    It is where it was: Opus moves it by up to 0.05 ms, the others by nothing.
-    A codec that does not know `rate` codes at one that it knows.
+    The delay of the codec is removed; up to 0.05 ms remain with Opus.
+    If a codec does not support `rate`, the audio is resampled to a rate that it supports.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def code(
     """
     own = _rate_of_codec(name, rate)
     loudest = max(float(np.abs(wave).max()), 1e-9)
-    # Full scale for those that know no more; a quiet recording is coded as a loud one is.
+    # Near full scale: integer codecs cannot exceed it, and quiet audio is coded like loud audio.
     coded = audio.resample(wave * np.float32(0.9 / loudest), rate, own)
     back = _through_codec(coded, own, name, _compression(name, own, kbit_s, quality))
     back = audio.resample(back, own, rate)[: len(wave)]

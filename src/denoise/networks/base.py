@@ -33,8 +33,8 @@ class NetworkSettings(Settings):
 
 
 class OtherNetwork(NetworkSettings, extra="allow"):
-    """A network of a study's own, as a card describes it where the study is not at hand: enough to
-    apply the model, whose file holds its layers."""
+    """A network of a study's extension, read from a model card without that extension.  This is
+    enough to apply the model, because its file contains the layers."""
 
     filters: tuple[int, ...] = ()
 

@@ -61,7 +61,7 @@ class ModelCard(BaseModel):
     onnx: str = ""
     """SHA-256 of the ``model.onnx`` made of it; empty if there is none."""
     macs_a_frame: float | None = None
-    """Multiplications with an addition for a frame; see `networks.operations`."""
+    """Multiply-accumulate operations (MACs) for a frame; see `networks.operations`."""
     precision: str = ""
     parameters: int = 0
     input_shape: tuple[int, ...] = ()

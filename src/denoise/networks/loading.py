@@ -1,6 +1,6 @@
 """Loading a trained network, after its card and its file were checked against each other.
 
-Both may come from anybody: nothing of them is believed before, and no code in them is run.
+Both files may come from untrusted sources: they are checked first, and no code in them is run.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ def _check_sizes(path: Path) -> None:
         most = _MOST_BYTES.get(member.filename, _MOST_WEIGHTS)
         if member.file_size > min(most, max(1 << 20, _MOST_RATIO * path.stat().st_size)):
             raise UserError(
-                f"{path} cannot be loaded: its {member.filename} would have "
-                f"{member.file_size / 1e6:,.0f} MB, which no network of this file's size has"
+                f"{path} cannot be loaded: its {member.filename} would be unpacked to "
+                f"{member.file_size / 1e6:,.0f} MB, too much for a file of this size"
             )
 
 

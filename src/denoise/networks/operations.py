@@ -7,9 +7,9 @@ from typing import Any
 
 
 def macs(model: Any, frames: int) -> float:
-    """Multiplications with an addition (MACs) of the convolutions and dense layers of a Keras
-    model, for so many frames of one recording; products of two outputs of layers, as the weights
-    of attention are, are not counted."""
+    """Multiply-accumulate operations (MACs) of the convolutions and dense layers of a Keras model
+    for `frames` frames of one recording.  Products of two layer outputs, such as those of
+    attention, are not counted."""
     total = 0.0
     for layer in model.layers:
         kernel = getattr(layer, "kernel", None)

@@ -113,5 +113,7 @@ def streaming_network(settings: NetworkSettings, model: keras.Model) -> keras.Mo
         )
     stream = NETWORKS[settings.name].stream
     if stream is None:
-        raise UserError(f"network {settings.name} has no function that follows a stream")
+        raise UserError(
+            f"network {settings.name} has no streaming version: give @network the argument stream"
+        )
     return stream(settings, model)

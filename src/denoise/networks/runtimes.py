@@ -79,7 +79,7 @@ class OnnxRuntime:
         self.frames = self.shape[2] if len(self.shape) == 4 else None
         self.states = tuple(tuple(_size(size) or 0 for size in one.shape[1:]) for one in inputs[1:])
         if any(not 0 < np.prod(shape) <= _MOST_STATE for shape in self.states):
-            raise ValueError("its states have no size that a network of streams has")
+            raise ValueError("a state is empty, has no fixed size, or is too large")
 
     @property
     def devices(self) -> list[str]:

@@ -155,7 +155,7 @@ def conditions(table: pd.DataFrame) -> str:
 _CLEAN_SIDES = {
     "early": "the direct sound with early reflections",
     "anechoic": "the direct sound",
-    "reverberant": "all that is heard of the speech",
+    "reverberant": "the reverberant speech",
 }
 
 

@@ -116,7 +116,7 @@ def playable_rate(rate: int) -> int:
     """The MP3 sample rate in Hz for audio of a rate: the next higher one, which keeps the whole
     band.
 
-    What is lost above 48 kHz is inaudible.
+    Audio of more than 48 kHz loses what is above 24 kHz, which is inaudible.
     """
     return min((known for known in _MP3_RATES if known >= rate), default=_MP3_RATES[-1])
 
@@ -153,9 +153,10 @@ def chosen(
 ) -> dict[str, list[str]]:
     """Utterance → why it is played, those that say most first.
 
-    Of the first of `variants` (the best), those with the largest, the median and the smallest gain
-    in what methods are ranked by, and with `count` above three, evenly between; of every other
-    variant its smallest.  `labels` are the names of variants in the reasons, where they differ.
+    For the first of `variants` (the best): the utterances with the largest, the median and the
+    smallest gain in the ranking metric and, if `count` is above three, more at even ranks between.
+    For every other variant: the one with the smallest gain.  `labels` maps variants to the names
+    used in the reasons.
     """
     metric = ranking_measure(utterances)
     about = SCORED[metric]

@@ -19,7 +19,7 @@ group.addEventListener("click", (event) => {
   showMethods();
 });
 
-// Tables that sort by a click on a heading: numbers from the best-known end, empty cells last.
+// Tables that sort by a click on a heading: first click on numbers descending, empty cells last.
 function valueOf(row, column) {
   const cell = row.cells[column];
   const text = cell.dataset.value ?? cell.textContent.trim();

@@ -56,7 +56,7 @@ _BASELINES = {
 """Baseline → name and references."""
 _NETWORKS = {
     "unet": ("a U-Net", "ronneberger2015unet"),
-    "temporal_unet": ("a causal U-Net over time", "ronneberger2015unet"),
+    "temporal_unet": ("a U-Net over frequency with a temporal bottleneck", "ronneberger2015unet"),
     "autoencoder": ("a convolutional autoencoder",),
 }
 _MOST_PATHS = 8
@@ -228,10 +228,9 @@ def _split(recipe: dict[str, Any], data: dict[str, Any]) -> str:
     seen = len(types["test"] & types["train"])
     mixed = bool(recipe["data"]["noise"])
     whose = "speaker and no noise recording" if mixed else "speaker"
-    text = (
-        f"No {whose} is in more than one of the training, validation and test sets: "
-        f"{_joined(counts)}."
-    )
+    by_window = recipe["data"]["splits"]["by_window"]
+    sets = "training and test sets" if by_window else "training, validation and test sets"
+    text = f"No {whose} is in more than one of the {sets}: {_joined(counts)}."
     if types["test"] and mixed:
         text += (
             f" Of {_several(len(types['test']), 'type')} of noise that are tested, {seen} occur in "
@@ -290,18 +289,20 @@ def _training(record: ExperimentRecord, recipe: dict[str, Any], trained: list[Tr
     several = list(dict.fromkeys(losses.label(one.card.training["loss"]) for one in trained))
     used = f"loss {several[0]}" if len(several) == 1 else f"losses {_joined(several)}"
     warm = training["schedule"].get("warmup_epochs", 0)
-    kept = {"best": "the epoch with the lowest validation loss was kept"}.get(
-        training["keep"], "the last epoch was kept"
-    )
+    discriminator = (training.get("adversarial") or {}).get("kind", "none")
+    by = "lowest validation loss" if discriminator == "none" else "highest validation PESQ"
+    kept = f"the epoch with the {by}" if training["keep"] == "best" else "the last epoch"
     text = (
         f"Training took {_several(training['epochs'], 'epoch')} of {optimiser} in batches of "
         f"{training['batch_size']} at a learning rate of {brief_value(training['learning_rate'])} "
         f"({training['schedule']['kind']} schedule"
         + (f" after {_several(warm, 'epoch')} of warm-up" if warm else "")
-        + f") with the {used}; {kept}."
+        + f") with the {used}; {kept} was kept."
     )
-    if (training.get("adversarial") or {}).get("kind", "none") != "none":
+    if discriminator == "metric":
         text += f" {_cited('A metric discriminator was added', 'fu2021metricganplus')}."
+    elif discriminator == "least_squares":
+        text += " A least-squares discriminator was added."
     seeds = len(record.seeds)
     text += (
         f" Each configuration was trained with {seeds} seeds."

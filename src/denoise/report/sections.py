@@ -167,7 +167,7 @@ def _trade_offs(
     found = []
     for cost, label in (
         ("parameters", "parameters"),
-        ("macs_a_second", "multiplications with an addition a second of audio"),
+        ("macs_a_second", "multiply-accumulate operations per second of audio"),
         ("rtf", "real-time factor (computing time / duration)"),
     ):
         for metric in quality:

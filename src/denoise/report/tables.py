@@ -134,7 +134,8 @@ def write_tables(
         "RTF": [digits(value) for value in rows["rtf"]],
     }
     about = (
-        f"means over {rows['n'].iloc[0]} utterances with 95 % intervals; best mean below the oracle"
+        f"means over {rows['n'].iloc[0]} utterances with 95 % intervals; the best mean except the "
+        "oracle's"
     )
     whole_board = [one for one in all_measures() if rows[one].notna().any()]
     links = {

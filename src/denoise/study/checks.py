@@ -47,10 +47,10 @@ def check_measures(plan: Plan) -> None:
         "wer" in families for families in plan.families.values()
     ):
         raise UserError(
-            "metrics names wer, but of no test set is it known what is spoken: take speech of "
+            "metrics names wer, but no test set has transcripts: take speech of "
             f"{' or '.join(name for name, one in CORPORA.items() if one.transcripts)}, or put "
-            f"{TRANSCRIPTS} with the columns file and transcript into a folder of your own. "
-            "dwer needs none"
+            f"{TRANSCRIPTS} with the columns file and transcript into a folder of your own, or "
+            "use dwer, which needs no transcripts"
         )
 
 

@@ -40,8 +40,8 @@ def snakemake_words(given: Sequence[str]) -> list[str]:
     if not has_snakefile():
         if own_config() is None and "--configfile" not in given:
             raise UserError(
-                "there is no config.yaml here: run it in the folder of a study, or make one by "
-                "`denoise new FOLDER`"
+                "there is no config.yaml here: run this in the folder of a study, or create a "
+                "study with `denoise new FOLDER`"
             )
         words += ["--snakefile", str(bundled("Snakefile"))]
     if not any(_HOW_MUCH.match(word) for word in given):

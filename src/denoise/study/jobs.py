@@ -129,10 +129,10 @@ _held: list[TextIO] = []
 def begin_workflow(*, main: bool, folder: Path = Path(".snakemake")) -> None:
     """Let the jobs of this Snakemake end with it, and the `main` one start where one was killed.
 
-    Snakemake's own locks stay behind when it is killed.  They are removed here if no process holds
-    a lock that cannot outlive it; if one does, they are left for Snakemake to judge.  The Snakemake
-    that runs a single job, on a node of a cluster perhaps, has nothing to say about them.  Marks of
-    incomplete outputs are removed with them, see `_marks_of_whole_files`.
+    When Snakemake is killed, its lock files remain.  They are removed here if no running process
+    holds our own lock, which the system releases when its process ends; otherwise Snakemake
+    handles them.  A Snakemake that runs a single job, for example on a cluster node, leaves them
+    alone.  Marks of incomplete outputs are removed too, see `_marks_of_whole_files`.
     """
     os.environ[_WORKFLOW] = str(os.getpid())
     if not main:

@@ -29,7 +29,7 @@ _RENAMED = {
     "speech_speed_range": "speech_speed_perturbation",
     "noise_speed_range": "noise_speed_perturbation",
 }
-"""Keys of version 0.1, whose nearest present ones are others."""
+"""Former key → present name, where the spelling suggestion would be another key."""
 _RANGES = ("gain", "snr_range_db", "gain_range_db")
 
 

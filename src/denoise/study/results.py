@@ -187,14 +187,14 @@ def unused_models() -> list[Path]:
     for report in paths.REPORTS.glob("*/report.html"):
         if not paths.record(report.parent.name).is_file():
             raise UserError(
-                f"{report} has no study.json beside it that says which models it is of: run "
+                f"there is no study.json beside {report}, so its models are not known: run "
                 "`snakemake` with its configuration again, or delete its folder"
             )
     known = [*reported_records(), *([planned] if planned is not None else [])]
     if not known:
         raise UserError(
-            "there is neither config.yaml nor a report in this folder that says which models are "
-            "used: run it in the folder of the study"
+            "there is neither config.yaml nor a report in this folder, so it is not known which "
+            "models are used: run this command in the folder of the study"
         )
     used = {path for record in known for one in record.methods.values()
             for path in one.models.values()}  # fmt: skip

@@ -45,7 +45,10 @@ def check_name(where: str, name: str) -> None:
         That says at `where` what would be right.
     """
     if not _NAME.fullmatch(name):
-        raise UserError(f"{where}: names are at most 200 letters, digits and . _ + -")
+        raise UserError(
+            f"{where}: names are at most 200 letters, digits and . _ + -, and begin with a letter "
+            "or digit"
+        )
     if _REPEATED.search(name):
         raise UserError(f"{where}: no part of a name may occur twenty times: shorten it")
 
@@ -101,7 +104,7 @@ class DataSettings(Settings):
 
 
 def _check_shares(name: str, sources: tuple[SourceSettings, ...]) -> None:
-    """Refuse shares of the mixtures that are more than all, less than all of them, or of speech."""
+    """Refuse shares of speech sources, and shares that add up to more than 1 for a split."""
     asked = [source.share for source in sources if source.share is not None]
     if asked and name == "speech":
         raise ValueError("share is for sources of noise and rooms: use hours for speech")

@@ -176,8 +176,8 @@ def never_failing(what: str) -> Iterator[_Outcome]:
 def forget_unrecorded(store: Store, notes: Path) -> None:
     """Delete the notes in a folder of what is not in the store, so that it is recorded again.
 
-    That is what could not be recorded, and what was, in a store that has been deleted or damaged
-    since; a damaged one is set aside.
+    These are runs that could not be recorded, and runs whose store has since been deleted or
+    damaged.  A damaged store is renamed.
     """
     found = sorted(notes.glob("*.json"))
     known = store.local_runs() if found else None

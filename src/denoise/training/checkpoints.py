@@ -152,7 +152,7 @@ class Checkpoints:
         return [*model.weights, *model.optimizer.variables, *self.extra]
 
     def best_weights(self) -> list[np.ndarray]:
-        """The weights with the lowest validation loss."""
+        """The weights of the epoch to keep: those that `keep_best` wrote last."""
         return _load_arrays(self._existing()[0] / "best.npz")
 
 

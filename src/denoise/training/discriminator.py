@@ -1,11 +1,11 @@
 """A discriminator that a denoiser is trained against.
 
-Two kinds.  The *metric* discriminator learns what PESQ says of the output, and the denoiser raises
-what it predicts (MetricGAN+: Fu et al., Interspeech 2021).  The *least-squares* one learns to tell
-clean from enhanced speech beside the noisy one (Mao et al., ICCV 2017, as in SEGAN: Pascual,
-Bonafonte & Serra, Interspeech 2017).  Either raises a score where it can, at the cost of the signal
-where that is not heard by it: so the loss on the signal stays, and epochs in which SI-SDR has
-fallen are not kept.
+Two kinds.  The *metric* discriminator learns to predict the PESQ of the output, and the denoiser is
+trained to raise that prediction (MetricGAN+: Fu et al., Interspeech 2021).  The *least-squares* one
+learns to tell clean from enhanced speech, given the noisy speech (Mao et al., ICCV 2017, as in
+SEGAN: Pascual, Bonafonte & Serra, Interspeech 2017).  With either, the denoiser may raise its score
+by distorting the signal in ways that the discriminator does not detect.  Therefore the waveform
+loss is kept, and epochs whose SI-SDR has fallen are not kept.
 """
 
 from __future__ import annotations

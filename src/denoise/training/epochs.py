@@ -285,8 +285,8 @@ def validate(windows: Batches, saver: EpochSaver) -> dict[str, float]:
 
 def _not_finite(loss: float, where: str) -> TrainingFailed:
     return TrainingFailed(
-        f"the loss is {loss} {where}: lower training.learning_rate, or use precision: float32. "
-        "The weights of the epochs before are kept"
+        f"the loss is {loss} {where}: lower training.learning_rate, or use training.precision: "
+        "float32. The weights of the previous epochs are kept"
     )
 
 

@@ -96,7 +96,7 @@ def train(
     Raises
     ------
     TrainingFailed
-        If a loss is not finite.
+        If a loss is not finite, or the device runs out of memory.
     UserError
         If the weights to start from are those of another network, or the teacher is none.
     """

@@ -126,9 +126,10 @@ def interpolate_weights(path: Path, model: keras.Model, share: float = 1.0) -> N
     own = network.get_weights()
     if [weight.shape for weight in others] != [weight.shape for weight in own]:
         raise UserError(
-            f"training.start_from: {path} holds another network than the one to be trained: "
-            f"{len(others)} arrays of weights of {sum(map(np.size, others)):,} numbers, not "
-            f"{len(own)} of {sum(map(np.size, own)):,}, or the same in other shapes"
+            f"training.start_from: {path} holds another network than the one to be trained: it "
+            f"has {len(others)} weight arrays with {sum(map(np.size, others)):,} values, the "
+            f"network to be trained {len(own)} with {sum(map(np.size, own)):,}, or their shapes "
+            "differ: network and features must be the same"
         )
     network.set_weights(
         [(share * other + (1 - share) * weight) for other, weight in zip(others, own, strict=True)]

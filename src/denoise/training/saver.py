@@ -120,6 +120,6 @@ class EpochSaver:
         """End the training if the process was told to end."""
         if self._told:
             raise UserError(
-                f"the training was ended by {self._told} after {place}: the same command goes on "
-                "from what was saved"
+                f"the training was ended by {self._told} after {place}: run the same command again "
+                "to resume from what was saved"
             )

@@ -70,8 +70,8 @@ class TrainingSettings(Settings):
     """Number format of the layers' arithmetic; weights are float32. `auto` is float32 on a CPU and
     mixed on a GPU, with bfloat16 if supported."""
     xla: bool | Literal["auto"] = "auto"
-    """Compile with XLA; `auto` does so on a GPU only (on a CPU it slows these networks), and with
-    TensorFlow not over several devices."""
+    """Compile with XLA. `auto`: always with JAX; with TensorFlow on a single GPU (on a CPU it slows
+    these networks); never with PyTorch."""
     devices: Literal["one", "all"] = "one"
     """`one`: each training uses one GPU, and several run side by side; `all`: every batch is
     divided among all GPUs of the machine, which speeds up a single training. The step is the same,
@@ -100,12 +100,12 @@ class TrainingSettings(Settings):
     def _check(self) -> TrainingSettings:
         if self.adversarial.active and not losses.is_waveform_loss(self.loss):
             raise ValueError(
-                f"adversarial.kind {self.adversarial.kind} listens to audio, which loss "
-                f"{self.loss} does not make: use one or more of {', '.join(losses.SIGNAL_LOSSES)}"
+                f"adversarial.kind {self.adversarial.kind} needs a waveform loss, which "
+                f"{self.loss} is not: use one or more of {', '.join(losses.SIGNAL_LOSSES)}"
             )
         if self.teacher is not None and not losses.is_waveform_loss(self.loss):
             raise ValueError(
-                f"teacher makes audio, which loss {self.loss} does not compare: use one or more of "
+                f"teacher needs a waveform loss, which {self.loss} is not: use one or more of "
                 f"{', '.join(losses.SIGNAL_LOSSES)}"
             )
         if self.devices == "all":
