@@ -22,7 +22,7 @@ UNDECLARED = {
 """What scripts may read beside their inputs."""
 
 OPTIONAL = ("dnsmos", "transcribe", "wer")
-"""Scripts of measures that the study does not ask for."""
+"""Scripts of metrics that the study does not ask for."""
 
 
 UNREAD = {("enhance", "model")}

@@ -1,4 +1,4 @@
-"""Measures against closed forms and published end points; failures are statuses, not numbers."""
+"""Metrics against closed forms and published end points; failures are statuses, not numbers."""
 
 from __future__ import annotations
 

@@ -26,6 +26,6 @@ def test_the_notebook_denoises_shows_and_scores_its_clip(monkeypatch):
     assert sum("audio" in out.get("data", {}).get("text/html", "") for out in listened) == 3
     assert any("image/png" in out.get("data", {}) for out in drawn)
     rows = dict(line.split(maxsplit=1) for line in scored[-1].data["text/plain"].splitlines()[1:])
-    for measure in ("si_sdr", "pesq_wb", "stoi", "dnsmos_ovrl"):
-        noisy, enhanced, _ = map(float, rows[measure].split())
-        assert enhanced > noisy, measure
+    for metric in ("si_sdr", "pesq_wb", "stoi", "dnsmos_ovrl"):
+        noisy, enhanced, _ = map(float, rows[metric].split())
+        assert enhanced > noisy, metric

@@ -307,11 +307,11 @@ def test_experiments_are_compared_over_the_seeds_they_share():
     level = rng.normal(5, 2, 48)
     often = scores(v=level + 1 + 0.01 * rng.normal(size=(3, 48)))
     once = scores(v=level + 0.01 * rng.normal(size=(1, 48)))
-    rows = {row["measure"]: row for row in _rows([once, often], paired=True).to_dict("records")}
+    rows = {row["metric"]: row for row in _rows([once, often], paired=True).to_dict("records")}
     row = rows["SI-SDR (dB)"]
     assert row["second - first"] == pytest.approx(1, abs=0.01) and row["p_holm"] < 0.01
     assert row["seeds"] == 1 and row["claim"] == "models"
     both = _rows([scores(v=level + 0.01 * rng.normal(size=(3, 48))), often], paired=True)
     assert set(both["claim"]) == {"settings"} and set(both["seeds"]) == {3}
     unpaired = _rows([once, often], paired=False)
-    assert list(unpaired) == ["measure", "first", "second"]
+    assert list(unpaired) == ["metric", "first", "second"]

@@ -85,7 +85,7 @@ def test_experiments_are_compared_over_the_same_utterances(own):
                   "--json")  # fmt: skip
     told = json.loads(run.stdout)
     assert told["settings"] == {"training.loss": ["huber", "mse"]} and told["same_utterances"]
-    rows = {row["measure"]: row for row in told["measures"]}
+    rows = {row["metric"]: row for row in told["metrics"]}
     pairs = pd.read_csv(own / "reports/tried/pairwise.csv")
     pair = pairs[(pairs["metric"] == "si_sdr") & (pairs["first"] == one)
                  & (pairs["second"] == other)].iloc[0]  # fmt: skip
@@ -192,7 +192,8 @@ def test_possibly_used_models_are_never_deleted(own):
     assert refused.returncode == 1 and "reports/tried/study.json" in refused.stderr
     (own / "reports/tried/study.json").unlink()
     refused = denoise(own, "models", "--unused", "--delete")
-    assert refused.returncode == 1 and "there is no study.json beside reports/tried/report.html" in refused.stderr
+    assert refused.returncode == 1
+    assert "there is no study.json beside reports/tried/report.html" in refused.stderr
     (own / "reports/tried/report.html").unlink()
     (own / "config.yaml").write_text("preset: quickstrat\n")
     refused = denoise(own, "models", "--unused", "--delete")

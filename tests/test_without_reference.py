@@ -328,7 +328,7 @@ def change(folder: Path, **config) -> None:
     [
         ({"metrics": ["dnsmo"]}, "unknown family of metrics 'dnsmo' (did you mean 'dnsmos'?)"),
         ({"metrics": ["wer"]}, "metrics must name intrusive or dnsmos"),
-        ({"metrics": ["intrusive"]}, "baselines names clean, which only measures without"),
+        ({"metrics": ["intrusive"]}, "baselines names clean, which only metrics without"),
         ({"recogniser": "sphinx"}, "unknown recogniser 'sphinx'"),
         ({"set": {**TINY, "data.speech": [SYNTHETIC], "test_sets": {"real": REAL}}},
          "metrics names wer, but no test set has transcripts"),

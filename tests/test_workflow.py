@@ -53,7 +53,7 @@ def test_the_documented_code_recomputes_the_leaderboard_from_the_scores(study):
     found: dict[str, pd.DataFrame] = {}
     exec(lines.replace("reports/quickstart", str(study / "reports/tried")), found)
     kept = pd.read_csv(study / "reports/tried/leaderboard.csv")
-    kept = kept.set_index(["test_set", "variant"])[found["measures"]]
+    kept = kept.set_index(["test_set", "variant"])[found["metrics"]]
     repeated = found["board"].rename_axis(["test_set", "variant"])
     pd.testing.assert_frame_equal(repeated.sort_index(), kept.sort_index(), rtol=1e-7)
 

@@ -95,7 +95,7 @@ def test_comparing_two_runs_shows_their_differences(runs):
             runs.wait_for_timeout(500)
     runs.get_by_role("button", name="Compare").click()
     runs.get_by_text("training.loss").first.wait_for()
-    # The table shows the first measures only, until it is scrolled.
+    # The table shows the first metrics only, until it is scrolled.
     runs.get_by_text("test/estoi").first.wait_for(state="attached")
     text = runs.locator("body").inner_text()
     assert "test/interval/pesq_nb_low" in text and "loss=mae" in text and "loss=mse" in text

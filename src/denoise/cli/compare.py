@@ -28,8 +28,8 @@ def add(verbs: Any) -> None:
             "denoise compare first ../other/reports/second --variants huber mse",
         ],
         description="Compare a variant of one experiment with one of another: which settings "
-        "differ, and every measure with the difference over the same utterances, its 95 % interval "
-        "over seeds and speakers, and the p-value corrected for the number of measures by Holm's "
+        "differ, and every metric with the difference over the same utterances, its 95 % interval "
+        "over seeds and speakers, and the p-value corrected for the number of metrics by Holm's "
         "method. 'claim' says what a significant difference holds for: the settings (three seeds "
         "or more, at least three quarters of which agree in the sign), these models (one seed), or "
         "one speaker (if there is only one); otherwise it is 'not shown'.",
@@ -51,7 +51,7 @@ def add(verbs: Any) -> None:
     verb.set_defaults(run=run)
 
 
-_SHOWN = ("measure", "first", "second", "second - first", "low", "high", "p_holm", "claim",
+_SHOWN = ("metric", "first", "second", "second - first", "low", "high", "p_holm", "claim",
           "seeds_needed", "speakers_needed")  # fmt: skip
 
 
@@ -120,7 +120,7 @@ def run(options: argparse.Namespace) -> None:
                 "test_set": test_set,
                 "same_utterances": same,
                 "settings": {path: list(values) for path, values in changed.items()},
-                "measures": rows,
+                "metrics": rows,
             }
         )
         return
@@ -153,7 +153,7 @@ def _explained(rows: pd.DataFrame) -> list[str]:
     lines = [
         f"low, high: 95 % interval over {over}"
         + (f" and {seeds} seeds" if seeds > 1 else "")
-        + f", not corrected; p_holm: corrected for the {len(rows)} measures"
+        + f", not corrected; p_holm: corrected for the {len(rows)} metrics"
     ]
     if seeds == 1:
         lines.append(
@@ -187,7 +187,7 @@ def _rows(tables: list[pd.DataFrame], *, paired: bool) -> pd.DataFrame:
             estimate([own], [1], one.speakers) for own, one in zip(values, measured, strict=True)
         ]
         row: dict[str, Any] = {
-            "measure": f"{about.title} ({about.unit})" if about.unit else about.title,
+            "metric": f"{about.title} ({about.unit})" if about.unit else about.title,
             "first": means[0].mean,
             "second": means[1].mean,
         }

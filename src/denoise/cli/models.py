@@ -149,7 +149,7 @@ def trained_models() -> list[dict[str, Any]]:
 
 
 def _mean_scores(paths: Iterable[Path]) -> dict[str, Any]:
-    """The means of the measures in tables of one test set; nothing where none is there or can be
+    """The means of the metrics in tables of one test set; nothing where none is there or can be
     read."""
     from denoise.core.tables import read_table
     from denoise.metrics.registry import METRICS, SCORED

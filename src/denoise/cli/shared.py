@@ -103,7 +103,7 @@ def application(options: argparse.Namespace, **more: Any) -> EnhancementSettings
 
 
 def places(metric: str) -> int:
-    """Decimals that a measure is shown with."""
+    """Decimals that a metric is shown with."""
     return 6 if metric.startswith("mse") else 3
 
 

@@ -182,7 +182,7 @@ BASELINES: dict[str, Baseline] = {
         needs_clean=True,
     ),
     "clean": Baseline(
-        "the clean reference, judged by measures that need none",
+        "the clean reference, judged by metrics that need none",
         _clean,
         denoiser=False,
         needs_clean=True,

@@ -28,7 +28,7 @@ class RunFiles(Record):
     enhanced: Path
     """Audio, packed like the test set's noisy audio."""
     scores: tuple[Path, ...]
-    """Tables with a row for each utterance, one of each family of measures."""
+    """Tables with a row for each utterance, one of each family of metrics."""
     speed: Path | None = None
     """Computing time; None for methods that are not denoisers."""
 

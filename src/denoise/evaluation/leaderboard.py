@@ -19,7 +19,7 @@ COMPARED = (
     "si_sdr", "si_sdr_80", "pesq_nb", "pesq_wb", "stoi",
     "dnsmos_sig", "dnsmos_bak", "dnsmos_ovrl", "wer", "dwer",
 )  # fmt: skip
-"""The measures in which every two methods are compared."""
+"""The metrics in which every two methods are compared."""
 
 
 def leaderboard(scores: pd.DataFrame, variants: Collection[str]) -> pd.DataFrame:
@@ -95,7 +95,7 @@ def components(scores: pd.DataFrame, metrics: Collection[str]) -> pd.DataFrame:
 def pairwise(scores: pd.DataFrame, metrics: Collection[str]) -> pd.DataFrame:
     """Every pair of methods: mean difference, interval, test and what may be claimed.
 
-    Where a method or a test set has no values of a measure, it is left out for that.
+    Where a method or a test set has no values of a metric, it is left out for that.
 
     Returns
     -------

@@ -20,7 +20,7 @@ def join_scores(tables: Iterable[tuple[Mapping[str, Any], Path]]) -> pd.DataFram
     ----------
     tables
         What identifies each: ``method``, ``seed`` and ``test_set``, which become columns; and its
-        path.  Tables that agree in these are of several families of measures.
+        path.  Tables that agree in these are of several families of metrics.
     """
     runs: dict[tuple[Any, ...], pd.DataFrame] = {}
     for about, path in tables:
@@ -43,7 +43,7 @@ def _both_families(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
 
 
 def ranking_measure(scores: pd.DataFrame) -> str:
-    """The measure that methods are ranked by: the first of `RANKING` that has values in a table of
+    """The metric that methods are ranked by: the first of `RANKING` that has values in a table of
     scores or a leaderboard."""
     return next((name for name in RANKING if name in scores and scores[name].notna().any()),
                 RANKING[0])  # fmt: skip
@@ -52,7 +52,7 @@ def ranking_measure(scores: pd.DataFrame) -> str:
 def by_utterance(scores: pd.DataFrame) -> pd.DataFrame:
     """One row for each method, test set and utterance: the mean over the seeds.
 
-    A measure that is missing with one seed is missing.
+    A metric that is missing with one seed is missing.
     """
     keys = ["test_set", "method", "id"]
     about = ["split", "recording", "speaker", "sex", "noise_type", "snr_target", "snr_input"]
@@ -63,7 +63,7 @@ def by_utterance(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 class MethodScores(NamedTuple):
-    """One measure of all utterances of a test set, as `statistics.estimate` takes it."""
+    """One metric of all utterances of a test set, as `statistics.estimate` takes it."""
 
     ids: np.ndarray
     """IDs of the utterances, sorted."""

@@ -1,4 +1,4 @@
-"""Scoring every utterance of a test set, one family of measures at a time."""
+"""Scoring every utterance of a test set, one family of metrics at a time."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class MethodOutput:
 def score_test_set(
     output: MethodOutput, test_set: References, out_path: Path, *, processes: int = 1
 ) -> None:
-    """Write a row for each utterance: what it is, every measure that compares with the clean
+    """Write a row for each utterance: what it is, every metric that compares with the clean
     reference, and ``status``.
 
     Everything is scored at the test set's ``score_rate``.

@@ -1,4 +1,4 @@
-"""Objective measures of denoised speech: against the clean reference, and without one.
+"""Objective metrics of denoised speech: against the clean reference, and without one.
 
 >>> pesq = denoise.metrics.score(clean, enhanced, rate)["pesq_wb"]
 >>> overall = denoise.metrics.dnsmos(enhanced, rate)["dnsmos_ovrl"]

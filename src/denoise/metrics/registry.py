@@ -1,6 +1,6 @@
-"""The measures by their name, and all of them for one utterance.
+"""The metrics by their name, and all of them for one utterance.
 
-A measure that is not defined for its input raises `Undefined` with the reason, so that no stand-in
+A metric that is not defined for its input raises `Undefined` with the reason, so that no stand-in
 value ever enters an average.
 """
 
@@ -61,7 +61,7 @@ METRICS: dict[str, Metric] = {
     "covl": Metric("COVL"),
     "mse": Metric("MSE", "", False, lambda clean, estimate, rate: mse(clean, estimate)),
 }
-"""The measures of `score_utterance`, in the order of the tables. To add one, name it here."""
+"""The metrics of `score_utterance`, in the order of the tables. To add one, name it here."""
 SPECTRAL = {"mse_spec": Metric("MSE of the scaled spectrogram", higher_is_better=False)}
 """Metrics that enhancement computes on its own spectrograms."""
 OPINIONS = {

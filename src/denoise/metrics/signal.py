@@ -1,4 +1,4 @@
-"""Measures of the waveform: MSE, SNR and segmental SNR."""
+"""Metrics of the waveform: MSE, SNR and segmental SNR."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a measure has a value at all.
+"""When a metric has a value at all.
 
 Functions take ``clean`` and ``estimate`` [shape=(samples,)] of equal length; where they have no
 value they raise `Undefined`.
@@ -12,7 +12,7 @@ _SILENCE = 1e-10  # mean power, -100 dBFS
 
 
 class Undefined(ValueError):
-    """The measure has no value for this input; the text says why."""
+    """The metric has no value for this input; the text says why."""
 
 
 def mean_square(signal: np.ndarray) -> float:
@@ -27,7 +27,7 @@ def need_signals(clean: np.ndarray, estimate: np.ndarray) -> None:
     if not (np.isfinite(clean).all() and np.isfinite(estimate).all()):
         raise Undefined("NaN or infinite samples")
     for name, signal in (("reference", clean), ("estimate", estimate)):
-        # Of a constant nothing is heard, and measures that take the offset away divide by nothing.
+        # Of a constant nothing is heard, and metrics that take the offset away divide by nothing.
         if np.var(signal, dtype=np.float64) < _SILENCE:
             constant = mean_square(signal) >= _SILENCE
             raise Undefined(f"{'constant' if constant else 'silent'} {name}")

@@ -29,7 +29,7 @@ from denoise.report.answer import summary, with_costs
 from denoise.report.exports import Exports
 from denoise.report.pages import asset, render
 from denoise.report.paper import bibliography
-from denoise.report.tables import MAIN, Results, all_measures
+from denoise.report.tables import MAIN, Results, all_metrics
 
 USES = ("template.html", "blind_section.html", "style.css", "page.js", "player.js")
 
@@ -130,7 +130,7 @@ def write_report(
         "answer": summary(board, pairs, styles, first),
         "speakers": speakers,
         "test_sets": test_sets,
-        "titles": {name: figures.title(name) for name in all_measures()},
+        "titles": {name: figures.title(name) for name in all_metrics()},
         "styles": styles,
         "curves": [
             exports.figure(

@@ -1,6 +1,6 @@
 """The figures of the report, each a Matplotlib figure made from tables or audio.
 
-Each measure has a figure of its own, so that a page can lay them out for its width.  What belongs
+Each metric has a figure of its own, so that a page can lay them out for its width.  What belongs
 to one method carries the group ``series-<number>``, by which a page can show and hide it.
 """
 

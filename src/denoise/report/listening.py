@@ -319,7 +319,7 @@ def errors(
     Returns
     -------
     list of dict
-        ``variant``, ``id``, what it is ``about``, ``gain`` and ``value`` in the measure (NaN if
+        ``variant``, ``id``, what it is ``about``, ``gain`` and ``value`` in the metric (NaN if
         undefined) and the ``reason`` in words: as of `faults`, or without a clean version what
         DNSMOS predicts.
     """

@@ -97,7 +97,7 @@ function compare(box) {
 
 function differences(test, metrics, first, second) {
   const table = element("table", {}, element("caption", { class: "hidden" }, `${label(first)} less ${label(second)}`));
-  const head = ["Measure", `${label(first)} − ${label(second)}`, "95 % interval", "p", "n", "Shown", "Varies by (seed, speaker, utterance)", "Would take"];
+  const head = ["Metric", `${label(first)} − ${label(second)}`, "95 % interval", "p", "n", "Shown", "Varies by (seed, speaker, utterance)", "Would take"];
   table.append(element("thead", {}, element("tr", {}, ...head.map((text) => element("th", { scope: "col" }, text)))));
   const body = element("tbody");
   for (const metric of metrics) {
@@ -140,7 +140,7 @@ function roundStep(x) {
 function scatter(test, metric, first, second) {
   const [xs, ys] = [test.values[metric][second], test.values[metric][first]];
   const points = test.ids.map((id, k) => [xs?.[k] ?? null, ys?.[k] ?? null, k]).filter(([x, y]) => x !== null && y !== null);
-  if (!points.length) return element("p", {}, "no utterance has this measure for both");
+  if (!points.length) return element("p", {}, "no utterance has this metric for both");
   const all = points.flatMap(([x, y]) => [x, y]);
   const step = roundStep((Math.max(...all) - Math.min(...all) || 1) / 5);
   const low = Math.floor(Math.min(...all) / step) * step;

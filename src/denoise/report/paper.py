@@ -95,7 +95,7 @@ def methods(
     data
         As of `background.data_card`.
     measured
-        The measures that have values.
+        The metrics that have values.
     """
     recipe = next(iter(record.variants.values())).recipe
     sentences = [
@@ -400,7 +400,7 @@ def _measured(record: ExperimentRecord, measured: Collection[str]) -> str:
     if "si_sdr" not in measured:
         return " ".join(others)
     compared = (
-        f"Measures are {_joined(used)} ({_version('pesq')}), {_cited('STOI', 'taal2011stoi')} and "
+        f"Metrics are {_joined(used)} ({_version('pesq')}), {_cited('STOI', 'taal2011stoi')} and "
         f"{_cited('ESTOI', 'jensen2016estoi')} ({_version('pystoi')}), "
         f"{_cited('SI-SDR', 'leroux2019sdr')} over all frequencies and above 80 Hz (Butterworth "
         "high-pass of fourth order, forwards and backwards), and the composite measures "
@@ -413,7 +413,7 @@ def _tested_for_significance(record: ExperimentRecord) -> str:
     pairs = _several(math.comb(len(record.methods), 2), "pair")
     corrected = (
         f"P-values are corrected for {pairs} of methods by Holm's method {_cites('holm1979')}, for "
-        "each measure by itself; intervals are of 95 % and not corrected."
+        "each metric by itself; intervals are of 95 % and not corrected."
     )
     paired = len(record.seeds) > 2
     if len(record.seeds) == 1:

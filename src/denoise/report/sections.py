@@ -17,7 +17,7 @@ from denoise.report.exports import Exports
 from denoise.report.tables import (
     MAIN,
     Results,
-    all_measures,
+    all_metrics,
     board_rows,
     crossed,
     named,
@@ -71,7 +71,7 @@ def test_set(name: str, results: Results, out: Exports) -> dict[str, Any]:
         "has_clean": sound.has_clean,
         "ranked_by": figures.title(metric),
         "main": shown,
-        "metrics": [one for one in all_measures() if rows[one].notna().any()],
+        "metrics": [one for one in all_metrics() if rows[one].notna().any()],
         "split": rows["split"].iloc[0],
         "rows": board_rows(rows, record),
         "ranges": _ranges(rows, shown),

@@ -17,11 +17,11 @@ from denoise.report.exports import Exports
 from denoise.report.pages import decimals, digits, number, p_value, whole
 
 MAIN = COMPARED
-"""The measures that have figures and are compared on the page."""
+"""The metrics that have figures and are compared on the page."""
 
 
-def all_measures() -> list[str]:
-    """All measures in the order of the tables, the main ones first."""
+def all_metrics() -> list[str]:
+    """All metrics in the order of the tables, the main ones first."""
     return [*MAIN, *(name for name in SCORED if name not in MAIN)]
 
 
@@ -46,9 +46,9 @@ class Results(NamedTuple):
 
 
 def board_rows(rows: pd.DataFrame, record: ExperimentRecord) -> list[dict[str, Any]]:
-    """Rows of the leaderboard, each with the measures in which it is ``best``."""
+    """Rows of the leaderboard, each with the metrics in which it is ``best``."""
     best: dict[str, float] = {}
-    for metric in all_measures():
+    for metric in all_metrics():
         candidates = rows.loc[rows["kind"] != "oracle", metric]
         # In the scaling of each recipe: the same error has another value in another one.
         unlike = metric == "mse_spec" and not one_scaling(record)
@@ -137,7 +137,7 @@ def write_tables(
         f"means over {rows['n'].iloc[0]} utterances with 95 % intervals; the best mean except the "
         "oracle's"
     )
-    whole_board = [one for one in all_measures() if rows[one].notna().any()]
+    whole_board = [one for one in all_metrics() if rows[one].notna().any()]
     links = {
         "leaderboard": out.table(
             f"{name}-leaderboard",
@@ -147,13 +147,13 @@ def write_tables(
                 {"Method": names, **{figures.title(one): cells(one) for one in metrics}, **costs}
             ),
         ),
-        "all-measures": out.table(
-            f"{name}-all-measures",
+        "all-metrics": out.table(
+            f"{name}-all-metrics",
             rows,
-            f"All measures on {named(name)}: {about} in bold.",
+            f"All metrics on {named(name)}: {about} in bold.",
             pd.DataFrame(
                 [[figures.title(one), *cells(one)] for one in whole_board],
-                columns=["Measure", *names],
+                columns=["Metric", *names],
             ),
         ),
     }
@@ -162,12 +162,12 @@ def write_tables(
     links["components"] = out.table(
         f"{name}-components",
         own,
-        f"Standard deviations of measures on {named(name)} between trainings, speakers and "
+        f"Standard deviations of metrics on {named(name)} between trainings, speakers and "
         "utterances of one speaker; 0 where the estimate would be negative.",
         pd.DataFrame(
             {
                 "Method": [styles[one].label for one in own["method"]],
-                "Measure": [figures.title(one) for one in own["metric"]],
+                "Metric": [figures.title(one) for one in own["metric"]],
                 **{
                     level: [digits(value) for value in own[f"sd_{level}"]]
                     for level in ("seed", "speaker", "utterance")
@@ -198,7 +198,7 @@ def worst_cases(
     styles: dict[str, figures.Style],
     out: Exports,
 ) -> dict[str, Markup]:
-    """The worst cases by a measure as files, under the name that the page has for them."""
+    """The worst cases by a metric as files, under the name that the page has for them."""
     unit = SCORED[metric].unit
     shown = pd.DataFrame(
         {
@@ -253,7 +253,7 @@ def _tested(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             what: table[what],
-            "Measure": [figures.title(one) for one in table["metric"]],
+            "Metric": [figures.title(one) for one in table["metric"]],
             value: [with_interval(*one) for one in ends],
             "p": [p_value(p) for p in table["p_holm"]],
             "Shown for": [_CLAIMS[one] for one in table["claim"]],

@@ -41,8 +41,8 @@ def check_backends(plan: Plan) -> None:
             )
 
 
-def check_measures(plan: Plan) -> None:
-    """Refuse measures that no test set allows."""
+def check_metrics(plan: Plan) -> None:
+    """Refuse metrics that no test set allows."""
     if "wer" in plan.experiment.metrics and not any(
         "wer" in families for families in plan.families.values()
     ):
@@ -55,7 +55,7 @@ def check_measures(plan: Plan) -> None:
 
 
 def check_packages(plan: Plan) -> None:
-    """Refuse measures and baselines that need a package which is not installed here.
+    """Refuse metrics and baselines that need a package which is not installed here.
 
     Raises
     ------

@@ -24,7 +24,7 @@ from denoise.mixing.settings import LEVELS
 from denoise.networks.card import ModelFolder
 from denoise.study import paths
 from denoise.study.checks import (
-    check_measures,
+    check_metrics,
     check_no_train_test_overlap,
     check_other_models,
     check_ready_model,
@@ -79,7 +79,7 @@ def make_plan(config: Mapping[str, Any], preset_folder: Path, named: str = "conf
                 f"variant {variant.label} has no test set '{missing[0]}', which others have: give "
                 "all variants of an experiment the same test_sets"
             )
-    check_measures(plan)
+    check_metrics(plan)
     _plan_methods(plan)
     return plan
 
@@ -219,7 +219,7 @@ def _plan_variant(plan: Plan, variant: Variant) -> None:
 def _families(
     experiment: Experiment, speech: tuple[SourceSettings, ...], *, clean: bool
 ) -> tuple[str, ...]:
-    """The families of measures that outputs for a test set of this speech are scored with."""
+    """The families of metrics that outputs for a test set of this speech are scored with."""
     spoken = any(has_transcripts(source) for source in speech)
     found = [
         name

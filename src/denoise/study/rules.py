@@ -27,7 +27,7 @@ from denoise.training.settings import TrainingSettings
 
 PARTS = ("train", "validation")
 _RULES = {"intrusive": "score", "dnsmos": "dnsmos", "wer": "wer", "dwer": "dwer"}
-"""Family of measures → the rule that takes them."""
+"""Family of metrics → the rule that takes them."""
 
 
 class Rules:
@@ -303,7 +303,7 @@ class Rules:
         ]
 
     def scores(self) -> list[str]:
-        """All score tables, one of each family of measures."""
+        """All score tables, one of each family of metrics."""
         return [str(path) for _, found in self.all_runs() for path in found.scores]
 
     def untrained_scores(self) -> list[str]:

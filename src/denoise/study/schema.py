@@ -548,7 +548,7 @@ class Experiment(Settings):
     def _check(self) -> Experiment:
         if "clean" in self.baselines and not {"dnsmos", "wer"} & set(self.metrics):
             raise ValueError(
-                "baselines names clean, which only measures without a reference can judge: add "
+                "baselines names clean, which only metrics without a reference can judge: add "
                 "dnsmos or wer to metrics, or leave it out"
             )
         return self

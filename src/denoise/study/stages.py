@@ -79,7 +79,7 @@ class Plan:
     test_set_names: dict[str, str] = field(default_factory=dict)
     """Label → stage."""
     families: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Label of a test set → the families of measures that outputs for it are scored with."""
+    """Label of a test set → the families of metrics that outputs for it are scored with."""
     without_clean: set[str] = field(default_factory=set)
     """Labels of the test sets that have no clean references."""
     measured: set[str] = field(default_factory=set)

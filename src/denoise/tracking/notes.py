@@ -44,7 +44,7 @@ def note_of_run(about: RunAbout, final: dict[str, float], last_line: str) -> str
         f"Preset **{about.preset}**" + (f" with {', '.join(differs)}." if differs else "."),
         f"Data: {about.data}.",
         "",
-        "| measure | mean | 95 % interval |",
+        "| metric | mean | 95 % interval |",
         "|---|---|---|",
     ]
     for name, value in final.items():
@@ -72,7 +72,7 @@ def page_of(experiment_id: str) -> str:
 
 
 def view_of(leaderboard: pd.DataFrame) -> str:
-    """A view of the runs as MLflow shares views: their measures as columns, the best PESQ first.
+    """A view of the runs as MLflow shares views: their metrics as columns, the best PESQ first.
 
     JSON for the tag `VIEW` of the experiment.
     """

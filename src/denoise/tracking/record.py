@@ -91,8 +91,8 @@ def record(store: Store, about: RunAbout, made: RunFiles, out_path: Path) -> Non
 def _final_metrics(
     card: ModelCard, scores: dict[str, pd.DataFrame]
 ) -> tuple[dict[str, float], int]:
-    """The means of all measures by ``<test set>/<measure>``, with the ends of the 95 % intervals of
-    the main ones, and how many utterances miss a measure."""
+    """The means of all metrics by ``<test set>/<metric>``, with the ends of the 95 % intervals of
+    the main ones, and how many utterances miss a metric."""
     from denoise.evaluation.statistics import estimate
     from denoise.metrics.registry import SCORED
 
