@@ -31,7 +31,7 @@ def script(tmp_path_factory) -> Path:
         (["sc"], "score"),
         (["enhance", "--mo"], "--model"),
         (["enhance", "no"], "noisy.wav"),
-        (["enhance", "--model", ""], "best mine_a mine_b reports results stream"),
+        (["enhance", "--model", ""], "best mine_a mine_b reports results small stream"),
         (["export", "mi"], "mine_a mine_b"),
         (["export", ".g"], ".git"),
         (["score", "--clean", ""], ".git reports results"),
@@ -62,4 +62,4 @@ def test_bundled_models_are_completed_when_nothing_is_trained(script, tmp_path):
         ["bash", "-c", _PRESS, "press", script, "denoise", "enhance", "--model", ""],
         cwd=tmp_path, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert run.stdout.split() == ["best", "stream"] and run.stderr == ""
+    assert run.stdout.split() == ["best", "stream", "small"] and run.stderr == ""

@@ -72,7 +72,7 @@ def test_tables_drawn_with_a_seed_match_the_golden_files(name, tmp_path):
     pd.testing.assert_frame_equal(read_table(tmp_path / "new.csv"), kept, rtol=1e-12)
 
 
-@pytest.mark.parametrize("model", ["best", "stream"])
+@pytest.mark.parametrize("model", ["best", "stream", "small"])
 def test_bundled_models_reproduce_their_published_output(model):
     """`golden/pretrained.csv` was written by the code that trained the models, before its names and
     folders changed: every eighth sample of what they made of this signal."""

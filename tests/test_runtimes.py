@@ -112,7 +112,7 @@ def test_onnx_and_keras_agree_for_recordings_and_streams(made):
     np.testing.assert_allclose(np.concatenate([*blocks, stream.flush()]), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("which", ["best", "stream"])
+@pytest.mark.parametrize("which", ["best", "stream", "small"])
 def test_onnx_and_keras_agree_for_the_pretrained_models(which):
     folder = ROOT / "pretrained" / which
     noisy = tone_speech(3, 16_000, 3) + 0.1 * hiss(3, 16_000, 4)

@@ -22,7 +22,7 @@ from denoise.networks.card import ModelCard, ModelFolder
 from denoise.networks.runtimes import Name
 from denoise.study import paths
 
-READY = ("best", "stream")
+READY = ("best", "stream", "small")
 """The models that come with the program: for recordings, and for streams."""
 Bandwidth = Literal["full", "model"]
 
@@ -105,8 +105,8 @@ def load(model: str | Path = READY[0], *, runtime: Name | None = None) -> Model:
     Parameters
     ----------
     model
-        ``best`` or ``stream``, which come with the program, a model folder, or the label of a model
-        of the study in the working folder, as `denoise models` lists them.
+        ``best``, ``stream`` or ``small``, which come with the program, a model folder, or the label
+        of a model of the study in the working folder, as `denoise models` lists them.
     runtime
         ``onnx`` or ``keras``; default ONNX Runtime if the model has a ``model.onnx``.
 
