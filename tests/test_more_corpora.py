@@ -341,7 +341,7 @@ def test_larger_simulated_rooms_decay_more_slowly(tmp_path, monkeypatch):
          "rooms names rirs_noises pointsource, which holds no impulse responses"),
         ({"data.speech": [{"corpus": "common_voice", "subsets": ["train"]}]},
          "corpus common_voice needs path: the folder that it was extracted to"),
-        ({"data.speech": [{"corpus": "vctk", "path": "here"}]}, "are for corpus folder or pairs"),
+        ({"data.speech": [{"corpus": "vctk", "path": "here"}]}, "corpus vctk has no setting path"),
         ({"data.noise": [{"corpus": "musan"}]}, "corpus musan needs subsets: some of noise, music"),
     ],
 )  # fmt: skip

@@ -206,7 +206,7 @@ def test_a_model_with_an_oversized_archive_member_is_refused_before_reading(tmp_
     write_card(tmp_path / "card.json", model_card())
     with fault_class("security: bomb in a model"), pytest.raises(UserError) as refused:
         load_model(tmp_path)
-    assert re.search(r"its config\.json would have 210 MB", str(refused.value))
+    assert re.search(r"its config\.json would be unpacked to 210 MB", str(refused.value))
 
 
 @pytest.mark.parametrize(
