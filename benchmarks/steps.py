@@ -38,7 +38,13 @@ NETWORKS = {
     "tiny": (TemporalUNetSettings(filters=(2, 2, 2, 2), dilations=_DILATIONS), 1024),
     "narrow": (TemporalUNetSettings(filters=(32, 48, 64, 96), dilations=_DILATIONS), 32000),
     "best": (TemporalUNetSettings(filters=(48, 64, 96, 128), dilations=_DILATIONS), 32000),
-}
+    "stream": (
+        TemporalUNetSettings(filters=(48, 64, 80), dilations=_DILATIONS, causal=True), 32000
+    ),
+    "small": (
+        TemporalUNetSettings(filters=(16, 24, 32), dilations=_DILATIONS[:4], causal=True), 32000
+    ),
+}  # fmt: skip
 """Settings, and samples of a window."""
 LOSS = {"compressed_spectral": 1.0, "suppressed_speech": 1.0, "si_sdr": 0.003}
 

@@ -66,7 +66,7 @@ def test_the_default_configuration_is_valid():
             {"set": {"network": {"name": "autoencoder", "filters": [4] * 8}}},
             "multiples of 256 and 256, not",
         ),
-        ({"set": {"training.optimiser.weight_decay": 0.1}}, "0.1 needs name: adamw, not adam"),
+        ({"set": {"training.optimiser.weight_decay": 0.1}}, "0.1 needs name: adamw or muon, not"),
         ({"set": {"training.loss": "bce"}}, "bce compares values from 0 to 1: use network"),
         ({"set": {"training.loss": {"huber": 1}}}, "huber compares spectrograms and cannot be"),
         ({"set": {"training.loss": {"wave": 0}}}, "the weight 0 of wave must be positive"),

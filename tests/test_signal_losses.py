@@ -175,6 +175,25 @@ def test_waveform_losses_are_weighted_and_labelled():
     assert losses.label(loss) == "wave + 0.5 si_sdr" and losses.label("huber") == "huber"
 
 
+def test_losses_share_the_spectra_that_they_have_in_common(monkeypatch):
+    import keras
+
+    transforms: list[int] = []
+    transform = keras.ops.stft
+
+    def counted(waves, *settings, **options):
+        transforms.append(len(waves))
+        return transform(waves, *settings, **options)
+
+    monkeypatch.setattr(keras.ops, "stft", counted)
+    names = ("compressed_spectral", "suppressed_speech", "anti_wrapping_phase")
+    found = losses.on_signals(dict.fromkeys(names, 1.0))(CLEAN, NOISY)
+    assert len(transforms) == 2  # of the clean and of the noisy signal
+    alone = [losses.SIGNAL_LOSSES[name](CLEAN, NOISY) for name in names]
+    assert len(transforms) == 8
+    np.testing.assert_allclose(found, sum(np.asarray(each) for each in alone), rtol=1e-6)
+
+
 def test_suppressed_speech_loss_penalises_missing_speech_but_not_noise():
     enough, noisier = (
         losses.suppressed_speech(CLEAN, CLEAN),

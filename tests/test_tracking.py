@@ -239,7 +239,7 @@ def test_a_run_logs_scores_with_intervals_and_a_description(store, monkeypatch):
     assert not any("pesq" in name for name in run.data.metrics)
     assert run.data.params["mixing.snr_db"] == "0, 5"
     assert run.data.tags["dataset"] == "s speech, n noise"
-    assert run.data.tags["status"] == "scored, 1 utterances incomplete"
+    assert run.data.tags["status"] == "scored, incomplete utterances: 1"
     note = run.data.tags["mlflow.note.content"]
     assert "`training.loss`: mse" in note and "| test/si_sdr | 4.000 | -36.181 … 44.181 |" in note
     parent = run.data.tags["mlflow.parentRunId"]

@@ -26,6 +26,7 @@ from denoise.training.batches import open_batches
 from denoise.training.epochs import _Monitor
 from denoise.training.fit import should_stop
 from denoise.training.model import compiled, precision
+from denoise.training.optimiser import optimiser, set_learning_rates
 from denoise.training.schedule import OptimiserSettings, ScheduleSettings, learning_rate
 from denoise.training.settings import TrainingSettings
 
@@ -225,8 +226,36 @@ def test_averaged_weights_are_validated_and_saved(caches, tmp_path):
 
 
 def test_weight_decay_without_adamw_is_refused():
-    with pytest.raises(ValueError, match="needs name: adamw"):
+    with pytest.raises(ValueError, match="needs name: adamw or muon"):
         OptimiserSettings(weight_decay=0.1)
+
+
+def test_a_step_of_muon_is_the_nearest_orthogonal_matrix_to_the_gradient():
+    import keras
+
+    rng = np.random.default_rng(0)
+    shapes = {
+        "first/kernel": (3, 3, 2, 8), "inner/kernel": (3, 2, 8, 6), "inner/bias": (6,),
+        "last/kernel": (1, 1, 6, 2),
+    }  # fmt: skip
+    gradients = [rng.standard_normal(shape).astype(np.float32) for shape in shapes.values()]
+    weights = []
+    for path, shape in shapes.items():
+        with keras.name_scope(path.split("/")[0]):
+            weights.append(keras.Variable(np.zeros(shape, np.float32), name=path.split("/")[1]))
+    made = optimiser(OptimiserSettings(name="muon"), 1)
+    made.build(weights)
+    set_learning_rates(made, [0.01])
+    made.apply(gradients)
+    first, inner, bias, last = (weight.numpy() for weight in weights)
+    # The first step of Adam has the size of the rate everywhere (Kingma & Ba, section 2.1).
+    for step, gradient in ((first, gradients[0]), (bias, gradients[2]), (last, gradients[3])):
+        np.testing.assert_allclose(step, -0.01 * np.sign(gradient), rtol=1e-3)
+    left, _, right = np.linalg.svd(gradients[1].reshape(-1, 6), full_matrices=False)
+    stretch = left.T @ (-inner.reshape(-1, 6)) @ right.T / (0.01 * 0.2 * math.sqrt(3 * 2 * 8))
+    # Five iterations bring singular values only roughly to 1 (Jordan et al., 2024).
+    assert np.diag(stretch).min() > 0.65 and np.diag(stretch).max() < 1.25
+    assert np.abs(stretch - np.diag(np.diag(stretch))).max() < 1e-3
 
 
 def test_early_stopping_counts_from_the_best_epoch():
@@ -282,7 +311,7 @@ def test_other_backends_train_too(caches, tmp_path, backend):
         "train_into(Path(c['out']), {k: Path(v) for k, v in c['caches'].items()},"
         "UNetSettings(filters=(2, 4)),"
         "TrainingSettings(backend=c['backend'], epochs=3, learning_rate=0.01,"
-        "metrics=['mse', 'soft_iou']))"
+        "optimiser={'name': 'muon', 'ema': 0.5}, metrics=['mse', 'soft_iou']))"
     )
     given = {
         "caches": {name: str(path) for name, path in caches.items()},

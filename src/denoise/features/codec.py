@@ -188,7 +188,9 @@ class Codec:
             inside = [xp.clip(output[..., k] / CIRM_K, -0.9999, 0.9999) for k in range(2)]
             return tuple(2 / CIRM_C * xp.arctanh(part) for part in inside)
         if target == "mask_and_phase_correction":
-            size, real, imag = (xp.clip(output[..., k], -1, 1) for k in range(3))
+            # Split, because the gradients of three slices are three arrays of zeros to be added.
+            parts = xp.split(xp.clip(output, -1, 1), 3, axis=-1)
+            size, real, imag = (xp.squeeze(part, -1) for part in parts)
             factor = (size + 1) / 2 / xp.maximum(self.length(1 + real, imag), _SHORTEST)
             return factor * (1 + real), factor * imag
         seen = noisy.lowest(self.settings.bins).size

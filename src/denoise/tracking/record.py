@@ -76,7 +76,7 @@ def record(store: Store, about: RunAbout, made: RunFiles, out_path: Path) -> Non
             "code_version": card.code_version,
             "preset": about.preset,
             "dataset": about.data,
-            "status": "scored" if not failed else f"scored, {failed} utterances incomplete",
+            "status": f"scored, incomplete utterances: {failed}" if failed else "scored",
             NOTE: note_of_run(about, final, f"[Report of {about.experiment}]({link}) · model and "
                               f"curves in `{made.model}`"),
         }  # fmt: skip

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from denoise.core.errors import unknown
-from denoise.training.waveform import magnitude, stft
+from denoise.training.waveform import magnitude, once_for_all_losses, stft, together
 
 
 def huber(target: Any, output: Any) -> Any:
@@ -83,13 +83,7 @@ def compressed_spectral(clean: Any, enhanced: Any) -> Any:
     2020)."""
     from keras import ops
 
-    compressed = []
-    for waves in (clean, enhanced):
-        spectrum = stft(waves, 512, 128)
-        # Below this, compression would make gradients as large as bins are faint.
-        size = ops.sqrt(ops.square(magnitude(spectrum)) + 1e-8)
-        level = ops.power(size, 0.3)
-        compressed.append((level, *(part * level / size for part in spectrum)))
+    compressed = [_compressed(waves) for waves in (clean, enhanced)]
     errors = [ops.mean(ops.square(a - b), (1, 2)) for a, b in zip(*compressed, strict=True)]
     return 0.7 * errors[0] + 0.3 * (errors[1] + errors[2])
 
@@ -100,11 +94,22 @@ def suppressed_speech(clean: Any, enhanced: Any) -> Any:
     Interspeech 2020, "VoiceFilter-Lite", section 3.3)."""
     from keras import ops
 
-    wanted, found = (
-        ops.power(ops.square(magnitude(stft(waves, 512, 128))) + 1e-8, 0.15)
-        for waves in (clean, enhanced)
-    )
+    wanted, found = (_compressed(waves)[0] for waves in (clean, enhanced))
     return ops.mean(ops.square(ops.relu(wanted - found)), (1, 2))
+
+
+@once_for_all_losses
+def _compressed(waves: Any) -> tuple[Any, Any, Any]:
+    """Magnitude, real and imaginary part [shape=(batch, frames, frequencies)] of the spectrum, with
+    the magnitude to the power 0.3."""
+    from keras import ops
+
+    real, imaginary = stft(waves, 512, 128)
+    # Below this power, compression would make gradients as large as bins are faint.
+    log_power = ops.log(ops.square(real) + ops.square(imaginary) + 1e-8)
+    # With TensorFlow on a CPU, `power` takes three times as long as both of these.
+    factor = ops.exp(-0.35 * log_power)
+    return ops.exp(0.15 * log_power), real * factor, imaginary * factor
 
 
 def wave(clean: Any, enhanced: Any) -> Any:
@@ -218,9 +223,11 @@ def on_signals(loss: str | dict[str, float]) -> Measure:
     """The weighted sum of losses on the waveform as one function."""
 
     def measure(clean: Any, enhanced: Any) -> Any:
-        parts = [
-            weight * SIGNAL_LOSSES[name](clean, enhanced) for name, weight in weights(loss).items()
-        ]
+        with together():
+            parts = [
+                weight * SIGNAL_LOSSES[name](clean, enhanced)
+                for name, weight in weights(loss).items()
+            ]
         return sum(parts[1:], parts[0])
 
     return measure

@@ -39,7 +39,9 @@ def optimiser(
         "ema_momentum": (settings.ema or 0.99) ** (1 / accumulate),
         "gradient_accumulation_steps": accumulate if accumulate > 1 else None,
     }
-    if settings.name == "adamw":
+    if settings.name == "muon":
+        made = _muon(weight_decay=settings.weight_decay, **common)
+    elif settings.name == "adamw":
         made = keras.optimizers.AdamW(weight_decay=settings.weight_decay, **common)
     else:
         made = keras.optimizers.Adam(**common)
@@ -52,6 +54,37 @@ def optimiser(
 
     made.learning_rate = rate_of_this_step
     return made
+
+
+def _muon(weight_decay: float, **options: Any) -> keras.optimizers.Optimizer:
+    """Muon for the kernels of convolutions too; the library's is for matrices.
+
+    The first and the last kernel, biases and all else are left to AdamW, as Jordan et al. do.
+    """
+    import keras
+    from keras import ops
+
+    class Muon(keras.optimizers.Muon):
+        def build(self, var_list: list[Any]) -> None:
+            if not self.built:
+                kernels = [each.path for each in var_list if _is_kernel(each)]
+                self.inner = set(kernels[1:-1])
+            super().build(var_list)
+
+        def _should_use_adamw(self, variable: Any) -> bool:
+            return variable.path not in self.inner
+
+        def zeropower_via_newtonschulz5(self, x: Any, steps: int) -> Any:
+            matrix = ops.reshape(x, (-1, x.shape[-1]))  # inputs of every place × outputs
+            step = super().zeropower_via_newtonschulz5(matrix, steps)
+            # The mean square of AdamW's steps: then its learning rates serve (Liu et al., eq. 4).
+            return ops.reshape(step, x.shape) * (0.2 * max(matrix.shape) ** 0.5)
+
+    return Muon(weight_decay=weight_decay, adam_weight_decay=weight_decay, rms_rate=None, **options)
+
+
+def _is_kernel(variable: Any) -> bool:
+    return "kernel" in variable.name and len(variable.shape) > 1
 
 
 def set_learning_rates(made: keras.optimizers.Optimizer, rates: list[float]) -> None:

@@ -13,11 +13,13 @@ from denoise.core.settings import Settings
 class OptimiserSettings(Settings):
     """The optimiser."""
 
-    name: Literal["adam", "adamw"] = "adam"
+    name: Literal["adam", "adamw", "muon"] = "adam"
     """`adam`: Kingma & Ba, ICLR 2015; `adamw`: with decoupled weight decay (Loshchilov & Hutter,
-    ICLR 2019)."""
+    ICLR 2019); `muon`: `adamw` for biases and for the first and the last layer, and orthogonalised
+    steps for the kernels between them (Jordan et al., 2024), of the size of AdamW's (Liu et al.,
+    arXiv:2502.16982), so that the same learning rates serve."""
     weight_decay: float = Field(0, ge=0, le=1)
-    """With `adamw`: the decay of a weight per step at a learning rate of 1."""
+    """With `adamw` and `muon`: the decay of a weight per step at a learning rate of 1."""
     clip_norm: float | None = Field(None, gt=0)
     """Gradients are scaled down to this norm over all weights (Pascanu et al., ICML 2013); default
     never."""
@@ -28,9 +30,9 @@ class OptimiserSettings(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> OptimiserSettings:
-        if self.weight_decay and self.name != "adamw":
+        if self.weight_decay and self.name == "adam":
             raise ValueError(
-                f"weight_decay {self.weight_decay:g} needs name: adamw, not {self.name}"
+                f"weight_decay {self.weight_decay:g} needs name: adamw or muon, not {self.name}"
             )
         return self
 

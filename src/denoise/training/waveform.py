@@ -5,7 +5,10 @@ Losses on the waveform send their gradients this way.  The arithmetic is that of
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,8 +19,40 @@ from denoise.features.stft import hann
 _TINY = 1e-8
 Transform = tuple[Any, Any]
 """Real and imaginary part [shape=(batch, frames, frequencies)]."""
+_known: contextvars.ContextVar[dict[tuple[Any, ...], Any] | None] = contextvars.ContextVar(
+    "known", default=None
+)
 
 
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """Within the block, what is marked with `once_for_all_losses` is computed once for the same
+    arguments: TensorFlow does not see by itself that two losses compute the same spectrum."""
+    token = _known.set({})
+    try:
+        yield
+    finally:
+        _known.reset(token)
+
+
+def once_for_all_losses(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a function of tensors and numbers for `together`."""
+
+    @functools.wraps(function)
+    def compute(waves: Any, *numbers: int) -> Any:
+        known = _known.get()
+        if known is None:
+            return function(waves, *numbers)
+        # The tensor is kept too, so that no other can get its identity.
+        key = (function, id(waves), *numbers)
+        if key not in known:
+            known[key] = waves, function(waves, *numbers)
+        return known[key][1]
+
+    return compute
+
+
+@once_for_all_losses
 def stft(waves: Any, n_fft: int, hop: int) -> Transform:
     """`features.stft.stft` of waves [shape=(batch, samples)], with frames before frequencies."""
     from keras import ops
