@@ -65,7 +65,7 @@ class CausalRun:
         self._input = np.zeros((channels, half), np.float32)
         self._skip = half
         self._sum = np.zeros((2 * channels, self._n_fft), np.float32)
-        self._weight = np.zeros(self._n_fft, np.float64)
+        self._weight = np.zeros((1, self._n_fft), np.float64)
         self._taken = self._given = 0
 
     def process(self, samples: np.ndarray) -> np.ndarray:
@@ -113,23 +113,44 @@ class CausalRun:
         enhanced = np.swapaxes(self._gains.apply(spectra, in_band, above), 1, 2)
         waves = np.fft.irfft(enhanced, n=self._n_fft, axis=2).astype(np.float32) * self._window
         gains = above[:, :, None] * self._power.astype(np.float32)
-        rows = np.concatenate([waves, gains])
-        return np.concatenate([self._overlap_add(rows[:, k]) for k in range(count)], axis=1)
+        ready, self._sum = self._overlap_add(self._sum, np.concatenate([waves, gains]))
+        powers = np.broadcast_to(self._power, (1, count, self._n_fft))
+        weight, self._weight = self._overlap_add(self._weight, powers)
+        return _weighted(ready, weight)
 
-    def _overlap_add(self, frame: np.ndarray) -> np.ndarray:
-        self._sum += frame
-        self._weight += self._power
-        ready = self._overlapping()[:, : self._hop]
-        for buffer in (self._sum, self._weight):
-            buffer[..., : -self._hop] = buffer[..., self._hop :]
-            buffer[..., -self._hop :] = 0
-        return ready
+    def _overlap_add(self, before: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The sums that the next frames complete, and those that later ones go on with.
+
+        Every sample sums its frames from the first to the last, however many come at once.
+
+        Parameters
+        ----------
+        before : np.ndarray [shape=(rows, n_fft)]
+        frames : np.ndarray [shape=(rows, count, n_fft)]
+        """
+        rows, count, n_fft = frames.shape
+        parts = -(-n_fft // self._hop)
+        if missing := parts * self._hop - n_fft:
+            frames = np.pad(frames, ((0, 0), (0, 0), (0, missing)))
+        frames = frames.reshape(rows, count, parts, self._hop)
+        total = np.zeros((rows, (count + parts) * self._hop), before.dtype)
+        total[:, :n_fft] = before
+        hops = total.reshape(rows, count + parts, self._hop)
+        for part in reversed(range(parts)):
+            hops[:, part : part + count] += frames[:, :, part]
+        done = count * self._hop
+        return total[:, :done], total[:, done : done + n_fft]
 
     def _overlapping(self) -> np.ndarray:
-        return self._sum / np.where(self._weight > 1e-8, self._weight, 1.0).astype(np.float32)
+        return _weighted(self._sum, self._weight)
 
     def _give(self, ready: np.ndarray) -> np.ndarray:
         given = ready[:, self._skip :]
         self._skip -= ready.shape[1] - given.shape[1]
         self._given += given.shape[1]
         return given
+
+
+def _weighted(sums: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Sums of frames divided by those of their windows."""
+    return sums / np.where(weights > 1e-8, weights, 1.0).astype(np.float32)
