@@ -163,10 +163,12 @@ def test_attention_over_frequency_matches_keras():
     np.testing.assert_allclose(found, np.asarray(theirs(seen, seen)), atol=1e-5)
 
 
-def test_attention_over_frequency_adds_its_parameters_and_operations():
+@pytest.mark.parametrize(("every", "blocks"), [(1, 2), (2, 1)])
+def test_attention_over_frequency_adds_its_parameters_and_operations(every, blocks):
     plain = ATTENTIVE.model_copy(update={"attention_heads": 0})
-    with_it, without = (build_network(one, (32, 7, 1)) for one in (ATTENTIVE, plain))
-    frequencies, filters, blocks = 32 // 4 // 2, 6, 2
+    attentive = ATTENTIVE.model_copy(update={"attention_every": every})
+    with_it, without = (build_network(one, (32, 7, 1)) for one in (attentive, plain))
+    frequencies, filters = 32 // 4 // 2, 6
     biases = 2 * frequencies * filters + 2 * filters
     parameters = blocks * (2 * filters + 4 * filters**2 + biases)
     assert with_it.count_params() - without.count_params() == parameters
@@ -174,9 +176,11 @@ def test_attention_over_frequency_adds_its_parameters_and_operations():
     assert macs(with_it, 5) - macs(without, 5) == products
 
 
-def test_heads_that_do_not_divide_the_filters_are_an_error():
+def test_heads_and_places_of_attention_that_do_not_fit_are_an_error():
     with pytest.raises(ValueError, match="attention_heads 4 must divide the last of filters, 6"):
         TemporalUNetSettings(filters=(4, 6), attention_heads=4)
+    with pytest.raises(ValueError, match="attention_every 3 leaves none: there are only 2"):
+        TemporalUNetSettings(filters=(4, 6), dilations=(1, 3), attention_every=3)
 
 
 @pytest.mark.parametrize("heads", [0, 2])

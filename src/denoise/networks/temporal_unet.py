@@ -8,7 +8,7 @@ normalisation takes longer than the convolution before it.  The second convoluti
 starts at zero instead, so that a deep network begins as a shallow one (Zhang, Dauphin & Ma, ICLR
 2019).
 
-With `attention_heads`, each block is followed by self-attention over the frequencies of every frame
+With `attention_heads`, blocks are followed by self-attention over the frequencies of every frame
 (Vaswani et al., NeurIPS 2017), whose queries and keys know the frequency, as in the blocks of
 FastEnhancer (Ahn et al., arXiv:2509.21867).  It looks at one frame, so a causal network stays so.
 """
@@ -39,8 +39,10 @@ class TemporalUNetSettings(NetworkSettings):
     dilations: tuple[int, ...] = (1, 2, 4, 8, 1, 2, 4, 8)
     """Dilation over time, in frames, of each residual block of the bottleneck."""
     attention_heads: int = Field(0, ge=0)
-    """Heads of the self-attention over frequency after each block of the bottleneck; they must
-    divide the last number of filters. 0 for none."""
+    """Heads of the self-attention over frequency after blocks of the bottleneck; they must divide
+    the last number of filters. 0 for none."""
+    attention_every: int = Field(1, ge=1)
+    """Attention after every so many blocks of the bottleneck."""
     causal: bool = False
     """Frames do not depend on later ones, so that a stream can be enhanced live."""
     negative_slope: float = Field(0.1, ge=0, lt=1)
@@ -55,6 +57,11 @@ class TemporalUNetSettings(NetworkSettings):
 
     @model_validator(mode="after")
     def _check_heads(self) -> TemporalUNetSettings:
+        if self.attention_every > max(1, len(self.dilations)):
+            raise ValueError(
+                f"attention_every {self.attention_every} leaves none: there are only "
+                f"{len(self.dilations)} dilations"
+            )
         if self.attention_heads and self.filters[-1] % self.attention_heads:
             raise ValueError(
                 f"attention_heads {self.attention_heads} must divide the last of filters, "
@@ -174,7 +181,7 @@ def _graph(
         x = residual(x, f"encode{level}")
     for number, dilation in enumerate(settings.dilations):
         x = residual(x, f"block{number}", dilation)
-        if settings.attention_heads:
+        if settings.attention_heads and (number + 1) % settings.attention_every == 0:
             x = x + _attention(builder, settings.attention_heads, x, f"attention{number}")
     for level, filters in reversed(list(enumerate(settings.filters[:-1]))):
         x = ops.concatenate([ops.repeat(x, 2, axis=2), skips[level]], axis=-1)
