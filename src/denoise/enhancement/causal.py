@@ -116,7 +116,7 @@ class CausalRun:
         ready, self._sum = self._overlap_add(self._sum, np.concatenate([waves, gains]))
         powers = np.broadcast_to(self._power, (1, count, self._n_fft))
         weight, self._weight = self._overlap_add(self._weight, powers)
-        return _weighted(ready, weight)
+        return _normalised(ready, weight)
 
     def _overlap_add(self, before: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The sums that the next frames complete, and those that later ones go on with.
@@ -142,7 +142,7 @@ class CausalRun:
         return total[:, :done], total[:, done : done + n_fft]
 
     def _overlapping(self) -> np.ndarray:
-        return _weighted(self._sum, self._weight)
+        return _normalised(self._sum, self._weight)
 
     def _give(self, ready: np.ndarray) -> np.ndarray:
         given = ready[:, self._skip :]
@@ -151,6 +151,6 @@ class CausalRun:
         return given
 
 
-def _weighted(sums: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _normalised(sums: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Sums of frames divided by those of their windows."""
     return sums / np.where(weights > 1e-8, weights, 1.0).astype(np.float32)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from denoise.core.errors import unknown
-from denoise.training.waveform import magnitude, once_for_all_losses, stft, together
+from denoise.training.waveform import magnitude, once_for_all_losses, shared_transforms, stft
 
 
 def huber(target: Any, output: Any) -> Any:
@@ -223,7 +223,7 @@ def on_signals(loss: str | dict[str, float]) -> Measure:
     """The weighted sum of losses on the waveform as one function."""
 
     def measure(clean: Any, enhanced: Any) -> Any:
-        with together():
+        with shared_transforms():
             parts = [
                 weight * SIGNAL_LOSSES[name](clean, enhanced)
                 for name, weight in weights(loss).items()

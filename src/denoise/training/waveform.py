@@ -25,7 +25,7 @@ _known: contextvars.ContextVar[dict[tuple[Any, ...], Any] | None] = contextvars.
 
 
 @contextlib.contextmanager
-def together() -> Iterator[None]:
+def shared_transforms() -> Iterator[None]:
     """Within the block, what is marked with `once_for_all_losses` is computed once for the same
     arguments: TensorFlow does not see by itself that two losses compute the same spectrum."""
     token = _known.set({})
@@ -36,7 +36,7 @@ def together() -> Iterator[None]:
 
 
 def once_for_all_losses(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Mark a function of tensors and numbers for `together`."""
+    """Mark a function of tensors and numbers for `shared_transforms`."""
 
     @functools.wraps(function)
     def compute(waves: Any, *numbers: int) -> Any:
